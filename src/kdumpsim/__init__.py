@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An emulated SMP PC on which a toy kernel dies, and its crash dump is judged."""

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The names of the guest language.
+
+Guest modules write ``from kdumpsim.compiler.lang import ...``.  The compiler
+knows these names by itself and never runs this module; it exists so that
+
+* mypy, pyright and editors understand guest sources as ordinary Python, and
+* pure guest functions can be run by CPython with the same results: the integer
+  classes wrap like the machine's.
+
+The language is described in ``docs/guest-language.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeAlias, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+__all__ = [
+    "NULL", "NoReturn", "Struct", "addr", "aligned", "array", "asm", "asm_value", "barrier", "bits",
+    "cast", "cmpxchg", "config", "container_of", "cstr", "extern", "external", "fetch_add",
+    "fetch_and", "fetch_or", "fn", "frame_address", "guest", "i8", "i16", "i32", "i64", "interrupt",
+    "length", "load_volatile", "module_asm", "naked", "offsetof", "packed", "placed", "ptr",
+    "return_address", "sizeof", "store_volatile", "u8", "u16", "u32", "u64", "unreachable", "usize",
+    "void", "xchg",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    # To a type checker integers are int: widths and signs are the compiler's business,
+    # which is far stricter about them than a checker could be.
+    u8: TypeAlias = int
+    u16: TypeAlias = int
+    u32: TypeAlias = int
+    u64: TypeAlias = int
+    i8: TypeAlias = int
+    i16: TypeAlias = int
+    i32: TypeAlias = int
+    i64: TypeAlias = int
+    usize: TypeAlias = int
+    cstr: TypeAlias = Any
+    """Pointer to NUL-terminated bytes, the same type as ``ptr[u8]``; accepts a string literal."""
+    fn = Callable
+    """Function pointer: ``fn[[u32, ptr[void]], i32]``."""
+else:
+
+    class _Int(int):
+        """A machine integer for CPython: arithmetic wraps to the wider operand's type."""
+
+        BITS = 32
+        SIGNED = False
+
+        def __new__(cls, value: int = 0) -> Self:
+            value = int(value) & ((1 << cls.BITS) - 1)
+            if cls.SIGNED and value >> (cls.BITS - 1):
+                value -= 1 << cls.BITS
+            return super().__new__(cls, value)
+
+        @classmethod
+        def _join(cls, other: int) -> type[_Int]:
+            kind = type(other)
+            return kind if issubclass(kind, _Int) and kind.BITS > cls.BITS else cls
+
+    def _wrap(name: str) -> None:
+        plain = getattr(int, name)
+
+        def forward(self: _Int, other: int) -> Any:
+            result = plain(self, other)
+            return result if result is NotImplemented else type(self)._join(other)(result)
+
+        setattr(_Int, name, forward)
+
+    for _op in ("add", "sub", "mul", "floordiv", "mod", "and", "or", "xor"):
+        _wrap(f"__{_op}__")
+        _wrap(f"__r{_op}__")
+
+    def _shift(name: str) -> None:
+        plain = getattr(int, name)
+
+        def forward(self: _Int, count: int) -> Any:
+            return type(self)(plain(int(self), int(count)))
+
+        setattr(_Int, name, forward)
+
+    for _op in ("__lshift__", "__rshift__"):
+        _shift(_op)
+
+    _Int.__neg__ = lambda self: type(self)(-int(self))
+    _Int.__invert__ = lambda self: type(self)(~int(self))
+
+    def _make(name: str, width: int, signed: bool) -> type[_Int]:
+        return type(name, (_Int,), {"BITS": width, "SIGNED": signed})
+
+    u8, u16, u32, u64 = (_make(f"u{n}", n, False) for n in (8, 16, 32, 64))
+    i8, i16, i32, i64 = (_make(f"i{n}", n, True) for n in (8, 16, 32, 64))
+    usize = u32
+    cstr = Any
+    fn = Callable
+
+
+class void:
+    """The pointee of an untyped pointer, ``ptr[void]``; ``cast`` it before use."""
+
+
+class ptr(Generic[T]):
+    """Pointer to T: ``p.field`` reaches through it, ``p[i]`` indexes, ``p + n`` steps by elements."""
+
+    def __getattr__(self, name: str) -> Any: ...
+    def __setattr__(self, name: str, value: Any) -> None: ...
+    def __getitem__(self, index: int) -> T: ...
+    def __setitem__(self, index: int, value: T) -> None: ...
+    def __add__(self, count: int) -> ptr[T]: ...
+    def __sub__(self, other: Any) -> Any: ...
+    def __lt__(self, other: Any) -> bool: ...
+    def __le__(self, other: Any) -> bool: ...
+    def __gt__(self, other: Any) -> bool: ...
+    def __ge__(self, other: Any) -> bool: ...
+    def __index__(self) -> int: ...
+    def __iter__(self) -> Iterator[T]: ...
+    def __call__(self, *args: Any) -> Any: ...
+
+
+class array(ptr[T]):
+    """Array of T; its length stands in the default: ``name: array[u8] = length(16)``.
+
+    Used as a value it is a pointer to its first element, as in C.
+    """
+
+
+@dataclass_transform(kw_only_default=True)
+class Struct:
+    """Base of guest structures: annotated fields in order, laid out as the i386 psABI says."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+NULL: Any = None
+
+if TYPE_CHECKING:
+
+    def guest(function: F) -> F:
+        """Mark a function as guest code."""
+
+    def naked(function: F) -> F:
+        """A guest function of ``asm`` statements only: no prologue, no epilogue."""
+
+    def interrupt(*, error_code: bool = False) -> Callable[[F], F]:
+        """An interrupt handler ``f(regs: ptr[PtRegs])``: saves all registers, returns by IRET.
+
+        With ``error_code`` the CPU has pushed one; else the stub pushes a 0 in its place.
+        """
+
+    def extern(function: F) -> F:
+        """Declare a function that stands elsewhere under this symbol (assembly, or breaks a cycle)."""
+
+    def packed(cls: type[T]) -> type[T]:
+        """A Struct without padding."""
+
+    def aligned(boundary: int) -> Callable[[type[T]], type[T]]:
+        """A Struct aligned to `boundary` bytes."""
+else:
+
+    def guest(function: F) -> F:
+        return function
+
+    naked = extern = packed = guest
+
+    def interrupt(*, error_code: bool = False) -> Callable[[F], F]:
+        return guest
+
+    def aligned(boundary: int) -> Callable[[type[T]], type[T]]:
+        return guest
+
+
+def _compiled_only(name: str) -> NoReturn:
+    raise TypeError(f"{name}() means something only in compiled guest code")
+
+
+def length(count: int, *, align: int = 0) -> Any:
+    """A zeroed array of `count` elements (field, global or local); `align` for globals."""
+    return [0] * count
+
+
+def bits(width: int) -> Any:
+    """A bit-field of `width` bits: ``dpl: u32 = bits(2)``; packed from bit 0 up."""
+    return 0
+
+
+def placed(section: str, value: T) -> T:
+    """A global put into `section`; the linker defines ``__start_<section>``/``__stop_<section>``."""
+    return value
+
+
+def external() -> Any:
+    """A global that stands elsewhere: ``_end: array[u8] = external()``."""
+    return None
+
+
+def config(name: str, default: int) -> int:
+    """A constant that the build may set: ``THREAD_SIZE: Final = config("THREAD_SIZE", 8192)``."""
+    return default
+
+
+def module_asm(text: str) -> None:
+    """Assembly at module level (AT&T syntax); an f-string may name constants, sizeof, offsetof."""
+
+
+def asm(text: str, constraints: str = "", *operands: Any) -> None:
+    """Inline assembly without a result: LLVM template (``$0`` …) and constraint string."""
+    _compiled_only("asm")
+
+
+def asm_value(kind: type[T], text: str, constraints: str, *operands: Any) -> T:
+    """Inline assembly whose one output (first constraint, ``=…``) has type `kind`."""
+    _compiled_only("asm_value")
+
+
+def addr(place: T) -> ptr[T]:
+    """Address of a variable, field or element."""
+    _compiled_only("addr")
+
+
+def cast(kind: type[T], value: Any) -> T:
+    """Reinterpret a pointer or an address as `kind`."""
+    _compiled_only("cast")
+
+
+def sizeof(kind: Any) -> int:
+    """Size of a type in bytes."""
+    _compiled_only("sizeof")
+
+
+def offsetof(kind: type[Any], field: str) -> int:
+    """Offset of a field in bytes; a dotted path reaches into nested structures."""
+    _compiled_only("offsetof")
+
+
+def container_of(member: Any, kind: type[T], field: str) -> ptr[T]:
+    """From a pointer to a member to the structure around it."""
+    _compiled_only("container_of")
+
+
+def load_volatile(place: ptr[T]) -> T:
+    """One load that is neither dropped nor doubled (MMIO, words other CPUs write)."""
+    _compiled_only("load_volatile")
+
+
+def store_volatile(place: ptr[T], value: T) -> None:
+    """One store that is neither dropped nor doubled."""
+    _compiled_only("store_volatile")
+
+
+def xchg(place: ptr[T], value: T) -> T:
+    """Atomic exchange; the old value."""
+    _compiled_only("xchg")
+
+
+def cmpxchg(place: ptr[T], old: T, new: T) -> T:
+    """Atomic compare and exchange; the value found."""
+    _compiled_only("cmpxchg")
+
+
+def fetch_add(place: ptr[T], value: T) -> T:
+    """Atomic add; the old value."""
+    _compiled_only("fetch_add")
+
+
+def fetch_or(place: ptr[T], value: T) -> T:
+    """Atomic or; the old value."""
+    _compiled_only("fetch_or")
+
+
+def fetch_and(place: ptr[T], value: T) -> T:
+    """Atomic and; the old value."""
+    _compiled_only("fetch_and")
+
+
+def barrier() -> None:
+    """The compiler moves no memory access across this."""
+
+
+def frame_address() -> u32:
+    """This function's EBP."""
+    _compiled_only("frame_address")
+
+
+def return_address() -> u32:
+    """The address this function returns to."""
+    _compiled_only("return_address")
+
+
+def unreachable() -> NoReturn:
+    """Control never comes here."""
+    _compiled_only("unreachable")
