@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""LLVM behind a process boundary: IR text in, relocatable object out.
+
+LLVM ends the whole process when an assembly text is wrong, so it runs in worker processes (this module's ``main``).
+That also keeps llvmlite out of the memory of the long-running emulator, and gives one worker per host core.
+
+Protocol on the worker's stdin/stdout: request ``<optimize: u8> <length: u32> IR text``, answer
+``<failed: u8> <length: u32> object or message``.  Inline-assembly errors arrive on stderr, before the worker dies.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO
+
+TRIPLE = "i386-unknown-none-elf"
+CPU = "i686"
+FEATURES = "-sse,-sse2,-mmx,-x87,+soft-float"
+_REQUEST = struct.Struct("<BI")
+
+
+class BackendError(Exception):
+    """LLVM refused a module; the text is LLVM's own."""
+
+
+def version() -> str:
+    """Version of llvmlite, found without importing it (cache keys need it on every start)."""
+    from importlib.metadata import version as installed
+
+    return installed("llvmlite")
+
+
+class Worker:
+    """One LLVM process; restarted when a bad assembly text has killed it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kdumpsim.compiler.backend"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        return self._process
+
+    def emit(self, ir: str, optimize: bool = False) -> bytes:
+        """Compile one module of IR text to an ELF object; BackendError with LLVM's message."""
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        body = ir.encode()
+        try:
+            process.stdin.write(_REQUEST.pack(optimize, len(body)) + body)
+            process.stdin.flush()
+            header = process.stdout.read(_REQUEST.size)
+        except BrokenPipeError:
+            header = b""
+        if len(header) < _REQUEST.size:
+            assert self._errors is not None
+            process.wait()
+            self._errors.seek(0)
+            message = self._errors.read().decode(errors="replace")
+            self.close()
+            raise BackendError(message or f"LLVM died with status {process.returncode}")
+        failed, size = _REQUEST.unpack(header)
+        answer = process.stdout.read(size)
+        if failed:
+            raise BackendError(answer.decode(errors="replace"))
+        return answer
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            for stream in (self._process.stdin, self._process.stdout, self._errors):
+                if stream is not None:
+                    try:
+                        stream.close()
+                    except BrokenPipeError:
+                        pass  # it died with a request half written
+            self._process.wait()
+            self._process = None
+
+
+def emit_all(jobs: Sequence[tuple[str, bool]]) -> list[bytes | BackendError]:
+    """Compile many ``(ir, optimize)`` on all host cores; results in the order of the jobs."""
+    count = min(len(jobs), os.cpu_count() or 1)
+    if not count:
+        return []
+    workers = [Worker() for _ in range(count)]
+
+    def run(job: tuple[str, bool]) -> bytes | BackendError:
+        worker = workers.pop()
+        try:
+            return worker.emit(*job)
+        except BackendError as error:
+            return error
+        finally:
+            workers.append(worker)
+
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            return list(pool.map(run, jobs))
+        finally:
+            pool.shutdown()
+            for worker in workers:
+                worker.close()
+
+
+_shared: Worker | None = None
+
+
+def shared_worker() -> Worker:
+    """A worker that lives as long as this process, for many small jobs (the assembler)."""
+    global _shared
+    if _shared is None:
+        _shared = Worker()
+        atexit.register(_shared.close)
+    return _shared
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+    # Two calls of panic() must stay two, or the backtrace names the wrong line.
+    llvm.set_option("kdumpsim", "-enable-tail-merge=0")
+    target = llvm.Target.from_triple(TRIPLE)
+
+    def machine(level: int) -> llvm.TargetMachine:
+        return target.create_target_machine(
+            cpu=CPU, features=FEATURES, opt=level, reloc="static", codemodel="default"
+        )
+
+    machines = {0: machine(1), 1: machine(2)}
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    while len(header := source.read(_REQUEST.size)) == _REQUEST.size:
+        optimize, size = _REQUEST.unpack(header)
+        failed = 0
+        try:
+            module = llvm.parse_assembly(source.read(size).decode())
+            module.verify()
+            if optimize:
+                options = llvm.create_pipeline_tuning_options(speed_level=2)
+                builder = llvm.create_pass_builder(machines[1], options)
+                builder.getModulePassManager().run(module, builder)
+            answer = machines[optimize].emit_object(module)
+        except RuntimeError as error:
+            failed, answer = 1, str(error).encode()
+        sink.write(_REQUEST.pack(failed, len(answer)) + answer)
+        sink.flush()
+
+
+if __name__ == "__main__":
+    main()

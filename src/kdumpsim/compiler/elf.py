@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading relocatable ELF32 i386 objects, and applying their relocations.
+
+Only what LLVM and GNU as emit for i386 without position independence is known; everything else is an
+:class:`ElfError`, never skipped.  Source: System V ABI (gABI) chapter 4, and its Intel386 supplement.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL = 1, 2, 3, 4, 7, 8, 9
+SHT_GROUP = 17
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS = 1, 2, 4, 0x10, 0x20
+SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
+STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 0, 1, 2, 3, 4
+ET_REL, ET_EXEC, EM_386 = 1, 2, 3
+
+EHDR = struct.Struct("<16sHHIIIIIHHHHHH")
+SHDR = struct.Struct("<10I")
+PHDR = struct.Struct("<8I")
+SYM = struct.Struct("<IIIBBH")
+REL = struct.Struct("<II")
+
+IDENT = b"\x7fELF\x01\x01\x01" + bytes(9)
+
+R_NONE, R_32, R_PC32, R_PLT32, R_16, R_PC16, R_8, R_PC8 = 0, 1, 2, 4, 20, 21, 22, 23
+_FIELD = {R_32: (4, False), R_PC32: (4, True), R_PLT32: (4, True), R_16: (2, False), R_PC16: (2, True),
+          R_8: (1, False), R_PC8: (1, True)}  # fmt: skip
+
+
+class ElfError(Exception):
+    """The file is not an ELF object of the kind expected, or a relocation cannot be applied."""
+
+
+@dataclass(slots=True)
+class Section:
+    """One section of an object; `data` is empty for NOBITS, whose extent is `size`."""
+
+    name: str
+    kind: int
+    flags: int
+    size: int
+    align: int
+    data: bytes
+    link: int = 0
+    info: int = 0
+    relocations: list[Relocation] = field(default_factory=list)
+
+    @property
+    def alloc(self) -> bool:
+        """Does it occupy memory at run time?"""
+        return bool(self.flags & SHF_ALLOC)
+
+
+@dataclass(slots=True)
+class Symbol:
+    """One symbol-table entry; `section` is an index into the object's sections or an SHN_ value."""
+
+    name: str
+    value: int
+    size: int
+    bind: int
+    kind: int
+    section: int
+
+
+@dataclass(slots=True, frozen=True)
+class Relocation:
+    """One REL entry: the addend stands in the field itself."""
+
+    offset: int
+    kind: int
+    symbol: int
+
+
+@dataclass(slots=True)
+class Relocatable:
+    """A parsed ET_REL file."""
+
+    name: str
+    sections: list[Section]
+    symbols: list[Symbol]
+
+
+def _string(table: bytes, offset: int) -> str:
+    return table[offset : table.index(b"\0", offset)].decode()
+
+
+def read_object(data: bytes, name: str = "<object>") -> Relocatable:
+    """Parse a relocatable ELF32 little-endian i386 file; ElfError when it is anything else."""
+    if len(data) < EHDR.size or data[:6] != IDENT[:6]:
+        raise ElfError(f"{name}: not a 32-bit little-endian ELF file")
+    _, kind, machine, *rest = EHDR.unpack_from(data)
+    if kind != ET_REL or machine != EM_386:
+        raise ElfError(f"{name}: not a relocatable i386 object (type {kind}, machine {machine})")
+    shoff, shnum, shstrndx = rest[3], rest[9], rest[10]
+    headers = [SHDR.unpack_from(data, shoff + i * SHDR.size) for i in range(shnum)]
+    names = data[headers[shstrndx][4] :][: headers[shstrndx][5]]
+    sections = []
+    for n, k, flags, _, offset, size, link, info, align, _ in headers:
+        body = b"" if k == SHT_NOBITS else data[offset : offset + size]
+        sections.append(Section(_string(names, n) if names else "", k, flags, size, max(align, 1), body, link, info))
+    symbols: list[Symbol] = []
+    for section in sections:
+        if section.kind == SHT_SYMTAB:
+            strings = sections[section.link].data
+            for n, value, size, info, _, index in SYM.iter_unpack(section.data):
+                symbols.append(Symbol(_string(strings, n), value, size, info >> 4, info & 15, index))
+        elif section.kind == SHT_RELA:
+            raise ElfError(f"{name}: {section.name}: RELA relocations are not used on i386")
+    for section in sections:
+        if section.kind == SHT_REL:
+            target = sections[section.info]
+            target.relocations.extend(Relocation(o, i & 0xFF, i >> 8) for o, i in REL.iter_unpack(section.data))
+    return Relocatable(name, sections, symbols)
+
+
+def apply_relocation(image: bytearray, offset: int, kind: int, symbol_value: int, place: int, where: str) -> None:
+    """Patch the field at `offset` of `image`, whose run-time address is `place`, for a symbol's address.
+
+    Fields narrower than 32 bits must hold the result, signed or unsigned: ElfError otherwise.
+    """
+    if kind == R_NONE:
+        return
+    try:
+        width, relative = _FIELD[kind]
+    except KeyError:
+        raise ElfError(f"{where}: relocation type {kind} is not supported") from None
+    addend = int.from_bytes(image[offset : offset + width], "little", signed=True)
+    value = symbol_value + addend - (place if relative else 0)
+    limit = 1 << (8 * width)
+    if width == 4:
+        value &= limit - 1
+    elif width == 2 and relative:
+        value &= limit - 1  # IP wraps at 64 KiB in 16-bit code
+    elif not -(limit >> 1) <= value < limit:
+        raise ElfError(f"{where}: {value:#x} does not fit a relocation of {8 * width} bits")
+    image[offset : offset + width] = (value & (limit - 1)).to_bytes(width, "little")
+
+
+def relocate_object(data: bytes, address: int, externals: Mapping[str, int] | None = None) -> tuple[bytes, dict[str, int]]:
+    """Place one relocatable object at a physical/virtual `address`.
+
+    Allocated sections follow one another in their order, aligned as each asks; NOBITS are zeros.  Returns the memory
+    image and the addresses of all named symbols.  Undefined symbols may be given in `externals`; ElfError otherwise.
+    """
+    obj = read_object(data)
+    bases: dict[int, int] = {}
+    image = bytearray()
+    for index, section in enumerate(obj.sections):
+        if section.alloc:
+            image.extend(bytes(-(address + len(image)) % section.align))
+            bases[index] = address + len(image)
+            image.extend(section.data if section.kind != SHT_NOBITS else bytes(section.size))
+    externals = externals or {}
+    values: list[int | None] = []
+    symbols: dict[str, int] = {}
+    for symbol in obj.symbols:
+        value: int | None = None
+        if symbol.section == SHN_ABS:
+            value = symbol.value
+        elif symbol.section in bases:
+            value = bases[symbol.section] + symbol.value
+        elif symbol.section == SHN_UNDEF and symbol.name in externals:
+            value = externals[symbol.name]
+        values.append(value)
+        if value is not None and symbol.name and symbol.kind not in (STT_FILE, STT_SECTION):
+            symbols[symbol.name] = value
+    for index, base in bases.items():
+        section = obj.sections[index]
+        for rel in section.relocations:
+            target = values[rel.symbol]
+            if target is None:
+                raise ElfError(f"undefined symbol {obj.symbols[rel.symbol].name!r} used in {section.name}+{rel.offset:#x}")
+            where = f"{section.name}+{rel.offset:#x}"
+            apply_relocation(image, base - address + rel.offset, rel.kind, target, base + rel.offset, where)
+    return bytes(image), symbols
