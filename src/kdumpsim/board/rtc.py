@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rtc (skeleton: signatures are final)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kdumpsim.apic.messages import Line, unconnected
+from kdumpsim.apic.timers import Timers
+
+_ = (Callable, Line, unconnected, Timers)
+
+
+class Rtc:
+    name = "rtc"
+
+    def __init__(self, timers: Timers, irq8: Line) -> None: ...
+
+    def ports(self) -> list[tuple[int, int]]:
+        return [(0x70, 2)]
+
+    def reset(self) -> None: ...
+    def port_read(self, port: int, size: int) -> int:
+        raise NotImplementedError
+
+    def port_write(self, port: int, size: int, value: int) -> None: ...
+    nmi_masked = False  # port 0x70 bit 7
+    def set_cmos(self, index: int, value: int) -> None: ...
+    def cmos(self, index: int) -> int:
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def restore(self, state: dict[str, Any]) -> None: ...
