@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What only a capture kernel does: elfcorehdr, /proc/vmcore, /dev/oldmem, saving the dump."""

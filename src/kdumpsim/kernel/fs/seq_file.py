@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text that a file of /proc or /sys is made of (after Linux fs/seq_file.c, without its iterators)."""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import Struct, cstr, guest, i32, ptr, u8, u32, void
+from kdumpsim.kernel.core.vsprintf import vsnprintf
+
+
+class SeqFile(Struct):
+    """The text under construction: `count` bytes of `size` are used; `private` is what was registered."""
+
+    buf: ptr[u8]
+    size: u32
+    count: u32
+    private: ptr[void]
+
+
+@guest
+def seq_printf(m: ptr[SeqFile], fmt: cstr, *args: u32) -> None:
+    """Append formatted text.  What does not fit fills the buffer up; the reader then tries a bigger one."""
+    room: u32 = m.size - m.count
+    if room == 0:
+        return
+    n: i32 = vsnprintf(m.buf + m.count, room, fmt, args)
+    if n < 0 or u32(n) >= room:
+        m.count = m.size
+    else:
+        m.count += u32(n)
