@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The commands of `kdumpsim`, one module each."""
+"""The command line's commands, one module each; `kdumpsim.cli` gathers them."""

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim run`: one crash, from power-on to a judged dump."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from kdumpsim.commands.display import LiveDisplay, PlainDisplay
+from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
+from kdumpsim.lkdtt.result import Result
+from kdumpsim.lkdtt.run import run_scenario
+from kdumpsim.lkdtt.scenario import INJECTIONS, Scenario, ScenarioError, parse_crashkernel, parse_size
+
+
+def _table(title: str, rows: dict[str, str]) -> str:
+    width = max(map(len, rows)) + 2
+    return f"\b\n{title}\n" + "\n".join(f"  {name:<{width}}{text}" for name, text in rows.items())
+
+
+HELP = f"""Boot a machine, crash its kernel at a chosen point, and judge the dump.
+
+The run powers on an i386 PC, boots the first kernel, loads a capture kernel with kexec -p, arms the crash
+point, and starts a file-system workload. When the point has been crossed --count times the kernel dies, the
+capture kernel boots from the reserved region, saves /proc/vmcore to the dump disk and reboots. The dump is
+then compared with what the machine itself knew at the crash.
+
+{_table("Crash points (LKDTT paper, section 4.1):", CRASH_POINTS)}
+
+{_table("Crash types (LKDTT paper, section 3.3; oops is another name for bug):", CRASH_TYPES)}
+
+The outcome is O (dump captured) or X (not captured), with the paper's marks in brackets. The exit status is
+0 for O, 1 for X, 2 for input that makes no sense, 130 after Ctrl-C.
+
+\b
+Examples:
+  kdumpsim run --crashpoint FS_DEVRW --type panic
+  kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7 --output /tmp/dump
+  kdumpsim run --crashpoint FS_DEVRW --type panic --console        # watch the guest die
+  kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
+"""
+
+
+_FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.items())) + "."
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.option("--crashpoint", required=True, metavar="NAME", help="Where to crash; the names stand above.")
+@click.option("--type", "crash_type", required=True, metavar="TYPE", help="How to crash; the types stand above.")
+@click.option("--count", default=DEFAULT_COUNT, show_default=True, help="Crossings of the point before the crash.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same vmcore, byte for byte.")
+@click.option("--cpus", default=2, show_default=True, help="CPUs of the machine, 1 to 8.")
+@click.option("--memory", default="64M", show_default=True, metavar="SIZE", help="RAM, with K, M or G.")
+@click.option(
+    "--crashkernel",
+    default="16M@16M",
+    show_default=True,
+    metavar="SIZE@START",
+    help="The region reserved for the capture kernel.",
+)
+@click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
+@click.option("--inject", metavar="FAULT", help=_FAULTS)
+@click.option(
+    "--output",
+    default="dump",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where vmcore, vmlinux, console.log and result.json go.",
+)
+@click.option("--console", is_flag=True, help="Stream the guest's serial console.")
+@click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
+def run(
+    crashpoint: str,
+    crash_type: str,
+    count: int,
+    seed: int,
+    cpus: int,
+    memory: str,
+    crashkernel: str,
+    timeout: int,
+    inject: str | None,
+    output: Path,
+    console: bool,
+    as_json: bool,
+) -> None:
+    """Parse, run, show."""
+    try:
+        scenario = Scenario(
+            crashpoint,
+            crash_type,
+            count=count,
+            seed=seed,
+            cpus=cpus,
+            memory=parse_size(memory),
+            crashkernel=parse_crashkernel(crashkernel),
+            timeout=timeout,
+            inject=inject,
+        )
+        screen = Console(stderr=as_json, highlight=False)
+        result = _run(scenario, output, screen, guest_console=console, quiet=as_json and not sys.stderr.isatty())
+    except ScenarioError as error:
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted; nothing half-written was left behind.", err=True)
+        sys.exit(130)
+    if as_json:
+        click.echo(result.dumps(), nl=False)
+    else:
+        screen.print(_closing_panel(result, output))
+    sys.exit(0 if result.outcome.captured else 1)
+
+
+def _run(scenario: Scenario, output: Path, screen: Console, *, guest_console: bool, quiet: bool) -> Result:
+    if quiet and not guest_console:
+        return run_scenario(scenario, output)
+    live = screen.is_terminal and not guest_console
+    with LiveDisplay(screen) if live else PlainDisplay(screen, guest_console=guest_console) as display:
+        return run_scenario(scenario, output, display)
+
+
+def _percent(fraction: float) -> str:
+    """A percentage that says 100 only when it is."""
+    return "100 %" if fraction == 1 else f"{min(fraction * 100, 99.999):.3f} %"
+
+
+def _closing_panel(result: Result, output: Path) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    outcome, judgement = result.outcome, result.judgement
+    grid.add_row("outcome", f"[bold {'green' if outcome.captured else 'red'}]{outcome}[/]  {outcome.reason}")
+    for line in outcome.evidence:
+        grid.add_row("evidence", line)
+    if judgement is not None:
+        grid.add_row("completeness", f"{_percent(judgement.completeness)}  of the RAM pages are in the dump")
+        grid.add_row("accuracy", f"{_percent(judgement.accuracy)}  of them equal the machine's truth at the jump")
+        good = sum(check.ok for check in judgement.registers)
+        grid.add_row("registers", f"{good} of {len(judgement.registers)} CPUs as the machine saw them")
+    if result.vmcore_sha256:
+        grid.add_row("vmcore", f"{result.vmcore_bytes / (1 << 20):.1f} MiB, sha256 {result.vmcore_sha256[:16]}…")
+        grid.add_row("next", f"[bold]gdb {output}/vmlinux {output}/vmcore[/]")
+    else:
+        grid.add_row("next", f"[bold]less {output}/console.log[/]   or the same with --console")
+    title = f"{result.scenario.crash_point} / {result.scenario.crash_type}"
+    return Panel(grid, title=title, title_align="left", border_style="green" if outcome.captured else "red")

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which guest modules make which image: the two kernels and purgatory, built once and cached by content.
+
+Run as ``python -m kdumpsim.images --out DIR`` it writes vmlinux, vmlinux-kdump and purgatory.ro.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdumpsim.compiler import cache
+
+PAGE_OFFSET = 0xC0000000
+FIRST_KERNEL_BASE = 0x100000
+KERNEL_ENTRY = "startup_32"
+OPTIMIZED = ("kdumpsim.purgatory.sha256",)
+"""Modules whose speed matters more than how they look in a debugger."""
+
+
+@dataclass(frozen=True)
+class KernelImage:
+    """A linked kernel: the whole ELF file, the one without debug data, and its symbols by name."""
+
+    elf: bytes
+    stripped: bytes
+    symbols: Mapping[str, int]
+    base: int
+
+    @property
+    def physical_end(self) -> int:
+        """First physical byte behind the image, its bss included."""
+        return self.symbols["_end"] - PAGE_OFFSET
+
+
+def _source_key(package: str) -> list[tuple[str, bytes]]:
+    root = Path(__file__).parent
+    return [(str(path.relative_to(root)), path.read_bytes()) for path in sorted((root / package).rglob("*.py"))]
+
+
+def kernel(base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = None) -> KernelImage:
+    """The kernel linked for physical address `base` with build-time constants `config`.
+
+    Raises `compiler.CompileError` or `compiler.linker.LinkError` for broken guest sources.
+    """
+    config = dict(sorted((config or {}).items()))
+
+    def build() -> bytes:
+        from kdumpsim.compiler import compile_modules, package_modules
+        from kdumpsim.compiler.linker import Layout, link
+
+        objects = compile_modules(package_modules("kdumpsim.kernel"), config=config)
+        image = link(objects, Layout(PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True))
+        return _pack(image.elf, image.stripped(), json.dumps(dict(image.symbols)).encode())
+
+    key = cache.key("kernel", base, sorted(config.items()), _source_key("kernel"))
+    elf, stripped, symbols = _unpack(cache.cached(key, build))
+    return KernelImage(elf, stripped, json.loads(symbols), base)
+
+
+def purgatory() -> bytes:
+    """Purgatory as a relocatable ELF object, for kexec-tools to place."""
+
+    def build() -> bytes:
+        from kdumpsim.compiler import compile_modules, package_modules
+        from kdumpsim.compiler.linker import merge
+
+        objects = compile_modules(package_modules("kdumpsim.purgatory"), optimize=OPTIMIZED)
+        return merge(objects)
+
+    return cache.cached(cache.key("purgatory", _source_key("purgatory")), build)
+
+
+def _pack(*parts: bytes) -> bytes:
+    return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+
+
+def _unpack(data: bytes) -> list[bytes]:
+    parts, at = [], 0
+    while at < len(data):
+        (size,) = struct.unpack_from("<Q", data, at)
+        parts.append(data[at + 8 : at + 8 + size])
+        at += 8 + size
+    return parts
+
+
+def main() -> None:
+    """Write the images to a directory."""
+    parser = argparse.ArgumentParser(description="Build the guest images.")
+    parser.add_argument("--out", type=Path, default=Path("."), help="directory to write to")
+    parser.add_argument("--capture-base", type=lambda text: int(text, 0), default=16 << 20)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "vmlinux").write_bytes(kernel().elf)
+    (options.out / "vmlinux-kdump").write_bytes(kernel(options.capture_base).elf)
+    (options.out / "purgatory.ro").write_bytes(purgatory())
+
+
+if __name__ == "__main__":
+    main()

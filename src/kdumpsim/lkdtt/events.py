@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a run tells while it goes on: phases with their times, progress, and the guest's console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase that ended: virtual time in ns since power-on at its end, and what it cost in both times."""
+
+    name: str
+    detail: str
+    virtual_end_ns: int
+    virtual_ns: int
+    host_s: float
+
+
+class Observer(Protocol):
+    """Whoever watches a run: the live display, plain lines, or nobody."""
+
+    def begin(self, name: str, title: str) -> None:
+        """A phase begins."""
+
+    def end(self, phase: Phase) -> None:
+        """It ended."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Bytes of the dump saved so far."""
+
+    def console(self, text: str) -> None:
+        """Text from the guest's serial console."""
+
+
+class Silent:
+    """An observer that watches nothing."""
+
+    def begin(self, name: str, title: str) -> None:
+        """Ignored."""
+
+    def end(self, phase: Phase) -> None:
+        """Ignored."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Ignored."""
+
+    def console(self, text: str) -> None:
+        """Ignored."""
+
+
+class PhaseClock:
+    """Times phases on both clocks and passes them to an observer."""
+
+    def __init__(self, observer: Observer, virtual_now: Callable[[], int]) -> None:
+        self.phases: list[Phase] = []
+        self._observer = observer
+        self._virtual_now = virtual_now
+        self._open: tuple[str, int, float] | None = None
+
+    def begin(self, name: str, title: str) -> None:
+        """End the open phase, if any, and begin the next."""
+        self.end()
+        self._open = (name, self._virtual_now(), time.perf_counter())
+        self._observer.begin(name, title)
+
+    def end(self, detail: str = "") -> None:
+        """End the open phase; a second call does nothing."""
+        if self._open is None:
+            return
+        name, virtual, host = self._open
+        self._open = None
+        now = self._virtual_now()
+        phase = Phase(name, detail, now, now - virtual, time.perf_counter() - host)
+        self.phases.append(phase)
+        self._observer.end(phase)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scenario: everything that decides how a run goes, checked before anything is built or written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, TYPE_ALIASES
+
+MIB = 1 << 20
+PAGE_SIZE = 4096
+MAX_CPUS = 8
+MIN_MEMORY, MAX_MEMORY = 16 * MIB, 512 * MIB
+MIN_RESERVED = 4 * MIB
+"""Below this the capture kernel has no room for its image, the headers and its own page tables."""
+INJECTIONS: dict[str, str] = {
+    "corrupt-capture-kernel": "flip bits of the capture kernel in the reserved region, after it was loaded",
+}
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be: the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The reserved region of ``crashkernel=X@Y``, in bytes."""
+
+    size: int
+    base: int
+
+    @property
+    def end(self) -> int:
+        """First byte behind the region."""
+        return self.base + self.size
+
+    def __str__(self) -> str:
+        return f"{format_size(self.size)}@{format_size(self.base)}"
+
+
+_SIZE = re.compile(r"^(0x[0-9a-fA-F]+|\d+)([kKmMgG]?)$")
+_SHIFT = {"": 0, "k": 10, "m": 20, "g": 30}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `64M`, `0x1000000`, `640K` …; ScenarioError otherwise."""
+    match = _SIZE.match(text.strip())
+    if not match:
+        raise ScenarioError(f"'{text}' is no size: write a number of bytes, or one with K, M or G, such as 64M")
+    return int(match[1], 0) << _SHIFT[match[2].lower()]
+
+
+def format_size(size: int) -> str:
+    """The shortest exact way to write a size: `16M`, `640K`, `4097`."""
+    for suffix, shift in (("G", 30), ("M", 20), ("K", 10)):
+        if size and size % (1 << shift) == 0:
+            return f"{size >> shift}{suffix}"
+    return str(size)
+
+
+def parse_crashkernel(text: str) -> Reservation:
+    """`crashkernel=` syntax of 2.6.16, SIZE@START; ScenarioError otherwise."""
+    size, at, base = text.partition("@")
+    if not at:
+        raise ScenarioError(f"crashkernel '{text}' has no start: write SIZE@START, such as 16M@16M")
+    return Reservation(parse_size(size), parse_size(base))
+
+
+def _one_of(what: str, given: str, allowed: dict[str, str]) -> None:
+    if given not in allowed:
+        raise ScenarioError(f"unknown {what} '{given}'; there is: {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run: where to crash, how, and on what machine.  Sizes in bytes, `timeout` in virtual seconds."""
+
+    crash_point: str
+    crash_type: str
+    count: int = DEFAULT_COUNT
+    seed: int = 0
+    cpus: int = 2
+    memory: int = 64 * MIB
+    crashkernel: Reservation = Reservation(16 * MIB, 16 * MIB)
+    timeout: int = 120
+    inject: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "crash_type", TYPE_ALIASES.get(self.crash_type, self.crash_type))
+        _one_of("crash point", self.crash_point, CRASH_POINTS)
+        _one_of("crash type", self.crash_type, CRASH_TYPES)
+        if self.inject is not None:
+            _one_of("injection", self.inject, INJECTIONS)
+        for what, value, low, high in (
+            ("count", self.count, 1, 1_000_000),
+            ("seed", self.seed, 0, 2**64 - 1),
+            ("cpus", self.cpus, 1, MAX_CPUS),
+            ("timeout", self.timeout, 1, 86_400),
+        ):
+            if not low <= value <= high:
+                raise ScenarioError(f"{what} {value} is out of range: {low} to {high} is allowed")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
+            raise ScenarioError(
+                f"memory {format_size(self.memory)} is out of range: "
+                f"{format_size(MIN_MEMORY)} to {format_size(MAX_MEMORY)} is allowed"
+            )
+        region = self.crashkernel
+        if self.memory % PAGE_SIZE or region.base % PAGE_SIZE or region.size % PAGE_SIZE:
+            raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
+        if region.size < MIN_RESERVED:
+            raise ScenarioError(
+                f"crashkernel {region} is too small: the capture kernel needs at least {format_size(MIN_RESERVED)}"
+            )
+        if region.base < MIB:
+            raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
+        if region.end > self.memory:
+            raise ScenarioError(
+                f"crashkernel {region} ends at {format_size(region.end)}, outside the {format_size(self.memory)} of RAM"
+            )
+
+    def check_kernel(self, kernel_end: int) -> None:
+        """ScenarioError if the reserved region overlaps the first kernel (physical 1 MiB to `kernel_end`)."""
+        if self.crashkernel.base < kernel_end:
+            first = -(-kernel_end // MIB)
+            raise ScenarioError(
+                f"crashkernel {self.crashkernel} overlaps the first kernel, which ends at {kernel_end:#x}; "
+                f"start it at {first}M or above"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for result.json."""
+        data = asdict(self)
+        data["crashkernel"] = str(self.crashkernel)
+        return data
+
+    def command(self) -> str:
+        """The command line that runs this scenario again."""
+        words = ["kdumpsim run", f"--crashpoint {self.crash_point}", f"--type {self.crash_type}"]
+        default = Scenario(self.crash_point, self.crash_type)
+        for name in ("count", "seed", "cpus", "timeout", "inject"):
+            if getattr(self, name) != getattr(default, name):
+                words.append(f"--{name} {getattr(self, name)}")
+        if self.memory != default.memory:
+            words.append(f"--memory {format_size(self.memory)}")
+        if self.crashkernel != default.crashkernel:
+            words.append(f"--crashkernel {self.crashkernel}")
+        return " ".join(words)

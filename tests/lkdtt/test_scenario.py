@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scenario says no before anything is built, and says what would be allowed."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdumpsim.lkdtt.scenario import (
+    MIB,
+    Reservation,
+    Scenario,
+    ScenarioError,
+    format_size,
+    parse_crashkernel,
+    parse_size,
+)
+
+
+@given(st.integers(0, 1 << 40))
+def test_sizes_survive_being_written_and_read(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "16 M", "-1M", "16MB", "1.5M", "0x"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ScenarioError, match="is no size"):
+        parse_size(text)
+
+
+def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
+    assert parse_crashkernel("16M@32M") == Reservation(size=16 * MIB, base=32 * MIB)
+    with pytest.raises(ScenarioError, match="SIZE@START"):
+        parse_crashkernel("16M")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"crash_point": "FS_DEVRX"}, "FS_DEVRW"),
+        ({"crash_type": "loop"}, "panic, bug, exception"),
+        ({"count": 0}, "count 0 is out of range"),
+        ({"cpus": 9}, "1 to 8"),
+        ({"memory": 4 * MIB}, "16M to 512M"),
+        ({"crashkernel": Reservation(MIB, 16 * MIB)}, "too small"),
+        ({"crashkernel": Reservation(16 * MIB, 60 * MIB)}, "outside the 64M of RAM"),
+        ({"crashkernel": Reservation(16 * MIB, 512 * 1024)}, "below 1M"),
+        ({"crashkernel": Reservation(16 * MIB, 16 * MIB + 12)}, "multiples of 4K"),
+        ({"inject": "gremlins"}, "corrupt-capture-kernel"),
+    ],
+)
+def test_bad_scenarios_are_refused_with_what_is_allowed(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ScenarioError, match=complaint):
+        Scenario(**{"crash_point": "FS_DEVRW", "crash_type": "panic", **options})  # type: ignore[arg-type]
+
+
+def test_oops_is_the_papers_name_for_bug() -> None:
+    assert Scenario("FS_DEVRW", "oops").crash_type == "bug"
+
+
+def test_a_reserved_region_over_the_first_kernel_is_refused() -> None:
+    scenario = Scenario("FS_DEVRW", "panic", crashkernel=Reservation(16 * MIB, 2 * MIB))
+    with pytest.raises(ScenarioError, match="start it at 3M or above"):
+        scenario.check_kernel(kernel_end=2 * MIB + 1)
+    scenario.check_kernel(kernel_end=2 * MIB)
+
+
+def test_the_printed_command_names_every_option_that_is_not_the_default() -> None:
+    scenario = Scenario("TIMERADD", "bug", cpus=4, seed=7, memory=128 * MIB, crashkernel=Reservation(8 * MIB, 32 * MIB))
+    assert shlex.split(scenario.command()) == shlex.split(
+        "kdumpsim run --crashpoint TIMERADD --type bug --seed 7 --cpus 4 --memory 128M --crashkernel 8M@32M"
+    )
