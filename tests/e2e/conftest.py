@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whole runs through the command line, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished `kdumpsim run`."""
+
+    directory: Path
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((self.directory / "result.json").read_text())
+        return data
+
+    @property
+    def console(self) -> str:
+        return (self.directory / "console.log").read_text()
+
+
+def kdumpsim(*words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run the command line tool in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "kdumpsim.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture(scope="session")
+def crash(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """`crash("FS_DEVRW", "panic", "--seed", "1")`: a run with these options; the same call is run once a session."""
+    runs: dict[tuple[str, ...], Run] = {}
+
+    def run(point: str, kind: str, *options: str) -> Run:
+        key = (point, kind, *options)
+        if key not in runs:
+            directory = tmp_path_factory.mktemp(f"{point}-{kind}") / "dump"
+            words = ("run", "--crashpoint", point, "--type", kind, "--output", str(directory), *options)
+            process = kdumpsim(*words)
+            runs[key] = Run(directory, process.returncode, process.stdout, process.stderr)
+        return runs[key]
+
+    return run

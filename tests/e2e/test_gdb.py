@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""gdb is the judge of a dump: backtraces, threads, locals and types at source level."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import Run
+
+Crash = Callable[..., Run]
+Gdb = Callable[..., str]
+
+
+@pytest.fixture
+def gdb(crash: Crash, require_tool: Callable[[str], str]) -> Gdb:
+    """`gdb("bt")`: what gdb prints for these commands on the dump of FS_DEVRW/panic."""
+    run = crash("FS_DEVRW", "panic")
+    tool = require_tool("gdb")
+
+    def ask(*commands: str, directory: str = str(run.directory)) -> str:
+        words = [tool, "-nx", "-batch", "-ex", "set width 0"]
+        for command in commands:
+            words += ["-ex", command]
+        words += [f"{directory}/vmlinux", f"{directory}/vmcore"]
+        process = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert "warning" not in process.stderr.lower(), process.stderr
+        return process.stdout
+
+    return ask
+
+
+def functions(backtrace: str) -> list[str]:
+    """Function names of a backtrace, innermost first."""
+    return re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(\S+) \(", backtrace, re.MULTILINE)
+
+
+def test_the_crashing_cpus_backtrace_reads_from_the_crash_path_to_the_threads_start(gdb: Gdb) -> None:
+    text = gdb("bt")
+    names = functions(text)
+    for inner, outer in (("crash_kexec", "panic"), ("panic", "ll_rw_block")):
+        assert names.index(inner) < names.index(outer), text
+    assert names[-1] == "kernel_thread_helper", text
+    assert "??" not in text
+    assert re.search(r"ll_rw_block \(.*\) at .*kernel/block/.*\.py:\d+", text)
+
+
+def test_every_cpu_is_a_thread_and_can_be_unwound(gdb: Gdb) -> None:
+    text = gdb("info threads", "thread apply all bt")
+    assert len(re.findall(r"^Thread \d+ ", text, re.MULTILINE)) == 2, text
+    assert "??" not in text
+    assert "corrupt" not in text
+
+
+def test_locals_arguments_and_types_are_there(gdb: Gdb) -> None:
+    text = gdb("frame function ll_rw_block", "info args", "info locals", "ptype struct TaskStruct")
+    assert re.search(r"^rw = ", text, re.MULTILINE), text
+    assert re.search(r"^nr = ", text, re.MULTILINE), text
+    assert re.search(r"^ +.* comm\[16\];", text, re.MULTILINE), text
+
+
+def test_kernel_structures_can_be_printed(gdb: Gdb) -> None:
+    assert re.search(r'comm = "init', gdb("print *cpoints", "print init_task"))
+
+
+def test_an_interrupts_backtrace_goes_on_into_what_was_interrupted(crash: Crash, gdb: Gdb) -> None:
+    run = crash("INT_HARDWARE_ENTRY", "panic")
+    text = gdb("bt", directory=str(run.directory))
+    names = functions(text)
+    assert names.index("panic") < names.index("__do_IRQ") < len(names) - 2, text
+    assert "??" not in text
+
+
+def test_readelf_finds_nothing_to_complain_about(crash: Crash, require_tool: Callable[[str], str]) -> None:
+    run = crash("FS_DEVRW", "panic")
+    process = subprocess.run(
+        [require_tool("readelf"), "-a", str(run.directory / "vmcore")], capture_output=True, text=True, check=False
+    )
+    assert process.stderr == ""
+    assert "CORE (Core file)" in process.stdout
+    assert process.stdout.count("NT_PRSTATUS") == 2

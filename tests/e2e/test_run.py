@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The first dump, as a user gets it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run, kdumpsim
+
+Crash = Callable[..., Run]
+
+
+def test_the_first_dump_is_captured_and_right(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "panic")
+    assert run.status == 0, run.stdout + run.stderr
+    result = run.result
+    assert result["outcome"] == "O"
+    assert result["completeness"] == 1
+    assert result["accuracy"] == 1
+    assert [check["ok"] for check in result["registers"]] == [True, True]
+    vmcore = (run.directory / "vmcore").read_bytes()
+    assert result["vmcore"] == {"sha256": hashlib.sha256(vmcore).hexdigest(), "bytes": len(vmcore)}
+
+
+def test_the_output_says_what_to_type_next(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "panic")
+    assert f"gdb {run.directory}/vmlinux {run.directory}/vmcore" in run.stdout.replace("│\n│", "").replace("\n", "")
+
+
+def test_the_console_tells_the_story_in_order(crash: Crash) -> None:
+    console = crash("FS_DEVRW", "panic").console
+    told = [console.index(words) for words in ("Kernel panic - not syncing", "memmap=exactmap", "savecore")]
+    assert told == sorted(told)
+
+
+def test_the_same_seed_gives_the_same_vmcore_in_another_process(crash: Crash, tmp_path: Path) -> None:
+    again = kdumpsim("run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", str(tmp_path / "again"))
+    assert again.returncode == 0
+    first = crash("FS_DEVRW", "panic").directory / "vmcore"
+    assert first.read_bytes() == (tmp_path / "again" / "vmcore").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("point", "kind"),
+    [
+        ("FS_DEVRW", "bug"),
+        ("FS_DEVRW", "exception"),
+        ("INT_HARDWARE_ENTRY", "panic"),
+        ("INT_HARDWARE_ENTRY", "bug"),
+        ("INT_HARDWARE_ENTRY", "exception"),
+        ("TIMERADD", "panic"),
+        ("TIMERADD", "bug"),
+        ("TIMERADD", "exception"),
+    ],
+)
+def test_every_point_and_type_gives_a_right_dump(crash: Crash, point: str, kind: str) -> None:
+    run = crash(point, kind)
+    assert run.status == 0, run.stdout + run.stderr + run.console
+    assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
+
+
+@pytest.mark.parametrize("options", [("--cpus", "1"), ("--cpus", "4", "--seed", "3"), ("--memory", "128M")])
+def test_other_machines_dump_too(crash: Crash, options: tuple[str, ...]) -> None:
+    run = crash("FS_DEVRW", "panic", *options)
+    assert run.status == 0, run.stdout + run.stderr + run.console
+    assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
+    assert len(run.result["registers"]) == run.result["options"]["cpus"]
+
+
+def test_the_reserved_region_can_lie_elsewhere(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "panic", "--crashkernel", "12M@32M")
+    assert run.status == 0, run.stdout + run.stderr + run.console
+    assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
+
+
+def test_json_prints_the_result_and_nothing_else(tmp_path: Path) -> None:
+    directory = tmp_path / "dump"
+    process = kdumpsim(
+        "run", "--crashpoint", "TIMERADD", "--type", "panic", "--json", "--seed", "5", "--output", str(directory)
+    )
+    assert json.loads(process.stdout) == json.loads((directory / "result.json").read_text())
+    assert json.loads(process.stdout)["seed"] == 5
+
+
+def test_console_streams_what_console_log_keeps(tmp_path: Path) -> None:
+    directory = tmp_path / "dump"
+    process = kdumpsim(
+        "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--console", "--output", str(directory)
+    )
+    for line in (directory / "console.log").read_text().splitlines():
+        assert line in process.stdout
+
+
+def test_a_corrupted_capture_kernel_is_refused_by_purgatory(tmp_path: Path) -> None:
+    directory = tmp_path / "dump"
+    process = kdumpsim(
+        "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--inject", "corrupt-capture-kernel",
+        "--output", str(directory),
+    )  # fmt: skip
+    assert process.returncode == 1
+    result = json.loads((directory / "result.json").read_text())
+    assert result["outcome"] == "X"
+    assert "sha256" in result["reason"]
+    assert not (directory / "vmcore").exists()
+    assert "purgatory" in (directory / "console.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--crashpoint", "NOWHERE", "--type", "panic"), "FS_DEVRW"),
+        (("--crashpoint", "FS_DEVRW", "--type", "explode"), "exception"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--crashkernel", "16M@60M"), "outside the 64M of RAM"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--crashkernel", "1M@16M"), "too small"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--crashkernel", "16M@1M"), "overlaps the first kernel"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--crashkernel", "16M@512K"), "below 1M"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--cpus", "0"), "1 to 8"),
+    ],
+)
+def test_bad_input_is_one_clear_message_and_nothing_written(
+    options: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "dump"
+    process = kdumpsim("run", *options, "--output", str(directory))
+    assert process.returncode == 2
+    assert complaint in process.stderr
+    assert "Traceback" not in process.stderr
+    assert not directory.exists()
+
+
+def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    process = kdumpsim("run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", str(blocker / "dump"))
+    assert process.returncode == 2
+    assert "cannot write to output directory" in process.stderr
+
+
+def test_ctrl_c_leaves_no_half_written_vmcore(tmp_path: Path) -> None:
+    directory = tmp_path / "dump"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kdumpsim.cli", "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--console",
+         "--output", str(directory)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "boot" in line:
+            break
+    os.kill(process.pid, signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in complaint
+    assert not (directory / "vmcore").exists()
+    assert not list(directory.glob(".*partial"))
