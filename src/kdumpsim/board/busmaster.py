@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One channel of a PCI IDE bus master: its registers, and the walk over physical region descriptors.
 
-Follows "Programming Interface for Bus Master IDE Controller" 1.0 and the Intel 82371SB (PIIX3) data sheet, 2.7.
-A descriptor is eight bytes: physical base (even), byte count in bits 15:1 of the second doubleword (0 means 64 KiB), end
-of table in bit 31. Descriptors are fetched one by one when the transfer needs them, so a table overwritten in flight is
-obeyed.
+Follows "Programming Interface for Bus Master IDE Controller" 1.0 and the Intel 82371SB (PIIX3) data sheet, 2.7. A
+descriptor is eight bytes: physical base (even), byte count in bits 15:1 of the second doubleword (0 means 64 KiB),
+end of table in bit 31. Descriptors are fetched one by one when the transfer needs them, so a table overwritten in
+flight is obeyed.
 
 Not modelled: the rule that neither the table nor a region crosses a 64 KiB boundary (addresses go on linearly, as
-QEMU's do), PCI aborts (memory that is not there reads as ones and swallows writes; the error bit never sets by itself).
+QEMU's do), PCI aborts (memory that is not there reads as ones and swallows writes; the error bit never sets by
+itself).
 """
 
 from __future__ import annotations
