@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Build-time choices, as Linux keeps them in .config and include/linux/{param,threads}.h."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import config
+
+HZ: Final = 100
+"""Timer ticks a second (2.6.16 offers 100, 250 and 1000)."""
+
+NR_CPUS: Final = 8
+"""Most CPUs this kernel can drive."""
+
+THREAD_SIZE: Final = config("THREAD_SIZE", 8192)
+"""Kernel stack and thread_info together; 4096 is CONFIG_4KSTACKS."""
+
+PREEMPT: Final = config("PREEMPT", 1)
+"""CONFIG_PREEMPT: kernel code may be preempted wherever preempt_count is 0."""
+
+NR_IRQS: Final = 64
+"""Interrupt lines: 24 I/O APIC pins or 16 of the i8259s, with room."""
+
+TASK_COMM_LEN: Final = 16
+"""Length of a task's name, NUL included."""
+
+COMMAND_LINE_SIZE: Final = 2048
+"""Longest kernel command line, NUL included."""
+
+LOG_BUF_SHIFT: Final = 14
+LOG_BUF_LEN: Final = 1 << LOG_BUF_SHIFT
+"""Size of printk's ring."""

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Resources: ranges of physical addresses or ports and who has them (include/linux/ioport.h)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import Struct, cstr, ptr, u32
+
+IORESOURCE_IO: Final = 0x0000_0100
+IORESOURCE_MEM: Final = 0x0000_0200
+IORESOURCE_BUSY: Final = 0x8000_0000
+
+
+class Resource(Struct):
+    """A node of a resource tree; `end` is inclusive, children are sorted by address."""
+
+    start: u32
+    end: u32
+    name: cstr
+    flags: u32
+    parent: ptr[Resource]
+    sibling: ptr[Resource]
+    child: ptr[Resource]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The task structure (include/linux/sched.h).
+
+A task's kernel stack and its thread_info share THREAD_SIZE bytes; `thread_info` points at the low end of them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from kdumpsim.compiler.lang import Struct, array, i32, length, ptr, u8, u32, u64, void
+from kdumpsim.kernel.core.config import TASK_COMM_LEN
+from kdumpsim.kernel.core.types import ListHead
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.asm import ThreadInfo, ThreadStruct
+
+MAX_PRIO: Final = 32
+"""Number of priorities; 0 is served first. Fits one bitmap word."""
+
+DEFAULT_PRIO: Final = 16
+"""Priority of ordinary kernel threads."""
+
+LOW_PRIO: Final = 24
+"""Priority of threads that should stand back, like nice 19: ksoftirqd, flushers."""
+
+CPU_MASK_ALL: Final = 0xFF
+"""cpus_allowed of a task that may run anywhere (NR_CPUS bits)."""
+
+PF_EXITING: Final = 0x4
+PF_KTHREAD: Final = 0x8
+PF_SIGNALED: Final = 0x400
+
+
+class TaskState(IntEnum):
+    """What a task waits for; the values are Linux's."""
+
+    TASK_RUNNING = 0
+    TASK_INTERRUPTIBLE = 1
+    TASK_UNINTERRUPTIBLE = 2
+    EXIT_ZOMBIE = 16
+    EXIT_DEAD = 32
+
+
+class TaskStruct(Struct):
+    """A schedulable kernel thread."""
+
+    state: TaskState
+    thread_info: ptr[ThreadInfo]
+    flags: u32
+    prio: u32
+    static_prio: u32
+    time_slice: u32
+    run_list: ListHead
+    """Link in the run queue; `on_rq` tells whether it hangs there."""
+    on_rq: bool
+    on_cpu: bool
+    """Whether a CPU runs on this task's stack just now."""
+    cpus_allowed: u32
+    tasks: ListHead
+    """Link in the list of all tasks, which starts at init_task."""
+    mm: ptr[void]
+    """User address space; kernel threads have none."""
+    pid: i32
+    exit_code: i32
+    parent: ptr[TaskStruct]
+    comm: array[u8] = length(TASK_COMM_LEN)
+    nvcsw: u32
+    """Voluntary context switches."""
+    nivcsw: u32
+    """Involuntary ones."""
+    utime: u32
+    stime: u32
+    last_ran: u64
+    """sched_clock() when it last got a CPU."""
+    thread: ThreadStruct
+    """What the architecture keeps of a task that does not run."""

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Types everybody shares: the doubly linked list head and error numbers (include/asm-generic/errno-base.h)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import Struct, ptr
+
+
+class ListHead(Struct):
+    """A link of a circular doubly linked list; the operations are in list.py."""
+
+    next: ptr[ListHead]
+    prev: ptr[ListHead]
+
+
+EPERM: Final = 1
+ENOENT: Final = 2
+EINTR: Final = 4
+EIO: Final = 5
+ENXIO: Final = 6
+E2BIG: Final = 7
+EBADF: Final = 9
+EAGAIN: Final = 11
+ENOMEM: Final = 12
+EACCES: Final = 13
+EFAULT: Final = 14
+EBUSY: Final = 16
+EEXIST: Final = 17
+ENODEV: Final = 19
+ENOTDIR: Final = 20
+EISDIR: Final = 21
+EINVAL: Final = 22
+ENFILE: Final = 23
+EMFILE: Final = 24
+EFBIG: Final = 27
+ENOSPC: Final = 28
+ESPIPE: Final = 29
+EROFS: Final = 30
+ENAMETOOLONG: Final = 36
+ENOSYS: Final = 38
+EADDRNOTAVAIL: Final = 99
+ETIMEDOUT: Final = 110
+
+SIGKILL: Final = 9
+SIGSEGV: Final = 11
