@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The capture kernel's command line (kdump paper, section 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import KexecError
+from .segments import Range
+
+COMMAND_LINE_SIZE = 512
+"""Bytes, the closing NUL included, that the kernel keeps (``boot_command_line``)."""
+
+_OURS = ("crashkernel=", "memmap=", "elfcorehdr=", "mem=", "BOOT_IMAGE=")
+"""Options that belong to the first kernel or are ours to set; dropped from what the user gives."""
+
+
+def capture_command_line(
+    append: str,
+    usable: Sequence[Range],
+    elfcorehdr: int,
+    *,
+    defaults: Sequence[str] = ("maxcpus=1", "reset_devices"),
+    limit: int = COMMAND_LINE_SIZE,
+) -> str:
+    """`append` without the first kernel's options, then the defaults it does not set, then the memory map.
+
+    `usable` is what the capture kernel may run in; all of it must lie on KiB boundaries.
+    KexecError if the result does not fit into `limit` bytes.
+    """
+    words = [word for word in append.split() if not word.startswith(_OURS)]
+    given = {word.partition("=")[0] for word in words}
+    words += [word for word in defaults if word.partition("=")[0] not in given]
+    words.append("memmap=exactmap")
+    words += [f"memmap={_kib(part.size)}@{_kib(part.start)}" for part in usable]
+    words.append(f"elfcorehdr={_kib(elfcorehdr)}")
+    return checked(" ".join(words), limit)
+
+
+def checked(line: str, limit: int = COMMAND_LINE_SIZE) -> str:
+    """`line`, or KexecError if the kernel could not keep all of it."""
+    if not line.isascii() or "\0" in line:
+        raise KexecError("the kernel's command line may hold ASCII characters only")
+    if len(line) >= limit:
+        raise KexecError(f"the kernel's command line has {len(line)} characters, allowed are {limit - 1}: {line}")
+    return line
+
+
+def _kib(value: int) -> str:
+    if value % 1024:
+        raise KexecError(f"{value:#x} is not on a KiB boundary and cannot stand in a memmap= option")
+    return f"{value >> 10}K"

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Building a load: kernel, boot parameters, purgatory, ELF core headers and backup region, each at its place.
+
+Planning is pure (:func:`plan_panic`, :func:`plan_normal`); :func:`kexec_load_panic` and :func:`kexec_load_normal` ask
+the guest for what a plan needs, through its agent, and hand the segments to its kexec_load.
+
+Within the reserved region (kdump paper, Figures 1 and 3) the kernel lies where it is linked; everything else is placed
+from the top down, what the capture kernel must not touch first, so that its own memory is one piece.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdumpsim import images
+
+from .agent import AgentClient, KexecFlags
+from .bootparams import LOADER_MAGIC, multiboot_info
+from .cmdline import capture_command_line, checked
+from .elfcorehdr import BACKUP_SOURCE, core_headers
+from .errors import AgentError, KexecError
+from .image import KernelImage, load_image
+from .iomem import MemoryLayout, memory_layout
+from .purgatory import Purgatory, purgatory_size
+from .segments import KEXEC_SEGMENT_MAX, PAGE_SIZE, Range, Room, Segment, page_down, page_up, subtract
+
+LOW_MEMORY_END = 1 << 20
+CRASH_NOTES = "/sys/devices/system/cpu/cpu{}/crash_notes"
+MAX_CPUS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """A load, ready for kexec_load."""
+
+    entry: int
+    """Physical address of purgatory's entry: where the running kernel jumps to."""
+    flags: int
+    segments: tuple[Segment, ...]
+    """In order of address."""
+    command_line: str
+    kernel: KernelImage
+    usable: tuple[Range, ...] = ()
+    """What the capture kernel may run in (empty for a normal load)."""
+    elfcorehdr: Range | None = None
+    backup: Range | None = None
+    """Where the first 640 KiB are saved."""
+    crash: Range | None = None
+    """The reserved region (None for a normal load)."""
+
+
+def plan_panic(
+    kernel: KernelImage,
+    layout: MemoryLayout,
+    crash_notes: Sequence[int],
+    purgatory: bytes,
+    append: str = "",
+    *,
+    guest_path: str | None = None,
+    elf64: bool = False,
+) -> LoadPlan:
+    """kexec -p: everything inside the reserved region; KexecError says what does not fit and what is allowed."""
+    crash = layout.require_crash()
+    if not crash_notes:
+        raise KexecError("no crash notes: at least one CPU's address is needed")
+    kernel.check_inside(crash)
+    room = Room([crash], f"the reserved region {crash}")
+    segments = kernel.segments(guest_path)
+    for segment in segments:
+        room.take(segment.range, kernel.name)
+    backup = room.place(BACKUP_SOURCE.size, "the backup region")
+    backup_range = Range(backup, backup + BACKUP_SOURCE.size)
+    segments.append(Segment("backup", backup, BACKUP_SOURCE.size, b""))
+    headers = core_headers(layout.ram, crash, crash_notes, backup, elf64=elf64)
+    elfcorehdr = room.place(len(headers), "the ELF core headers")
+    header_range = Range(elfcorehdr, elfcorehdr + page_up(len(headers)))
+    segments.append(Segment("elfcorehdr", elfcorehdr, header_range.size, headers))
+    usable = [BACKUP_SOURCE, *subtract([crash], [backup_range, header_range])]
+    line = capture_command_line(append, usable, elfcorehdr)
+    entry, rest = _purgatory_and_parameters(kernel, segments, layout, purgatory, line, room, backup)
+    return LoadPlan(
+        entry, KexecFlags.ON_CRASH | KexecFlags.ARCH_386, _finished(segments + rest), line, kernel,
+        tuple(usable), header_range, backup_range, crash,
+    )  # fmt: skip
+
+
+def plan_normal(
+    kernel: KernelImage, layout: MemoryLayout, purgatory: bytes, append: str = "", *, guest_path: str | None = None
+) -> LoadPlan:
+    """kexec -l: the kernel goes where it is linked, anywhere in System RAM above 1 MiB, when the reboot comes."""
+    holes = [Range(0, LOW_MEMORY_END), *([layout.crash] if layout.crash else [])]
+    whole = [Range(page_up(part.start), page_down(part.end)) for part in layout.ram]
+    room = Room(subtract([part for part in whole if part.size > 0], holes), "System RAM above 1 MiB")
+    segments = kernel.segments(guest_path)
+    for segment in segments:
+        room.take(segment.range, kernel.name)
+    line = checked(append)
+    entry, rest = _purgatory_and_parameters(kernel, segments, layout, purgatory, line, room, None)
+    return LoadPlan(entry, KexecFlags.ARCH_386, _finished(segments + rest), line, kernel)
+
+
+def _purgatory_and_parameters(
+    kernel: KernelImage,
+    segments: Sequence[Segment],
+    layout: MemoryLayout,
+    purgatory: bytes,
+    line: str,
+    room: Room,
+    backup: int | None,
+) -> tuple[int, list[Segment]]:
+    """The last two segments, and the entry. The digest covers all but purgatory itself and the backup region."""
+    placed = Purgatory(purgatory, room.place(purgatory_size(purgatory), "purgatory"))
+    size = len(multiboot_info(0, line, layout.ram))
+    at = room.place(size, "the boot parameters")
+    parameters = multiboot_info(at, line, layout.ram)
+    placed.set_kernel(kernel.entry, LOADER_MAGIC, at)
+    contents = [(segment.mem, kernel.contents(segment)) for segment in segments if segment.bufsz]
+    placed.set_regions([*contents, (at, parameters)])
+    if backup is not None:
+        placed.set_backup(BACKUP_SOURCE, backup)
+    return placed.entry, [
+        Segment("purgatory", placed.address, page_up(placed.memsz), placed.image),
+        Segment("boot parameters", at, page_up(size), parameters),
+    ]
+
+
+def _finished(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    if len(segments) > KEXEC_SEGMENT_MAX:
+        raise KexecError(f"{len(segments)} segments, kexec_load takes {KEXEC_SEGMENT_MAX}")
+    assert all(s.mem % PAGE_SIZE == 0 == s.memsz % PAGE_SIZE and s.bufsz <= s.memsz for s in segments)
+    return tuple(sorted(segments, key=lambda segment: segment.mem))
+
+
+def read_layout(agent: AgentClient) -> MemoryLayout:
+    """The guest's /proc/iomem."""
+    return memory_layout(agent.read_file("/proc/iomem").decode("ascii", "replace"))
+
+
+def read_crash_notes(agent: AgentClient) -> list[int]:
+    """Physical address of every CPU's notes, from the guest's sysfs."""
+    notes: list[int] = []
+    for cpu in range(MAX_CPUS):
+        path = CRASH_NOTES.format(cpu)
+        try:
+            text = agent.read_file(path)
+        except AgentError as error:
+            if error.errno == errno.ENOENT and notes:
+                break
+            raise
+        notes.append(parse_crash_notes(text.decode("ascii", "replace"), path))
+    return notes
+
+
+def parse_crash_notes(text: str, path: str = "crash_notes") -> int:
+    """One address in hexadecimal, as sysfs prints it."""
+    try:
+        return int(text.strip(), 16)
+    except ValueError:
+        raise KexecError(f"{path} holds {text.strip()[:40]!r}, not an address in hexadecimal") from None
+
+
+def kexec_load_panic(
+    agent: AgentClient,
+    kernel: bytes,
+    kernel_path_in_guest: str | None,
+    append: str,
+    *,
+    purgatory: bytes | None = None,
+    elf64_headers: bool = False,
+    name: str = "capture kernel",
+) -> LoadPlan:
+    """kexec -p: load `kernel` to be started when the running kernel panics.
+
+    With `kernel_path_in_guest` its contents are read from that file in the guest, which must be the same.
+    `purgatory` is the relocatable object to use in place of ours.
+    """
+    image = load_image(kernel, name)
+    plan = plan_panic(
+        image, read_layout(agent), read_crash_notes(agent), purgatory or images.purgatory(), append,
+        guest_path=kernel_path_in_guest, elf64=elf64_headers,
+    )  # fmt: skip
+    agent.kexec_load(plan.entry, plan.segments, plan.flags)
+    return plan
+
+
+def kexec_load_normal(
+    agent: AgentClient,
+    kernel: bytes,
+    kernel_path_in_guest: str | None,
+    append: str,
+    *,
+    purgatory: bytes | None = None,
+    name: str = "kernel",
+) -> LoadPlan:
+    """kexec -l: load `kernel` to be started by kexec -e."""
+    image = load_image(kernel, name)
+    plan = plan_normal(
+        image, read_layout(agent), purgatory or images.purgatory(), append, guest_path=kernel_path_in_guest
+    )
+    agent.kexec_load(plan.entry, plan.segments, plan.flags)
+    return plan
+
+
+def kexec_unload(agent: AgentClient, *, panic: bool) -> None:
+    """kexec -u (with `panic`: kexec -p -u): forget what was loaded."""
+    agent.kexec_load(0, [], KexecFlags.ARCH_386 | (KexecFlags.ON_CRASH if panic else 0))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ways to the agent: the second serial port of our machine, or a socket (QEMU's ``-serial``)."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .errors import AgentGone, KexecError
+
+if TYPE_CHECKING:
+    from kdumpsim.board.machine import Machine
+
+NS = 1_000_000_000
+AGENT_PORT = 1
+"""COM2, as an index of ``machine.uarts``."""
+
+
+class MachineTransport:
+    """Bytes to and from our own machine; waiting for the guest runs it. The clock is virtual time.
+
+    One request may take at most `timeout_ns` of it, whatever deadline the client sets.
+    """
+
+    def __init__(self, machine: Machine, timeout_ns: int = 60 * NS) -> None:
+        self._machine = machine
+        self._timeout_ns = timeout_ns
+        self._received = bytearray()
+        machine.uarts[AGENT_PORT].on_output = self._received.extend
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes at the serial port's receiver."""
+        self._machine.uarts[AGENT_PORT].feed(data)
+
+    def receive(self, deadline: float, wanted: int = 1) -> bytes:
+        """Run the machine until `wanted` bytes came, or until the deadline; AgentGone if it stops for good before."""
+        from kdumpsim.board.machine import StopReason
+
+        machine, received = self._machine, self._received
+        if len(received) < wanted:
+            until = min(round(deadline * NS), machine.clock.now + self._timeout_ns)
+            reason = machine.run(until=until, stop=lambda: len(received) >= wanted)
+            if len(received) < wanted and reason not in (StopReason.UNTIL, StopReason.STOPPED):
+                raise AgentGone(f"the machine stopped before its agent answered: {reason.name.lower()}")
+        data = bytes(received)
+        received.clear()
+        return data
+
+    def now(self) -> float:
+        """Virtual seconds since power-on."""
+        return self._machine.clock.now / NS
+
+
+class SocketTransport:
+    """A stream socket whose other end is a guest's serial port."""
+
+    def __init__(self, connection: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
+        self._socket = connection
+        self._clock = clock
+
+    @classmethod
+    def connect(cls, address: str, timeout: float = 10.0) -> SocketTransport:
+        """Connect to ``unix:PATH`` or ``tcp:HOST:PORT``; KexecError says what is wrong with it."""
+        kind, _, rest = address.partition(":")
+        try:
+            if kind == "unix" and rest:
+                connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                connection.settimeout(timeout)
+                connection.connect(rest)
+            elif kind == "tcp" and rest.rpartition(":")[2].isdecimal() and rest.rpartition(":")[0]:
+                host, _, port = rest.rpartition(":")
+                connection = socket.create_connection((host.strip("[]"), int(port)), timeout)
+            else:
+                raise KexecError(f"'{address}' is no agent address; allowed are unix:PATH and tcp:HOST:PORT")
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise KexecError(f"cannot connect to the agent at {address}: {reason}") from None
+        return cls(connection)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        try:
+            self._socket.settimeout(None)
+            self._socket.sendall(data)
+        except OSError as error:
+            raise AgentGone(f"the agent's connection broke: {error.strerror}") from None
+
+    def receive(self, deadline: float, wanted: int = 1) -> bytes:
+        """Wait for `wanted` bytes, in real time."""
+        received = bytearray()
+        while len(received) < wanted:
+            left = deadline - self._clock()
+            if left <= 0:
+                break
+            self._socket.settimeout(left)
+            try:
+                data = self._socket.recv(65536)
+            except TimeoutError:
+                break
+            except OSError as error:
+                raise AgentGone(f"the agent's connection broke: {error.strerror}") from None
+            if not data:
+                raise AgentGone("the agent's connection was closed")
+            received += data
+        return bytes(received)
+
+    def now(self) -> float:
+        """Real seconds."""
+        return self._clock()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
