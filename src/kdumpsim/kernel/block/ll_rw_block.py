@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading and writing buffers (Linux fs/buffer.c, 2.6.16): ll_rw_block and what is built on it."""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import NULL, addr, array, cast, fetch_and, fetch_or, guest, i32, ptr, u32, void
+from kdumpsim.kernel.asm import pa
+from kdumpsim.kernel.block.bio import READ, WRITE, Bio, BlockDevice, bio_init, submit_bio
+from kdumpsim.kernel.block.buffer import (
+    BH_REQ,
+    BH_UPTODATE,
+    BH_WRITE_EIO,
+    SECTORS_PER_BLOCK,
+    BufferHead,
+    brelse,
+    buffer_uptodate,
+    get_bh,
+    get_dirty_buffer,
+    getblk,
+    set_buffer_uptodate,
+    test_clear_buffer_dirty,
+    test_set_buffer_locked,
+    unlock_buffer,
+    wait_on_buffer,
+)
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.types import EIO
+from kdumpsim.kernel.lkdtt.cpoint import CP_FS_DEVRW, cpoint
+
+
+@guest
+def end_buffer_read_sync(bh: ptr[BufferHead], uptodate: bool) -> None:
+    """A read by ll_rw_block has ended; interrupt context."""
+    if uptodate:
+        set_buffer_uptodate(bh)
+    else:
+        fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_UPTODATE)
+    unlock_buffer(bh)
+    brelse(bh)
+
+
+@guest
+def end_buffer_write_sync(bh: ptr[BufferHead], uptodate: bool) -> None:
+    """A write by ll_rw_block has ended; interrupt context."""
+    if uptodate:
+        set_buffer_uptodate(bh)
+    else:
+        printk(f"<4>lost page write due to I/O error on {bh.b_bdev.bd_name:s}\n")
+        fetch_or(addr(bh.b_state), BH_WRITE_EIO)
+        fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_UPTODATE)
+    unlock_buffer(bh)
+    brelse(bh)
+
+
+@guest
+def end_bio_bh_io_sync(bio: ptr[Bio], error: i32) -> None:
+    """Pass the end of a bio on to its buffer."""
+    bh: ptr[BufferHead] = cast(ptr[BufferHead], bio.bi_private)
+    bh.b_end_io(bh, error == 0)
+
+
+@guest
+def submit_bh(rw: u32, bh: ptr[BufferHead]) -> None:
+    """Start the transfer of a locked buffer; b_end_io is called at its end."""
+    fetch_or(addr(bh.b_state), BH_REQ)
+    if rw == WRITE:
+        fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_WRITE_EIO)
+    bio: ptr[Bio] = addr(bh.b_bio)
+    bio_init(bio, bh.b_bdev, rw, bh.b_blocknr * SECTORS_PER_BLOCK, pa(u32(bh.b_data)), SECTORS_PER_BLOCK)
+    bio.bi_end_io = end_bio_bh_io_sync
+    bio.bi_private = cast(ptr[void], bh)
+    submit_bio(bio)
+
+
+@guest
+def ll_rw_block(rw: u32, nr: u32, bhs: ptr[ptr[BufferHead]]) -> None:
+    """Start the transfers of some buffers, without waiting: reads of those not up to date, writes of dirty ones.
+
+    A buffer somebody else has locked is passed over.  FS_DEVRW (paper, listing 3) lies behind submit_bh():
+    when it is crossed, the disk is at work on the buffer.
+    """
+    for i in range(nr):
+        bh: ptr[BufferHead] = bhs[i]
+        if test_set_buffer_locked(bh):
+            continue
+        if rw == WRITE:
+            if test_clear_buffer_dirty(bh):
+                bh.b_end_io = end_buffer_write_sync
+                get_bh(bh)
+                submit_bh(WRITE, bh)
+                cpoint(CP_FS_DEVRW)
+                continue
+        elif not buffer_uptodate(bh):
+            bh.b_end_io = end_buffer_read_sync
+            get_bh(bh)
+            submit_bh(rw, bh)
+            cpoint(CP_FS_DEVRW)
+            continue
+        unlock_buffer(bh)
+
+
+@guest
+def bread(bdev: ptr[BlockDevice], block: u32) -> ptr[BufferHead]:
+    """The buffer of a block, read in, or NULL on error."""
+    bh: ptr[BufferHead] = getblk(bdev, block)
+    if bh == NULL:
+        return NULL
+    if not buffer_uptodate(bh):
+        ll_rw_block(READ, 1, addr(bh))
+        wait_on_buffer(bh)
+        if not buffer_uptodate(bh):
+            brelse(bh)
+            return NULL
+    return bh
+
+
+@guest
+def sync_dirty_buffer(bh: ptr[BufferHead]) -> i32:
+    """Write a buffer if it is dirty and wait until it is on the disk."""
+    wait_on_buffer(bh)
+    ll_rw_block(WRITE, 1, addr(bh))
+    wait_on_buffer(bh)
+    return -EIO if bh.b_state & BH_WRITE_EIO else 0
+
+
+@guest
+def sync_blocks(bdev: ptr[BlockDevice], first: u32, count: u32) -> i32:
+    """Write all dirty buffers of a range of blocks and wait (Linux filemap_fdatawrite and wait, for a range)."""
+    result: i32 = 0
+    while True:
+        bh: ptr[BufferHead] = get_dirty_buffer(bdev, first, count)
+        if bh == NULL:
+            return result
+        error: i32 = sync_dirty_buffer(bh)
+        if error != 0:
+            result = error
+        brelse(bh)

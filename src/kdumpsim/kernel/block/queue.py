@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Request queues: adjacent bios are merged, requests served first come, first served.
+
+After Linux block/ll_rw_blk.c and block/noop-iosched.c (2.6.16).  There is no plugging: an idle disk
+starts with the first bio; what arrives while it is busy is merged in the queue.  A driver provides
+`request_fn`, called with the queue's lock held and interrupts off whenever there may be work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, container_of, fn, guest, i32, length, ptr, u32, void
+from kdumpsim.kernel.core.list import (
+    ListHead,
+    init_list_head,
+    list_add_tail,
+    list_del,
+    list_empty,
+)
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import schedule
+from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
+from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.block.bio import Bio, BioVec, BlockDevice
+
+BLKDEV_MAX_RQ: Final = 32
+DMA_BOUNDARY_SHIFT: Final = 16
+
+
+class Request(Struct):
+    """One or more bios over consecutive sectors, served by one command."""
+
+    queuelist: ListHead
+    q: ptr["RequestQueue"]
+    bdev: ptr["BlockDevice"]
+    rw: u32
+    sector: u32
+    nr_sectors: u32
+    nr_segments: u32
+    errors: u32
+    bio: ptr["Bio"]
+    biotail: ptr["Bio"]
+
+
+class RequestQueue(Struct):
+    """Requests waiting for a disk.  `queue_lock` belongs to the driver: one lock for all that shares a channel."""
+
+    queue_head: ListHead
+    queue_lock: ptr[Spinlock]
+    request_fn: fn[[ptr["RequestQueue"]], None]
+    queuedata: ptr[void]
+    max_sectors: u32
+    max_segments: u32
+    free_list: ListHead
+    free_wait: WaitQueue
+    requests: array[Request] = length(BLKDEV_MAX_RQ)
+
+
+@guest
+def blk_init_queue(
+    q: ptr[RequestQueue], request_fn: fn[[ptr[RequestQueue]], None], lock: ptr[Spinlock], queuedata: ptr[void]
+) -> None:
+    """Prepare a queue; the driver then sets its limits."""
+    init_list_head(addr(q.queue_head))
+    init_list_head(addr(q.free_list))
+    init_waitqueue(addr(q.free_wait))
+    q.request_fn = request_fn
+    q.queue_lock = lock
+    q.queuedata = queuedata
+    for i in range(BLKDEV_MAX_RQ):
+        q.requests[i].q = q
+        list_add_tail(addr(q.requests[i].queuelist), addr(q.free_list))
+
+
+@guest
+def bio_segments(bio: ptr["Bio"]) -> u32:
+    """How many entries of a scatter list the bio needs: none may cross a 64 KiB boundary."""
+    segments: u32 = 0
+    for i in range(bio.bi_vcnt):
+        vec: ptr[BioVec] = addr(bio.bi_io_vec[i])
+        first: u32 = vec.bv_phys >> DMA_BOUNDARY_SHIFT
+        last: u32 = (vec.bv_phys + vec.bv_len - 1) >> DMA_BOUNDARY_SHIFT
+        segments += last - first + 1
+    return segments
+
+
+@guest
+def elv_merge(q: ptr[RequestQueue], bio: ptr["Bio"], segments: u32) -> bool:
+    """Join the bio to a waiting request whose sectors it continues or precedes.  Queue lock held."""
+    entry: ptr[ListHead] = q.queue_head.next
+    while entry != addr(q.queue_head):
+        rq: ptr[Request] = container_of(entry, Request, "queuelist")
+        entry = entry.next
+        if rq.bdev != bio.bi_bdev or rq.rw != bio.bi_rw:
+            continue
+        if rq.nr_sectors + bio.bi_nr_sectors > q.max_sectors or rq.nr_segments + segments > q.max_segments:
+            continue
+        if rq.sector + rq.nr_sectors == bio.bi_sector:
+            rq.biotail.bi_next = bio
+            rq.biotail = bio
+        elif bio.bi_sector + bio.bi_nr_sectors == rq.sector:
+            bio.bi_next = rq.bio
+            rq.bio = bio
+            rq.sector = bio.bi_sector
+        else:
+            continue
+        rq.nr_sectors += bio.bi_nr_sectors
+        rq.nr_segments += segments
+        return True
+    return False
+
+
+@guest
+def wait_for_request(q: ptr[RequestQueue]) -> None:
+    """Sleep until a request may have become free (Linux get_request_wait)."""
+    wait: WaitEntry = WaitEntry()
+    prepare_to_wait(addr(q.free_wait), addr(wait), TASK_UNINTERRUPTIBLE)
+    if list_empty(addr(q.free_list)):
+        schedule()
+    finish_wait(addr(q.free_wait), addr(wait))
+
+
+@guest
+def make_request(q: ptr[RequestQueue], bio: ptr["Bio"]) -> None:
+    """Queue a bio and let the driver look (Linux __make_request).  May sleep."""
+    segments: u32 = bio_segments(bio)
+    bio.bi_next = NULL
+    while True:
+        flags: u32 = spin_lock_irqsave(q.queue_lock)
+        if elv_merge(q, bio, segments):
+            spin_unlock_irqrestore(q.queue_lock, flags)
+            return
+        if not list_empty(addr(q.free_list)):
+            break
+        spin_unlock_irqrestore(q.queue_lock, flags)
+        wait_for_request(q)
+    rq: ptr[Request] = container_of(q.free_list.next, Request, "queuelist")
+    list_del(addr(rq.queuelist))
+    rq.bdev = bio.bi_bdev
+    rq.rw = bio.bi_rw
+    rq.sector = bio.bi_sector
+    rq.nr_sectors = bio.bi_nr_sectors
+    rq.nr_segments = segments
+    rq.errors = 0
+    rq.bio = bio
+    rq.biotail = bio
+    list_add_tail(addr(rq.queuelist), addr(q.queue_head))
+    q.request_fn(q)
+    spin_unlock_irqrestore(q.queue_lock, flags)
+
+
+@guest
+def elv_next_request(q: ptr[RequestQueue]) -> ptr[Request]:
+    """Take the next request off the queue, or NULL.  Queue lock held."""
+    if list_empty(addr(q.queue_head)):
+        return NULL
+    rq: ptr[Request] = container_of(q.queue_head.next, Request, "queuelist")
+    list_del(addr(rq.queuelist))
+    return rq
+
+
+@guest
+def end_request(rq: ptr[Request], error: i32) -> None:
+    """A request is done: end its bios, free it.  Queue lock held, interrupts off."""
+    if error != 0:
+        printk(f"<4>end_request: I/O error, dev {rq.bdev.bd_name:s}, sector {rq.sector}\n")
+    bio: ptr[Bio] = rq.bio
+    while bio != NULL:
+        following: ptr[Bio] = bio.bi_next
+        bio.bi_next = NULL
+        bio.bi_end_io(bio, error)
+        bio = following
+    rq.bio = NULL
+    q: ptr[RequestQueue] = rq.q
+    list_add_tail(addr(rq.queuelist), addr(q.free_list))
+    wake_up(addr(q.free_wait))

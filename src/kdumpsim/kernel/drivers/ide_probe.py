@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding the IDE channels and their disks (after Linux ide-probe.c and pci/piix.c).
+
+A capture kernel meets a controller that nobody shut down: a transfer may be under way, an interrupt
+pending, a drive busy.  Told by the option ``reset_devices`` (kexec-tools append it), the driver stops the
+bus master and resets each channel before it touches anything else.  Without it, it does what
+a 2.6.16 kernel does: wait for BSY to go away, and hope.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import addr, array, cast, cstr, fn, guest, i32, length, placed, ptr, u8, u16, u32, void
+from kdumpsim.kernel.asm import PAGE_SIZE, insw, outb
+from kdumpsim.kernel.block.bio import BlockDevice, add_disk
+from kdumpsim.kernel.block.queue import blk_init_queue
+from kdumpsim.kernel.core.irq import SA_SHIRQ, request_irq
+from kdumpsim.kernel.core.params import ObsKernelParam
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.spinlock import spin_lock_init
+from kdumpsim.kernel.core.string import strcmp
+from kdumpsim.kernel.core.timer import init_timer
+from kdumpsim.kernel.core.vsprintf import snprintf
+from kdumpsim.kernel.drivers.ide import (
+    BUSY_STAT,
+    CTL_DEFAULT,
+    CTL_NIEN,
+    DRQ_STAT,
+    ERR_STAT,
+    IDE_COMMAND,
+    IDE_DATA,
+    IDE_HCYL,
+    IDE_LCYL,
+    IDE_STATUS,
+    MAX_DRIVES,
+    MAX_HWIFS,
+    PRD_ENTRIES,
+    WIN_IDENTIFY,
+    IdeDrive,
+    IdeHwif,
+    PrdEntry,
+    ide_alt_status,
+    ide_hwifs,
+    ide_inb,
+    ide_outb,
+    ide_reset_channel,
+    ide_select,
+    ide_wait_stat,
+)
+from kdumpsim.kernel.drivers.ide_io import do_ide_request, ide_intr, ide_timer_expiry
+from kdumpsim.kernel.drivers.pci import (
+    PCI_BASE_ADDRESS_4,
+    PCI_NONE,
+    pci_find_class,
+    pci_read_config_dword,
+    pci_set_master,
+)
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages
+
+PCI_CLASS_STORAGE_IDE: Final = 0x0101
+WAIT_BSY_MS: Final = 35000
+WAIT_IDENTIFY_MS: Final = 10000
+
+# Words of the IDENTIFY DEVICE data (ATA/ATAPI-6, section 8.15).
+ID_MODEL: Final = 27
+ID_CAPABILITY: Final = 49
+ID_LBA_SECTORS: Final = 60
+ID_COMMAND_SET_2: Final = 83
+ID_LBA48_SECTORS: Final = 100
+
+reset_devices: bool = False
+ide_nodma: bool = False
+ide_identity: array[u16] = length(256)
+
+
+@guest
+def reset_devices_setup(rest: cstr) -> i32:
+    """``reset_devices``: drivers shall not trust the state they find devices in."""
+    global reset_devices
+    reset_devices = True
+    return 1
+
+
+@guest
+def ide_setup(rest: cstr) -> i32:
+    """``ide=nodma``: programmed input and output only."""
+    global ide_nodma
+    if strcmp(rest, "nodma") == 0:
+        ide_nodma = True
+        return 1
+    return 0
+
+
+@guest
+def ide_fix_string(to: ptr[u8], words: ptr[u16], count: u32) -> None:
+    """An IDENTIFY string: two characters a word, the first one high; trailing blanks are cut."""
+    end: u32 = 0
+    for i in range(count):
+        to[2 * i] = u8(words[i] >> 8)
+        to[2 * i + 1] = u8(words[i] & 0xFF)
+    for i in range(2 * count):
+        if to[i] > ord(" "):
+            end = i + 1
+    to[end] = 0
+
+
+@guest
+def ide_identify(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> bool:
+    """Ask a drive who it is, polling with interrupts off at the drive; False if no ATA disk answers."""
+    ide_select(hwif, drive.unit)
+    status: u8 = ide_alt_status(hwif)
+    if status == 0 or status == 0xFF:
+        return False
+    ide_outb(hwif, WIN_IDENTIFY, IDE_COMMAND)
+    if not ide_wait_stat(hwif, 0, BUSY_STAT, WAIT_IDENTIFY_MS):
+        printk(f"<4>{drive.name:s}: IDENTIFY timed out\n")
+        return False
+    status = ide_inb(hwif, IDE_STATUS)
+    if status & ERR_STAT:
+        if ide_inb(hwif, IDE_LCYL) == 0x14 and ide_inb(hwif, IDE_HCYL) == 0xEB:
+            printk(f"<6>{drive.name:s}: ATAPI device, ignored\n")
+        return False
+    if not ide_wait_stat(hwif, DRQ_STAT, BUSY_STAT, 100):
+        return False
+    insw(hwif.io_base + IDE_DATA, u32(addr(ide_identity[0])), 256)
+    ide_inb(hwif, IDE_STATUS)
+    if ide_identity[ID_CAPABILITY] & 0x0200 == 0:
+        printk(f"<4>{drive.name:s}: no LBA, ignored\n")
+        return False
+    return True
+
+
+@guest
+def ide_read_capacity(drive: ptr[IdeDrive]) -> None:
+    """Size and abilities from the IDENTIFY data; more than 2 TiB does not fit sector_t."""
+    drive.capacity = u32(ide_identity[ID_LBA_SECTORS]) | (u32(ide_identity[ID_LBA_SECTORS + 1]) << 16)
+    drive.lba48 = ide_identity[ID_COMMAND_SET_2] & 0xC400 == 0x4400
+    if drive.lba48:
+        low: u32 = u32(ide_identity[ID_LBA48_SECTORS]) | (u32(ide_identity[ID_LBA48_SECTORS + 1]) << 16)
+        if ide_identity[ID_LBA48_SECTORS + 2] != 0:
+            low = 0xFFFFFFFF
+        drive.capacity = max(drive.capacity, low)
+    drive.using_dma = drive.hwif.dma_base != 0 and ide_identity[ID_CAPABILITY] & 0x0100 != 0 and not ide_nodma
+
+
+@guest
+def ide_register_disk(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> None:
+    """Announce the disk and connect it to the block layer."""
+    mode: cstr = "DMA" if drive.using_dma else "PIO"
+    printk(f"<6>{drive.name:s}: {drive.model:s}, ATA DISK drive\n")
+    printk(f"<6>{drive.name:s}: {drive.capacity} sectors ({drive.capacity >> 11} MB), {'LBA48' if drive.lba48 else 'LBA':s}, {mode:s}\n")
+    blk_init_queue(addr(drive.queue), do_ide_request, addr(hwif.lock), cast(ptr[void], drive))
+    drive.queue.max_sectors = 65536 if drive.lba48 else 256
+    drive.queue.max_segments = PRD_ENTRIES
+    bdev: ptr[BlockDevice] = addr(drive.bdev)
+    snprintf(bdev.bd_name, 8, f"{drive.name:s}")
+    bdev.bd_sectors = drive.capacity
+    bdev.bd_queue = addr(drive.queue)
+    bdev.bd_private = cast(ptr[void], drive)
+    add_disk(bdev)
+
+
+@guest
+def ide_probe_hwif(hwif: ptr[IdeHwif]) -> bool:
+    """Look for both drives of a channel; True if there is one."""
+    found: bool = False
+    if ide_inb(hwif, IDE_STATUS) == 0xFF:
+        return False
+    if reset_devices:
+        if not ide_reset_channel(hwif):
+            printk(f"<4>{hwif.name:s}: still busy after reset\n")
+    elif not ide_wait_stat(hwif, 0, BUSY_STAT, WAIT_BSY_MS):
+        printk(f"<4>{hwif.name:s}: Wait for ready failed before probe !\n")
+    outb(CTL_DEFAULT | CTL_NIEN, hwif.ctl_port)
+    for unit in range(MAX_DRIVES):
+        drive: ptr[IdeDrive] = addr(hwif.drives[unit])
+        drive.hwif = hwif
+        drive.unit = unit
+        snprintf(drive.name, 8, f"hd{u8(ord('a') + hwif.index * 2 + unit):c}")
+        if not ide_identify(hwif, drive):
+            continue
+        drive.present = True
+        ide_fix_string(drive.model, addr(ide_identity[ID_MODEL]), 20)
+        ide_read_capacity(drive)
+        found = True
+    ide_inb(hwif, IDE_STATUS)
+    outb(CTL_DEFAULT, hwif.ctl_port)
+    return found
+
+
+@guest
+def ide_init_hwif(index: u32, io_base: u16, ctl_port: u16, irq: u32, dma_base: u16) -> None:
+    """Set up one channel: memory for the PRD table, probe, interrupt, disks."""
+    hwif: ptr[IdeHwif] = addr(ide_hwifs[index])
+    hwif.index = index
+    snprintf(hwif.name, 8, f"ide{index}")
+    hwif.io_base = io_base
+    hwif.ctl_port = ctl_port
+    hwif.irq = irq
+    spin_lock_init(addr(hwif.lock))
+    init_timer(addr(hwif.timer))
+    hwif.timer.function = ide_timer_expiry
+    hwif.timer.data = u32(hwif)
+    if dma_base != 0:
+        hwif.dma_table = cast(ptr[PrdEntry], __get_free_pages(0))
+        if u32(hwif.dma_table) != 0:
+            hwif.dma_base = dma_base
+    if not ide_probe_hwif(hwif):
+        return
+    if request_irq(irq, ide_intr, SA_SHIRQ, hwif.name, cast(ptr[void], hwif)) != 0:
+        printk(f"<3>{hwif.name:s}: no IRQ {irq}\n")
+        return
+    printk(f"<6>{hwif.name:s} at 0x{io_base:x}-0x{io_base + 7:x},0x{ctl_port:x} on irq {irq}\n")
+    for unit in range(MAX_DRIVES):
+        if hwif.drives[unit].present:
+            ide_register_disk(hwif, addr(hwif.drives[unit]))
+
+
+@guest
+def ide_init() -> i32:
+    """Find the controller and probe its two channels, in compatibility mode at the legacy ports."""
+    devfn: u32 = pci_find_class(PCI_CLASS_STORAGE_IDE)
+    base: u16 = 0
+    if devfn != PCI_NONE:
+        pci_set_master(devfn)
+        base = u16(pci_read_config_dword(devfn, PCI_BASE_ADDRESS_4) & 0xFFF0)
+        printk(f"<6>PIIX: IDE controller at PCI slot 0000:00:{devfn >> 3:02x}.{devfn & 7}, BM-DMA at 0x{base:04x}\n")
+    ide_init_hwif(0, 0x1F0, 0x3F6, 14, base)
+    ide_init_hwif(1, 0x170, 0x376, 15, 0 if base == 0 else base + 8)
+    return 0
+
+
+_param_reset_devices: ObsKernelParam = placed("setup_params", ObsKernelParam(str="reset_devices", setup_func=reset_devices_setup))
+_param_ide: ObsKernelParam = placed("setup_params", ObsKernelParam(str="ide=", setup_func=ide_setup))
+_init_ide: fn[[], i32] = placed("initcall6", ide_init)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""PCI configuration space by mechanism 1 (PCI Local Bus Specification 2.1, section 3.7.4.1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import guest, u8, u16, u32
+from kdumpsim.kernel.asm import inb, inl, inw, outb, outl, outw
+
+CONFIG_ADDRESS: Final = 0xCF8
+CONFIG_DATA: Final = 0xCFC
+CONFIG_ENABLE: Final = 0x80000000
+
+PCI_VENDOR_ID: Final = 0x00
+PCI_COMMAND: Final = 0x04
+PCI_CLASS_REVISION: Final = 0x08
+PCI_HEADER_TYPE: Final = 0x0E
+PCI_BASE_ADDRESS_4: Final = 0x20
+
+PCI_COMMAND_IO: Final = 0x1
+PCI_COMMAND_MASTER: Final = 0x4
+PCI_NONE: Final = 0xFFFFFFFF
+
+
+@guest
+def pci_conf1(devfn: u32, offset: u32) -> u32:
+    """The address register's value for a register of bus 0."""
+    return CONFIG_ENABLE | (devfn << 8) | (offset & 0xFC)
+
+
+@guest
+def pci_read_config_dword(devfn: u32, offset: u32) -> u32:
+    """32 bits of a function's configuration space on bus 0; all ones where there is none."""
+    outl(pci_conf1(devfn, offset), CONFIG_ADDRESS)
+    return inl(CONFIG_DATA)
+
+
+@guest
+def pci_read_config_word(devfn: u32, offset: u32) -> u16:
+    """16 bits of a function's configuration space."""
+    outl(pci_conf1(devfn, offset), CONFIG_ADDRESS)
+    return inw(u16(CONFIG_DATA + (offset & 2)))
+
+
+@guest
+def pci_read_config_byte(devfn: u32, offset: u32) -> u8:
+    """8 bits of a function's configuration space."""
+    outl(pci_conf1(devfn, offset), CONFIG_ADDRESS)
+    return inb(u16(CONFIG_DATA + (offset & 3)))
+
+
+@guest
+def pci_write_config_word(devfn: u32, offset: u32, value: u16) -> None:
+    """Write 16 bits of a function's configuration space."""
+    outl(pci_conf1(devfn, offset), CONFIG_ADDRESS)
+    outw(value, u16(CONFIG_DATA + (offset & 2)))
+
+
+@guest
+def pci_find_class(class_code: u32) -> u32:
+    """The first function on bus 0 of a class and subclass (0x0101: IDE), as devfn, or PCI_NONE."""
+    slot: u32 = 0
+    while slot < 32:
+        function: u32 = 0
+        functions: u32 = 1
+        while function < functions:
+            devfn: u32 = (slot << 3) | function
+            if pci_read_config_dword(devfn, PCI_VENDOR_ID) != PCI_NONE:
+                if function == 0 and pci_read_config_byte(devfn, PCI_HEADER_TYPE) & 0x80:
+                    functions = 8
+                if pci_read_config_dword(devfn, PCI_CLASS_REVISION) >> 16 == class_code:
+                    return devfn
+            function += 1
+        slot += 1
+    return PCI_NONE
+
+
+@guest
+def pci_set_master(devfn: u32) -> None:
+    """Let a function answer to its ports and be bus master."""
+    command: u16 = pci_read_config_word(devfn, PCI_COMMAND)
+    pci_write_config_word(devfn, PCI_COMMAND, command | PCI_COMMAND_IO | PCI_COMMAND_MASTER)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""/proc/dtt/ctrl and /proc/dtt/cpoints, which ttutils talks to (LKDTT paper, section 3.3).
+
+ctrl takes one command a write: ``set NAME TYPE [COUNT]`` and ``reset NAME [-f]``.  Crash points are
+compiled in here, so the paper's ``add`` and ``rmv`` are refused like every unknown command (EINVAL).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32
+from kdumpsim.kernel.core.string import simple_strtoul, strcmp
+from kdumpsim.kernel.core.types import EINVAL
+from kdumpsim.kernel.fs.proc import register_proc
+from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.lkdtt.cpoint import NR_CPOINTS
+from kdumpsim.kernel.lkdtt.dtt import (
+    DEFAULT_COUNT,
+    CpointState,
+    CrashPoint,
+    crash_points,
+    crash_type_names,
+    dtt_find,
+    dtt_find_type,
+    dtt_reset,
+    dtt_set,
+)
+
+MAX_COMMAND: Final = 128
+MAX_WORDS: Final = 4
+
+
+@guest
+def split_words(text: ptr[u8], words: ptr[cstr], most: u32) -> u32:
+    """Cut `text` at blanks, in place; the number of words found, at most `most` + 1."""
+    count: u32 = 0
+    at: u32 = 0
+    while True:
+        while text[at] == ord(" ") or text[at] == ord("\t") or text[at] == ord("\n"):
+            at += 1
+        if text[at] == 0:
+            return count
+        if count == most:
+            return most + 1
+        words[count] = text + at
+        count += 1
+        while text[at] > ord(" "):
+            at += 1
+        if text[at] != 0:
+            text[at] = 0
+            at += 1
+
+
+@guest
+def parse_count(text: cstr) -> i32:
+    """A positive decimal number, or -EINVAL."""
+    rest: cstr = NULL
+    count: u32 = simple_strtoul(text, addr(rest), 10)
+    if rest == text or rest[0] != 0 or count == 0 or count > 0x7FFFFFFF:
+        return -EINVAL
+    return i32(count)
+
+
+@guest
+def ctrl_set(words: ptr[cstr], nr: u32) -> i32:
+    """``set NAME TYPE [COUNT]``"""
+    if nr < 3:
+        return -EINVAL
+    which: i32 = dtt_find(words[1])
+    if which < 0:
+        return which
+    kind: i32 = dtt_find_type(words[2])
+    if kind < 0:
+        return kind
+    count: i32 = DEFAULT_COUNT
+    if nr == 4:
+        count = parse_count(words[3])
+        if count < 0:
+            return count
+    dtt_set(u32(which), u32(kind), u32(count))
+    return 0
+
+
+@guest
+def ctrl_reset(words: ptr[cstr], nr: u32) -> i32:
+    """``reset NAME [-f]``"""
+    if nr < 2 or nr > 3 or (nr == 3 and strcmp(words[2], "-f") != 0):
+        return -EINVAL
+    which: i32 = dtt_find(words[1])
+    if which < 0:
+        return which
+    dtt_reset(u32(which), nr == 3)
+    return 0
+
+
+@guest
+def dtt_ctrl_store(text: cstr, count: u32) -> i32:
+    """A command was written to /proc/dtt/ctrl."""
+    line: array[u8] = length(MAX_COMMAND)
+    words: array[cstr] = length(MAX_WORDS)
+    if count >= MAX_COMMAND:
+        return -EINVAL
+    for i in range(count):
+        line[i] = text[i]
+    line[count] = 0
+    nr: u32 = split_words(line, words, MAX_WORDS)
+    if nr == 0 or nr > MAX_WORDS:
+        return -EINVAL
+    if strcmp(words[0], "set") == 0:
+        return ctrl_set(words, nr)
+    if strcmp(words[0], "reset") == 0:
+        return ctrl_reset(words, nr)
+    return -EINVAL
+
+
+@guest
+def dtt_cpoints_show(m: ptr[SeqFile]) -> i32:
+    """The list ``ttutils ls`` prints, with the columns of the paper's Table 1."""
+    seq_printf(m, "%-8s%-16s%-24s%-8s%s\n", u32("id"), u32("crash type"), u32("crash point name"), u32("count"), u32("location"))
+    for which in range(NR_CPOINTS):
+        point: ptr[CrashPoint] = addr(crash_points[which])
+        if point.state == CpointState.UNREGISTERED:
+            continue
+        seq_printf(
+            m, "%-8d%-16s%-24s%-8u%s\n", which, u32(crash_type_names[point.kind]), u32(point.name), point.count, u32(point.location)
+        )
+    return 0
+
+
+@guest
+def dtt_proc_init() -> i32:
+    """Make the two files."""
+    register_proc("/proc/dtt/ctrl", NULL, dtt_ctrl_store)
+    register_proc("/proc/dtt/cpoints", dtt_cpoints_show, NULL)
+    return 0
+
+
+_init_dtt_proc: fn[[], i32] = placed("initcall5", dtt_proc_init)
