@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Virtual CPUs on Unicorn: the only place that knows Unicorn."""
+
+from .bus import CpuBus, MmioRegion, RamBlock
+from .cpu import Cpu, Exit, Registers
+from .layout import LayoutError
+
+__all__ = ["Cpu", "CpuBus", "Exit", "LayoutError", "MmioRegion", "RamBlock", "Registers"]

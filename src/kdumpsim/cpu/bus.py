@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a CPU needs of the board it sits on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class RamBlock:
+    """Page-aligned physical memory backed by host memory; a block that is not writable is a ROM (stores are lost)."""
+
+    base: int
+    size: int
+    host_address: int
+    writable: bool = True
+
+    def __post_init__(self) -> None:
+        if self.base % PAGE or self.size % PAGE or self.size <= 0:
+            raise ValueError(f"RAM block {self.base:#x}+{self.size:#x} is not made of whole pages")
+
+
+@dataclass(frozen=True)
+class MmioRegion:
+    """Page-aligned physical addresses that the bus answers. What is neither RAM nor here reads as all-ones."""
+
+    base: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.base % PAGE or self.size % PAGE or self.size <= 0:
+            raise ValueError(f"MMIO region {self.base:#x}+{self.size:#x} is not made of whole pages")
+
+
+class CpuBus(Protocol):
+    """Implemented by the Machine; every call names the CPU it comes from. A port or address nobody answers reads as all-ones."""
+
+    @property
+    def ram(self) -> Sequence[RamBlock]: ...
+
+    @property
+    def mmio(self) -> Sequence[MmioRegion]: ...
+
+    def time(self) -> int:
+        """Virtual nanoseconds, for the time stamp counter."""
+        ...
+
+    def port_in(self, cpu: int, port: int, size: int) -> int: ...
+
+    def port_out(self, cpu: int, port: int, size: int, value: int) -> None: ...
+
+    def mmio_read(self, cpu: int, address: int, size: int) -> int: ...
+
+    def mmio_write(self, cpu: int, address: int, size: int, value: int) -> None: ...

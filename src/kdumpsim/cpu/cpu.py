@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One processor: slices, events, INIT and SIPI, state.
+
+Modelled: real mode, 16- and 32-bit protected mode, paging (32-bit, PSE, PAE), rings, tasks, all gate types,
+double and triple fault, NMI blocking until IRET, the interrupt shadow, single-stepping.
+Not modelled: SMM, machine checks, performance counters, debug-register breakpoints, long mode, SSE (not announced).
+Interrupts in virtual-8086 mode go through ring 0 gates; the VME redirection bitmap does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from . import descriptors as x86
+from . import native
+from .bus import CpuBus
+from .cpuid import SIGNATURE
+from .delivery import Delivery
+from .descriptors import Fault
+from .engine import Engine
+from .layout import (
+    BASE,
+    CR0,
+    CR2,
+    CR3,
+    CR4,
+    CS,
+    DS,
+    EAX,
+    EBP,
+    EBX,
+    ECX,
+    EDI,
+    EDX,
+    EFLAGS,
+    EIP,
+    ES,
+    ESI,
+    ESP,
+    FS,
+    GDTR,
+    GS,
+    HF2_NMI,
+    HF_CPL,
+    HF_INHIBIT_IRQ,
+    HFLAGS,
+    HFLAGS2,
+    IDTR,
+    LDTR,
+    LIMIT,
+    SELECTOR,
+    SS,
+    TR,
+)
+from .paging import Paging
+from .physical import PhysicalMemory
+from .tasks import TaskSwitcher
+
+_GENERAL: Final = {"eax": EAX, "ebx": EBX, "ecx": ECX, "edx": EDX, "esi": ESI, "edi": EDI, "ebp": EBP, "esp": ESP}
+_PLAIN: Final = {**_GENERAL, "eip": EIP, "eflags": EFLAGS, "cr2": CR2}
+_SEGMENTS: Final = {"cs": CS, "ss": SS, "ds": DS, "es": ES, "fs": FS, "gs": GS}
+_TABLES: Final = {"gdtr": GDTR, "idtr": IDTR}
+_HF_CR0: Final = 0b1110 << 8  # CR0's MP, EM and TS bits (1-3) stand in hflags bits 9-11
+
+
+class Exit(Enum):
+    """Why `Cpu.run` came back."""
+
+    LIMIT = "limit"
+    HALT = "halt"
+    SHUTDOWN = "shutdown"
+    STOPPED = "stopped"
+
+
+@dataclass
+class Registers:
+    """The registers a dump records."""
+
+    eax: int
+    ebx: int
+    ecx: int
+    edx: int
+    esi: int
+    edi: int
+    ebp: int
+    esp: int
+    eip: int
+    eflags: int
+    cs: int
+    ss: int
+    ds: int
+    es: int
+    fs: int
+    gs: int
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+
+
+class Cpu:
+    """A processor on a `CpuBus`. No exception leaves `run` for anything a guest does."""
+
+    def __init__(self, index: int, bus: CpuBus, *, bsp: bool) -> None:
+        self.index = index
+        self.bsp = bsp
+        self._engine = engine = Engine(index, bus)
+        self._slice = engine.slice
+        self._memory = PhysicalMemory(bus.ram)
+        self._delivery = Delivery(engine.context, self._memory)
+        TaskSwitcher(self._delivery, engine.flush_tlb_later)
+        self._watches: dict[int, Callable[[Cpu], None]] = {}
+        self._resume_at: int | None = None
+        self._stop = False
+        self.halted = False
+        self.waiting_for_sipi = False
+        self.shutdown = False
+        self.reset()
+
+    # Running.
+
+    @property
+    def retired(self) -> int:
+        """Code bytes since power-on."""
+        return self._slice.retired
+
+    def run(self, limit: int) -> Exit:
+        """Run at most about `limit` code bytes (the block that passes the limit is finished)."""
+        if self.shutdown:
+            return Exit.SHUTDOWN
+        if self.halted or self.waiting_for_sipi:
+            return Exit.HALT
+        shared, engine = self._slice, self._engine
+        shared.limit = shared.retired + max(limit, 1)
+        self._stop = False
+        while True:
+            reason = engine.start()
+            if reason == native.REASON_LIMIT:
+                return Exit.STOPPED if self._stop else Exit.LIMIT
+            if reason == native.REASON_EXCEPTION:
+                self._exception(shared.vector)
+                if self.shutdown:
+                    return Exit.SHUTDOWN
+            elif reason == native.REASON_NONE:
+                self.halted = True
+                return Exit.HALT
+            elif reason == native.REASON_WATCH:
+                self._unretire()
+                return Exit.STOPPED
+            else:
+                # The engine gave up on something it cannot do; a processor would shut down.
+                self.shutdown = True
+                return Exit.SHUTDOWN
+            if shared.retired >= shared.limit:
+                return Exit.STOPPED if self._stop else Exit.LIMIT
+
+    def _unretire(self) -> None:
+        """Take back what was counted of the last block but not run."""
+        shared = self._slice
+        q = self._engine.context.q
+        done = (q[BASE[CS]] + q[EIP] & 0xFFFFFFFF) - shared.address
+        if 0 <= done < shared.size:
+            shared.retired -= shared.size - done
+            shared.size = 0
+
+    def stop(self) -> None:
+        """From a callback: end the slice. In a watch that is before the watched instruction, else after its block."""
+        self._stop = True
+        self._engine.stop()
+
+    def shorten(self, limit: int) -> None:
+        """From a callback: end the slice once `retired` has reached `limit` more bytes than now."""
+        shared = self._slice
+        shared.limit = min(shared.limit, shared.retired + limit)
+
+    def remaining(self) -> int:
+        """Code bytes left of the running slice."""
+        return max(self._slice.limit - self._slice.retired, 0)
+
+    # Events.
+
+    def _exception(self, vector: int) -> None:
+        engine = self._engine
+        offsets, context = engine.offsets, engine.context
+        context.d[offsets.old_exception] = 0xFFFFFFFF
+        software = bool(context.d[offsets.is_int])
+        context.d[offsets.is_int] = 0
+        if not software:
+            self._unretire()
+        self._deliver(vector, error=context.d[offsets.error_code], software=software)
+
+    def _deliver(self, vector: int, *, error: int = 0, software: bool = False, hardware: bool = False) -> None:
+        engine = self._engine
+        engine.dirty = True
+        self._resume_at = None
+        if self._delivery.event(vector, error=error, software=software, hardware=hardware):
+            self.halted = False
+        else:
+            self.shutdown = True
+
+    def interruptible(self) -> bool:
+        """May a maskable interrupt be delivered now?"""
+        context = self._engine.context
+        return bool(context.q[EFLAGS] & x86.IF) and not context.d[HFLAGS] & HF_INHIBIT_IRQ and self._takes_events()
+
+    def _takes_events(self) -> bool:
+        return not (self.waiting_for_sipi or self.shutdown)
+
+    def interrupt(self, vector: int) -> None:
+        """Deliver an external interrupt; between slices only."""
+        self._deliver(vector, hardware=True)
+
+    def nmi_blocked(self) -> bool:
+        """Between an NMI's delivery and the IRET that follows it, in a MOV SS shadow, and while it cannot be taken."""
+        context = self._engine.context
+        return bool(
+            context.d[HFLAGS2] & HF2_NMI or context.d[HFLAGS] & HF_INHIBIT_IRQ or self.waiting_for_sipi or self.shutdown
+        )
+
+    def nmi(self) -> None:
+        """Deliver an NMI; between slices only."""
+        self._deliver(x86.NMI, hardware=True)
+        self._engine.context.d[HFLAGS2] |= HF2_NMI
+
+    def reset(self) -> None:
+        """Power-on or RESET (SDM vol. 3A, table 9-1); an AP then waits for SIPI."""
+        self._initialise(0x60000010)
+
+    def init(self) -> None:
+        """INIT: as RESET, but CR0's cache bits survive. The boot CPU starts at the reset vector, an AP waits."""
+        self._initialise(self._engine.context.q[CR0] & (x86.CR0_CD | x86.CR0_NW) | x86.CR0_ET)
+
+    def _initialise(self, cr0: int) -> None:
+        engine = self._engine
+        q, d = engine.context.q, engine.context.d
+        for slot in range(8):
+            q[slot] = 0
+        q[EDX] = SIGNATURE
+        q[EIP], q[EFLAGS] = 0xFFF0, x86.EFLAGS_FIXED
+        q[CR0], q[CR2], q[CR3], q[CR4] = cr0, 0, 0, 0
+        d[HFLAGS] &= ~(_HF_CR0 | HF_CPL | HF_INHIBIT_IRQ)
+        d[HFLAGS2] &= ~HF2_NMI
+        delivery = self._delivery
+        delivery.set_segment(CS, 0xF000, 0xFFFF0000, 0xFFFF, x86.REAL_MODE_CODE)
+        for segment in (SS, DS, ES, FS, GS):
+            delivery.set_segment(segment, 0, 0, 0xFFFF, x86.REAL_MODE_DATA)
+        delivery.set_segment(GDTR, 0, 0, 0xFFFF, 0)
+        delivery.set_segment(IDTR, 0, 0, 0xFFFF, 0)
+        delivery.set_segment(LDTR, 0, 0, 0xFFFF, x86.PRESENT | x86.LDT << 8)
+        delivery.set_segment(TR, 0, 0, 0xFFFF, x86.PRESENT | x86.TSS32_BUSY << 8)
+        delivery.refresh_hflags(0)
+        d[engine.offsets.old_exception] = 0xFFFFFFFF
+        engine.dirty = True
+        engine.flush_tlb_later()
+        engine.flush_code_pending = True
+        self._resume_at = None
+        self.halted = self.shutdown = False
+        self.waiting_for_sipi = not self.bsp
+
+    def sipi(self, vector: int) -> None:
+        """Start-up IPI: real mode at vector << 12. Ignored unless the CPU waits for it (SDM vol. 3A, 8.4.4.1)."""
+        if not self.waiting_for_sipi:
+            return
+        engine = self._engine
+        self._delivery.set_segment(CS, vector << 8, vector << 12, 0xFFFF, x86.REAL_MODE_CODE)
+        engine.context.q[EIP] = 0
+        self._delivery.refresh_hflags(0)
+        engine.dirty = True
+        self.waiting_for_sipi = False
+
+    # Looking and changing.
+
+    def registers(self) -> Registers:
+        """The registers now, also from a callback."""
+        context = self._engine.live()
+        q, d = context.q, context.d
+        values = {name: q[slot] & 0xFFFFFFFF for name, slot in _PLAIN.items()}
+        values |= {name: d[SELECTOR[segment]] for name, segment in _SEGMENTS.items()}
+        values |= {"cr0": q[CR0], "cr3": q[CR3], "cr4": q[CR4]}
+        if self._engine.running:
+            values["eflags"] = native.reg_read(self._engine.uc, native.REG_EFLAGS)
+        return Registers(**values)
+
+    def table_registers(self) -> dict[str, tuple[int, int, int]]:
+        """GDTR, IDTR, LDTR and TR as (selector, base, limit)."""
+        context = self._engine.live()
+        slots = {**_TABLES, "ldtr": LDTR, "tr": TR}
+        return {name: (context.d[SELECTOR[s]], context.q[BASE[s]], context.d[LIMIT[s]]) for name, s in slots.items()}
+
+    def cpl(self) -> int:
+        """Current privilege level."""
+        return self._engine.live().d[HFLAGS] & HF_CPL
+
+    def set_registers(self, **values: int | tuple[int, int]) -> None:
+        """Set registers; between slices only. `gdtr` and `idtr` are (base, limit).
+
+        Table and control registers come first, so a selector is loaded from the GDT named in the same call.
+        """
+        engine, delivery = self._engine, self._delivery
+        if engine.running:
+            raise RuntimeError("registers can only be set between slices")
+        q, d = engine.context.q, engine.context.d
+        cpl = d[HFLAGS] & HF_CPL
+        pending = dict(values)
+        for name, segment in _TABLES.items():
+            table = pending.pop(name, None)
+            if isinstance(table, tuple):
+                delivery.set_segment(segment, 0, table[0], table[1], 0)
+        numbers: dict[str, int] = {}
+        for name, value in pending.items():
+            if not isinstance(value, int):
+                raise TypeError(f"{name} is one number")
+            numbers[name] = value & 0xFFFFFFFF
+        for name, slot in (("cr0", CR0), ("cr3", CR3), ("cr4", CR4)):
+            if name in numbers:
+                q[slot] = numbers.pop(name)
+                engine.flush_tlb_later()
+        d[HFLAGS] = d[HFLAGS] & ~_HF_CR0 | q[CR0] << 8 & _HF_CR0
+        delivery.sync()
+        for name, segment in _SEGMENTS.items():
+            if name in numbers:
+                cpl = self._load_segment(segment, numbers.pop(name), cpl)
+        for name, slot in _PLAIN.items():
+            if name in numbers:
+                q[slot] = numbers.pop(name)
+        if numbers:
+            raise TypeError(f"no such registers: {', '.join(sorted(numbers))}")
+        q[EFLAGS] |= x86.EFLAGS_FIXED
+        delivery.refresh_hflags(cpl)
+        self._resume_at = None
+        engine.dirty = True
+
+    def _load_segment(self, segment: int, selector: int, cpl: int) -> int:
+        """Load without privilege checks; a selector that names no descriptor becomes an unusable segment."""
+        q, delivery = self._engine.context.q, self._delivery
+        if not q[CR0] & x86.CR0_PE:
+            flags = x86.REAL_MODE_CODE if segment == CS else x86.REAL_MODE_DATA
+            delivery.set_segment(segment, selector, selector << 4, 0xFFFF, flags)
+            return 0
+        low = high = 0
+        if selector & 0xFFFC:
+            try:
+                low, high, _ = delivery.descriptor(selector, x86.GP, 0)
+            except Fault:
+                low = high = 0
+        delivery.set_segment(segment, selector, x86.base(low, high), x86.limit(low, high), high)
+        return selector & 3 if segment == CS else cpl
+
+    def _walker(self) -> Paging:
+        q = self._engine.live().q
+        paging = Paging(self._memory)
+        paging.cr0, paging.cr3, paging.cr4 = q[CR0], q[CR3], q[CR4]
+        return paging
+
+    def translate(self, address: int) -> int | None:
+        """The physical address behind a linear one, through this CPU's page tables."""
+        return self._walker().peek(address)
+
+    def read_linear(self, address: int, size: int) -> bytes | None:
+        """Memory as this CPU sees it; None if any of it is not mapped."""
+        walker = self._walker()
+        parts = []
+        while size > 0:
+            physical = walker.peek(address & 0xFFFFFFFF)
+            if physical is None:
+                return None
+            step = min(size, 0x1000 - (address & 0xFFF))
+            parts.append(self._memory.read(physical, step))
+            address += step
+            size -= step
+        return b"".join(parts)
+
+    # Observers.
+
+    def watch(self, address: int, callback: Callable[[Cpu], None]) -> None:
+        """Call back just before the instruction at a linear address, each time. The guest cannot tell."""
+        self._watches[address] = callback
+        self._engine.watch(address, self._watched)
+
+    def unwatch(self, address: int) -> None:
+        """Stop watching an address."""
+        self._watches.pop(address, None)
+        self._engine.unwatch(address)
+
+    def _watched(self, address: int) -> None:
+        if self._resume_at == address:
+            self._resume_at = None  # the slice begins where this watch ended the last one
+            return
+        callback = self._watches.get(address)
+        if callback is None:
+            return
+        callback(self)
+        if self._stop:
+            self._resume_at = address
+            self._slice.reason = native.REASON_WATCH
+            native.lib.uc_emu_stop(self._engine.uc)
+
+    def invalidate(self, begin: int, end: int) -> None:
+        """A physical range was written by somebody else: what was translated from it is stale."""
+        self._engine.invalidate(begin, end)
+
+    # State.
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as plain data; between slices only."""
+        return {
+            "context": self._engine.plain_context(),
+            "retired": self.retired,
+            "halted": self.halted,
+            "waiting_for_sipi": self.waiting_for_sipi,
+            "shutdown": self.shutdown,
+            "resume_at": self._resume_at,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Back to a `state()`, also one from another process."""
+        engine = self._engine
+        engine.context.bytes[:] = state["context"]
+        engine.dirty = True
+        engine.flush_tlb_later()
+        engine.flush_code_pending = True
+        self._slice.retired = state["retired"]
+        self._slice.size = 0
+        self.halted = state["halted"]
+        self.waiting_for_sipi = state["waiting_for_sipi"]
+        self.shutdown = state["shutdown"]
+        self._resume_at = state["resume_at"]

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One Unicorn engine and its plumbing: memory map, hooks, contexts, stale code."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, Final
+
+from unicorn import x86_const
+from unicorn.unicorn_const import UC_HOOK_CODE, UC_HOOK_INSN
+
+from . import layout, native
+from .bus import CpuBus, RamBlock
+from .cpuid import cpuid
+from .descriptors import CR0_PG
+from .layout import CR0, Context
+from .native import lib
+
+_ADDRESS_SPACE: Final = 1 << 32
+_FLUSH_ALL: Final = 64  # stale ranges at once, beyond which everything translated is dropped
+
+_void, _u64, _u32, _int = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int
+_IN = ctypes.CFUNCTYPE(_u32, _void, _u32, _int, _void)
+_OUT = ctypes.CFUNCTYPE(None, _void, _u32, _int, _u32, _void)
+_MMIO_READ = ctypes.CFUNCTYPE(_u64, _void, _u64, _u32, _void)
+_MMIO_WRITE = ctypes.CFUNCTYPE(None, _void, _u64, _u32, _u64, _void)
+_INSN = ctypes.CFUNCTYPE(_u32, _void, _void)
+_CODE = ctypes.CFUNCTYPE(None, _void, _u64, _u32, _void)
+
+ONES: Final = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFFFFFF, 8: 0xFFFFFFFF_FFFFFFFF}
+
+
+def holes(taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(base, size) of what the sorted regions leave of 4 GiB."""
+    result, at = [], 0
+    for base, size in [*sorted(taken), (_ADDRESS_SPACE, 0)]:
+        if base < at:
+            raise ValueError(f"regions overlap at {base:#x}")
+        if base > at:
+            result.append((at, base - at))
+        at = base + size
+    return result
+
+
+class Engine:
+    """Everything that talks to Unicorn on behalf of one CPU.
+
+    Outside `start`, `context` is the CPU's state: read it freely, and set `dirty` after changing it.
+    """
+
+    def __init__(self, index: int, bus: CpuBus) -> None:
+        self.index = index
+        self.offsets = layout.verify()
+        self.uc = native.open_engine()
+        self.slice = native.Slice()
+        self.error: BaseException | None = None  # raised by a device in a callback
+        self.running = False
+        self.dirty = False
+        self.flush_code_pending = False
+        self._flush_tlb_pending = False
+        self._stale: list[tuple[int, int]] = []
+        self._keep: list[object] = []
+        self._watches: dict[int, int] = {}
+        self._bus = bus
+        native.no_exits(self.uc)
+        self._map(bus)
+        native.hooks().attach(self.uc, self.slice)
+        self._hook_instructions(bus)
+        self.context = Context.of(self.uc)
+        self._scratch = Context.of(self.uc)
+        self.save()
+
+    def close(self) -> None:
+        """Give the engine back. Nothing else may be called afterwards."""
+        if self.uc:
+            self.context.free()
+            self._scratch.free()
+            lib.uc_close(self.uc)
+            self.uc = ctypes.c_void_p()
+
+    def __del__(self) -> None:
+        if getattr(self, "_scratch", None) is not None:
+            self.close()
+
+    # Memory.
+
+    def _map(self, bus: CpuBus) -> None:
+        ram: list[RamBlock] = sorted(bus.ram, key=lambda block: block.base)
+        taken = [(block.base, block.size) for block in ram] + [(region.base, region.size) for region in bus.mmio]
+        for block in ram:
+            permissions = 7 if block.writable else 5
+            native.check(lib.uc_mem_map_ptr(self.uc, block.base, block.size, permissions, block.host_address))
+        for region in bus.mmio:
+            self._map_io(region.base, region.size, bus.mmio_read, bus.mmio_write)
+        for base, size in holes(taken):
+            self._map_io(base, size, lambda cpu, address, width: ONES[width], lambda cpu, address, width, value: None)
+
+    def _map_io(
+        self, base: int, size: int, read: Callable[[int, int, int], int], write: Callable[[int, int, int, int], None]
+    ) -> None:
+        index = self.index
+
+        def on_read(_uc: int, offset: int, width: int, _data: int) -> int:
+            try:
+                return read(index, base + offset, width)
+            except BaseException as error:
+                self.fail(error)
+                return ONES[width]
+
+        def on_write(_uc: int, offset: int, width: int, value: int, _data: int) -> None:
+            try:
+                write(index, base + offset, width, value)
+            except BaseException as error:
+                self.fail(error)
+
+        reader, reader_at = native.callback(_MMIO_READ, on_read)
+        writer, writer_at = native.callback(_MMIO_WRITE, on_write)
+        self._keep += [reader, writer]
+        native.check(lib.uc_mmio_map(self.uc, base, size, reader_at, None, writer_at, None))
+
+    # Instructions the board answers.
+
+    def _hook_instructions(self, bus: CpuBus) -> None:
+        index, port_in, port_out = self.index, bus.port_in, bus.port_out
+
+        def on_in(_uc: int, port: int, size: int, _data: int) -> int:
+            try:
+                return port_in(index, port, size)
+            except BaseException as error:
+                self.fail(error)
+                return ONES[size]
+
+        def on_out(_uc: int, port: int, size: int, value: int, _data: int) -> None:
+            try:
+                port_out(index, port, size, value)
+            except BaseException as error:
+                self.fail(error)
+
+        for kind, function, instruction in (
+            (_IN, on_in, x86_const.UC_X86_INS_IN),
+            (_OUT, on_out, x86_const.UC_X86_INS_OUT),
+            (_INSN, self._on_cpuid, x86_const.UC_X86_INS_CPUID),
+            (_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC),
+            (_INSN, self._on_rdtscp, x86_const.UC_X86_INS_RDTSCP),
+        ):
+            keep, address = native.callback(kind, function)
+            self._keep.append(keep)
+            native.hook_add(self.uc, UC_HOOK_INSN, address, 0, 1, 0, instruction)
+
+    def _on_cpuid(self, _uc: int, _data: int) -> int:
+        values = cpuid(native.reg_read(self.uc, native.REG_EAX), self.index)
+        registers = (native.REG_EAX, native.REG_EBX, native.REG_ECX, native.REG_EDX)
+        for register, value in zip(registers, values, strict=True):
+            native.reg_write(self.uc, register, value)
+        # CPUID serialises (SDM vol. 3A, 9.1.3): code other CPUs have written is seen from the next block on.
+        self.flush_code_pending = True
+        self.stop()
+        return 1
+
+    def _on_rdtsc(self, _uc: int, _data: int) -> int:
+        """The time stamp counter counts nanoseconds of virtual time: 1 GHz, invariant, the same on every run."""
+        try:
+            now = self._bus.time()
+        except BaseException as error:
+            self.fail(error)
+            now = 0
+        native.reg_write(self.uc, native.REG_EAX, now & 0xFFFFFFFF)
+        native.reg_write(self.uc, native.REG_EDX, now >> 32 & 0xFFFFFFFF)
+        return 1
+
+    def _on_rdtscp(self, _uc: int, _data: int) -> int:
+        native.reg_write(self.uc, native.REG_ECX, 0)
+        return self._on_rdtsc(_uc, _data)
+
+    # Slices.
+
+    def stop(self) -> None:
+        """End the running slice at the end of the current block."""
+        self.slice.limit = 0
+
+    def fail(self, error: BaseException) -> None:
+        """A device's own failure ends the slice and is raised by whoever started it."""
+        if self.error is None:
+            self.error = error
+        self.stop()
+
+    def start(self) -> int:
+        """Run from the context's EIP until a hook or HLT ends it; the reason (see `native`)."""
+        if self.dirty:
+            lib.uc_context_restore(self.uc, self.context.handle)
+            self.dirty = False
+        if self._flush_tlb_pending:
+            self.flush_tlb()
+            self._flush_tlb_pending = False
+        if self._stale or self.flush_code_pending:
+            self._drop_stale_code()
+        shared = self.slice
+        shared.reason = native.REASON_NONE
+        self.running = True
+        error = lib.uc_emu_start(self.uc, self.context.q[layout.EIP], 0, 0, 0)
+        self.running = False
+        lib.uc_context_save(self.uc, self.context.handle)
+        if self.error is not None:
+            failure, self.error = self.error, None
+            raise failure
+        reason = shared.reason
+        return -1 if error and not reason else reason
+
+    def save(self) -> None:
+        """Refresh `context` after a change made through register calls."""
+        native.check(lib.uc_context_save(self.uc, self.context.handle))
+        self.dirty = False
+
+    def restore(self) -> None:
+        """Put a changed `context` into the engine now."""
+        native.check(lib.uc_context_restore(self.uc, self.context.handle))
+        self.dirty = False
+
+    def plain_context(self) -> bytes:
+        """The context's bytes without the engine's own pointers, which name nothing in another process."""
+        data = bytearray(self.context.bytes)
+        first = self.offsets.old_exception * 4 - 4 * 8  # cpu_breakpoint[4], right below the exception in flight
+        data[first : first + 32] = bytes(32)
+        data[-8:] = bytes(8)  # the host return address of the last fault
+        return bytes(data)
+
+    def live(self) -> Context:
+        """The state right now, also from within a callback (arithmetic flags are then the engine's own business)."""
+        if not self.running:
+            return self.context
+        native.check(lib.uc_context_save(self.uc, self._scratch.handle))
+        return self._scratch
+
+    # Translations.
+
+    def flush_tlb(self) -> None:
+        native.check(lib.uc_ctl(self.uc, native.CTL_FLUSH_TLB))
+
+    def flush_tlb_later(self) -> None:
+        """`context` has new control registers: drop translated addresses once it is in the engine."""
+        self._flush_tlb_pending = True
+
+    def flush_code(self) -> None:
+        """Forget every translation; not from within a callback."""
+        native.check(lib.uc_ctl(self.uc, native.CTL_FLUSH_TB))
+        self._stale.clear()
+        self.flush_code_pending = False
+
+    def invalidate(self, begin: int, end: int) -> None:
+        """Somebody else wrote a physical range: forget its translations before the next slice."""
+        self._stale.append((begin, end))
+
+    def _drop_stale_code(self) -> None:
+        if self.flush_code_pending or len(self._stale) > _FLUSH_ALL:
+            self.flush_code()
+            return
+        # The call takes linear addresses, so paging is off while it looks them up.
+        q = self.context.q
+        cr0 = q[CR0]
+        paging = cr0 & CR0_PG
+        if paging:
+            q[CR0] = cr0 & ~CR0_PG
+            self.restore()
+            self.flush_tlb()
+        for begin, end in self._stale:
+            # Page by page: the engine takes the range to be contiguous in its own numbering of RAM.
+            for at in range(begin & ~0xFFF, end, 0x1000):
+                first, last = max(begin, at), min(end, at + 0x1000)
+                lib.uc_ctl(self.uc, native.CTL_REMOVE_CACHE, _u64(first), _u64(last))
+        self._stale.clear()
+        if paging:
+            q[CR0] = cr0
+            self.flush_tlb()
+        self.restore()
+
+    # Watches.
+
+    def watch(self, address: int, callback: Callable[[int], None]) -> None:
+        """Call back before each run of the instruction at a linear address. One watch per address."""
+        self.unwatch(address)
+
+        def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
+            try:
+                callback(at)
+            except BaseException as error:
+                self.fail(error)
+
+        keep, function = native.callback(_CODE, on_code)
+        self._keep.append(keep)
+        self._watches[address] = native.hook_add(self.uc, UC_HOOK_CODE, function, 0, address, address)
+        self.flush_code_pending = True
+
+    def unwatch(self, address: int) -> None:
+        handle = self._watches.pop(address, None)
+        if handle is not None:
+            native.hook_del(self.uc, handle)
+            self.flush_code_pending = True

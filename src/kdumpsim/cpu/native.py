@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Unicorn's C library without its Python layer: prototypes, register access, and hooks in machine code.
+
+A hook written in Python costs 0.5 us a call, which no block hook can afford. The hooks below are a few instructions
+of host code each, kept as bytes: nothing has to be compiled at start-up. `tests/cpu/test_native.py` assembles the
+listings and compares. Hosts without such bytes get the same hooks as ctypes callbacks: slower, same results.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+import unicorn.unicorn_py3.unicorn as _binding
+from unicorn import x86_const as x86
+from unicorn.unicorn_const import (
+    UC_ARCH_X86,
+    UC_CTL_TB_FLUSH,
+    UC_CTL_TB_REMOVE_CACHE,
+    UC_CTL_TLB_FLUSH,
+    UC_CTL_UC_EXITS,
+    UC_CTL_UC_USE_EXITS,
+    UC_HOOK_BLOCK,
+    UC_HOOK_INSN_INVALID,
+    UC_HOOK_INTR,
+    UC_HOOK_MEM_WRITE_PROT,
+    UC_MODE_32,
+)
+
+REG_EAX, REG_EBX, REG_ECX, REG_EDX = x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX
+REG_ESI, REG_EDI, REG_EBP, REG_ESP = x86.UC_X86_REG_ESI, x86.UC_X86_REG_EDI, x86.UC_X86_REG_EBP, x86.UC_X86_REG_ESP
+REG_EIP, REG_EFLAGS = x86.UC_X86_REG_EIP, x86.UC_X86_REG_EFLAGS
+REG_CR0, REG_CR2, REG_CR3, REG_CR4 = x86.UC_X86_REG_CR0, x86.UC_X86_REG_CR2, x86.UC_X86_REG_CR3, x86.UC_X86_REG_CR4
+REG_CS, REG_DS, REG_ES, REG_FS = x86.UC_X86_REG_CS, x86.UC_X86_REG_DS, x86.UC_X86_REG_ES, x86.UC_X86_REG_FS
+REG_GS, REG_SS = x86.UC_X86_REG_GS, x86.UC_X86_REG_SS
+REG_GDTR, REG_IDTR, REG_LDTR, REG_TR = (
+    x86.UC_X86_REG_GDTR,
+    x86.UC_X86_REG_IDTR,
+    x86.UC_X86_REG_LDTR,
+    x86.UC_X86_REG_TR,
+)
+
+lib: Final[Any] = _binding.uclib
+
+# Why a slice ended, as the hooks record it. 0: nobody stopped it, so the CPU halted.
+REASON_NONE, REASON_LIMIT, REASON_EXCEPTION, REASON_WATCH = 0, 1, 2, 3
+
+
+class EngineError(RuntimeError):
+    """The engine refused a call that must not fail."""
+
+
+def check(error: int) -> None:
+    """Raise EngineError unless a library call said it went well."""
+    if error:
+        raise EngineError(f"unicorn: error {error}")
+
+
+def _ctl(code: int, write: bool, read: bool, arguments: int) -> int:
+    return code | arguments << 26 | (write << 0 | read << 1) << 30
+
+
+CTL_FLUSH_TB: Final = _ctl(UC_CTL_TB_FLUSH, True, False, 0)
+CTL_FLUSH_TLB: Final = _ctl(UC_CTL_TLB_FLUSH, True, False, 0)
+CTL_REMOVE_CACHE: Final = _ctl(UC_CTL_TB_REMOVE_CACHE, True, False, 2)
+_CTL_USE_EXITS: Final = _ctl(UC_CTL_UC_USE_EXITS, True, False, 1)
+_CTL_EXITS: Final = _ctl(UC_CTL_UC_EXITS, True, False, 2)
+
+
+class Slice(ctypes.Structure):
+    """What the hooks and the CPU share. The machine code below knows these offsets."""
+
+    _fields_ = (
+        ("retired", ctypes.c_uint64),  # 0: code bytes since power-on
+        ("limit", ctypes.c_uint64),  # 8: a block that starts at or past this is not run
+        ("emu_stop", ctypes.c_void_p),  # 16
+        ("reason", ctypes.c_uint32),  # 24
+        ("vector", ctypes.c_int32),  # 28
+        ("address", ctypes.c_uint64),  # 32: the block that was begun last, a linear address,
+        ("size", ctypes.c_uint32),  # 40: and its size; both count as retired from its beginning
+    )
+    retired: int
+    limit: int
+    emu_stop: int
+    reason: int
+    vector: int
+    address: int
+    size: int
+
+    def __init__(self, limit: int = 0) -> None:
+        super().__init__(0, limit, ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p).value, 0, 0, 0, 0)
+
+
+LISTINGS: Final[dict[str, tuple[str, str]]] = {
+    # void block(uc %rdi, address %rsi, size %edx, Slice *%rcx)
+    "block": (
+        """
+        movq (%rcx), %rax
+        cmpq 8(%rcx), %rax
+        jae 1f
+        movl %edx, %edx
+        addq %rdx, (%rcx)
+        movq %rsi, 32(%rcx)
+        movl %edx, 40(%rcx)
+        ret
+    1:  movl $1, 24(%rcx)
+        jmpq *16(%rcx)
+        """,
+        "488b01483b4108730d89d248011148897120895128c3c7411801000000ff6110",
+    ),
+    # void interrupt(uc %rdi, vector %esi, Slice *%rdx)
+    "interrupt": (
+        """
+        movl %esi, 28(%rdx)
+        movl $2, 24(%rdx)
+        jmpq *16(%rdx)
+        """,
+        "89721cc7421802000000ff6210",
+    ),
+    # bool invalid(uc %rdi, Slice *%rsi): #UD; true lets the engine go on to our stop
+    "invalid": (
+        """
+        subq $8, %rsp
+        movl $6, 28(%rsi)
+        movl $2, 24(%rsi)
+        callq *16(%rsi)
+        movl $1, %eax
+        addq $8, %rsp
+        ret
+        """,
+        "4883ec08c7461c06000000c7461802000000ff5610b8010000004883c408c3",
+    ),
+    # bool rom_write(...): true: go on, and the engine drops the store
+    "rom_write": ("movl $1, %eax\nret\n", "b801000000c3"),
+}
+"""Host code for x86-64 System V: AT&T listing and the bytes it assembles to."""
+
+
+class Hooks:
+    """The four hooks every engine has, as addresses the C library can call."""
+
+    def __init__(self, addresses: dict[str, int], keep: object) -> None:
+        self.addresses = addresses
+        self._keep = keep
+
+    def attach(self, uc: ctypes.c_void_p, shared: Slice) -> None:
+        for kind, name in (
+            (UC_HOOK_BLOCK, "block"),
+            (UC_HOOK_INTR, "interrupt"),
+            (UC_HOOK_INSN_INVALID, "invalid"),
+            (UC_HOOK_MEM_WRITE_PROT, "rom_write"),
+        ):
+            hook_add(uc, kind, self.addresses[name], ctypes.addressof(shared))
+
+
+@cache
+def hooks() -> Hooks:
+    """The fastest hooks this host can have."""
+    if platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32":
+        try:
+            return _machine_code()
+        except OSError:
+            pass  # a host that forbids executable anonymous memory
+    return portable_hooks()
+
+
+def _machine_code() -> Hooks:
+    area = mmap.mmap(
+        -1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    )
+    base = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    addresses = {}
+    for number, (name, (_, code)) in enumerate(LISTINGS.items()):
+        raw = bytes.fromhex(code)
+        area[number * 64 : number * 64 + len(raw)] = raw
+        addresses[name] = base + number * 64
+    return Hooks(addresses, area)
+
+
+def portable_hooks() -> Hooks:
+    """The same hooks through ctypes, for hosts without machine code here."""
+    pointer = ctypes.POINTER(Slice)
+
+    def block(uc: int, address: int, size: int, shared: Any) -> None:
+        state = shared.contents
+        if state.retired >= state.limit:
+            state.reason = REASON_LIMIT
+            lib.uc_emu_stop(uc)
+        else:
+            state.retired += size
+            state.address, state.size = address, size
+
+    def interrupt(uc: int, vector: int, shared: Any) -> None:
+        state = shared.contents
+        state.vector, state.reason = vector, REASON_EXCEPTION
+        lib.uc_emu_stop(uc)
+
+    def invalid(uc: int, shared: Any) -> bool:
+        interrupt(uc, 6, shared)
+        return True
+
+    def rom_write(_uc: int, _access: int, _address: int, _size: int, _value: int, _data: int | None) -> bool:
+        return True
+
+    void, u64, i32 = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
+    functions: dict[str, Any] = {
+        "block": ctypes.CFUNCTYPE(None, void, u64, ctypes.c_uint32, pointer)(block),
+        "interrupt": ctypes.CFUNCTYPE(None, void, ctypes.c_uint32, pointer)(interrupt),
+        "invalid": ctypes.CFUNCTYPE(ctypes.c_bool, void, pointer)(invalid),
+        "rom_write": ctypes.CFUNCTYPE(ctypes.c_bool, void, i32, u64, i32, ctypes.c_int64, void)(rom_write),
+    }
+    addresses = {name: ctypes.cast(f, void).value or 0 for name, f in functions.items()}
+    return Hooks(addresses, functions)
+
+
+def open_engine() -> ctypes.c_void_p:
+    """A new x86 engine, closed with `lib.uc_close`."""
+    handle = ctypes.c_void_p()
+    check(lib.uc_open(UC_ARCH_X86, UC_MODE_32, ctypes.byref(handle)))
+    return handle
+
+
+def hook_add(
+    uc: ctypes.c_void_p, kind: int, function: int, data: int, begin: int = 1, end: int = 0, *extra: int
+) -> int:
+    """Install a C function as a hook; returns the handle `hook_del` takes."""
+    handle = ctypes.c_size_t()
+    arguments = [ctypes.c_int(value) for value in extra]
+    check(
+        lib.uc_hook_add(
+            uc,
+            ctypes.byref(handle),
+            kind,
+            ctypes.c_void_p(function),
+            ctypes.c_void_p(data),
+            ctypes.c_uint64(begin),
+            ctypes.c_uint64(end),
+            *arguments,
+        )
+    )
+    return handle.value
+
+
+def hook_del(uc: ctypes.c_void_p, handle: int) -> None:
+    """Remove a hook."""
+    check(lib.uc_hook_del(uc, ctypes.c_size_t(handle)))
+
+
+def callback(kind: Any, function: Callable[..., Any]) -> tuple[Any, int]:
+    """A Python function as a C function: the object to keep alive, and its address."""
+    wrapped = kind(function)
+    return wrapped, ctypes.cast(wrapped, ctypes.c_void_p).value or 0
+
+
+def no_exits(uc: ctypes.c_void_p) -> None:
+    """`emu_start`'s `until` address must mean nothing: looking it up can fault, and that clobbers CR2."""
+    check(lib.uc_ctl(uc, _CTL_USE_EXITS, ctypes.c_int(1)))
+    check(lib.uc_ctl(uc, _CTL_EXITS, ctypes.c_void_p(None), ctypes.c_size_t(0)))
+
+
+class _Mmr(ctypes.Structure):
+    _fields_ = (
+        ("selector", ctypes.c_uint16),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+_cell = ctypes.c_uint64()
+_cell_pointer = ctypes.byref(_cell)
+
+
+def reg_read(uc: ctypes.c_void_p, register: int) -> int:
+    """A register of at most 64 bits through the API."""
+    _cell.value = 0
+    check(lib.uc_reg_read(uc, register, _cell_pointer))
+    return _cell.value
+
+
+def reg_write(uc: ctypes.c_void_p, register: int, value: int) -> None:
+    """Set a register through the API, with all the engine does about it."""
+    _cell.value = value
+    check(lib.uc_reg_write(uc, register, _cell_pointer))
+
+
+def mmr_write(uc: ctypes.c_void_p, register: int, selector: int, base: int, limit: int, flags: int) -> None:
+    """Set GDTR, IDTR, LDTR or TR."""
+    check(lib.uc_reg_write(uc, register, ctypes.byref(_Mmr(selector, base, limit, flags))))
