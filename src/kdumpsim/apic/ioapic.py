@@ -92,9 +92,7 @@ class IoApic:
             self._send(entry, mode, level=False)
 
     def _send(self, entry: RedirectionEntry, mode: DeliveryMode, *, level: bool) -> None:
-        self._post(
-            Message(mode, entry.vector, entry.destination, logical=bool(entry.logical), trigger_level=level)
-        )
+        self._post(Message(mode, entry.vector, entry.destination, logical=bool(entry.logical), trigger_level=level))
 
     def _read_window(self) -> int:
         index = self._select

@@ -392,6 +392,8 @@ class LocalApic:
 
     def _write_lvt(self, index: int, value: int) -> None:
         entry = self._lvt[index]
+        if index == LVT_TIMER:
+            self._fire_overdue()
         if index == LVT_TIMER and (entry.value ^ value) & LvtTimer.periodic.mask:
             self._rebase(lambda: entry.write(value))
         else:
@@ -487,11 +489,13 @@ class LocalApic:
         self._started = self._timers.now - (self._initial - count) * BUS_TICK_NS * self._divide.divisor
 
     def _write_initial_count(self, value: int) -> None:
+        self._fire_overdue()
         self._initial = value & 0xFFFFFFFF
         self._started = self._timers.now
         self._arm()
 
     def _write_divide(self, value: int) -> None:
+        self._fire_overdue()
         self._rebase(lambda: self._divide.write(value))
         self._arm()
 
@@ -508,6 +512,11 @@ class LocalApic:
             self._timer.arm(self._started + period)
         else:
             self._timer.cancel()
+
+    def _fire_overdue(self) -> None:
+        """Code may run a little past a deadline before the clock gets to call: do not let it lose the interrupt."""
+        if self._timer.deadline is not None and self._timer.deadline <= self._timers.now:
+            self._timer_expired()
 
     def _timer_expired(self) -> None:
         self._arm()
