@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdumpsim import images
-from kdumpsim.kexec.agent import AgentError
+from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.events import Observer, Silent
 from kdumpsim.lkdtt.outcome import Outcome
@@ -81,7 +81,7 @@ def _drive(session: Session) -> Outcome:
         session.boot()
         session.load_capture_kernel()
         session.arm()
-    except AgentError as error:
+    except KexecError as error:
         return Outcome(False, reason=f"the machine did not get as far as the crash: {error}")
     session.crash()
     if session.jumped:

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Speed and size of kdumpsim, as ratios within one run.  ``python benchmarks/bench.py [--runs N]``
+
+* guest speed: one loop under the Machine (block hook, slices, timers, devices) against the same loop on a bare
+  Unicorn engine without any hook, in turn, ratio pair by pair;
+* a warm ``kdumpsim run`` as a whole process: wall time, the part from the crash to the saved dump, peak memory;
+* building the guest images with an empty cache, and finding them in the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import mmap
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import unicorn
+from rich.console import Console
+from rich.table import Table
+
+from kdumpsim.board.machine import Machine, MachineConfig
+from kdumpsim.compiler.assembler import assemble
+
+LOOP_ORIGIN = 0x100000
+LOOP_INSTRUCTIONS = 30_000_000
+LOOP = f"""
+    movl ${LOOP_INSTRUCTIONS // 6}, %ecx
+    movl $0x200000, %esi
+1:  movl (%esi), %eax
+    addl %ecx, %eax
+    xorl %eax, %ebx
+    movl %ebx, 4(%esi)
+    decl %ecx
+    jnz 1b
+    cli
+    hlt
+"""
+TARGETS = {
+    "guest speed, Machine / bare Unicorn": ("at least", 0.75, ""),
+    "warm run, wall": ("at most", 2.0, "s"),
+    "crash to saved dump": ("at most", 0.7, "s"),
+    "peak memory": ("at most", 300.0, "MB"),
+    "first build of all images": ("at most", 10.0, "s"),
+    "images from the cache": ("at most", 0.3, "s"),
+}
+
+
+def bare_unicorn(code: bytes) -> float:
+    """Seconds for the loop on an engine with no hook at all."""
+    memory = mmap.mmap(-1, 4 << 20)
+    engine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
+    engine.mem_map_ptr(0, 4 << 20, unicorn.UC_PROT_ALL, ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+    memory[LOOP_ORIGIN : LOOP_ORIGIN + len(code)] = code
+    engine.ctl_exits_enabled(True)
+    engine.ctl_set_exits([])
+    start = time.perf_counter()
+    engine.emu_start(LOOP_ORIGIN, 0)
+    return time.perf_counter() - start
+
+
+def under_machine(code: bytes) -> float:
+    """Seconds for the loop on the whole machine, one CPU, its firmware's timer ticking."""
+    machine = Machine(MachineConfig(cpus=1, memory=16 << 20))
+    machine.load_multiboot(multiboot_image(code), "")
+    start = time.perf_counter()
+    machine.run()
+    return time.perf_counter() - start
+
+
+def multiboot_image(code: bytes) -> bytes:
+    """A flat Multiboot image (a.out kludge) that holds `code` at LOOP_ORIGIN."""
+    header_at = LOOP_ORIGIN - 48
+    size = 48 + len(code)
+    magic, flags = 0x1BADB002, 1 << 16
+    fields = (magic, flags, -(magic + flags), header_at, header_at, header_at + size, 0, LOOP_ORIGIN)
+    return b"".join((field & 0xFFFFFFFF).to_bytes(4, "little") for field in fields).ljust(48, b"\0") + code
+
+
+def run_once(arguments: list[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
+    """Wall seconds and peak memory (MB) of a process."""
+    start = time.perf_counter()
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"{' '.join(arguments)} failed with {process.returncode}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1000
+
+
+def measure(runs: int) -> dict[str, list[float]]:
+    """All figures, `runs` times each."""
+    code = assemble(LOOP)
+    bare_unicorn(code), under_machine(code)
+    figures: dict[str, list[float]] = {name: [] for name in TARGETS}
+    for _ in range(runs):
+        figures["guest speed, Machine / bare Unicorn"].append(bare_unicorn(code) / under_machine(code))
+    build = [sys.executable, "-c", "from kdumpsim import images as i; i.kernel(); i.kernel(16 << 20); i.purgatory()"]
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = {"XDG_CACHE_HOME": scratch}
+        figures["first build of all images"].append(run_once(build, cache)[0])
+        for _ in range(runs):
+            figures["images from the cache"].append(run_once(build, cache)[0])
+        dump = Path(scratch) / "dump"
+        command = [sys.executable, "-m", "kdumpsim.cli", "run", "--crashpoint", "FS_DEVRW", "--type", "panic"]
+        for _ in range(runs):
+            wall, memory = run_once([*command, "--json", "--output", str(dump)], cache)
+            figures["warm run, wall"].append(wall)
+            figures["peak memory"].append(memory)
+            phases = {
+                phase["name"]: phase["host_s"] for phase in json.loads((dump / "result.json").read_text())["phases"]
+            }
+            figures["crash to saved dump"].append(phases["capture"] + phases["save"])
+    return figures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="runs of each figure (default 5)")
+    runs = parser.parse_args().runs
+    table = Table("figure", "median", "min", "max", "aim", title=f"{runs} runs, {os.cpu_count()} cores")
+    for name, values in measure(runs).items():
+        word, aim, unit = TARGETS[name]
+        cells = (f"{value:.2f} {unit}" for value in (statistics.median(values), min(values), max(values)))
+        table.add_row(name, *cells, f"{word} {aim:g} {unit}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
