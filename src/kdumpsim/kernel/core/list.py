@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import guest, ptr
-from kdumpsim.kernel.core.types import ListHead
+from kdumpsim.kernel.core.types import ListHead as ListHead
 
 
 @guest

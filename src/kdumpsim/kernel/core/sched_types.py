@@ -16,13 +16,13 @@ from kdumpsim.kernel.core.types import ListHead
 if TYPE_CHECKING:
     from kdumpsim.kernel.asm import ThreadInfo, ThreadStruct
 
-MAX_PRIO: Final = 32
-"""Number of priorities; 0 is served first. Fits one bitmap word."""
+MAX_PRIO: Final = 8
+"""Number of priorities; 0 is served first."""
 
-DEFAULT_PRIO: Final = 16
+DEFAULT_PRIO: Final = 4
 """Priority of ordinary kernel threads."""
 
-LOW_PRIO: Final = 24
+LOW_PRIO: Final = 6
 """Priority of threads that should stand back, like nice 19: ksoftirqd, flushers."""
 
 CPU_MASK_ALL: Final = 0xFF
@@ -41,6 +41,12 @@ class TaskState(IntEnum):
     TASK_UNINTERRUPTIBLE = 2
     EXIT_ZOMBIE = 16
     EXIT_DEAD = 32
+
+
+TASK_RUNNING: Final = TaskState.TASK_RUNNING
+TASK_INTERRUPTIBLE: Final = TaskState.TASK_INTERRUPTIBLE
+TASK_UNINTERRUPTIBLE: Final = TaskState.TASK_UNINTERRUPTIBLE
+EXIT_DEAD: Final = TaskState.EXIT_DEAD
 
 
 class TaskStruct(Struct):
