@@ -21,8 +21,10 @@ from kdumpsim.compiler.lang import (
     fetch_or,
     fn,
     guest,
+    i32,
     length,
     load_volatile,
+    placed,
     ptr,
     sizeof,
     u8,
@@ -30,11 +32,12 @@ from kdumpsim.compiler.lang import (
     void,
 )
 from kdumpsim.kernel.block.bio import SECTOR_SHIFT, Bio, BlockDevice
-from kdumpsim.kernel.core.list import ListHead, list_add_tail, list_del
+from kdumpsim.kernel.core.list import list_add_tail, list_del
 from kdumpsim.kernel.core.sched import schedule
-from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
+from kdumpsim.kernel.core.sched_types import TaskState
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
-from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, prepare_to_wait, wake_up
+from kdumpsim.kernel.core.types import ListHead
+from kdumpsim.kernel.core.wait import WaitQueueEntry, WaitQueueHead, finish_wait, init_wait, init_waitqueue_head, prepare_to_wait, wake_up_all
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_page
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
@@ -72,7 +75,7 @@ buffer_lock: Spinlock = Spinlock(slock=1)
 buffer_hash: array[ptr[BufferHead]] = length(BH_HASH)
 buffer_lru: ListHead = ListHead(next=addr(buffer_lru), prev=addr(buffer_lru))
 nr_buffers: u32 = 0
-buffer_wait: WaitQueue = WaitQueue(lock=Spinlock(slock=1), task_list=ListHead(next=addr(buffer_wait.task_list), prev=addr(buffer_wait.task_list)))
+buffer_wait: WaitQueueHead = WaitQueueHead()
 
 
 @guest
@@ -115,7 +118,7 @@ def set_buffer_uptodate(bh: ptr[BufferHead]) -> None:
 def unlock_buffer(bh: ptr[BufferHead]) -> None:
     """Unlock and wake those who wait."""
     fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_LOCK)
-    wake_up(addr(buffer_wait))
+    wake_up_all(addr(buffer_wait))
 
 
 @guest
@@ -123,9 +126,10 @@ def wait_on_buffer(bh: ptr[BufferHead]) -> None:
     """Sleep until nobody holds the buffer's lock (Linux __wait_on_buffer)."""
     if not buffer_locked(bh):
         return
-    wait: WaitEntry = WaitEntry()
+    wait: WaitQueueEntry = WaitQueueEntry()
+    init_wait(addr(wait))
     while True:
-        prepare_to_wait(addr(buffer_wait), addr(wait), TASK_UNINTERRUPTIBLE)
+        prepare_to_wait(addr(buffer_wait), addr(wait), TaskState.TASK_UNINTERRUPTIBLE)
         if not buffer_locked(bh):
             break
         schedule()
@@ -252,17 +256,41 @@ def getblk(bdev: ptr[BlockDevice], block: u32) -> ptr[BufferHead]:
 
 
 @guest
-def get_dirty_buffer(bdev: ptr[BlockDevice], first: u32, count: u32) -> ptr[BufferHead]:
-    """A dirty or locked buffer among `count` blocks from `first` on, with one more reference, or NULL."""
-    found: ptr[BufferHead] = NULL
+def get_dirty_buffers(bdev: ptr[BlockDevice], first: u32, count: u32, found: ptr[ptr[BufferHead]], most: u32) -> u32:
+    """Dirty or locked buffers among `count` blocks from `first` on, each with one more reference; their number."""
+    nr: u32 = 0
+    spin_lock(addr(buffer_lock))
+    entry: ptr[ListHead] = buffer_lru.next
+    while entry != addr(buffer_lru) and nr < most:
+        bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
+        if bh.b_bdev == bdev and bh.b_state & (BH_DIRTY | BH_LOCK) != 0 and bh.b_blocknr - first < count:
+            get_bh(bh)
+            found[nr] = bh
+            nr += 1
+        entry = entry.next
+    spin_unlock(addr(buffer_lock))
+    return nr
+
+
+@guest
+def forget_buffers(bdev: ptr[BlockDevice], first: u32, count: u32) -> None:
+    """Let unused clean buffers of a range of blocks be read anew next time (Linux invalidate_bdev, for a range)."""
     spin_lock(addr(buffer_lock))
     entry: ptr[ListHead] = buffer_lru.next
     while entry != addr(buffer_lru):
         bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
-        if bh.b_bdev == bdev and bh.b_state & (BH_DIRTY | BH_LOCK) != 0 and bh.b_blocknr - first < count:
-            get_bh(bh)
-            found = bh
-            break
+        if bh.b_bdev == bdev and bh.b_count == 0 and bh.b_blocknr - first < count:
+            if bh.b_state & (BH_DIRTY | BH_LOCK) == 0:
+                bh.b_state = 0
         entry = entry.next
     spin_unlock(addr(buffer_lock))
-    return found
+
+
+@guest
+def buffer_init() -> i32:
+    """Prepare what static initialisers cannot."""
+    init_waitqueue_head(addr(buffer_wait))
+    return 0
+
+
+_init_buffer: fn[[], i32] = placed("initcall4", buffer_init)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, fetch_and, fetch_or, guest, i32, ptr, u32, void
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, addr, array, cast, fetch_and, fetch_or, guest, i32, length, ptr, u32, void
 from kdumpsim.kernel.asm import pa
 from kdumpsim.kernel.block.bio import READ, WRITE, Bio, BlockDevice, bio_init, submit_bio
 from kdumpsim.kernel.block.buffer import (
@@ -15,7 +17,7 @@ from kdumpsim.kernel.block.buffer import (
     brelse,
     buffer_uptodate,
     get_bh,
-    get_dirty_buffer,
+    get_dirty_buffers,
     getblk,
     set_buffer_uptodate,
     test_clear_buffer_dirty,
@@ -26,6 +28,9 @@ from kdumpsim.kernel.block.buffer import (
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.types import EIO
 from kdumpsim.kernel.lkdtt.cpoint import CP_FS_DEVRW, cpoint
+
+SYNC_BATCH: Final = 16
+"""How many buffers sync_blocks() has on their way at once."""
 
 
 @guest
@@ -126,12 +131,15 @@ def sync_dirty_buffer(bh: ptr[BufferHead]) -> i32:
 @guest
 def sync_blocks(bdev: ptr[BlockDevice], first: u32, count: u32) -> i32:
     """Write all dirty buffers of a range of blocks and wait (Linux filemap_fdatawrite and wait, for a range)."""
+    batch: array[ptr[BufferHead]] = length(SYNC_BATCH)
     result: i32 = 0
     while True:
-        bh: ptr[BufferHead] = get_dirty_buffer(bdev, first, count)
-        if bh == NULL:
+        nr: u32 = get_dirty_buffers(bdev, first, count, batch, SYNC_BATCH)
+        if nr == 0:
             return result
-        error: i32 = sync_dirty_buffer(bh)
-        if error != 0:
-            result = error
-        brelse(bh)
+        ll_rw_block(WRITE, nr, batch)
+        for i in range(nr):
+            wait_on_buffer(batch[i])
+            if batch[i].b_state & BH_WRITE_EIO:
+                result = -EIO
+            brelse(batch[i])

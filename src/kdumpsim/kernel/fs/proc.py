@@ -1,47 +1,71 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Files whose contents a function makes: /proc and /sys (Linux fs/proc/generic.c, fs/sysfs).
+"""Files whose contents a function makes: /proc and /sys (Linux fs/proc/generic.c, fs/seq_file.c, fs/sysfs).
 
 The text of such a file is made in whole when it is opened, so that a reader sees one moment in time.
+Files with operations of their own (/proc/vmcore, /dev/oldmem) are found by the same list.
 """
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, Struct, cstr, fn, guest, i32, ptr, u32, void
-from kdumpsim.kernel.core.string import strcmp
-from kdumpsim.kernel.core.types import ENOMEM
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, fn, guest, i32, length, ptr, sizeof, u8, u32, void
+from kdumpsim.kernel.asm import PAGE_SIZE
+from kdumpsim.kernel.core.string import memcpy, strcmp
+from kdumpsim.kernel.core.types import EACCES, EINVAL, ENOENT, ENOMEM
+from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, File, FileOperations
 from kdumpsim.kernel.fs.seq_file import SeqFile
-from kdumpsim.kernel.mm.slab import kzalloc
-from kdumpsim.compiler.lang import cast, sizeof
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
+from kdumpsim.kernel.mm.slab import kfree, kzalloc
+
+MAX_ORDER: Final = 4
+MAX_STORE: Final = 256
 
 
 class ProcEntry(Struct):
-    """One file: `show` makes its text, `store` takes what is written; either may be NULL."""
+    """One file: `show` makes its text, `store` takes what is written; `fops` replaces both.  Each may be NULL."""
 
     path: cstr
     show: fn[[ptr[SeqFile]], i32]
     store: fn[[cstr, u32], i32]
     private: ptr[void]
+    fops: ptr[FileOperations]
     next: ptr["ProcEntry"]
+
+
+class ProcText(Struct):
+    """The text of an open file: 2**order pages at `m.buf`."""
+
+    m: SeqFile
+    order: u32
 
 
 proc_entries: ptr[ProcEntry] = NULL
 
 
 @guest
+def proc_add(path: cstr) -> ptr[ProcEntry]:
+    """A new entry in the list, or NULL.  `path` must stay valid."""
+    global proc_entries
+    entry: ptr[ProcEntry] = cast(ptr[ProcEntry], kzalloc(sizeof(ProcEntry)))
+    if entry != NULL:
+        entry.path = path
+        entry.next = proc_entries
+        proc_entries = entry
+    return entry
+
+
+@guest
 def register_proc_data(
     path: cstr, show: fn[[ptr[SeqFile]], i32], store: fn[[cstr, u32], i32], private: ptr[void]
 ) -> i32:
-    """Register a file; `private` comes back as `SeqFile.private`.  `path` must stay valid."""
-    global proc_entries
-    entry: ptr[ProcEntry] = cast(ptr[ProcEntry], kzalloc(sizeof(ProcEntry)))
+    """register_proc() with a pointer that comes back as `SeqFile.private`."""
+    entry: ptr[ProcEntry] = proc_add(path)
     if entry == NULL:
         return -ENOMEM
-    entry.path = path
     entry.show = show
     entry.store = store
     entry.private = private
-    entry.next = proc_entries
-    proc_entries = entry
     return 0
 
 
@@ -55,6 +79,17 @@ def register_proc(path: cstr, show: fn[[ptr[SeqFile]], i32], store: fn[[cstr, u3
 
 
 @guest
+def register_proc_fops(path: cstr, fops: ptr[FileOperations], private: ptr[void]) -> i32:
+    """Register a file with operations of its own; `private` becomes File.private_data."""
+    entry: ptr[ProcEntry] = proc_add(path)
+    if entry == NULL:
+        return -ENOMEM
+    entry.fops = fops
+    entry.private = private
+    return 0
+
+
+@guest
 def proc_find(path: cstr) -> ptr[ProcEntry]:
     """The entry registered under exactly this path, or NULL."""
     entry: ptr[ProcEntry] = proc_entries
@@ -63,3 +98,92 @@ def proc_find(path: cstr) -> ptr[ProcEntry]:
             return entry
         entry = entry.next
     return NULL
+
+
+@guest
+def proc_make_text(entry: ptr[ProcEntry], text: ptr[ProcText]) -> i32:
+    """Have the file's text made, in a buffer doubled until it fits."""
+    for order in range(MAX_ORDER + 1):
+        buffer: u32 = __get_free_pages(order)
+        if buffer == 0:
+            return -ENOMEM
+        text.order = order
+        text.m.buf = cast(ptr[u8], buffer)
+        text.m.size = PAGE_SIZE << order
+        text.m.count = 0
+        text.m.private = entry.private
+        error: i32 = entry.show(addr(text.m))
+        if error == 0 and text.m.count < text.m.size:
+            return 0
+        free_pages(buffer, order)
+        text.m.buf = NULL
+        if error != 0:
+            return error
+    return -ENOMEM
+
+
+@guest
+def proc_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+    """Copy from the text made at open."""
+    text: ptr[ProcText] = cast(ptr[ProcText], file.private_data)
+    at: u32 = u32(file.f_pos)
+    if text.m.buf == NULL:
+        return -EINVAL
+    n: u32 = min(count, text.m.count - at)
+    memcpy(buffer, text.m.buf + at, n)
+    file.f_pos += n
+    return i32(n)
+
+
+@guest
+def proc_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+    """Hand one write to the file's `store`."""
+    line: array[u8] = length(MAX_STORE)
+    if file.entry.store == NULL or count >= MAX_STORE:
+        return -EINVAL
+    memcpy(line, buffer, count)
+    n: u32 = count
+    if n != 0 and line[n - 1] == ord("\n"):
+        n -= 1
+    line[n] = 0
+    error: i32 = file.entry.store(line, n)
+    return error if error < 0 else i32(count)
+
+
+@guest
+def proc_release(file: ptr[File]) -> None:
+    """Free the text."""
+    text: ptr[ProcText] = cast(ptr[ProcText], file.private_data)
+    if text.m.buf != NULL:
+        free_pages(u32(text.m.buf), text.order)
+    kfree(cast(ptr[void], text))
+
+
+proc_file_operations: FileOperations = FileOperations(read=proc_read, write=proc_write, release=proc_release)
+
+
+@guest
+def proc_open(path: cstr, file: ptr[File]) -> i32:
+    """Open a file of /proc, /sys or /dev."""
+    entry: ptr[ProcEntry] = proc_find(path)
+    if entry == NULL:
+        return -ENOENT
+    file.entry = entry
+    if entry.fops != NULL:
+        file.f_op = entry.fops
+        file.private_data = entry.private
+        return 0
+    mode: u32 = file.f_flags & O_ACCMODE
+    if (mode != O_RDONLY and entry.store == NULL) or (mode != O_WRONLY and entry.show == NULL):
+        return -EACCES
+    text: ptr[ProcText] = cast(ptr[ProcText], kzalloc(sizeof(ProcText)))
+    if text == NULL:
+        return -ENOMEM
+    if mode != O_WRONLY:
+        error: i32 = proc_make_text(entry, text)
+        if error != 0:
+            kfree(cast(ptr[void], text))
+            return error
+    file.private_data = cast(ptr[void], text)
+    file.f_op = addr(proc_file_operations)
+    return 0
