@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Judging a dump by the oracle: the LKDTT paper's completeness and accuracy, and the registers of every CPU.
+
+* completeness: of all pages of RAM outside the reserved region, the share that is in the dump;
+* accuracy: of those that are in it, the share that equals the truth at the jump to purgatory.
+
+What the crash path itself changed between the crash and the jump (stacks, the console's buffer, crash notes …) is in
+the dump as it was at the jump, so it is no inaccuracy; it is listed beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .oracle import Oracle, Region
+from .owners import OwnerMap
+from .picture import CHUNK, PAGE_SIZE, Picture
+from .reader import Load, Vmcore, VmcoreError
+from .registers import RegisterCheck, check_registers
+
+Extent = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Physical memory from `start` up to `end` in which the dump is not the truth, and whose it is."""
+
+    kind: str
+    """``missing`` from the dump, or it ``differs``."""
+    start: int
+    end: int
+    owner: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for result.json."""
+        return {"kind": self.kind, "start": f"{self.start:#x}", "end": f"{self.end:#x}", "owner": self.owner}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A page that the crash path itself changed between the crash and the jump."""
+
+    page: int
+    owners: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for result.json."""
+        return {"page": f"{self.page:#x}", "owners": list(self.owners)}
+
+
+@dataclass
+class Judgement:
+    """What a dump is worth."""
+
+    ram_pages: int
+    """Pages of RAM outside the reserved region."""
+    present_pages: int
+    """Of these, pages the dump holds."""
+    equal_pages: int
+    """Of these, pages that equal the truth at the jump."""
+    differences: list[Difference] = field(default_factory=list)
+    crash_path: list[Change] = field(default_factory=list)
+    registers: list[RegisterCheck] = field(default_factory=list)
+
+    @property
+    def completeness(self) -> float:
+        """Share of RAM pages present, a fraction of 1."""
+        return self.present_pages / self.ram_pages if self.ram_pages else 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """Share of present pages that are true, a fraction of 1."""
+        return self.equal_pages / self.present_pages if self.present_pages else 0.0
+
+    @property
+    def registers_ok(self) -> bool:
+        """Are every CPU's registers what the machine saw?"""
+        return all(check.ok for check in self.registers)
+
+
+def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Judgement:
+    """Compare a dump with what the oracle saw; ValueError if the oracle saw no jump to purgatory."""
+    if oracle.jump is None or oracle.jump.ram is None:
+        raise ValueError("the oracle saw no jump to purgatory, so there is no truth to judge by")
+    owners = owners or OwnerMap.of(oracle)
+    truth = oracle.jump.ram
+    ram = without(oracle.ram, [oracle.reserved] if oracle.reserved else [])
+    loads = _disjoint(vmcore.loads)
+    present = [(load.paddr + a, load.paddr + b) for load, a, b in loads]
+    missing = without(ram, [Region(*span) for span in present])
+    ram_pages, absent = _pages(ram), _page_set(missing)
+    wrong: set[int] = set()
+    differences = [Difference("missing", a, b, owners.owner(a)) for a, b in missing]
+    for load, page in _different_pages(vmcore, loads, ram, truth):
+        if page in absent:
+            continue
+        wrong.add(page)
+        start, end = _within(ram, page)
+        dumped = vmcore.slice(load, start - load.paddr, end - load.paddr)
+        for a, b, owner in _owned_runs(truth.read(start, end), dumped, start, owners):
+            differences.append(Difference("differs", a, b, owner))
+    return Judgement(
+        ram_pages=ram_pages,
+        present_pages=ram_pages - len(absent),
+        equal_pages=ram_pages - len(absent) - len(wrong),
+        differences=differences,
+        crash_path=crash_path_changes(oracle, owners),
+        registers=check_registers(_cpus(vmcore), oracle, owners),
+    )
+
+
+def _cpus(vmcore: Vmcore) -> list[dict[str, int]]:
+    try:
+        return [cpu.registers for cpu in vmcore.cpus]
+    except VmcoreError:
+        return []
+
+
+def crash_path_changes(oracle: Oracle, owners: OwnerMap) -> list[Change]:
+    """Pages outside the reserved region that changed between the crash and the jump."""
+    if oracle.crash is None or oracle.jump is None or oracle.crash.ram is None or oracle.jump.ram is None:
+        return []
+    before, after = oracle.crash.ram, oracle.jump.ram
+    changes = []
+    for page in before.changed_pages(after):
+        if oracle.reserved is not None and page in oracle.reserved:
+            continue
+        end = page + PAGE_SIZE
+        runs = _owned_runs(before.read(page, end), after.read(page, end), page, owners)
+        changes.append(Change(page, tuple(dict.fromkeys(owner for _, _, owner in runs))))
+    return changes
+
+
+def without(spans: Sequence[Extent], holes: Sequence[Region]) -> list[Extent]:
+    """`spans` less `holes`, in order."""
+    left = sorted(spans)
+    for hole in holes:
+        rest: list[Extent] = []
+        for start, end in left:
+            if hole.end <= start or end <= hole.start:
+                rest.append((start, end))
+                continue
+            if start < hole.start:
+                rest.append((start, hole.start))
+            if hole.end < end:
+                rest.append((hole.end, end))
+        left = rest
+    return left
+
+
+def _disjoint(loads: Sequence[Load]) -> list[tuple[Load, int, int]]:
+    """(load, start, end within it) so that no physical address occurs twice; earlier loads come first."""
+    seen: list[Region] = []
+    parts = []
+    for load in loads:
+        for start, end in without([(load.paddr, load.paddr + load.size)], seen):
+            parts.append((load, start - load.paddr, end - load.paddr))
+        seen.append(Region(load.paddr, load.paddr + load.size))
+    return parts
+
+
+def _pages(spans: Sequence[Extent]) -> int:
+    """How many pages the spans touch."""
+    count, last = 0, -1
+    for start, end in spans:
+        first = max(start // PAGE_SIZE, last + 1)
+        final = (end - 1) // PAGE_SIZE
+        count += max(final - first + 1, 0)
+        last = max(last, final)
+    return count
+
+
+def _page_set(spans: Sequence[Extent]) -> set[int]:
+    """Addresses of the pages the spans touch."""
+    return {page * PAGE_SIZE for start, end in spans for page in range(start // PAGE_SIZE, (end - 1) // PAGE_SIZE + 1)}
+
+
+def _within(ram: Sequence[Extent], page: int) -> Extent:
+    """The part of a page that is RAM."""
+    for start, end in ram:
+        if start < page + PAGE_SIZE and page < end:
+            return max(start, page), min(end, page + PAGE_SIZE)
+    raise AssertionError("a page of no RAM range")
+
+
+def _different_pages(
+    vmcore: Vmcore, loads: Sequence[tuple[Load, int, int]], ram: Sequence[Extent], truth: Picture
+) -> Iterator[tuple[Load, int]]:
+    """Pages of which the dump holds something else than the truth; big pieces are compared first."""
+    for load, inside_start, inside_end in loads:
+        for low, high in ram:
+            at, end = max(low, load.paddr + inside_start), min(high, load.paddr + inside_end)
+            while at < end:
+                stop = min(end, (at & -CHUNK) + CHUNK)
+                dumped, true = vmcore.slice(load, at - load.paddr, stop - load.paddr), truth.read(at, stop)
+                if dumped != true:
+                    page = at & -PAGE_SIZE
+                    while page < stop:
+                        a, b = max(page, at) - at, min(page + PAGE_SIZE, stop) - at
+                        if dumped[a:b] != true[a:b]:
+                            yield load, page
+                        page += PAGE_SIZE
+                at = stop
+
+
+def _owned_runs(true: bytes, found: bytes, base: int, owners: OwnerMap) -> Iterator[tuple[int, int, str]]:
+    """(start, end, owner) of the pieces that differ, joined as long as the owner stays the same."""
+    start = end = 0
+    owner = ""
+    size = min(len(true), len(found))
+    words_a, words_b = memoryview(true)[: size & -4].cast("I"), memoryview(found)[: size & -4].cast("I")
+    places = [4 * i for i, (a, b) in enumerate(zip(words_a, words_b, strict=True)) if a != b]
+    places += [i for i in range(size & -4, size) if true[i] != found[i]]
+    for place in places:
+        name = owners.owner(base + place)
+        if name != owner:
+            if owner:
+                yield base + start, base + end, owner
+            owner, start = name, place
+        end = min(place + 4, size)
+    if owner:
+        yield base + start, base + end, owner

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whose memory is it: names for physical addresses of the first kernel."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+
+from .oracle import Oracle, Region
+
+PAGE_OFFSET = 0xC0000000
+LOW_MEMORY_END = 1 << 20
+_NOT_OBJECTS = ("__start_", "__stop_", "kallsyms_", "_end", "_text", "_etext", "_sdata", "_edata", "__bss_st")
+
+
+class OwnerMap:
+    """Nearest symbol inside the kernel's image, else what kind of memory it is."""
+
+    def __init__(
+        self,
+        symbols: Mapping[str, int],
+        *,
+        reserved: Region | None = None,
+        stacks: Sequence[tuple[str, int, int]] = (),
+    ) -> None:
+        """`stacks` are (name, start, end) in physical memory; they come before everything else."""
+        self._reserved = reserved
+        self._stacks = stacks
+        image = [(value, name) for name, value in symbols.items() if not name.startswith(_NOT_OBJECTS)]
+        self._start = symbols.get("_text", min((value for value, _ in image), default=0))
+        self._end = symbols.get("_end", max((value for value, _ in image), default=-1) + 1)
+        inside = sorted(pair for pair in image if self._start <= pair[0] < self._end)
+        self._addresses = [address for address, _ in inside]
+        self._names = [name for _, name in inside]
+
+    @classmethod
+    def of(cls, oracle: Oracle) -> OwnerMap:
+        """For the machine an oracle watches."""
+        size = oracle.symbols.get("__thread_size", THREAD_SIZE)
+        stacks = []
+        for instant in (oracle.crash, oracle.jump):
+            for index, registers in enumerate(instant.registers if instant else ()):
+                if registers.esp >= PAGE_OFFSET:
+                    start = (registers.esp - PAGE_OFFSET) & -size
+                    stacks.append((f"kernel stack in use on CPU {index}", start, start + size))
+        return cls(oracle.symbols, reserved=oracle.reserved, stacks=stacks)
+
+    def owner(self, address: int) -> str:
+        """Name of what lies at a physical address."""
+        if self._reserved is not None and address in self._reserved:
+            return "reserved region"
+        symbol, _ = self.symbol(address + PAGE_OFFSET)
+        if symbol is not None:
+            return symbol
+        for name, start, end in self._stacks:
+            if start <= address < end:
+                return name
+        if address < LOW_MEMORY_END:
+            return "low memory (first MiB)"
+        return "memory of the page allocator"
+
+    def symbol(self, address: int) -> tuple[str | None, int]:
+        """Nearest symbol at or below a virtual address of the kernel's image, and the distance; None outside it."""
+        if not self._start <= address < self._end:
+            return None, 0
+        at = bisect.bisect_right(self._addresses, address) - 1
+        if at < 0:
+            return None, 0
+        return self._names[at], address - self._addresses[at]
+
+
+THREAD_SIZE = 8192
+"""Kernel stacks: ``core/config.py``'s default."""
