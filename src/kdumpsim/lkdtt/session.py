@@ -73,7 +73,7 @@ class Session:
         """kexec -p through the agent; the capture kernel lies on the guest's own disk.  KexecError if refused."""
         self.clock.begin("load", "kexec -p: loading the capture kernel")
         self.plan = plan = kexec_load_panic(self.agent, self._capture.stripped, CAPTURE_KERNEL_PATH, COMMAND_LINE)
-        self.oracle.watch_jump(plan.entry)
+        self.oracle.watch_jump(plan.entry, plan.crash, plan.backup)
         self.machine.watch(self._capture.symbols["start_kernel"], self._capture_started)
         self.clock.end(f"capture kernel at {self.scenario.crashkernel}, {len(plan.segments)} segments")
         if self.scenario.inject == "corrupt-capture-kernel":

@@ -102,13 +102,13 @@ class Oracle:
         for cpu in self.machine.cpus:
             cpu.on_nmi = self._take_nmi
 
-    def watch_jump(self, entry: int, reserved: Span, backup: Span | None = None) -> None:
+    def watch_jump(self, entry: int, reserved: Span | None, backup: Span | None = None) -> None:
         """Wait for the jump to purgatory at physical address `entry`.
 
         `reserved` is the region of the capture kernel, which no dump holds; `backup` the part of it that takes the
         first 640 KiB.
         """
-        self.reserved = Region(reserved.start, reserved.end)
+        self.reserved = Region(reserved.start, reserved.end) if reserved is not None else None
         self.backup = Region(backup.start, backup.end) if backup is not None else None
         self.machine.watch(entry, self._jumped)
 
