@@ -37,7 +37,10 @@ class MmioRegion:
 
 
 class CpuBus(Protocol):
-    """Implemented by the Machine; every call names the CPU it comes from. A port or address nobody answers reads as all-ones."""
+    """Implemented by the Machine; every call names the CPU it comes from.
+
+    A port or address nobody answers reads as all-ones.
+    """
 
     @property
     def ram(self) -> Sequence[RamBlock]: ...

@@ -112,7 +112,7 @@ class Cpu:
         self._memory = PhysicalMemory(bus.ram)
         self._delivery = Delivery(engine.context, self._memory)
         TaskSwitcher(self._delivery, engine.flush_tlb_later)
-        self._watches: dict[int, Callable[[Cpu], None]] = {}
+        self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
         self._resume_at: int | None = None
         self._stop = False
         self.halted = False
@@ -377,22 +377,22 @@ class Cpu:
 
     def watch(self, address: int, callback: Callable[[Cpu], None]) -> None:
         """Call back just before the instruction at a linear address, each time. The guest cannot tell."""
-        self._watches[address] = callback
-        self._engine.watch(address, self._watched)
+        callbacks = self._watches.setdefault(address, [])
+        callbacks.append(callback)
+        if len(callbacks) == 1:
+            self._engine.watch(address, self._watched)
 
     def unwatch(self, address: int) -> None:
-        """Stop watching an address."""
-        self._watches.pop(address, None)
-        self._engine.unwatch(address)
+        """Forget every watch at an address."""
+        if self._watches.pop(address, None):
+            self._engine.unwatch(address)
 
     def _watched(self, address: int) -> None:
         if self._resume_at == address:
             self._resume_at = None  # the slice begins where this watch ended the last one
             return
-        callback = self._watches.get(address)
-        if callback is None:
-            return
-        callback(self)
+        for callback in tuple(self._watches.get(address, ())):
+            callback(self)
         if self._stop:
             self._resume_at = address
             self._slice.reason = native.REASON_WATCH

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from unicorn import x86_const
 from unicorn.unicorn_const import UC_HOOK_CODE, UC_HOOK_INSN
 
 from . import layout, native
-from .bus import CpuBus, RamBlock
+from .bus import PAGE, CpuBus, RamBlock
 from .cpuid import cpuid
 from .descriptors import CR0_PG
 from .layout import CR0, Context
@@ -249,7 +249,10 @@ class Engine:
 
     def invalidate(self, begin: int, end: int) -> None:
         """Somebody else wrote a physical range: forget its translations before the next slice."""
-        self._stale.append((begin, end))
+        if end - begin > _FLUSH_ALL * PAGE:
+            self.flush_code_pending = True
+        else:
+            self._stale.append((begin, end))
 
     def _drop_stale_code(self) -> None:
         if self.flush_code_pending or len(self._stale) > _FLUSH_ALL:

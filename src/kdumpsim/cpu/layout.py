@@ -122,7 +122,7 @@ def _expect(what: str, got: int, wanted: int) -> None:
 
 def _verify_registers(probe: Probe) -> None:
     view = probe.context
-    general = (native.REG_EAX, native.REG_ECX, native.REG_EDX, native.REG_EBX)
+    general: tuple[int, ...] = (native.REG_EAX, native.REG_ECX, native.REG_EDX, native.REG_EBX)
     general += (native.REG_ESP, native.REG_EBP, native.REG_ESI, native.REG_EDI)
     for index, register in enumerate(general):
         native.reg_write(probe.uc, register, 0x11111100 + index)
@@ -150,7 +150,7 @@ def _verify_registers(probe: Probe) -> None:
     native.mmr_write(probe.uc, native.REG_GDTR, 0, 0x800, 31, 0)
     native.reg_write(probe.uc, native.REG_CR0, 0x11)
     registers = ((native.REG_DS, DS), (native.REG_ES, ES), (native.REG_FS, FS), (native.REG_GS, GS))
-    for register, segment in registers:
+    for register, _ in registers:
         native.reg_write(probe.uc, register, 8)
     native.reg_write(probe.uc, native.REG_SS, 0x18)
     native.reg_write(probe.uc, native.REG_CS, 0x10)
@@ -166,9 +166,8 @@ def _verify_registers(probe: Probe) -> None:
     _expect("cs", view.d[SELECTOR[CS]], 0x10)
     want = HF_CS32 | HF_SS32 | HF_PE | HF_ADDSEG
     _expect("hflags", view.d[HFLAGS] & (want | HF_CPL | HF_INHIBIT_IRQ), want)
-    for _, segment in registers:
-        native.reg_write(probe.uc, native.REG_DS if segment == DS else registers[0][0], 0x18)
-    native.reg_write(probe.uc, native.REG_ES, 0x18)
+    for register, _ in registers:
+        native.reg_write(probe.uc, register, 0x18)
 
 
 def _verify_flags(probe: Probe) -> None:

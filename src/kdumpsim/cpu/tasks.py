@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Task switch through a task gate in the IDT (SDM vol. 3A, 8.3). Jumps, calls and IRET between tasks are the engine's."""
+"""Task switch through a task gate in the IDT (SDM vol. 3A, 8.3).
+
+Jumps, calls and IRET between tasks are the engine's.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Virtual time: nanoseconds since power-on, and the events that are due.
+
+The Machine moves the clock; while a CPU runs a slice, `now` follows the code it retires. Events due at the same
+nanosecond fire in the order they were armed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Protocol
+
+NS_PER_BYTE = 32
+"""Nanoseconds of virtual time per retired code byte: about 10 MIPS."""
+
+
+class Retiring(Protocol):
+    """What the clock reads of a running CPU."""
+
+    @property
+    def retired(self) -> int: ...
+
+
+class ClockTimer:
+    """A timer of the machine's clock (see `kdumpsim.apic.timers.Timer`)."""
+
+    def __init__(self, clock: Clock, name: str, callback: Callable[[], None]) -> None:
+        self.name = name
+        self.callback = callback
+        self.deadline: int | None = None
+        self._clock = clock
+
+    def arm(self, deadline_ns: int) -> None:
+        """Call back once `now` has reached a time."""
+        if self.deadline != deadline_ns:
+            self.deadline = deadline_ns
+            self._clock._push(self)
+
+    def cancel(self) -> None:
+        """Forget the pending event, if there is one."""
+        self.deadline = None
+
+    def __repr__(self) -> str:
+        return f"<timer {self.name} at {self.deadline}>"
+
+
+class Clock:
+    """The clock and its queue. `armed` is told of every new deadline, so a running slice can be cut short."""
+
+    def __init__(self) -> None:
+        self.base = 0
+        self.armed: Callable[[int], None] = lambda deadline: None
+        self._cpu: Retiring | None = None
+        self._zero = 0  # `now` minus the running CPU's retired bytes, in ns
+        self._queue: list[tuple[int, int, ClockTimer]] = []
+        self._order = 0
+        self._timers: list[ClockTimer] = []
+
+    @property
+    def now(self) -> int:
+        """The present, as the running CPU sees it, or as the machine does between slices."""
+        cpu = self._cpu
+        return self.base if cpu is None else self._zero + cpu.retired * NS_PER_BYTE
+
+    def timer(self, name: str, callback: Callable[[], None]) -> ClockTimer:
+        """A new timer, not armed."""
+        timer = ClockTimer(self, name, callback)
+        self._timers.append(timer)
+        return timer
+
+    def _push(self, timer: ClockTimer) -> None:
+        assert timer.deadline is not None
+        self._order += 1
+        heapq.heappush(self._queue, (timer.deadline, self._order, timer))
+        self.armed(timer.deadline)
+
+    # For the Machine.
+
+    def follow(self, cpu: Retiring, now: int) -> None:
+        """From now on, time is what this CPU retires, starting at `now`."""
+        self._cpu = cpu
+        self._zero = now - cpu.retired * NS_PER_BYTE
+
+    def unfollow(self) -> int:
+        """Stop following; the time that CPU has reached. `base` is not moved."""
+        reached = self.now
+        self._cpu = None
+        return reached
+
+    def advance(self, now: int) -> None:
+        """Move the base on; time never goes back."""
+        self.base = max(self.base, now)
+
+    def next_deadline(self) -> int | None:
+        """When the next event is due."""
+        queue = self._queue
+        while queue:
+            deadline, _, timer = queue[0]
+            if timer.deadline == deadline:
+                return deadline
+            heapq.heappop(queue)  # cancelled, or armed anew elsewhere
+        return None
+
+    def fire(self) -> None:
+        """Run the events that are due, including those that these arm for the past."""
+        while (deadline := self.next_deadline()) is not None and deadline <= self.base:
+            _, _, timer = heapq.heappop(self._queue)
+            timer.deadline = None
+            timer.callback()
+
+    def set(self, now: int) -> None:
+        """A restored machine's time; every timer is cancelled, its device arms it again."""
+        self.base = now
+        self._queue.clear()
+        for timer in self._timers:
+            timer.deadline = None

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The PC: CPUs, memory, controllers and devices on one clock.
+
+CPUs run in turn, in rounds. A round lasts until the next event, or, with several CPUs running, at most a quantum; each
+CPU gets the same virtual time in it. What a CPU runs past the round's end (a block, or a round cut short by a device
+that armed an earlier timer) counts as its lead, which the next round takes off. So no CPU is ever more than a quantum
+ahead of the others, and the clock between rounds is the time all of them have reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from kdumpsim.apic.i8259 import I8259Pair
+from kdumpsim.apic.ioapic import IoApic
+from kdumpsim.apic.lapic import LocalApic
+from kdumpsim.apic.messages import Line, Message
+from kdumpsim.apic.routing import deliver
+from kdumpsim.board import firmware, multiboot
+from kdumpsim.board.bus import MmioBus, PortBus
+from kdumpsim.board.clock import NS_PER_BYTE, Clock
+from kdumpsim.board.disk import Disk
+from kdumpsim.board.i8042 import I8042
+from kdumpsim.board.ide import IdeController
+from kdumpsim.board.memory import Memory
+from kdumpsim.board.pci import PciBus
+from kdumpsim.board.pit import Pit
+from kdumpsim.board.rtc import Rtc
+from kdumpsim.board.uart import Uart
+from kdumpsim.cpu import Cpu, Exit, MmioRegion, RamBlock
+from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
+
+MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
+QUANTUM_NS: Final = 100_000
+MAX_ROUND_NS: Final = 20_000_000
+MASKED_WINDOW: Final = 512  # code bytes between looks at a CPU that has an interrupt it cannot take yet
+UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
+
+
+class StopReason(Enum):
+    """Why `Machine.run` came back."""
+
+    UNTIL = "until"  # the clock reached the time asked for
+    STOPPED = "stopped"  # request_stop(), or the stop condition held
+    RESET = "reset"  # the reset line was pulled; the machine is as it was at that moment
+    IDLE_FOREVER = "idle-forever"  # every CPU sleeps and no event will ever wake one
+    ALL_SHUTDOWN = "all-shutdown"  # every CPU has shut down, and shutdown does not reset this machine
+
+
+@dataclass
+class MachineConfig:
+    """`holes`: (base, size) of physical memory that is not there. `seed`: the jitter of the scheduler's quantum."""
+
+    cpus: int = 2
+    memory: int = 64 << 20
+    holes: tuple[tuple[int, int], ...] = ()
+    disks: tuple[Disk | None, ...] = ()
+    seed: int = 0
+    quantum_ns: int = QUANTUM_NS
+    shutdown_resets: bool = True  # as chipsets do
+
+
+class Machine:
+    """A PC. Everything it does follows from its configuration, what was loaded, and what the host feeds it."""
+
+    def __init__(self, config: MachineConfig | None = None) -> None:
+        self.config = config = config or MachineConfig()
+        if not 1 <= config.cpus <= MAX_CPUS:
+            raise ValueError(f"{config.cpus} CPUs: 1 to {MAX_CPUS}")
+        self.clock = clock = Clock()
+        self.memory = Memory(config.memory, config.holes)
+        self.reset_cause: str | None = None
+        self._ports = PortBus()
+        self._mmio = MmioBus()
+        self._isa_lines = [0] * 16  # who drives each IRQ high, a bit each
+
+        self.lapics = [
+            LocalApic(
+                index, clock, self._post, bsp=index == 0, on_eoi=self._broadcast_eoi, changed=self._changed_for(index)
+            )
+            for index in range(config.cpus)
+        ]
+        self.ioapic = IoApic(0, self._post)
+        self.pic = I8259Pair(self._on_intr)
+        self.pit = Pit(clock, self.irq(0))
+        self.rtc = Rtc(clock, self.irq(8))
+        self.uarts = tuple(
+            Uart(f"ttyS{number}", base, clock, self.irq(irq), lambda data: None)
+            for number, (base, irq) in enumerate(UART_PORTS)
+        )
+        self.i8042 = I8042(self.irq(1), self.irq(12), lambda: self.pull_reset("i8042"))
+        self.ide = IdeController(clock, self.memory, self.irq(14), self.irq(15), config.disks)
+        self.ide.on_remap = lambda: self._ports.remap(self.ide)
+        self.pci = PciBus.pc(self.ide.pci, lambda: self.pull_reset("port 0xCF9"))
+        self._devices: dict[str, Any] = {
+            "pic": self.pic, "ioapic": self.ioapic, "pit": self.pit, "rtc": self.rtc, "uart0": self.uarts[0],
+            "uart1": self.uarts[1], "i8042": self.i8042, "pci": self.pci, "ide": self.ide,
+        }  # fmt: skip
+        for device in (self.pic, self.pit, self.rtc, *self.uarts, self.i8042, self.pci, self.ide):
+            self._ports.attach(device)
+        lapics, ioapic = self.lapics, self.ioapic
+        self._mmio.attach(
+            firmware.LAPIC_ADDRESS,
+            lambda cpu, offset: lapics[cpu].read(offset),
+            lambda cpu, offset, value: lapics[cpu].write(offset, value),
+        )
+        self._mmio.attach(
+            firmware.IOAPIC_ADDRESS,
+            lambda cpu, offset: ioapic.read(offset),
+            lambda cpu, offset, value: ioapic.write(offset, value),
+        )
+
+        # What the CPUs' bus needs (CpuBus).
+        self.ram: Sequence[RamBlock] = self.memory.blocks
+        self.mmio: Sequence[MmioRegion] = [MmioRegion(base, 0x1000) for base in self._mmio.bases]
+        readers, writers = self._ports.readers, self._ports.writers
+
+        def port_in(_cpu: int, port: int, size: int) -> int:
+            reader = readers.get(port)
+            return (1 << 8 * size) - 1 if reader is None else reader(port, size)
+
+        def port_out(_cpu: int, port: int, size: int, value: int) -> None:
+            writer = writers.get(port)
+            if writer is not None:
+                writer(port, size, value)
+
+        self.port_in = port_in
+        self.port_out = port_out
+        self.mmio_read = self._mmio.read
+        self.mmio_write = self._mmio.write
+        self.cpus = [Cpu(index, self, bsp=index == 0) for index in range(config.cpus)]
+
+        self.memory.written = self._memory_written
+        clock.armed = self._armed
+        self._lead = [0] * config.cpus  # ns each CPU has run past the clock's base
+        self._round_end = 0
+        self._running: int | None = None
+        self._alone = False  # the running CPU is the only one that can
+        self._stop_requested = False
+        self._pending_round: tuple[int, int] | None = None  # (next CPU, end) of a round that a watch interrupted
+        self._random = config.seed & (1 << 64) - 1
+
+    def time(self) -> int:
+        """Virtual nanoseconds (CpuBus)."""
+        return self.clock.now
+
+    # Wiring.
+
+    def irq(self, number: int) -> Line:
+        """An ISA interrupt line: to the i8259s, and to the I/O APIC (where IRQ 0 is on pin 2)."""
+        pin = 2 if number == 0 else number
+        pic, ioapic = self.pic, self.ioapic
+
+        def line(level: bool) -> None:
+            pic.set_irq(number, level)
+            ioapic.set_pin(pin, level)
+
+        return line
+
+    def _on_intr(self, level: bool) -> None:
+        for lapic in self.lapics:
+            lapic.set_lint(0, level)
+            if level and lapic.accepts_extint():
+                lapic.changed()
+
+    def _post(self, message: Message) -> None:
+        deliver(message, self.lapics)
+
+    def _broadcast_eoi(self, vector: int) -> None:
+        self.ioapic.eoi(vector)
+
+    def _changed_for(self, index: int) -> Callable[[], None]:
+        def changed() -> None:
+            running = self._running
+            if running is not None and (running == index or self._alone):
+                self.cpus[running].shorten(0)
+
+        return changed
+
+    def _armed(self, deadline: int) -> None:
+        if self._running is not None and deadline < self._round_end:
+            now = self.clock.now
+            self._round_end = max(deadline, now)
+            self.cpus[self._running].shorten((self._round_end - now) // NS_PER_BYTE)
+
+    def _memory_written(self, begin: int, end: int) -> None:
+        for cpu in self.cpus:
+            cpu.invalidate(begin, end)
+
+    def nmi_button(self) -> None:
+        """The NMI switch at the front: a pulse on every LINT1."""
+        for level in (True, False):
+            for lapic in self.lapics:
+                lapic.set_lint(1, level)
+
+    # Power, reset, boot.
+
+    def pull_reset(self, cause: str) -> None:
+        """The reset line: `run` comes back with RESET. The host then looks around, resets, and boots again or not."""
+        if self.reset_cause is None:
+            self.reset_cause = cause
+        if self._running is not None:
+            self.cpus[self._running].stop()
+
+    def reset(self) -> None:
+        """Reset every CPU and device; memory keeps its contents, as on a PC. Watches stay."""
+        for lapic in self.lapics:
+            lapic.reset()
+        for device in self._devices.values():
+            device.reset()
+        for cpu in self.cpus:
+            cpu.reset()
+        self._lead = [0] * len(self.cpus)
+        self._pending_round = None
+        self.reset_cause = None
+
+    def load_multiboot(self, image: bytes, cmdline: str, modules: Sequence[multiboot.Module | bytes] = ()) -> None:
+        """Reset; then what firmware and boot loader do, up to the kernel's first instruction."""
+        disks = sum(disk is not None for disk in self.config.disks)
+        state = multiboot.load(image, cmdline, modules, self.memory, self.memory.e820)
+        self.reset()
+        firmware.install(
+            self.memory, cpus=self.config.cpus, ioapic_id=0, disks=disks, signature=SIGNATURE, features=FEATURES
+        )
+        firmware.program(
+            lambda port, size, value: self.port_out(0, port, size, value),
+            lambda address, size, value: self.mmio_write(0, address, size, value),
+            memory_size=self.config.memory,
+            cpus=self.config.cpus,
+        )
+        self._memory_written(0, self.config.memory)
+        self.cpus[0].set_registers(
+            eax=state.eax, ebx=state.ebx, esp=state.esp, eip=state.eip, eflags=state.eflags, cr0=state.cr0,
+            cs=state.cs, ds=state.ds, es=state.ds, fs=state.ds, gs=state.ds, ss=state.ds,
+            gdtr=state.gdtr, idtr=state.idtr,
+        )  # fmt: skip
+
+    # Running.
+
+    def request_stop(self) -> None:
+        """From a callback: `run` comes back with STOPPED; from a watch, before the watched instruction runs."""
+        self._stop_requested = True
+        if self._running is not None:
+            self.cpus[self._running].stop()
+
+    def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
+        """Run until a virtual time, until `stop()` holds (asked between rounds), or until something else ends it."""
+        try:
+            return self._run(until, stop)
+        finally:
+            for uart in self.uarts:
+                uart.flush()
+
+    def _run(self, until: int | None, stop: Callable[[], bool] | None) -> StopReason:
+        clock = self.clock
+        if self.reset_cause is not None:
+            self.reset()
+        while True:
+            if self._pending_round is None:
+                clock.fire()
+                if stop is not None and stop():
+                    return StopReason.STOPPED
+                if until is not None and clock.base >= until:
+                    return StopReason.UNTIL
+                end = self._idle(until)
+                if isinstance(end, StopReason):
+                    return end
+                if end is None:
+                    continue
+                first = 0
+            else:
+                first, end = self._pending_round
+                self._pending_round = None
+            self._round(first, end)
+            if self.reset_cause is not None:
+                self._stop_requested = False
+                return StopReason.RESET
+            if self._stop_requested:
+                self._stop_requested = False
+                return StopReason.STOPPED
+
+    def _idle(self, until: int | None) -> StopReason | int | None:
+        """Wake who can be woken; the end of the coming round, None if the clock jumped, or why nothing can run."""
+        clock, cpus = self.clock, self.cpus
+        runnable = 0
+        for index in range(len(cpus)):
+            self._deliver(index)
+            cpu = cpus[index]
+            if not (cpu.halted or cpu.waiting_for_sipi or cpu.shutdown):
+                runnable += 1
+        deadline = clock.next_deadline()
+        if not runnable:
+            if all(cpu.shutdown for cpu in cpus):
+                return StopReason.ALL_SHUTDOWN
+            if deadline is None and until is None:
+                return StopReason.IDLE_FOREVER
+            clock.advance(min(t for t in (deadline, until) if t is not None))
+            self._lead = [0] * len(cpus)
+            return None
+        self._alone = runnable == 1
+        end = clock.base + (MAX_ROUND_NS if self._alone else self._quantum())
+        if deadline is not None:
+            end = min(end, deadline)
+        # A round of several CPUs is not cut by `until`: how the host slices its calls must not change the schedule.
+        return min(end, until) if self._alone and until is not None else end
+
+    def _quantum(self) -> int:
+        """The configured quantum, give or take an eighth: SplitMix64 of the seed, one draw a round."""
+        mask = (1 << 64) - 1
+        self._random = self._random + 0x9E3779B97F4A7C15 & mask
+        value = self._random
+        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & mask
+        value = (value ^ value >> 27) * 0x94D049BB133111EB & mask
+        value ^= value >> 31
+        quantum = self.config.quantum_ns
+        span = quantum // 4
+        return quantum - span // 2 + value % (span + 1)
+
+    def _round(self, first: int, end: int) -> None:
+        """Every CPU from `first` on runs until `end`; then the clock moves."""
+        clock, cpus, lead = self.clock, self.cpus, self._lead
+        self._round_end = end
+        ran = []
+        for index in range(first, len(cpus)):
+            cpu = cpus[index]
+            if cpu.halted or cpu.waiting_for_sipi or cpu.shutdown:
+                continue
+            self._turn(index)
+            ran.append(index)
+            if self._stop_requested or self.reset_cause is not None:
+                self._pending_round = (index, self._round_end)
+                break
+        if self._pending_round is not None:
+            return
+        base, reached = clock.base, self._round_end
+        if ran and (self._alone or all(cpu.halted or cpu.waiting_for_sipi or cpu.shutdown for cpu in cpus)):
+            reached = base + max(lead[index] for index in ran)  # nobody is owed the rest of the round
+        clock.advance(reached)
+        for index in range(len(cpus)):
+            lead[index] = max(base + lead[index] - clock.base, 0)
+
+    def _turn(self, index: int) -> None:
+        """One CPU's share of the round."""
+        clock, cpu, lapic = self.clock, self.cpus[index], self.lapics[index]
+        start = clock.base + self._lead[index]
+        self._running = index
+        clock.follow(cpu, start)
+        try:
+            while True:
+                limit = (self._round_end - clock.now) // NS_PER_BYTE
+                if limit <= 0 and clock.now >= self._round_end:
+                    break
+                if lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint()):
+                    limit = min(limit, MASKED_WINDOW)
+                result = cpu.run(limit)
+                if result is Exit.SHUTDOWN and self.config.shutdown_resets:
+                    self.pull_reset(f"triple fault on CPU {index}")
+                if self._stop_requested or self.reset_cause is not None:
+                    break
+                if self._alone and result is Exit.LIMIT and self._others_wake(index):
+                    break
+                self._deliver(index)
+                if cpu.halted or cpu.waiting_for_sipi or cpu.shutdown:
+                    break
+        finally:
+            self._lead[index] = clock.unfollow() - clock.base
+            self._running = None
+
+    def _others_wake(self, running: int) -> bool:
+        """Has the only running CPU woken another?"""
+        woken = False
+        for index in range(len(self.cpus)):
+            if index != running:
+                self._deliver(index)
+                cpu = self.cpus[index]
+                woken |= not (cpu.halted or cpu.waiting_for_sipi or cpu.shutdown)
+        return woken
+
+    def _deliver(self, index: int) -> None:
+        """Hand a CPU, between slices, what its local APIC has for it: INIT, SIPI, NMI, interrupts (table 6-2)."""
+        cpu, lapic = self.cpus[index], self.lapics[index]
+        if lapic.take_init():
+            cpu.init()
+        vector = lapic.take_startup()
+        if vector is not None:
+            cpu.sipi(vector)
+        if cpu.waiting_for_sipi or cpu.shutdown:
+            return
+        if not cpu.nmi_blocked() and lapic.take_nmi():
+            cpu.nmi()
+        if not cpu.interruptible():
+            return
+        if lapic.pending() is not None:
+            cpu.interrupt(lapic.acknowledge())
+        elif self.pic.intr and lapic.accepts_extint():
+            number = self.pic.acknowledge()
+            lapic.acknowledge_extint()
+            cpu.interrupt(number)
+
+    # Observers.
+
+    def watch(self, address: int, callback: Callable[[Cpu], None]) -> None:
+        """Call back before any CPU runs the instruction at a linear address."""
+        for cpu in self.cpus:
+            cpu.watch(address, callback)
+
+    def unwatch(self, address: int) -> None:
+        """Forget every watch at an address."""
+        for cpu in self.cpus:
+            cpu.unwatch(address)
+
+    # State.
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, as plain data; for a machine of the same configuration. Not from within a callback."""
+        return {
+            "now": self.clock.base,
+            "memory": self.memory.pages(),
+            "cpus": [cpu.state() for cpu in self.cpus],
+            "lapics": [lapic.state() for lapic in self.lapics],
+            "devices": {name: device.state() for name, device in self._devices.items()},
+            "disks": [None if disk is None else disk.snapshot() for disk in self.ide.disks],
+            "lead": list(self._lead),
+            "round": self._pending_round,
+            "round_alone": self._alone,
+            "random": self._random,
+            "reset_cause": self.reset_cause,
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Back to a snapshot, also one taken by another process."""
+        if len(snapshot["cpus"]) != len(self.cpus):
+            raise ValueError(f"the snapshot has {len(snapshot['cpus'])} CPUs, this machine {len(self.cpus)}")
+        self.clock.set(snapshot["now"])
+        self.memory.restore(snapshot["memory"])
+        for disk, saved in zip(self.ide.disks, snapshot["disks"], strict=True):
+            if disk is not None:
+                disk.restore(saved)
+        for name, device in self._devices.items():
+            device.restore(snapshot["devices"][name])
+        for lapic, state in zip(self.lapics, snapshot["lapics"], strict=True):
+            lapic.restore(state)
+        for cpu, state in zip(self.cpus, snapshot["cpus"], strict=True):
+            cpu.restore(state)
+        self._lead = list(snapshot["lead"])
+        self._pending_round = snapshot["round"]
+        self._alone = snapshot["round_alone"]
+        self._random = snapshot["random"]
+        self.reset_cause = snapshot["reset_cause"]
+        self._stop_requested = False

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Physical memory: one host mapping, the holes in it, and access by devices.
+
+The mapping is private, so a forked machine has its own. Physical address and offset in the mapping are the same.
+CPUs see RAM without the `holes` and without 0xA0000..0xEFFFF (video memory and option ROMs, which this PC lacks), and
+the firmware ROM at 0xF0000 read-only, once more below 4 GiB.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from collections.abc import Callable, Sequence
+
+from kdumpsim.board.firmware import E820, e820
+from kdumpsim.cpu.bus import PAGE, RamBlock
+
+BASE_MEMORY_END = 0xA0000
+ROM = 0xF0000
+HIGH_MEMORY = 0x100000
+ROM_ALIAS = 0xFFFF0000
+MAX_MEMORY = 0xC0000000  # PCI and APIC space starts here
+
+_CHUNK = 64 * PAGE
+_ZERO_CHUNK = bytes(_CHUNK)
+_ZERO_PAGE = bytes(PAGE)
+
+
+class Memory:
+    """RAM of `size` bytes with `holes` (base, size) nobody answers in."""
+
+    def __init__(self, size: int, holes: Sequence[tuple[int, int]] = ()) -> None:
+        if size % PAGE or not 2 * HIGH_MEMORY <= size <= MAX_MEMORY:
+            raise ValueError(f"memory of {size:#x} bytes: whole pages, at least 2 MiB, at most {MAX_MEMORY:#x}")
+        for base, length in holes:
+            if base % PAGE or length % PAGE or length <= 0 or base < HIGH_MEMORY or base + length > size:
+                raise ValueError(f"hole {base:#x}+{length:#x}: whole pages, above 1 MiB and inside memory")
+        self.size = size
+        self.holes = tuple(sorted(holes))
+        self.written: Callable[[int, int], None] = lambda begin, end: None
+        """Told of every range a device wrote: CPUs may have translated it."""
+        self._map = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.view = memoryview(self._map)
+        self._host = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self._ranges = [(0, BASE_MEMORY_END), (ROM, HIGH_MEMORY), *self._high_ranges()]
+
+    def _high_ranges(self) -> list[tuple[int, int]]:
+        ranges, at = [], HIGH_MEMORY
+        for base, length in self.holes:
+            if base < at:
+                raise ValueError(f"holes overlap at {base:#x}")
+            if base > at:
+                ranges.append((at, base))
+            at = base + length
+        if at < self.size:
+            ranges.append((at, self.size))
+        return ranges
+
+    @property
+    def blocks(self) -> list[RamBlock]:
+        """What CPUs map."""
+        blocks = [
+            RamBlock(begin, end - begin, self._host + begin, writable=begin != ROM) for begin, end in self._ranges
+        ]
+        return [*blocks, RamBlock(ROM_ALIAS, HIGH_MEMORY - ROM, self._host + ROM, writable=False)]
+
+    @property
+    def e820(self) -> list[E820]:
+        """The map the firmware reports."""
+        return e820(self.size, self.holes)
+
+    def is_ram(self, address: int) -> bool:
+        """Does writable memory answer at a physical address?"""
+        return any(begin <= address < end for begin, end in self._ranges if begin != ROM)
+
+    def dma_read(self, address: int, n: int) -> bytes:
+        """What a bus master reads; all-ones where nobody answers."""
+        for begin, end in self._ranges:
+            if begin <= address and address + n <= end:
+                return bytes(self.view[address : address + n])
+        result = bytearray(b"\xff" * n)
+        for begin, end in self._ranges:
+            first, last = max(begin, address), min(end, address + n)
+            if first < last:
+                result[first - address : last - address] = self.view[first:last]
+        return bytes(result)
+
+    def dma_write(self, address: int, data: bytes | memoryview) -> None:
+        """What a bus master writes; lost where nobody answers, and in the ROM."""
+        for begin, end in self._ranges:
+            first, last = max(begin, address), min(end, address + len(data))
+            if first < last and begin != ROM:
+                self.view[first:last] = data[first - address : last - address]
+                self.written(first, last)
+
+    def pages(self) -> dict[int, bytes]:
+        """The pages that are not all zero, by physical address."""
+        pages = {}
+        view = self.view
+        for chunk in range(0, self.size, _CHUNK):
+            data = bytes(view[chunk : chunk + _CHUNK])
+            if data == _ZERO_CHUNK[: len(data)]:
+                continue
+            for at in range(chunk, chunk + len(data), PAGE):
+                page = data[at - chunk : at - chunk + PAGE]
+                if page != _ZERO_PAGE:
+                    pages[at] = page
+        return pages
+
+    def clear(self) -> None:
+        """Zero everything, giving the host its pages back."""
+        if sys.platform == "linux":
+            self._map.madvise(mmap.MADV_DONTNEED)
+        else:
+            for chunk in range(0, self.size, _CHUNK):
+                length = min(_CHUNK, self.size - chunk)
+                self.view[chunk : chunk + length] = _ZERO_CHUNK[:length]
+        self.written(0, self.size)
+
+    def restore(self, pages: dict[int, bytes]) -> None:
+        """Back to what `pages()` gave."""
+        self.clear()
+        for at, page in pages.items():
+            self.view[at : at + PAGE] = page
