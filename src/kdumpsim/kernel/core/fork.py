@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Making and ending kernel threads (kernel/{fork,exit}.c, kernel_thread() of arch/i386/kernel/process.c)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import (
+    NULL,
+    NoReturn,
+    addr,
+    cast,
+    container_of,
+    cstr,
+    fetch_add,
+    fn,
+    guest,
+    i32,
+    ptr,
+    sizeof,
+    u32,
+    void,
+)
+from kdumpsim.kernel.asm import PAGE_SHIFT, ThreadInfo, current, kernel_thread_setup, smp_processor_id
+from kdumpsim.kernel.core.config import TASK_COMM_LEN, THREAD_SIZE
+from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
+from kdumpsim.kernel.core.init_task import init_task
+from kdumpsim.kernel.core.list import list_add_tail, list_del
+from kdumpsim.kernel.core.panic import bug, panic
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import finish_task_switch, init_idle, schedule, set_cpus_allowed, wake_up_new_task
+from kdumpsim.kernel.core.sched_types import (
+    CPU_MASK_ALL,
+    DEFAULT_PRIO,
+    EXIT_DEAD,
+    PF_EXITING,
+    PF_KTHREAD,
+    TASK_UNINTERRUPTIBLE,
+    TaskStruct,
+)
+from kdumpsim.kernel.core.spinlock import Spinlock, preempt_disable, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.string import strlcpy
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
+from kdumpsim.kernel.mm.slab import kfree, kzalloc
+
+THREAD_ORDER: Final = 1 if THREAD_SIZE > (1 << PAGE_SHIFT) else 0
+"""Order of the pages of a kernel stack."""
+
+last_pid: i32 = 0
+tasklist_lock: Spinlock = Spinlock(slock=1)
+
+
+@guest
+def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
+    """A task with a stack and nothing to do yet; NULL without memory."""
+    task = cast(ptr[TaskStruct], kzalloc(sizeof(TaskStruct)))
+    if task == NULL:
+        return NULL
+    info = cast(ptr[ThreadInfo], __get_free_pages(THREAD_ORDER))
+    if info == NULL:
+        kfree(task)
+        return NULL
+    info.task = task
+    info.flags = 0
+    info.cpu = smp_processor_id()
+    info.preempt_count = 1
+    task.thread_info = info
+    task.flags = PF_KTHREAD
+    task.prio = DEFAULT_PRIO
+    task.static_prio = DEFAULT_PRIO
+    task.cpus_allowed = CPU_MASK_ALL
+    task.parent = current()
+    strlcpy(task.comm, name, TASK_COMM_LEN)
+    return task
+
+
+@guest
+def create_thread(function: fn[[ptr[void]], i32], arg: ptr[void], name: cstr) -> ptr[TaskStruct]:
+    """A kernel thread that does not run yet: wake_up_new_task() starts it (copy_process)."""
+    task = dup_task_struct(name)
+    if task == NULL:
+        return NULL
+    kernel_thread_setup(task, function, arg)
+    task.pid = fetch_add(addr(last_pid), 1) + 1
+    task.state = TASK_UNINTERRUPTIBLE
+    flags = spin_lock_irqsave(addr(tasklist_lock))
+    list_add_tail(addr(task.tasks), addr(init_task.tasks))
+    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    return task
+
+
+@guest
+def kernel_thread(function: fn[[ptr[void]], i32], arg: ptr[void], name: cstr) -> ptr[TaskStruct]:
+    """Start a kernel thread; NULL without memory."""
+    task = create_thread(function, arg, name)
+    if task != NULL:
+        wake_up_new_task(task)
+    return task
+
+
+@guest
+def kernel_thread_on_cpu(function: fn[[ptr[void]], i32], arg: ptr[void], name: cstr, cpu: u32) -> ptr[TaskStruct]:
+    """Start a kernel thread that stays on one CPU (kthread_bind)."""
+    task = create_thread(function, arg, name)
+    if task != NULL:
+        set_cpus_allowed(task, u32(1) << cpu)
+        wake_up_new_task(task)
+    return task
+
+
+@guest
+def kernel_thread_start(function: fn[[ptr[void]], i32], arg: ptr[void]) -> NoReturn:
+    """Where a new thread's first stack frame enters: ends the switch to it, then runs its function."""
+    finish_task_switch()
+    do_exit(function(arg))
+
+
+@guest
+def fork_idle(cpu: u32) -> ptr[TaskStruct]:
+    """The idle task of a CPU that is about to be started."""
+    task = dup_task_struct("swapper")
+    if task == NULL:
+        panic("failed fork for CPU %u", cpu)
+    init_idle(task, cpu)
+    return task
+
+
+@guest
+def find_task_by_pid(pid: i32) -> ptr[TaskStruct]:
+    """The task with this pid, or NULL."""
+    found: ptr[TaskStruct] = NULL
+    flags = spin_lock_irqsave(addr(tasklist_lock))
+    entry = init_task.tasks.next
+    while entry != addr(init_task.tasks):
+        task = container_of(entry, TaskStruct, "tasks")
+        if task.pid == pid:
+            found = task
+        entry = entry.next
+    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    return found
+
+
+@guest
+def do_exit(code: i32) -> NoReturn:
+    """End this task; locks it holds stay held."""
+    task = current()
+    if in_interrupt():
+        panic("Aiee, killing interrupt handler!")
+    if task.pid == 0:
+        panic("Attempted to kill the idle task!")
+    if task.pid == 1:
+        panic("Attempted to kill init!")
+    task.flags |= PF_EXITING
+    if in_atomic():
+        printk("<6>note: %s[%d] exited with preempt_count %d\n", task.comm, u32(task.pid), u32(preempt_count()))
+    task.exit_code = code
+    flags = spin_lock_irqsave(addr(tasklist_lock))
+    list_del(addr(task.tasks))
+    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    preempt_disable()
+    task.state = EXIT_DEAD
+    schedule()
+    bug("core/fork.py", 0)
+
+
+@guest
+def put_dead_task(p: ptr[TaskStruct]) -> None:
+    """Free a task that will never run again."""
+    free_pages(p.thread_info, THREAD_ORDER)
+    kfree(p)

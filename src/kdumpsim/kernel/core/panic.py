@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The end of a kernel (kernel/panic.c, the last part of die() in arch/i386/kernel/traps.c, include/asm-i386/bug.h).
+
+The order of events is 2.6.16's.  Nothing here takes a lock that the dying context might hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kdumpsim.compiler.lang import (
+    NULL,
+    NoReturn,
+    array,
+    asm,
+    cstr,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    u8,
+    u32,
+    unreachable,
+)
+from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop
+from kdumpsim.kernel.core.config import HZ
+from kdumpsim.kernel.core.fork import do_exit
+from kdumpsim.kernel.core.hardirq import in_interrupt
+from kdumpsim.kernel.core.kexec import crash_kexec, kexec_should_crash
+from kdumpsim.kernel.core.params import ObsKernelParam
+from kdumpsim.kernel.core.printk import bust_spinlocks, printk
+from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
+from kdumpsim.kernel.core.spinlock import preempt_disable
+from kdumpsim.kernel.core.string import simple_strtoul
+from kdumpsim.kernel.core.timer import schedule_timeout
+from kdumpsim.kernel.core.types import SIGSEGV
+from kdumpsim.kernel.core.vsprintf import vsnprintf
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.asm import PtRegs
+
+PANIC_TEXT: Final = 256
+
+panic_timeout: u32 = 0
+"""Seconds until a panicked kernel restarts the machine; 0 means never (panic=n)."""
+panic_on_oops: u32 = 0
+"""Whether every oops is fatal (oops=panic)."""
+panic_buf: array[u8] = length(PANIC_TEXT)
+"""The reason of the panic, for whoever looks at the dump."""
+
+
+@guest
+def panic(fmt: cstr, *args: u32) -> NoReturn:
+    """Give up: say why, start the capture kernel if there is one, else stop all CPUs."""
+    preempt_disable()
+    bust_spinlocks(True)
+    vsnprintf(panic_buf, PANIC_TEXT, fmt, args)
+    printk("<0>Kernel panic - not syncing: %s\n", panic_buf)
+    bust_spinlocks(False)
+    crash_kexec(NULL)
+    smp_send_stop()
+    if panic_timeout > 0:
+        printk(f"<0>Rebooting in {panic_timeout} seconds..")
+        for _ in range(panic_timeout * 1000):
+            mdelay(1)
+        machine_restart()
+    local_irq_enable()
+    while True:
+        mdelay(1)
+
+
+@guest
+def oops_end(regs: ptr[PtRegs]) -> NoReturn:
+    """What follows once die() has printed: dump, panic, or the end of the task alone."""
+    if kexec_should_crash(current()):
+        crash_kexec(regs)
+    if in_interrupt():
+        panic("Fatal exception in interrupt")
+    if panic_on_oops != 0:
+        printk("<0>Fatal exception: panic in 5 seconds\n")
+        current().state = TASK_UNINTERRUPTIBLE
+        schedule_timeout(5 * HZ)
+        panic("Fatal exception")
+    do_exit(SIGSEGV)
+
+
+@guest
+def bug(file: cstr, line: u32) -> NoReturn:
+    """BUG(): an impossible state; ends in an invalid opcode exception whose handler oopses."""
+    printk("<0>------------[ cut here ]------------\n")
+    printk(f"<0>kernel BUG at {file:s}:{line}!\n")
+    asm("ud2")
+    unreachable()
+
+
+@guest
+def setup_panic(value: cstr) -> i32:
+    """panic=seconds"""
+    global panic_timeout
+    panic_timeout = simple_strtoul(value, NULL, 10)
+    return 0
+
+
+@guest
+def setup_oops(value: cstr) -> i32:
+    """oops=panic"""
+    global panic_on_oops
+    if value[0] == ord("p"):
+        panic_on_oops = 1
+    return 0
+
+
+_param_panic: ObsKernelParam = placed("setup_params", ObsKernelParam(str="panic=", setup_func=setup_panic))
+_param_oops: ObsKernelParam = placed("setup_params", ObsKernelParam(str="oops=", setup_func=setup_oops))

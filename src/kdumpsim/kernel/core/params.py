@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel command line (init/main.c, lib/cmdline.c).
+
+A module declares its options in the section "setup_params"; an option whose name ends in "=" gets the rest of the word,
+any other must be a whole word.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, cstr, external, fn, guest, i32, length, ptr, u8, u32, u64
+from kdumpsim.kernel.asm import boot_command_line
+from kdumpsim.kernel.core.string import simple_strtoull, strlcpy, strlen, strncmp
+
+VALUE_LENGTH: Final = 128
+"""Longest value given to a setup function, NUL included."""
+
+
+class ObsKernelParam(Struct):
+    """One option and the function that takes its value."""
+
+    str: cstr
+    setup_func: fn[[cstr], i32]
+
+
+__start_setup_params: array[ObsKernelParam] = external()
+__stop_setup_params: array[ObsKernelParam] = external()
+
+
+@guest
+def memparse(s: cstr, endp: ptr[cstr]) -> u64:
+    """A number with an optional K, M or G; `endp` gets the first byte after it."""
+    end: cstr = s
+    value = simple_strtoull(s, addr(end), 0)
+    if end[0] == ord("K") or end[0] == ord("k"):
+        value <<= 10
+        end = end + 1
+    elif end[0] == ord("M") or end[0] == ord("m"):
+        value <<= 20
+        end = end + 1
+    elif end[0] == ord("G") or end[0] == ord("g"):
+        value <<= 30
+        end = end + 1
+    if endp != NULL:
+        endp[0] = end
+    return value
+
+
+@guest
+def word_length(s: cstr) -> u32:
+    """Bytes before the next blank or the end."""
+    n: u32 = 0
+    while s[n] != 0 and s[n] != ord(" "):
+        n += 1
+    return n
+
+
+@guest
+def match_option(word: cstr, name: cstr) -> cstr:
+    """The value if the word at `word` is the option `name`, else NULL."""
+    n = strlen(name)
+    if n == 0 or strncmp(word, name, n) != 0:
+        return NULL
+    if name[n - 1] == ord("=") or word_length(word) == n:
+        return word + n
+    return NULL
+
+
+@guest
+def parse_early_param() -> None:
+    """Give every option on the command line to the function that asked for it."""
+    value: array[u8] = length(VALUE_LENGTH)
+    i: u32 = 0
+    while boot_command_line[i] != 0:
+        word: cstr = addr(boot_command_line[i])
+        n = word_length(word)
+        param: ptr[ObsKernelParam] = __start_setup_params
+        while param < __stop_setup_params:
+            rest = match_option(word, param.str)
+            if rest != NULL:
+                strlcpy(value, rest, min(word_length(rest) + 1, VALUE_LENGTH))
+                param.setup_func(value)
+            param += 1
+        i += n
+        while boot_command_line[i] == ord(" "):
+            i += 1
+
+
+@guest
+def cmdline_find(name: cstr, buf: ptr[u8], size: u32) -> bool:
+    """Look for an option ("maxcpus=", "nosmp"); the last one counts, its value goes to `buf`."""
+    found = False
+    i: u32 = 0
+    while boot_command_line[i] != 0:
+        word: cstr = addr(boot_command_line[i])
+        rest = match_option(word, name)
+        if rest != NULL:
+            found = True
+            strlcpy(buf, rest, min(word_length(rest) + 1, size))
+        i += word_length(word)
+        while boot_command_line[i] == ord(" "):
+            i += 1
+    return found

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The trees of physical address ranges and of ports (kernel/resource.c), and /proc/iomem."""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import NULL, addr, cstr, fn, guest, i32, placed, ptr
+from kdumpsim.kernel.core.resource_types import IORESOURCE_IO, IORESOURCE_MEM, Resource
+from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
+from kdumpsim.kernel.core.types import EBUSY, EINVAL
+from kdumpsim.kernel.fs.proc import register_proc
+from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+
+iomem_resource: Resource = Resource(start=0, end=0xFFFFFFFF, name="PCI mem", flags=IORESOURCE_MEM)
+ioport_resource: Resource = Resource(start=0, end=0xFFFF, name="PCI IO", flags=IORESOURCE_IO)
+resource_lock: Spinlock = Spinlock(slock=1)
+
+
+@guest
+def link_resource(root: ptr[Resource], new: ptr[Resource]) -> ptr[Resource]:
+    """Put `new` among the children of `root`; NULL, or the resource it collides with (__request_resource)."""
+    if new.end < new.start or new.start < root.start or new.end > root.end:
+        return root
+    before: ptr[Resource] = NULL
+    after = root.child
+    while after != NULL and after.end < new.start:
+        before = after
+        after = after.sibling
+    if after != NULL and after.start <= new.end:
+        return after
+    new.sibling = after
+    new.parent = root
+    if before == NULL:
+        root.child = new
+    else:
+        before.sibling = new
+    return NULL
+
+
+@guest
+def adopt_children(parent: ptr[Resource], new: ptr[Resource], first: ptr[Resource]) -> i32:
+    """Put `new` between `parent` and those of its children, from `first` on, that lie inside `new`."""
+    last = first
+    while True:
+        if last.start < new.start or last.end > new.end:
+            return -EBUSY
+        if last.sibling == NULL or last.sibling.start > new.end:
+            break
+        last = last.sibling
+    new.parent = parent
+    new.sibling = last.sibling
+    new.child = first
+    last.sibling = NULL
+    child = first
+    while child != NULL:
+        child.parent = new
+        child = child.sibling
+    if parent.child == first:
+        parent.child = new
+    else:
+        before = parent.child
+        while before.sibling != first:
+            before = before.sibling
+        before.sibling = new
+    return 0
+
+
+@guest
+def link_or_nest(parent: ptr[Resource], new: ptr[Resource]) -> i32:
+    """insert_resource() without the lock."""
+    while True:
+        conflict = link_resource(parent, new)
+        if conflict == NULL:
+            return 0
+        if conflict == parent:
+            return -EBUSY
+        if conflict.start > new.start or conflict.end < new.end:
+            return adopt_children(parent, new, conflict)
+        if conflict.start == new.start and conflict.end == new.end:
+            return adopt_children(parent, new, conflict)
+        parent = conflict
+
+
+@guest
+def request_resource(root: ptr[Resource], new: ptr[Resource]) -> i32:
+    """Claim a range right below `root`; -EBUSY if somebody has part of it."""
+    spin_lock(addr(resource_lock))
+    conflict = link_resource(root, new)
+    spin_unlock(addr(resource_lock))
+    return 0 if conflict == NULL else -EBUSY
+
+
+@guest
+def insert_resource(parent: ptr[Resource], new: ptr[Resource]) -> i32:
+    """Put a range wherever it belongs: into a wider one that is there, or around narrower ones."""
+    spin_lock(addr(resource_lock))
+    result = link_or_nest(parent, new)
+    spin_unlock(addr(resource_lock))
+    return result
+
+
+@guest
+def release_resource(old: ptr[Resource]) -> i32:
+    """Take a range out of its tree."""
+    result: i32 = -EINVAL
+    spin_lock(addr(resource_lock))
+    if old.parent != NULL:
+        if old.parent.child == old:
+            old.parent.child = old.sibling
+            result = 0
+        else:
+            before = old.parent.child
+            while before != NULL and before.sibling != old:
+                before = before.sibling
+            if before != NULL:
+                before.sibling = old.sibling
+                result = 0
+        old.parent = NULL
+    spin_unlock(addr(resource_lock))
+    return result
+
+
+@guest
+def iomem_show(m: ptr[SeqFile]) -> i32:
+    """/proc/iomem, as kexec-tools parse it: two blanks a level, "start-end : name"."""
+    return show_resources(m, addr(iomem_resource))
+
+
+@guest
+def ioports_show(m: ptr[SeqFile]) -> i32:
+    """/proc/ioports."""
+    return show_resources(m, addr(ioport_resource))
+
+
+@guest
+def show_resources(m: ptr[SeqFile], root: ptr[Resource]) -> i32:
+    """Print a tree, parents before children."""
+    depth: i32 = 0
+    node = root.child
+    while node != NULL:
+        name: cstr = node.name if node.name != NULL else "<BAD>"
+        if root.end < 0x10000:
+            seq_printf(m, "%*s%04x-%04x : %s\n", depth * 2, "", node.start, node.end, name)
+        else:
+            seq_printf(m, "%*s%08x-%08x : %s\n", depth * 2, "", node.start, node.end, name)
+        if node.child != NULL:
+            node = node.child
+            depth += 1
+            continue
+        while node != root and node.sibling == NULL:
+            node = node.parent
+            depth -= 1
+        if node == root:
+            break
+        node = node.sibling
+    return 0
+
+
+@guest
+def ioresources_init() -> i32:
+    """Make the /proc files."""
+    register_proc("/proc/ioports", ioports_show, NULL)
+    return register_proc("/proc/iomem", iomem_show, NULL)
+
+
+_init_ioresources: fn[[], i32] = placed("initcall5", ioresources_init)
