@@ -1,2 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The guest language: typed Python to relocatable i386 ELF with DWARF, and the linker."""
+
+from .diagnostics import CompileError, Diagnostic
+from .driver import ObjectFile, compile_modules
+from .modules import package_modules
+
+__all__ = ["CompileError", "Diagnostic", "ObjectFile", "compile_modules", "package_modules"]

@@ -146,12 +146,14 @@ def main() -> None:
         )
 
     machines = {0: machine(1), 1: machine(2)}
+    layout = str(machines[0].target_data)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while len(header := source.read(_REQUEST.size)) == _REQUEST.size:
         optimize, size = _REQUEST.unpack(header)
         failed = 0
         try:
             module = llvm.parse_assembly(source.read(size).decode())
+            module.data_layout = layout
             module.verify()
             if optimize:
                 options = llvm.create_pipeline_tuning_options(speed_level=2)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""DWARF 4 through LLVM's debug metadata, written as text.
+
+A structure is described in full in the module that defines it, and where a value of it is embedded; elsewhere, behind
+pointers, a declaration is enough: debuggers find the definition by name, as in C.  Paths are machine-independent
+(``kdumpsim/kernel/...`` relative to ``.``), so that the same sources give the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .diagnostics import Source
+from .types import (
+    ArrayType, BoolType, ConstType, EnumType, Field, FnType, IntType, NoReturnType, NullType, PoisonType, PtrType,
+    StructType, Type, VoidType,
+)  # fmt: skip
+
+COMP_DIR = "."
+#: gdb skips prologues by line table only for a producer it knows.
+PRODUCER = "clang version 22 (kdumpsim guest compiler)"
+
+
+class DebugInfo:
+    """The metadata nodes of one module."""
+
+    def __init__(self, source: Source, optimized: bool) -> None:
+        self.nodes: list[str] = []
+        self._types: dict[Type | tuple[Type, str], str] = {}
+        self._locations: dict[tuple[str, int], str] = {}
+        self._globals: list[str] = []
+        self._retained: list[str] = []
+        self.module = source.module
+        self.unit = self.add("")
+        self.file = self.add(f'!DIFile(filename: "{source.shown}", directory: "{COMP_DIR}")')
+        self.expression = self.add("!DIExpression()")
+        self._optimized = optimized
+        self.flags = [
+            self.add('!{i32 7, !"Dwarf Version", i32 4}'),
+            self.add('!{i32 2, !"Debug Info Version", i32 3}'),
+            # i386 kernels keep the stack aligned to words only; LLVM's default of 16 wastes it.
+            self.add('!{i32 1, !"override-stack-alignment", i32 4}'),
+        ]
+
+    def add(self, text: str) -> str:
+        """A new node; its reference."""
+        self.nodes.append(text)
+        return f"!{len(self.nodes) - 1}"
+
+    def _list(self, items: Iterable[str]) -> str:
+        return self.add("!{" + ", ".join(items) + "}")
+
+    def location(self, line: int, scope: str) -> str:
+        """A source line within a subprogram."""
+        key = (scope, line)
+        if key not in self._locations:
+            self._locations[key] = self.add(f"!DILocation(line: {line}, column: 0, scope: {scope})")
+        return self._locations[key]
+
+    def subprogram(self, name: str, line: int, kind: FnType, linkage: str) -> str:
+        """A function definition."""
+        link = f', linkageName: "{linkage}"' if linkage != name else ""
+        optimized = "|DISPFlagOptimized" if self._optimized else ""
+        no_return = ", flags: DIFlagPrototyped" + ("|DIFlagNoReturn" if isinstance(kind.result, NoReturnType) else "")
+        return self.add(
+            f'distinct !DISubprogram(name: "{name}"{link}, scope: {self.file}, file: {self.file}, line: {line}, '
+            f"type: {self._signature(kind)}, scopeLine: {line}{no_return}, "
+            f"spFlags: DISPFlagDefinition{optimized}, unit: {self.unit})"
+        )
+
+    def local(self, name: str, kind: Type, line: int, scope: str, argument: int = 0) -> str:
+        """A local variable, or the `argument`-th parameter."""
+        arg = f"arg: {argument}, " if argument else ""
+        return self.add(
+            f'!DILocalVariable(name: "{name}", {arg}scope: {scope}, file: {self.file}, line: {line}, type: {self.type(kind)})'
+        )
+
+    def variable(self, name: str, kind: Type, line: int) -> str:
+        """A global variable defined here."""
+        var = self.add(
+            f'distinct !DIGlobalVariable(name: "{name}", scope: {self.unit}, file: {self.file}, line: {line}, '
+            f"type: {self.type(kind)}, isLocal: false, isDefinition: true)"
+        )
+        node = self.add(f"!DIGlobalVariableExpression(var: {var}, expr: {self.expression})")
+        self._globals.append(node)
+        return node
+
+    def retain(self, kind: Type) -> None:
+        """Describe a type defined here even if nothing here uses it."""
+        self._retained.append(self.type(kind))
+
+    # -- types -------------------------------------------------------------------------------------------------------
+
+    def type(self, kind: Type, *, behind_pointer: bool = False) -> str:
+        """The node of a type, "null" for void."""
+        if isinstance(kind, VoidType | NoReturnType):
+            return "null"
+        declared = behind_pointer and isinstance(kind, StructType) and kind.module != self.module
+        key: Type | tuple[Type, str] = (kind, "declared") if declared and kind not in self._types else kind
+        if key not in self._types:
+            self._types[key] = node = self.add("")  # reserved first: structures point to themselves
+            index = len(self.nodes) - 1
+            self.nodes[index] = self._declaration(kind) if isinstance(key, tuple) else self._describe(kind, node)
+        return self._types[key]
+
+    @staticmethod
+    def _declaration(kind: Type) -> str:
+        return f'!DICompositeType(tag: DW_TAG_structure_type, name: "{kind}", flags: DIFlagFwdDecl)'
+
+    def _describe(self, kind: Type, node: str) -> str:
+        match kind:
+            case IntType(bits=bits, signed=signed):
+                # One-byte integers are characters to a debugger, so that it prints strings.
+                encoding = f"DW_ATE_{'signed' if signed else 'unsigned'}{'_char' if bits == 8 else ''}"
+                return f'!DIBasicType(name: "{kind}", size: {bits}, encoding: {encoding})'
+            case BoolType():
+                return '!DIBasicType(name: "bool", size: 8, encoding: DW_ATE_boolean)'
+            case PtrType(to=to):
+                target = self.type(to, behind_pointer=True)
+                return f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {target}, size: 32)"
+            case NullType():
+                return "!DIDerivedType(tag: DW_TAG_pointer_type, baseType: null, size: 32)"
+            case FnType():
+                return f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {self._signature(kind)}, size: 32)"
+            case ArrayType(of=of, count=count):
+                subrange = self.add(f"!DISubrange(count: {count})" if count is not None else "!DISubrange()")
+                bounds = self._list([subrange])
+                return (
+                    f"!DICompositeType(tag: DW_TAG_array_type, baseType: {self.type(of)}, size: {kind.size * 8}, "
+                    f"elements: {bounds})"
+                )
+            case EnumType():
+                kind.complete()
+                members = [
+                    self.add(f'!DIEnumerator(name: "{name}", value: {value}, isUnsigned: true)')
+                    for name, value in kind.members.items()
+                ]
+                base = self.type(IntType(32, False))
+                return (
+                    f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{kind.name}", file: {self.file}, '
+                    f"line: {kind.line}, baseType: {base}, size: 32, elements: {self._list(members)})"
+                )
+            case StructType():
+                kind.complete()
+                elements = self._list([self._member(member, node) for member in kind.fields.values()])
+                return (
+                    f'distinct !DICompositeType(tag: DW_TAG_structure_type, name: "{kind.name}", file: {self.file}, '
+                    f"line: {kind.line}, size: {kind.size * 8}, elements: {elements})"
+                )
+            case ConstType() | PoisonType():
+                return self._describe(IntType(32, True), node)
+        raise TypeError(f"no debug type for {kind}")
+
+    def _member(self, member: Field, scope: str) -> str:
+        size, offset, extra = member.type.size * 8, member.offset * 8, ""
+        if member.bits:
+            size, offset = member.bits, offset + member.bit
+            extra = f", flags: DIFlagBitField, extraData: i64 {member.offset * 8}"
+        return self.add(
+            f'!DIDerivedType(tag: DW_TAG_member, name: "{member.name}", scope: {scope}, file: {self.file}, '
+            f"line: {member.line}, baseType: {self.type(member.type)}, size: {size}, offset: {offset}{extra})"
+        )
+
+    def _signature(self, kind: FnType) -> str:
+        parts = [self.type(kind.result), *(self.type(param) for param in kind.params)]
+        if kind.varargs:
+            parts.append("null")
+        return self.add(f"!DISubroutineType(types: {self._list(parts)})")
+
+    def finish(self) -> str:
+        """All nodes as text, with the named metadata that LLVM looks for."""
+        globals_, retained = self._list(self._globals), self._list(self._retained)
+        self.nodes[0] = (
+            f'distinct !DICompileUnit(language: DW_LANG_C99, file: {self.file}, producer: "{PRODUCER}", '
+            f"isOptimized: {str(self._optimized).lower()}, runtimeVersion: 0, emissionKind: FullDebug, "
+            f"globals: {globals_}, retainedTypes: {retained}, splitDebugInlining: false, nameTableKind: None)"
+        )
+        head = f"!llvm.dbg.cu = !{{{self.unit}}}\n!llvm.module.flags = !{{{', '.join(self.flags)}}}\n"
+        return head + "".join(f"!{index} = {text}\n" for index, text in enumerate(self.nodes))

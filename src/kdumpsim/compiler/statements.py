@@ -1,0 +1,494 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Statements and whole functions."""
+
+from __future__ import annotations
+
+import ast
+
+from .builder import Local, Place, Value
+from .calls import Calls
+from .constants import Const
+from .diagnostics import Failure
+from .program import TypeName, Variable
+from .types import (
+    CONST, I32, NORETURN, POISON, U32, ArrayType, BoolType, ConstType, FnType, IntType, NoReturnType, NullType,
+    PoisonType, PtrType, StructType, Type, VoidType, as_int, join,
+)  # fmt: skip
+from .statics import call_of
+
+_UNSUPPORTED: dict[type[ast.stmt], tuple[str, str]] = {
+    ast.Try: ("there are no exceptions in guest code", "return an error number"),
+    ast.Raise: ("there are no exceptions in guest code", "return an error number, or panic()"),
+    ast.With: ("'with' is not guest code", "lock and unlock by calls"),
+    ast.Match: ("'match' is not guest code", "if/elif"),
+    ast.Delete: ("'del' is not guest code", ""),
+    ast.FunctionDef: ("functions do not nest", "put it at module level"),
+    ast.ClassDef: ("classes stand at module level", ""),
+    ast.Import: ("imports stand at module level", ""),
+    ast.ImportFrom: ("imports stand at module level", ""),
+    ast.Assert: ("'assert' is not guest code", "if not ...: BUG() or panic()"),
+}
+
+
+def assigned_names(body: list[ast.stmt]) -> tuple[set[str], set[str]]:
+    """The names a function assigns, and those it declares global."""
+    assigned: set[str] = set()
+    global_names: set[str] = set()
+    for statement in body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                assigned.add(node.id)
+            elif isinstance(node, ast.Global):
+                global_names.update(node.names)
+    return assigned, global_names
+
+
+class FunctionLowering(Calls):
+    """Lowers one function to LLVM text."""
+
+    def run(self) -> None:
+        """Lower the whole function and hand its text to the emitter."""
+        function, node = self.function, self.function.node
+        kind = self.program.function_type(function)
+        self.result = kind.result
+        self.loops: list[tuple[str, str]] = []
+        self.loop_variables = set()
+        symbol = function.name + (".body" if function.kind == "interrupt" else "")
+        self.scope = self.emitter.debug.subprogram(function.name, node.lineno, kind, symbol)
+        self.at(node)
+        attributes = "noinline nounwind"
+        if function.kind == "naked":
+            params = ", ".join(self.word_type(param) for param in kind.params)
+            self._naked(node.body)
+            attributes = "naked " + attributes
+        else:
+            params = self._parameters(kind)
+            self.assigned, self.globals = assigned_names(node.body)
+            self.statements(node.body)
+            self._finish(node)
+        if kind.varargs:
+            params = ", ".join([params, "..."]) if params else "..."
+        head = f'define {kind.result.memory} @"{symbol}"({params}) {attributes} "frame-pointer"="all" "no-builtins"'
+        body = "\n".join([*self.allocas, *self.lines])
+        self.emitter.functions.append(f"{head} !dbg {self.scope} {{\nentry:\n{body}\n}}\n")
+
+    def _naked(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            match statement:
+                case ast.Expr(value=ast.Constant(value=str())):
+                    continue
+                case ast.Expr(value=ast.Call(func=ast.Name(id="asm")) as call):
+                    self.attempt(lambda call=call: self.lower(call))  # type: ignore[misc]
+                case _:
+                    self.program.reporter.error(self.module.source, statement, "a naked function holds asm(...) only")
+        self.emit("unreachable")
+
+    def _parameters(self, kind: FnType) -> str:
+        node = self.function.node
+        texts = []
+        for number, (arg, param) in enumerate(zip(node.args.args, kind.params, strict=True), 1):
+            if arg.arg in self.locals:
+                self.program.reporter.error(self.module.source, arg, f"parameter {arg.arg} appears twice")
+            name = f"%p{number}"
+            if self.emitter.optimize:
+                slot = self.alloca(param, arg.arg)
+                texts.append(f"{self.word_type(param)} {name}")
+                text = name
+                if param.memory != self.word_type(param):
+                    text = self.temp(f"trunc {self.word_type(param)} {name} to {param.memory}")
+                self.emit(f"store {param.memory} {text}, ptr {slot}")
+                name = slot
+            else:
+                # byval names the caller's stack slot itself: no copy, and a debugger finds it from the first byte on.
+                texts.append(f"ptr byval({param.memory}) align 4 {name}")
+            self._declare(arg.arg, param, arg.lineno, name, number)
+        if node.args.vararg is not None:
+            # LLVM's va_list on i386 is just the pointer to the next word.
+            slot = self.alloca(PtrType(U32), "args")
+            self._declare(node.args.vararg.arg, PtrType(U32), node.lineno, slot)
+            self.emitter.declare("llvm.va_start", "declare void @llvm.va_start(ptr)")
+            self.emit(f"call void @llvm.va_start(ptr {slot})")
+        return ", ".join(texts)
+
+    def _declare(self, name: str, kind: Type, line: int, slot: str, argument: int = 0) -> Place:
+        place = Place(kind, slot, kind.align)
+        self.locals[name] = Local(place, line)
+        if not isinstance(kind, PoisonType):
+            variable = self.emitter.debug.local(name, kind, line, self.scope, argument)
+            where = self.emitter.debug.location(line, self.scope)
+            # In the entry block, so that the variable is known in the whole function.
+            self.allocas.append(
+                f"  call void @llvm.dbg.declare(metadata ptr {slot}, metadata {variable}, "
+                f"metadata {self.emitter.debug.expression}), !dbg {where}"
+            )
+        return place
+
+    def _finish(self, node: ast.FunctionDef) -> None:
+        if isinstance(self.result, VoidType):
+            if self.reachable:
+                self._dbg = ", !dbg " + self.emitter.debug.location(node.end_lineno or node.lineno, self.scope)
+            self.emit("ret void")
+        else:
+            if self.reachable:
+                what = "returns" if isinstance(self.result, NoReturnType) else "ends without a value"
+                error = self.program.reporter.error
+                error(self.module.source, node.lineno, f"function {node.name} {what} on some path", "return, or unreachable()")
+            self.emit("unreachable")
+
+    # -- statements --------------------------------------------------------------------------------------------------
+
+    def attempt(self, action: object) -> None:
+        """Run a lowering step; an error in it has been recorded and ends only this step."""
+        try:
+            action()  # type: ignore[operator]
+        except Failure:
+            pass
+
+    def statements(self, body: list[ast.stmt]) -> None:
+        """Lower a block; each statement fails by itself."""
+        for statement in body:
+            self.attempt(lambda: self.statement(statement))  # noqa: B023  (run at once)
+
+    def statement(self, node: ast.stmt) -> None:
+        """Lower one statement."""
+        self.at(node)
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())) | ast.Pass():
+                pass
+            case ast.Expr(value=ast.Call() as call):
+                self.lower(call)
+            case ast.Expr():
+                self.fail(node, "this expression does nothing", "did you mean a call or an assignment?")
+            case ast.AnnAssign():
+                self._annotated(node)
+            case ast.Assign():
+                self._assign(node)
+            case ast.AugAssign():
+                self._augmented(node)
+            case ast.If():
+                self._if(node)
+            case ast.While():
+                self._while(node)
+            case ast.For():
+                self._for(node)
+            case ast.Return():
+                self._return(node)
+            case ast.Break() | ast.Continue():
+                end, again = self.loops[-1]
+                self.jump(end if isinstance(node, ast.Break) else again)
+                self.start(self.label(), reachable=False)
+            case ast.Global():
+                for name in node.names:
+                    if not isinstance(self.program.require(self.module, node, name), Variable):
+                        self.fail(node, f"{name} is not a global variable")
+            case _:
+                message, hint = _UNSUPPORTED.get(type(node), (f"{type(node).__name__} is not guest code", ""))
+                self.fail(node, message, hint)
+
+    def _annotated(self, node: ast.AnnAssign) -> None:
+        if not isinstance(node.target, ast.Name):
+            self.fail(node.target, "only names are declared")
+        name = node.target.id
+        if name in self.globals:
+            self.fail(node, f"{name} is declared global")
+        count: int | None = None
+        zeroed = True
+        call = call_of(node.value, "length")
+        try:
+            kind = self.program.annotation(self.module, node.annotation)
+            if call is not None:
+                count, zeroed = self._length(call)
+            if isinstance(kind, ArrayType):
+                if count is None:
+                    self.fail(node, "a local array needs its length", "= length(n)")
+                kind = ArrayType(kind.of, count)
+            elif count is not None:
+                self.fail(node, f"length() makes an array, not {kind}")
+            self.program.require_object(self.module, node.annotation, kind)
+        except Failure:
+            self.locals.setdefault(name, Local(Place(POISON, "null", 4), node.lineno))
+            raise
+        known = self.locals.get(name)
+        if known is not None:
+            if known.place.type != kind and not isinstance(known.place.type, PoisonType):
+                self.fail(node, f"{name} is already a {known.place.type} (line {known.line})", "one type for each name")
+            place = known.place
+        else:
+            place = self._declare(name, kind, node.lineno, self.alloca(kind, name))
+        if isinstance(kind, ArrayType):
+            if zeroed:
+                self._zero(place)
+        elif isinstance(kind, StructType):
+            if node.value is not None:
+                self._fill(place, kind, node.value)
+        elif node.value is not None:
+            value = self.convert_from(node.value, kind)
+            self.at(node)
+            self.store(place, value, node.value)
+
+    def _length(self, call: ast.Call) -> tuple[int, bool]:
+        zeroed = True
+        for keyword in call.keywords:
+            if keyword.arg != "zeroed" or not isinstance(keyword.value, ast.Constant):
+                self.fail(call, "a local's length takes zeroed=True or zeroed=False only")
+            zeroed = bool(keyword.value.value)
+        if len(call.args) != 1:
+            self.fail(call, "length(count) takes one count")
+        count = self.program.integer(self.module, call.args[0])
+        if count < 1:
+            self.fail(call, "a local array has at least one element")
+        return count, zeroed
+
+    def _zero(self, place: Place) -> None:
+        self.emitter.declare("llvm.memset.p0.i32", "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)")
+        size = place.type.size
+        if size:
+            self.emit(f"call void @llvm.memset.p0.i32(ptr align {place.align} {place.ir}, i8 0, i32 {size}, i1 false)")
+
+    def _fill(self, place: Place, kind: StructType, node: ast.expr) -> None:
+        """`Struct(...)` into a place, or a copy of another structure."""
+        makes = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not self.is_local(node.func.id)
+        if makes and isinstance(node, ast.Call):
+            symbol = self.program.require(self.module, node.func, ast.unparse(node.func))
+            if isinstance(symbol, TypeName) and symbol.type is kind:
+                if node.args:
+                    self.fail(node, f"the fields of {kind}(...) are given by name")
+                self._zero(place)
+                for keyword in node.keywords:
+                    member = kind.fields.get(keyword.arg or "")
+                    if member is None:
+                        self.fail(keyword, f"{kind} has no field {keyword.arg}", f"it has {', '.join(kind.fields)}")
+                    if isinstance(member.type, StructType | ArrayType):
+                        self.fail(keyword, "an embedded structure or array is filled by statements of its own")
+                    value = self.convert_from(keyword.value, member.type)
+                    align = 1 if kind.packed else member.type.align
+                    slot = Place(member.type, self.offset(place.ir, member.offset), align, member.bits, member.bit)
+                    self.store(slot, value, keyword.value)
+                return
+        source = self.place(node)
+        if source.type is not kind:
+            self.fail(node, f"{source.type} does not fit {kind}")
+        self.emitter.declare("llvm.memcpy.p0.p0.i32", "declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)")
+        self.emit(
+            f"call void @llvm.memcpy.p0.p0.i32(ptr align {place.align} {place.ir}, "
+            f"ptr align {source.align} {source.ir}, i32 {kind.size}, i1 false)"
+        )
+
+    def _assign(self, node: ast.Assign) -> None:
+        if len(node.targets) != 1:
+            self.fail(node, "one target for each assignment")
+        target = node.targets[0]
+        if isinstance(target, ast.Tuple | ast.List):
+            self.fail(target, "there are no tuples in guest code", "one assignment for each name")
+        if isinstance(target, ast.Name):
+            self._check_loop_variable(target)
+            if target.id not in self.globals and target.id not in self.locals:
+                self._infer(node, target.id)
+                return
+        place = self.place(target)
+        self._assign_place(place, node.value, target)
+
+    def _assign_place(self, place: Place, value: ast.expr, target: ast.AST) -> None:
+        if isinstance(place.type, StructType):
+            self._fill(place, place.type, value)
+            return
+        if isinstance(place.type, ArrayType):
+            self.fail(target, "an array cannot be assigned", "memcpy, or element by element")
+        converted = self.convert_from(value, place.type)
+        self.at(target)
+        self.store(place, converted, target)
+
+    def _infer(self, node: ast.Assign, name: str) -> None:
+        symbol = self.program.lookup(self.module, name)
+        if isinstance(symbol, Variable):
+            self.locals[name] = Local(Place(POISON, "null", 4), node.lineno)
+            self.fail(node, f"{name} is a global variable", f"'global {name}' first, or declare the local: {name}: T = ...")
+        try:
+            value = self.settled(self.lower(node.value), node.value)
+            if isinstance(value.type, VoidType | NoReturnType):
+                self.fail(node.value, "this call gives no value")
+            if isinstance(value.type, NullType):
+                self.fail(node.value, "NULL alone does not tell the pointer's type", f"{name}: ptr[T] = NULL")
+            if isinstance(value.type, PoisonType):
+                raise Failure(name)
+        except Failure:
+            self.locals[name] = Local(Place(POISON, "null", 4), node.lineno)
+            raise
+        place = self._declare(name, value.type, node.lineno, self.alloca(value.type, name))
+        self.at(node)
+        self.store(place, value, node)
+
+    def _check_loop_variable(self, target: ast.Name) -> None:
+        if target.id in self.loop_variables:
+            self.fail(target, f"{target.id} is the variable of the loop around", "use while, or another name")
+
+    def _augmented(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name):
+            self._check_loop_variable(node.target)
+        place = self.place(node.target)
+        left = self.load(place, node.target)
+        if isinstance(node.op, ast.LShift | ast.RShift):
+            value = self.shift(node.op, left, self.lower(node.value), node, None)
+        else:
+            value = self.arithmetic(node.op, left, self.lower(node.value, place.type), node)
+        self.at(node)
+        self.store(place, self.convert(value, place.type, node), node)
+
+    def _if(self, node: ast.If) -> None:
+        known = self._known(node.test)
+        yes, end = self.label(), self.label()
+        no = self.label() if node.orelse else end
+        reachable = self.reachable
+        try:
+            self.condition(node.test, yes, no)
+        except Failure:
+            # The branches are still checked for errors of their own.
+            self.jump(yes)
+        yes_possible = reachable and not (isinstance(known, Const) and not known.value)
+        no_possible = reachable and not (isinstance(known, Const) and known.value)
+        self.start(yes, yes_possible)
+        self.statements(node.body)
+        after = self.reachable
+        self.jump(end)
+        if node.orelse:
+            self.start(no, no_possible)
+            self.statements(node.orelse)
+            after = after or self.reachable
+            self.jump(end)
+        else:
+            after = after or no_possible
+        self.start(end, after)
+
+    def _while(self, node: ast.While) -> None:
+        if node.orelse:
+            self.fail(node, "'while ... else' is not guest code")
+        again, body, end = self.label(), self.label(), self.label()
+        known = self._known(node.test)
+        forever = isinstance(known, Const) and bool(known.value)
+        reachable = self.reachable
+        self.jump(again)
+        self.start(again, reachable)
+        self.at(node)
+        try:
+            self.condition(node.test, body, end)
+        except Failure:
+            self.jump(body)
+        self.start(body, reachable)
+        self._loop_body(node.body, end, again)
+        self.at(node)
+        self.jump(again)
+        self.start(end, reachable and (not forever or _breaks(node.body)))
+
+    def _loop_body(self, body: list[ast.stmt], end: str, again: str) -> None:
+        self.loops.append((end, again))
+        try:
+            self.statements(body)
+        finally:
+            self.loops.pop()
+
+    def _for(self, node: ast.For) -> None:
+        if node.orelse:
+            self.fail(node, "'for ... else' is not guest code")
+        call = call_of(node.iter, "range")
+        if not isinstance(node.target, ast.Name):
+            self.fail(node.target, "a loop has one variable")
+        name = node.target.id
+        self._check_loop_variable(node.target)
+        place: Place | None = None
+        try:
+            if call is None or call.keywords or not 1 <= len(call.args) <= 3:
+                self.fail(node.iter, "loops run over range(...) only", "for i in range(len(a)): ... a[i]")
+            if name in self.globals:
+                self.fail(node.target, "a loop's variable is local")
+            wanted = self.locals[name].place.type if name in self.locals else None
+            kind, start, stop, step = self._range(call, wanted)
+            place = self.locals[name].place if wanted else self._declare(name, kind, node.lineno, self.alloca(kind, name))
+        except Failure:
+            self.locals.setdefault(name, Local(Place(POISON, "null", 4), node.lineno))
+            self._loop_body(node.body, "entry", "entry")  # never emitted: an error was recorded
+            raise
+        # The variable is its own counter (one store a turn), and keeps the last value after the loop, as in Python.
+        body, again, following, end = self.label(), self.label(), self.label(), self.label()
+        reachable = self.reachable
+        sign = "s" if kind.signed else "u"
+        self.branch(self.temp(f"icmp {sign}{'lt' if step > 0 else 'gt'} {kind.ir} {start.ir}, {stop.ir}"), following, end)
+        self.start(following, reachable)
+        self.store(place, start, node)
+        self.jump(body)
+        self.start(body, reachable)
+        self.loop_variables.add(name)
+        self._loop_body(node.body, end, again)
+        self.loop_variables.discard(name)
+        self.at(node)
+        self.jump(again)
+        self.start(again, reachable)
+        now = self.temp(f"load {kind.ir}, ptr {place.ir}, align {place.align}")
+        # What is left, counted unsigned, cannot overflow; the next value might.
+        ends = (stop.ir, now) if step > 0 else (now, stop.ir)
+        left = self.temp(f"sub {kind.ir} {ends[0]}, {ends[1]}")
+        more = self.temp(f"icmp ugt {kind.ir} {left}, {abs(step)}")
+        advance = self.label()
+        self.branch(more, advance, end)
+        self.start(advance, reachable)
+        following_value = self.temp(f"add {kind.ir} {now}, {step}")
+        self.store(place, Value(kind, following_value), node)
+        self.jump(body)
+        self.start(end, reachable)
+
+    def _range(self, call: ast.Call, wanted: Type | None) -> tuple[IntType, Value, Value, int]:
+        step = self.program.integer(self.module, call.args[2]) if len(call.args) == 3 else 1
+        if step == 0:
+            self.fail(call, "the step cannot be zero")
+        hint = wanted
+        values = [self.lower(arg, hint) for arg in call.args[:2]]
+        if len(values) == 1:
+            values.insert(0, self.constant(CONST, 0))
+        nodes = [call.args[0], call.args[0]] if len(call.args) == 1 else call.args[:2]
+        kind = as_int(wanted) if wanted is not None else None
+        if isinstance(wanted, PoisonType):
+            raise Failure("poison")
+        if kind is None:
+            kinds = [as_int(value.type) for value in values if not isinstance(value.type, ConstType | BoolType)]
+            if not kinds:
+                low = min(value.const or 0 for value in values)
+                kind = I32 if low < 0 or (step < 0 and (values[1].const or 0) < 0) else U32
+            elif len(kinds) == 2 and kinds[0] and kinds[1]:
+                kind = join(kinds[0], kinds[1])
+            else:
+                kind = kinds[0]
+            if kind is None:
+                self.fail(call, f"bounds of types {values[0].type} and {values[1].type} do not mix", "cast one of them")
+        if abs(step) > kind.high:
+            self.fail(call, f"the step does not fit {kind}")
+        start, stop = (self.convert(value, kind, node) for value, node in zip(values, nodes, strict=True))
+        return kind, start, stop, step
+
+    def _return(self, node: ast.Return) -> None:
+        result = self.result
+        if result == NORETURN:
+            self.fail(node, f"{self.function.name} never returns")
+        if isinstance(result, VoidType):
+            if node.value is not None:
+                self.fail(node, f"{self.function.name} returns nothing", "-> T")
+            self.emit("ret void")
+        else:
+            if node.value is None:
+                self.fail(node, f"{self.function.name} returns {result}")
+            value = self.convert_from(node.value, result)
+            self.at(node)
+            text = self.memory_bool(value) if isinstance(result, BoolType) else value.ir
+            self.emit(f"ret {result.memory} {text}")
+        self.start(self.label(), reachable=False)
+
+
+def _breaks(body: list[ast.stmt]) -> bool:
+    """Is there a break that leaves the loop with this body?"""
+    for node in body:
+        match node:
+            case ast.Break():
+                return True
+            case ast.If(body=yes, orelse=no):
+                if _breaks(yes) or _breaks(no):
+                    return True
+    return False
+

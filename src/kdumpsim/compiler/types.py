@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest language's types and their layout by the i386 psABI (System V ABI, Intel386 supplement, chapter 3).
+
+Sizes, offsets and alignments are bytes; bit offsets are bits from bit 0 of the storage unit.
+Types compare by identity for structures and enumerations and by value for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+class Type:
+    """Base of all types; `ir` is LLVM's type of a value in a register, `memory` of one in memory."""
+
+    size: int
+    align: int
+    ir: str
+    memory: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoidType(Type):
+    """No value (`-> None`), or the pointee of an untyped pointer."""
+
+    size = 0
+    align = 1
+    ir = memory = "void"
+
+    def __str__(self) -> str:
+        return "void"
+
+
+@dataclass(frozen=True, slots=True)
+class NoReturnType(Type):
+    """The result of a function that never returns."""
+
+    size = 0
+    align = 1
+    ir = memory = "void"
+
+    def __str__(self) -> str:
+        return "NoReturn"
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonType(Type):
+    """The type of what has been complained about already; silences follow-up errors."""
+
+    size = 4
+    align = 4
+    ir = memory = "i32"
+
+    def __str__(self) -> str:
+        return "<error>"
+
+
+@dataclass(frozen=True, slots=True)
+class ConstType(Type):
+    """An integer constant that has not met a type yet."""
+
+    size = 4
+    align = 4
+    ir = memory = "i32"
+
+    def __str__(self) -> str:
+        return "integer constant"
+
+
+class _Scalar(Type):
+    __slots__ = ()
+
+    @property
+    def memory(self) -> str:  # type: ignore[override]
+        return self.ir
+
+
+@dataclass(frozen=True, slots=True)
+class IntType(_Scalar):
+    """u8 … i64: two's complement of `bits` bits."""
+
+    bits: int
+    signed: bool
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return self.bits // 8
+
+    @property
+    def align(self) -> int:  # type: ignore[override]
+        return min(self.bits // 8, 4)
+
+    @property
+    def ir(self) -> str:  # type: ignore[override]
+        return f"i{self.bits}"
+
+    @property
+    def low(self) -> int:
+        """The smallest value."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def high(self) -> int:
+        """The largest value."""
+        return (1 << (self.bits - self.signed)) - 1
+
+    def wrap(self, value: int) -> int:
+        """The value as the machine keeps it."""
+        value &= (1 << self.bits) - 1
+        return value - (1 << self.bits) if self.signed and value >> (self.bits - 1) else value
+
+    def __str__(self) -> str:
+        return f"{'i' if self.signed else 'u'}{self.bits}"
+
+
+@dataclass(frozen=True, slots=True)
+class BoolType(Type):
+    """One byte, 0 or 1; an i1 in registers."""
+
+    size = 1
+    align = 1
+    ir = "i1"
+    memory = "i8"
+
+    def __str__(self) -> str:
+        return "bool"
+
+
+@dataclass(frozen=True, slots=True)
+class PtrType(Type):
+    """ptr[T]."""
+
+    to: Type
+    size = 4
+    align = 4
+    ir = memory = "ptr"
+
+    def __str__(self) -> str:
+        return f"ptr[{self.to}]"
+
+
+@dataclass(frozen=True, slots=True)
+class NullType(Type):
+    """The type of NULL, which fits every pointer."""
+
+    size = 4
+    align = 4
+    ir = memory = "ptr"
+
+    def __str__(self) -> str:
+        return "NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class FnType(Type):
+    """A function's type and, as a value, the pointer to it: fn[[A, B], R]."""
+
+    params: tuple[Type, ...]
+    result: Type
+    varargs: bool = False
+    size = 4
+    align = 4
+    ir = memory = "ptr"
+
+    def __str__(self) -> str:
+        params = ", ".join(map(str, self.params)) + (", ..." if self.varargs else "")
+        result = "None" if isinstance(self.result, VoidType) else str(self.result)
+        return f"fn[[{params}], {result}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType(Type):
+    """array[T] of `count` elements; None when only declared (`external()`)."""
+
+    of: Type
+    count: int | None
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return self.of.size * (self.count or 0)
+
+    @property
+    def align(self) -> int:  # type: ignore[override]
+        return self.of.align
+
+    @property
+    def memory(self) -> str:  # type: ignore[override]
+        return f"[{self.size} x i8]"
+
+    ir = "ptr"
+
+    def __str__(self) -> str:
+        return f"array[{self.of}]"
+
+
+@dataclass(slots=True)
+class Field:
+    """One member of a structure; `bits` is 0 unless it is a bit-field, then `bit` is its place in the unit."""
+
+    name: str
+    type: Type
+    offset: int
+    line: int
+    bits: int = 0
+    bit: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class StructType(Type):
+    """A class derived from Struct.  Fields are found when first asked for, so that pointers may run in circles."""
+
+    name: str
+    module: str
+    line: int
+    packed: bool = False
+    minimum_align: int = 1
+    resolve: Callable[[StructType], None] | None = None
+    fields: dict[str, Field] = field(default_factory=dict)
+    ir = "ptr"
+    _size: int = 0
+    _align: int = 1
+
+    def complete(self) -> None:
+        """Resolve and lay out the fields, once."""
+        if self.resolve is not None:
+            self.resolve(self)
+            self.resolve = None
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        self.complete()
+        return self._size
+
+    @property
+    def align(self) -> int:  # type: ignore[override]
+        self.complete()
+        return self._align
+
+    @property
+    def memory(self) -> str:  # type: ignore[override]
+        return f"[{self.size} x i8]"
+
+    def lay_out(self, members: list[tuple[str, Type, int, int]]) -> None:
+        """Place members ``(name, type, bits, line)`` in order.
+
+        Bit-fields of one type that follow one another share a unit of that type while they fit.
+        """
+        offset, align = 0, 1
+        unit: Type | None = None
+        used = 0
+        for name, kind, bits, line in members:
+            boundary = 1 if self.packed else kind.align
+            align = max(align, boundary)
+            if bits and unit == kind and used + bits <= kind.size * 8:
+                self.fields[name] = Field(name, kind, offset - kind.size, line, bits, used)
+                used += bits
+                continue
+            offset = -(-offset // boundary) * boundary
+            self.fields[name] = Field(name, kind, offset, line, bits)
+            offset += kind.size
+            unit, used = (kind, bits) if bits else (None, 0)
+        self._align = max(align, self.minimum_align)
+        self._size = -(-offset // self._align) * self._align
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(eq=False, slots=True)
+class EnumType(Type):
+    """A class derived from IntEnum: a u32 with names."""
+
+    name: str
+    module: str
+    line: int
+    members: dict[str, int] = field(default_factory=dict)
+    resolve: Callable[[EnumType], None] | None = None
+    size = 4
+    align = 4
+    ir = memory = "i32"
+
+    def complete(self) -> None:
+        """Evaluate the members, once."""
+        if self.resolve is not None:
+            resolve, self.resolve = self.resolve, None
+            resolve(self)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+VOID, NORETURN, POISON, CONST, NULL, BOOL = VoidType(), NoReturnType(), PoisonType(), ConstType(), NullType(), BoolType()
+INTS = {f"{'i' if signed else 'u'}{bits}": IntType(bits, signed) for bits in (8, 16, 32, 64) for signed in (False, True)}
+U8, U32, I32, U64, I64 = INTS["u8"], INTS["u32"], INTS["i32"], INTS["u64"], INTS["i64"]
+CSTR = PtrType(U8)
+VOID_PTR = PtrType(VOID)
+
+
+def as_int(kind: Type) -> IntType | None:
+    """The integer type an enumeration or integer computes in."""
+    if isinstance(kind, IntType):
+        return kind
+    return U32 if isinstance(kind, EnumType) else None
+
+
+def join(left: IntType, right: IntType) -> IntType | None:
+    """The one of two integer types that holds every value of both, if there is one."""
+    for wide, narrow in ((left, right), (right, left)):
+        if wide.low <= narrow.low and wide.high >= narrow.high:
+            return wide
+    return None
+
+
+def is_pointer(kind: Type) -> bool:
+    """Is a value of it an address?"""
+    return isinstance(kind, PtrType | FnType | NullType)
