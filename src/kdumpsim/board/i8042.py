@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The i8042 keyboard controller, after the IBM PC/AT and PS/2 technical references.
 
-One byte at a time stands in the output buffer; the next follows as soon as the guest has read it, and the interrupt line
-falls and rises between them, so that edge-triggered inputs see every byte. Commands take no time: the input buffer is
-never full. Reset leaves the controller as a BIOS does after its self test: keyboard on, translating, interrupting.
+One byte at a time stands in the output buffer; the next follows as soon as the guest has read it, and the interrupt
+line falls and rises between them, so that edge-triggered inputs see every byte. Commands take no time: the input buffer
+is never full. Reset leaves the controller as a BIOS does after its self test: keyboard on, translating, interrupting.
 
 Not modelled: the mouse. The auxiliary port is there and tests well, and a device on it answers reset and identify and
 acknowledges the rest, but it never moves. Nor are the input port's switches, the keyboard lock and time-out errors.

@@ -4,7 +4,7 @@
 It speaks scancode set 2; the controller translates. A keyboard buffers 16 codes; this one buffers whatever the host
 types, so that long texts need no pacing. Answers to commands go out before scancodes.
 
-Not modelled: sets 1 and 3, typematic repeat (the rate is accepted), Pause, and the keys that a 101-key US keyboard lacks.
+Not modelled: sets 1 and 3, typematic repeat (the rate is accepted), Pause, and keys that a 101-key US keyboard lacks.
 """
 
 from __future__ import annotations

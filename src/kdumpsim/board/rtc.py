@@ -290,6 +290,8 @@ class Rtc:
     def _collect(self) -> None:
         """Bring register C up to date."""
         now, since = self._timers.now, self._checked
+        if now <= since:  # within a round, one CPU's clock may be behind another's
+            return
         self._checked = now
         flags = 0
         for flag, moment in (
