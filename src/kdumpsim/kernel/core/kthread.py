@@ -160,7 +160,7 @@ def do_exit(code: i32) -> NoReturn:
     preempt_disable()
     task.state = EXIT_DEAD
     schedule()
-    bug("core/fork.py", 0)
+    bug("core/kthread.py", 0)
 
 
 @guest

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Jiffies and the timers that count in them (kernel/timer.c).
+
+Each CPU has a wheel of 64 lists; a timer hangs in the list of its expiry's low six bits, and a list is looked through
+when its jiffy comes.  Timers run in the TIMER softirq of the CPU that added them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cast,
+    fn,
+    guest,
+    i32,
+    length,
+    load_volatile,
+    ptr,
+    u32,
+)
+from kdumpsim.kernel.asm import cpu_relax, current, smp_processor_id
+from kdumpsim.kernel.core.config import HZ, NR_CPUS
+from kdumpsim.kernel.core.hrtimer import hrtimer_run_queues
+from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
+from kdumpsim.kernel.core.sched import schedule, scheduler_tick, wake_up_process
+from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE, TaskStruct
+from kdumpsim.kernel.core.softirq import SoftirqVector, open_softirq, raise_softirq
+from kdumpsim.kernel.core.spinlock import (
+    Spinlock,
+    spin_lock_init,
+    spin_lock_irq,
+    spin_lock_irqsave,
+    spin_unlock_irq,
+    spin_unlock_irqrestore,
+)
+from kdumpsim.kernel.core.types import ListHead
+
+WHEEL_SIZE: Final = 64
+WHEEL_MASK: Final = WHEEL_SIZE - 1
+
+MAX_SCHEDULE_TIMEOUT: Final = 0x7FFFFFFF
+"""schedule_timeout() without a timeout."""
+
+
+class TimerBase(Struct):
+    """One CPU's wheel."""
+
+    lock: Spinlock
+    timer_jiffies: u32
+    """First jiffy whose list has not been looked through."""
+    running: ptr[TimerList]
+    wheel: array[ListHead] = length(WHEEL_SIZE)
+
+
+class TimerList(Struct):
+    """A timer; `base` is NULL while it is not pending."""
+
+    entry: ListHead
+    expires: u32
+    function: fn[[u32], None]
+    data: u32
+    base: ptr[TimerBase]
+
+
+jiffies: u32 = 0
+"""Ticks since boot; one CPU counts them."""
+timer_bases: array[TimerBase] = length(NR_CPUS)
+
+
+@guest
+def time_after_eq(a: u32, b: u32) -> bool:
+    """Whether jiffy `a` is `b` or later, across the wrap."""
+    return i32(a - b) >= 0
+
+
+@guest
+def init_timers() -> None:
+    """Make empty wheels."""
+    for cpu in range(NR_CPUS):
+        base: ptr[TimerBase] = addr(timer_bases[cpu])
+        spin_lock_init(addr(base.lock))
+        for slot in range(WHEEL_SIZE):
+            init_list_head(addr(base.wheel[slot]))
+    open_softirq(SoftirqVector.TIMER_SOFTIRQ, run_timer_softirq)
+
+
+@guest
+def init_timer(timer: ptr[TimerList]) -> None:
+    """Make a timer that is not pending."""
+    timer.base = NULL
+
+
+@guest
+def setup_timer(timer: ptr[TimerList], function: fn[[u32], None], data: u32) -> None:
+    """init_timer() with the function to call and what to give it."""
+    timer.base = NULL
+    timer.function = function
+    timer.data = data
+
+
+@guest
+def internal_add_timer(base: ptr[TimerBase], timer: ptr[TimerList]) -> None:
+    """Hang a timer where its jiffy will find it; one that is late goes to the next jiffy."""
+    slot = timer.expires if time_after_eq(timer.expires, base.timer_jiffies) else base.timer_jiffies
+    list_add_tail(addr(timer.entry), addr(base.wheel[slot & WHEEL_MASK]))
+    timer.base = base
+
+
+@guest
+def del_timer(timer: ptr[TimerList]) -> bool:
+    """Stop a timer; whether it was pending. Its function may still run on another CPU."""
+    while True:
+        base: ptr[TimerBase] = load_volatile(addr(timer.base))
+        if base == NULL:
+            return False
+        flags = spin_lock_irqsave(addr(base.lock))
+        if timer.base == base:
+            list_del(addr(timer.entry))
+            timer.base = NULL
+            spin_unlock_irqrestore(addr(base.lock), flags)
+            return True
+        spin_unlock_irqrestore(addr(base.lock), flags)
+
+
+@guest
+def mod_timer(timer: ptr[TimerList], expires: u32) -> bool:
+    """(Re)start a timer on this CPU; whether it was pending."""
+    pending = del_timer(timer)
+    base: ptr[TimerBase] = addr(timer_bases[smp_processor_id()])
+    flags = spin_lock_irqsave(addr(base.lock))
+    timer.expires = expires
+    internal_add_timer(base, timer)
+    spin_unlock_irqrestore(addr(base.lock), flags)
+    return pending
+
+
+@guest
+def add_timer(timer: ptr[TimerList]) -> None:
+    """Start a timer whose `expires` is set."""
+    mod_timer(timer, timer.expires)
+
+
+@guest
+def del_timer_sync(timer: ptr[TimerList]) -> bool:
+    """Stop a timer and wait until its function runs nowhere."""
+    pending = del_timer(timer)
+    for cpu in range(NR_CPUS):
+        while load_volatile(addr(timer_bases[cpu].running)) == timer:
+            cpu_relax()
+    return pending
+
+
+@guest
+def run_expired(base: ptr[TimerBase], head: ptr[ListHead]) -> None:
+    """Run the timers of one list whose time has come; the lock is dropped around each."""
+    entry = head.next
+    while entry != head:
+        timer = cast(ptr[TimerList], entry)
+        if time_after_eq(base.timer_jiffies, timer.expires):
+            list_del(entry)
+            timer.base = NULL
+            base.running = timer
+            spin_unlock_irq(addr(base.lock))
+            timer.function(timer.data)
+            spin_lock_irq(addr(base.lock))
+            base.running = NULL
+            entry = head.next
+        else:
+            entry = entry.next
+
+
+@guest
+def run_timer_softirq() -> None:
+    """The TIMER softirq: high-resolution timers, then this CPU's wheel up to now."""
+    hrtimer_run_queues()
+    base: ptr[TimerBase] = addr(timer_bases[smp_processor_id()])
+    spin_lock_irq(addr(base.lock))
+    while time_after_eq(jiffies, base.timer_jiffies):
+        run_expired(base, addr(base.wheel[base.timer_jiffies & WHEEL_MASK]))
+        base.timer_jiffies += 1
+    spin_unlock_irq(addr(base.lock))
+
+
+@guest
+def run_local_timers() -> None:
+    """The timer interrupt's part: have the softirq look."""
+    raise_softirq(SoftirqVector.TIMER_SOFTIRQ)
+
+
+@guest
+def do_timer() -> None:
+    """One tick has passed; called on one CPU only."""
+    global jiffies
+    jiffies += 1
+
+
+@guest
+def update_process_times(user: bool) -> None:
+    """What every CPU does every tick: account it, run timers, end time slices."""
+    task = current()
+    if user:
+        task.utime += 1
+    else:
+        task.stime += 1
+    run_local_timers()
+    scheduler_tick()
+
+
+@guest
+def process_timeout(data: u32) -> None:
+    """Timer function of schedule_timeout()."""
+    wake_up_process(cast(ptr[TaskStruct], data))
+
+
+@guest
+def schedule_timeout(timeout: u32) -> u32:
+    """Sleep until woken or for `timeout` ticks; the ticks left. The caller has set its state."""
+    if timeout == MAX_SCHEDULE_TIMEOUT:
+        schedule()
+        return timeout
+    timer: TimerList = TimerList()
+    setup_timer(addr(timer), process_timeout, u32(current()))
+    expires = jiffies + timeout
+    mod_timer(addr(timer), expires)
+    schedule()
+    del_timer_sync(addr(timer))
+    left = expires - jiffies
+    return left if i32(left) > 0 else 0
+
+
+@guest
+def msleep(milliseconds: u32) -> None:
+    """Sleep at least this long."""
+    left = (milliseconds * HZ + 999) // 1000 + 1
+    while left > 0:
+        current().state = TASK_UNINTERRUPTIBLE
+        left = schedule_timeout(left)
