@@ -64,7 +64,7 @@ class ModuleEmitter:
         """Check and lower everything the module defines; errors go to the reporter."""
         self._globals: list[str] = []
         self._assembly: list[str] = []
-        for symbol in list(self.scope.names.values()):
+        for name, symbol in list(self.scope.names.items()):
             try:
                 match symbol:
                     case Variable():
@@ -81,7 +81,7 @@ class ModuleEmitter:
                         kind.complete()
                         self.debug.retain(kind)
                     case _:
-                        self._check_import(symbol)
+                        self.program.lookup(self.module, name)
             except Failure:
                 continue
         for node in self.scope.assembly:
@@ -89,11 +89,6 @@ class ModuleEmitter:
                 self._assembly.append(self._assembly_text(node))
             except Failure:
                 continue
-
-    def _check_import(self, symbol: object) -> None:
-        for name, known in self.scope.names.items():
-            if known is symbol:
-                self.program.lookup(self.module, name)
 
     def _check_extern(self, symbol: Function) -> None:
         self.program.function_type(symbol)

@@ -46,12 +46,16 @@ def assigned_names(body: list[ast.stmt]) -> tuple[set[str], set[str]]:
 class FunctionLowering(Calls):
     """Lowers one function to LLVM text."""
 
+    result: Type
+    failed = False
+    loops: list[tuple[str, str]]
+
     def run(self) -> None:
         """Lower the whole function and hand its text to the emitter."""
         function, node = self.function, self.function.node
         kind = self.program.function_type(function)
         self.result = kind.result
-        self.loops: list[tuple[str, str]] = []
+        self.loops = []
         self.loop_variables = set()
         symbol = function.name + (".body" if function.kind == "interrupt" else "")
         self.scope = self.emitter.debug.subprogram(function.name, node.lineno, kind, symbol)
@@ -129,7 +133,7 @@ class FunctionLowering(Calls):
                 self._dbg = ", !dbg " + self.emitter.debug.location(node.end_lineno or node.lineno, self.scope)
             self.emit("ret void")
         else:
-            if self.reachable:
+            if self.reachable and not self.failed:
                 what = "returns" if isinstance(self.result, NoReturnType) else "ends without a value"
                 error = self.program.reporter.error
                 error(self.module.source, node.lineno, f"function {node.name} {what} on some path", "return, or unreachable()")
@@ -142,7 +146,7 @@ class FunctionLowering(Calls):
         try:
             action()  # type: ignore[operator]
         except Failure:
-            pass
+            self.failed = True
 
     def statements(self, body: list[ast.stmt]) -> None:
         """Lower a block; each statement fails by itself."""

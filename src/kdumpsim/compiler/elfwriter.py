@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writing ET_EXEC ELF32 i386 files (System V ABI, chapters 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .elf import (
+    EHDR, EM_386, ET_EXEC, IDENT, PHDR, SHDR, SHF_ALLOC, SHT_NOBITS, SHT_PROGBITS, SHT_STRTAB, SHT_SYMTAB, STB_LOCAL,
+    SYM, Symbol,
+)  # fmt: skip
+
+PT_LOAD = 1
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class OutputSection:
+    """A finished section; `data` is None for NOBITS."""
+
+    name: str
+    flags: int
+    address: int
+    size: int
+    align: int
+    data: bytes | None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A PT_LOAD over consecutive sections; physical addresses are `shift` away from the virtual ones."""
+
+    sections: list[str]
+    flags: int
+    shift: int
+
+
+class _Strings:
+    def __init__(self) -> None:
+        self.data = bytearray(b"\0")
+        self._known: dict[str, int] = {"": 0}
+
+    def add(self, text: str) -> int:
+        if text not in self._known:
+            self._known[text] = len(self.data)
+            self.data += text.encode() + b"\0"
+        return self._known[text]
+
+
+def _align(offset: int, boundary: int) -> int:
+    return -(-offset // boundary) * boundary
+
+
+def write_executable(
+    entry: int, sections: Sequence[OutputSection], segments: Sequence[Segment], symbols: Sequence[Symbol] | None
+) -> bytes:
+    """The file; `symbols` None leaves the symbol table out.  Offsets are congruent to addresses modulo the page."""
+    out = bytearray(EHDR.size + PHDR.size * len(segments))
+    offsets: dict[str, int] = {}
+    by_name = {section.name: section for section in sections}
+    first_of = {segment.sections[0] for segment in segments}
+    for section in sections:
+        offset = len(out)
+        if section.flags & SHF_ALLOC:
+            if section.name in first_of:
+                offset = _align(offset, PAGE) + section.address % PAGE
+            else:
+                # Within a segment the file follows the addresses.
+                offset += (section.address - offset) % PAGE
+        else:
+            offset = _align(offset, section.align)
+        offsets[section.name] = offset
+        if section.data is not None:
+            out.extend(bytes(offset - len(out)))
+            out.extend(section.data)
+    headers: list[tuple[int, ...]] = [(0,) * 10]
+    names = _Strings()
+    for section in sections:
+        kind = SHT_NOBITS if section.data is None else SHT_PROGBITS
+        headers.append(
+            (names.add(section.name), kind, section.flags, section.address, offsets[section.name], section.size, 0, 0,
+             section.align, 0)
+        )  # fmt: skip
+    if symbols is not None:
+        strings = _Strings()
+        table = bytearray(SYM.size)
+        for symbol in symbols:
+            info = symbol.bind << 4 | symbol.kind
+            table += SYM.pack(strings.add(symbol.name), symbol.value & 0xFFFFFFFF, symbol.size, info, 0, symbol.section)
+        locals_ = 1 + sum(symbol.bind == STB_LOCAL for symbol in symbols)
+        out.extend(bytes(-len(out) % 4))
+        number = len(headers)
+        headers.append((names.add(".symtab"), SHT_SYMTAB, 0, 0, len(out), len(table), number + 1, locals_, 4, SYM.size))
+        out += table
+        headers.append((names.add(".strtab"), SHT_STRTAB, 0, 0, len(out), len(strings.data), 0, 0, 1, 0))
+        out += strings.data
+    name_entry = names.add(".shstrtab")
+    headers.append((name_entry, SHT_STRTAB, 0, 0, len(out), len(names.data), 0, 0, 1, 0))
+    out += names.data
+    out.extend(bytes(-len(out) % 4))
+    table_offset = len(out)
+    for header in headers:
+        out += SHDR.pack(*header)
+    EHDR.pack_into(
+        out, 0, IDENT, ET_EXEC, EM_386, 1, entry, EHDR.size, table_offset, 0, EHDR.size, PHDR.size, len(segments),
+        SHDR.size, len(headers), len(headers) - 1,
+    )  # fmt: skip
+    for index, segment in enumerate(segments):
+        members = [by_name[name] for name in segment.sections]
+        start = members[0].address
+        in_file = [m for m in members if m.data is not None]
+        file_size = in_file[-1].address + in_file[-1].size - start if in_file else 0
+        memory_size = members[-1].address + members[-1].size - start
+        where = EHDR.size + index * PHDR.size
+        PHDR.pack_into(
+            out, where, PT_LOAD, offsets[members[0].name], start, start + segment.shift, file_size, memory_size,
+            segment.flags, PAGE,
+        )  # fmt: skip
+    return bytes(out)
