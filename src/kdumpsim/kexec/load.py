@@ -14,8 +14,6 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdumpsim import images
-
 from .agent import AgentClient, KexecFlags
 from .bootparams import LOADER_MAGIC, multiboot_info
 from .cmdline import capture_command_line, checked
@@ -161,6 +159,13 @@ def parse_crash_notes(text: str, path: str = "crash_notes") -> int:
         raise KexecError(f"{path} holds {text.strip()[:40]!r}, not an address in hexadecimal") from None
 
 
+def default_purgatory() -> bytes:
+    """Our own purgatory, compiled when it is first needed."""
+    from kdumpsim import images
+
+    return images.purgatory()
+
+
 def kexec_load_panic(
     agent: AgentClient,
     kernel: bytes,
@@ -178,7 +183,7 @@ def kexec_load_panic(
     """
     image = load_image(kernel, name)
     plan = plan_panic(
-        image, read_layout(agent), read_crash_notes(agent), purgatory or images.purgatory(), append,
+        image, read_layout(agent), read_crash_notes(agent), purgatory or default_purgatory(), append,
         guest_path=kernel_path_in_guest, elf64=elf64_headers,
     )  # fmt: skip
     agent.kexec_load(plan.entry, plan.segments, plan.flags)
@@ -197,7 +202,7 @@ def kexec_load_normal(
     """kexec -l: load `kernel` to be started by kexec -e."""
     image = load_image(kernel, name)
     plan = plan_normal(
-        image, read_layout(agent), purgatory or images.purgatory(), append, guest_path=kernel_path_in_guest
+        image, read_layout(agent), purgatory or default_purgatory(), append, guest_path=kernel_path_in_guest
     )
     agent.kexec_load(plan.entry, plan.segments, plan.flags)
     return plan

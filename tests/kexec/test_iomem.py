@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""/proc/iomem."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdumpsim.kexec.errors import KexecError
+from kdumpsim.kexec.iomem import Resource, format_iomem, memory_layout, parse_iomem
+from kdumpsim.kexec.segments import Range
+
+from .builders import IOMEM
+
+
+def test_layout_of_a_pc() -> None:
+    layout = memory_layout(IOMEM)
+    assert layout.ram == (Range(0, 0x9FC00), Range(0x100000, 0x4000000))
+    assert layout.require_crash() == Range(0x1000000, 0x2000000)
+    assert layout.kernel == (Range(0x100000, 0x120800), Range(0x120800, 0x150000))
+
+
+def test_neighbouring_ram_is_joined_and_order_does_not_matter() -> None:
+    text = "00200000-003fffff : System RAM\n00100000-001fffff : System RAM\n00500000-005fffff : System RAM\n"
+    assert memory_layout(text).ram == (Range(0x100000, 0x400000), Range(0x500000, 0x600000))
+
+
+def test_no_reserved_region() -> None:
+    layout = memory_layout("00000000-0009fbff : System RAM\n")
+    with pytest.raises(KexecError, match=r"crashkernel=16M@16M"):
+        layout.require_crash()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no 'System RAM'"),
+        ("00000000-000fffff : reserved\n", "no 'System RAM'"),
+        ("00000000-0009fbff : System RAM\nnonsense\n", "line 2"),
+        ("0000-zzzz : System RAM\n", "line 1"),
+        ("00001000-00000000 : System RAM\n", "ends before it starts"),
+    ],
+)
+def test_what_is_no_iomem(text: str, message: str) -> None:
+    with pytest.raises(KexecError, match=message):
+        memory_layout(text)
+
+
+names = st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1).filter(str.strip)
+ranges = st.tuples(st.integers(0, 2**40), st.integers(1, 2**40)).map(lambda pair: Range(pair[0], pair[0] + pair[1]))
+
+
+@given(st.lists(st.builds(Resource, ranges, names, st.integers(0, 4))))
+def test_text_and_back(resources: list[Resource]) -> None:
+    assert parse_iomem(format_iomem(resources)) == resources
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(KexecError):
+        memory_layout(text)
