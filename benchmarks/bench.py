@@ -29,7 +29,7 @@ from rich.table import Table
 from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.compiler.assembler import assemble
 
-LOOP_ORIGIN = 0x100000
+LOOP_ORIGIN = 0x100030
 LOOP_INSTRUCTIONS = 30_000_000
 LOOP = f"""
     movl ${LOOP_INSTRUCTIONS // 6}, %ecx
