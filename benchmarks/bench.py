@@ -71,7 +71,7 @@ def under_machine(code: bytes) -> float:
     machine = Machine(MachineConfig(cpus=1, memory=16 << 20))
     machine.load_multiboot(multiboot_image(code), "")
     start = time.perf_counter()
-    machine.run()
+    machine.run(stop=lambda: machine.cpus[0].halted)
     return time.perf_counter() - start
 
 
