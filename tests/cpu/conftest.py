@@ -93,7 +93,7 @@ class Box:
         self.cpu = Cpu(0, self.bus, bsp=True)
         self.memory = self.bus.memory
         self.put(GDT, GDT_TABLE)
-        self.put(TSS, struct.pack("<3I", 0, STACK, KDATA))
+        self.put(TSS, struct.pack("<3I", 0, STACK, KDATA).ljust(0x64, b"\0") + struct.pack("<I", 0x68 << 16))
         self.cpu.set_registers(
             cr0=0x11, gdtr=(GDT, len(GDT_TABLE) - 1), idtr=(IDT, 0x7FF), cs=KCODE, ss=KDATA, ds=KDATA, es=KDATA,
             fs=KDATA, gs=KDATA, esp=STACK, eip=CODE, eflags=2,

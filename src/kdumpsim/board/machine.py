@@ -20,7 +20,7 @@ from kdumpsim.apic.lapic import LocalApic
 from kdumpsim.apic.messages import Line, Message
 from kdumpsim.apic.routing import deliver
 from kdumpsim.board import firmware, multiboot
-from kdumpsim.board.bus import MmioBus, PortBus
+from kdumpsim.board.bus import MmioBus, PortBus, PortDevice
 from kdumpsim.board.clock import NS_PER_BYTE, Clock
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.i8042 import I8042
@@ -99,7 +99,8 @@ class Machine:
             "pic": self.pic, "ioapic": self.ioapic, "pit": self.pit, "rtc": self.rtc, "uart0": self.uarts[0],
             "uart1": self.uarts[1], "i8042": self.i8042, "pci": self.pci, "ide": self.ide,
         }  # fmt: skip
-        for device in (self.pic, self.pit, self.rtc, *self.uarts, self.i8042, self.pci, self.ide):
+        on_ports: list[PortDevice] = [self.pic, self.pit, self.rtc, *self.uarts, self.i8042, self.pci, self.ide]
+        for device in on_ports:
             self._ports.attach(device)
         lapics, ioapic = self.lapics, self.ioapic
         self._mmio.attach(

@@ -86,7 +86,7 @@ class Memory:
                 result[first - address : last - address] = self.view[first:last]
         return bytes(result)
 
-    def dma_write(self, address: int, data: bytes | memoryview) -> None:
+    def dma_write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """What a bus master writes; lost where nobody answers, and in the ROM."""
         for begin, end in self._ranges:
             first, last = max(begin, address), min(end, address + len(data))

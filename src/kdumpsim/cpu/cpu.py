@@ -136,9 +136,14 @@ class Cpu:
         shared, engine = self._slice, self._engine
         shared.limit = shared.retired + max(limit, 1)
         self._stop = False
+        engine.limit_after_pause = None
         while True:
             reason = engine.start()
             if reason == native.REASON_LIMIT:
+                if engine.limit_after_pause is not None:
+                    shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
+                    if not self._stop and shared.retired < shared.limit:
+                        continue
                 return Exit.STOPPED if self._stop else Exit.LIMIT
             if reason == native.REASON_EXCEPTION:
                 self._exception(shared.vector)
@@ -174,7 +179,10 @@ class Cpu:
     def shorten(self, limit: int) -> None:
         """From a callback: end the slice once `retired` has reached `limit` more bytes than now."""
         shared = self._slice
-        shared.limit = min(shared.limit, shared.retired + limit)
+        end = shared.retired + limit
+        shared.limit = min(shared.limit, end)
+        if self._engine.limit_after_pause is not None:
+            self._engine.limit_after_pause = min(self._engine.limit_after_pause, end)
 
     def remaining(self) -> int:
         """Code bytes left of the running slice."""

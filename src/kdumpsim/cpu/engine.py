@@ -8,7 +8,15 @@ from collections.abc import Callable
 from typing import Final
 
 from unicorn import x86_const
-from unicorn.unicorn_const import UC_HOOK_CODE, UC_HOOK_INSN
+from unicorn.unicorn_const import (
+    UC_HOOK_CODE,
+    UC_HOOK_INSN,
+    UC_HOOK_MEM_FETCH_PROT,
+    UC_HOOK_MEM_WRITE_PROT,
+    UC_PROT_ALL,
+    UC_PROT_EXEC,
+    UC_PROT_READ,
+)
 
 from . import layout, native
 from .bus import PAGE, CpuBus, RamBlock
@@ -58,6 +66,7 @@ class Engine:
         self.running = False
         self.dirty = False
         self.flush_code_pending = False
+        self.limit_after_pause: int | None = None
         self._flush_tlb_pending = False
         self._stale: list[tuple[int, int]] = []
         self._keep: list[object] = []
@@ -89,8 +98,11 @@ class Engine:
         ram: list[RamBlock] = sorted(bus.ram, key=lambda block: block.base)
         taken = [(block.base, block.size) for block in ram] + [(region.base, region.size) for region in bus.mmio]
         for block in ram:
-            permissions = 7 if block.writable else 5
-            native.check(lib.uc_mem_map_ptr(self.uc, block.base, block.size, permissions, block.host_address))
+            native.check(lib.uc_mem_map_ptr(self.uc, block.base, block.size, UC_PROT_ALL, block.host_address))
+            if not block.writable:
+                # Only uc_mem_protect makes the engine drop stores, and only with a hook that says "go on".
+                native.check(lib.uc_mem_protect(self.uc, block.base, block.size, UC_PROT_READ | UC_PROT_EXEC))
+                native.hooks().go_on(self.uc, UC_HOOK_MEM_WRITE_PROT, block.base, block.size)
         for region in bus.mmio:
             self._map_io(region.base, region.size, bus.mmio_read, bus.mmio_write)
         for base, size in holes(taken):
@@ -118,6 +130,7 @@ class Engine:
         writer, writer_at = native.callback(_MMIO_WRITE, on_write)
         self._keep += [reader, writer]
         native.check(lib.uc_mmio_map(self.uc, base, size, reader_at, None, writer_at, None))
+        native.hooks().go_on(self.uc, UC_HOOK_MEM_FETCH_PROT, base, size)  # code is read like data
 
     # Instructions the board answers.
 
@@ -155,7 +168,7 @@ class Engine:
             native.reg_write(self.uc, register, value)
         # CPUID serialises (SDM vol. 3A, 9.1.3): code other CPUs have written is seen from the next block on.
         self.flush_code_pending = True
-        self.stop()
+        self.pause()
         return 1
 
     def _on_rdtsc(self, _uc: int, _data: int) -> int:
@@ -177,6 +190,12 @@ class Engine:
 
     def stop(self) -> None:
         """End the running slice at the end of the current block."""
+        self.slice.limit = 0
+
+    def pause(self) -> None:
+        """End the running slice like `stop`, but only to start it again: `limit_after_pause` is what it had left."""
+        if self.limit_after_pause is None:
+            self.limit_after_pause = self.slice.limit
         self.slice.limit = 0
 
     def fail(self, error: BaseException) -> None:

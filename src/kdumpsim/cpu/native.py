@@ -28,7 +28,6 @@ from unicorn.unicorn_const import (
     UC_HOOK_BLOCK,
     UC_HOOK_INSN_INVALID,
     UC_HOOK_INTR,
-    UC_HOOK_MEM_WRITE_PROT,
     UC_MODE_32,
 )
 
@@ -135,14 +134,14 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         """,
         "4883ec08c7461c06000000c7461802000000ff5610b8010000004883c408c3",
     ),
-    # bool rom_write(...): true: go on, and the engine drops the store
-    "rom_write": ("movl $1, %eax\nret\n", "b801000000c3"),
+    # bool go_on(...): the answer to "may this access to protected memory proceed?"
+    "go_on": ("movl $1, %eax\nret\n", "b801000000c3"),
 }
 """Host code for x86-64 System V: AT&T listing and the bytes it assembles to."""
 
 
 class Hooks:
-    """The four hooks every engine has, as addresses the C library can call."""
+    """The hooks every engine has, as addresses the C library can call."""
 
     def __init__(self, addresses: dict[str, int], keep: object) -> None:
         self.addresses = addresses
@@ -153,9 +152,12 @@ class Hooks:
             (UC_HOOK_BLOCK, "block"),
             (UC_HOOK_INTR, "interrupt"),
             (UC_HOOK_INSN_INVALID, "invalid"),
-            (UC_HOOK_MEM_WRITE_PROT, "rom_write"),
         ):
             hook_add(uc, kind, self.addresses[name], ctypes.addressof(shared))
+
+    def go_on(self, uc: ctypes.c_void_p, kind: int, base: int, size: int) -> None:
+        """Let accesses of a protected kind proceed in a physical range."""
+        hook_add(uc, kind, self.addresses["go_on"], 0, base, base + size - 1)
 
 
 @cache
@@ -204,7 +206,7 @@ def portable_hooks() -> Hooks:
         interrupt(uc, 6, shared)
         return True
 
-    def rom_write(_uc: int, _access: int, _address: int, _size: int, _value: int, _data: int | None) -> bool:
+    def go_on(_uc: int, _access: int, _address: int, _size: int, _value: int, _data: int | None) -> bool:
         return True
 
     void, u64, i32 = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
@@ -212,7 +214,7 @@ def portable_hooks() -> Hooks:
         "block": ctypes.CFUNCTYPE(None, void, u64, ctypes.c_uint32, pointer)(block),
         "interrupt": ctypes.CFUNCTYPE(None, void, ctypes.c_uint32, pointer)(interrupt),
         "invalid": ctypes.CFUNCTYPE(ctypes.c_bool, void, pointer)(invalid),
-        "rom_write": ctypes.CFUNCTYPE(ctypes.c_bool, void, i32, u64, i32, ctypes.c_int64, void)(rom_write),
+        "go_on": ctypes.CFUNCTYPE(ctypes.c_bool, void, i32, u64, i32, ctypes.c_int64, void)(go_on),
     }
     addresses = {name: ctypes.cast(f, void).value or 0 for name, f in functions.items()}
     return Hooks(addresses, functions)
