@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Console input: characters typed on the keyboard, read from /dev/console without echo or editing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, addr, array, fn, guest, i32, length, load_volatile, placed, ptr, u8, u32
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import schedule
+from kdumpsim.kernel.core.sched_types import TaskState
+from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.wait import (
+    WaitQueueEntry,
+    WaitQueueHead,
+    finish_wait,
+    init_wait,
+    init_waitqueue_head,
+    prepare_to_wait,
+    wake_up,
+)
+from kdumpsim.kernel.fs.files import File, FileOperations
+from kdumpsim.kernel.fs.proc import register_proc_fops
+
+TTY_SIZE: Final = 256
+
+tty_buffer: array[u8] = length(TTY_SIZE)
+tty_head: u32 = 0
+tty_tail: u32 = 0
+tty_lock: Spinlock = Spinlock(slock=1)
+tty_wait: WaitQueueHead = WaitQueueHead()
+
+
+@guest
+def tty_insert_char(char: u8) -> None:
+    """A character was typed; interrupt context.  When nobody reads, the newest are lost."""
+    global tty_head
+    flags: u32 = spin_lock_irqsave(addr(tty_lock))
+    if tty_head - tty_tail < TTY_SIZE:
+        tty_buffer[tty_head % TTY_SIZE] = char
+        tty_head += 1
+    spin_unlock_irqrestore(addr(tty_lock), flags)
+    wake_up(addr(tty_wait))
+
+
+@guest
+def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+    """Sleep for at least one character, then take what there is."""
+    global tty_tail
+    wait: WaitQueueEntry = WaitQueueEntry()
+    init_wait(addr(wait))
+    while True:
+        prepare_to_wait(addr(tty_wait), addr(wait), TaskState.TASK_INTERRUPTIBLE)
+        if load_volatile(addr(tty_head)) != tty_tail:
+            break
+        schedule()
+    finish_wait(addr(tty_wait), addr(wait))
+    flags: u32 = spin_lock_irqsave(addr(tty_lock))
+    n: u32 = min(count, tty_head - tty_tail)
+    for i in range(n):
+        buffer[i] = tty_buffer[tty_tail % TTY_SIZE]
+        tty_tail += 1
+    spin_unlock_irqrestore(addr(tty_lock), flags)
+    return i32(n)
+
+
+@guest
+def tty_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+    """Text for the console."""
+    for i in range(count):
+        printk(f"{buffer[i]:c}")
+    return i32(count)
+
+
+@guest
+def tty_release(file: ptr[File]) -> None:
+    """Nothing is kept for an open console."""
+
+
+tty_file_operations: FileOperations = FileOperations(read=tty_read, write=tty_write, release=tty_release)
+
+
+@guest
+def tty_init() -> i32:
+    """Make /dev/console."""
+    init_waitqueue_head(addr(tty_wait))
+    return register_proc_fops("/dev/console", addr(tty_file_operations), NULL)
+
+
+_init_tty: fn[[], i32] = placed("initcall5", tty_init)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Small files of /proc (Linux fs/proc/proc_misc.c)."""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import NULL, array, cstr, fn, guest, i32, length, placed, ptr, u32
+from kdumpsim.kernel.asm import PAGE_SHIFT, boot_command_line, cpu_online, cpuid
+from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.sysrq import handle_sysrq
+from kdumpsim.kernel.core.types import EINVAL
+from kdumpsim.kernel.core.version import linux_banner
+from kdumpsim.kernel.fs.proc import register_proc
+from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.mm.page_alloc import nr_free_pages, totalram_pages
+
+
+@guest
+def cmdline_show(m: ptr[SeqFile]) -> i32:
+    """/proc/cmdline"""
+    seq_printf(m, "%s\n", u32(boot_command_line))
+    return 0
+
+
+@guest
+def version_show(m: ptr[SeqFile]) -> i32:
+    """/proc/version"""
+    seq_printf(m, f"{linux_banner:s}")
+    return 0
+
+
+@guest
+def meminfo_show(m: ptr[SeqFile]) -> i32:
+    """/proc/meminfo: total and free memory."""
+    seq_printf(m, f"MemTotal:     {totalram_pages << (PAGE_SHIFT - 10):8d} kB\n")
+    seq_printf(m, f"MemFree:      {nr_free_pages() << (PAGE_SHIFT - 10):8d} kB\n")
+    return 0
+
+
+@guest
+def cpuinfo_show(m: ptr[SeqFile]) -> i32:
+    """/proc/cpuinfo: each CPU that runs, and its vendor."""
+    words: array[u32] = length(4)
+    vendor: array[u32] = length(4)
+    cpuid(0, words)
+    vendor[0] = words[1]
+    vendor[1] = words[3]
+    vendor[2] = words[2]
+    for cpu in range(NR_CPUS):
+        if cpu_online(cpu):
+            seq_printf(m, "processor\t: %u\nvendor_id\t: %s\n\n", cpu, u32(vendor))
+    return 0
+
+
+@guest
+def sysrq_trigger_store(text: cstr, count: u32) -> i32:
+    """/proc/sysrq-trigger: the first character is the key."""
+    if count == 0:
+        return -EINVAL
+    handle_sysrq(text[0], NULL)
+    return 0
+
+
+@guest
+def proc_misc_init() -> i32:
+    """Make the files."""
+    register_proc("/proc/cmdline", cmdline_show, NULL)
+    register_proc("/proc/version", version_show, NULL)
+    register_proc("/proc/meminfo", meminfo_show, NULL)
+    register_proc("/proc/cpuinfo", cpuinfo_show, NULL)
+    register_proc("/proc/sysrq-trigger", NULL, sysrq_trigger_store)
+    return 0
+
+
+_init_proc_misc: fn[[], i32] = placed("initcall5", proc_misc_init)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files of /sys that kexec-tools read (Linux drivers/base/cpu.c, kernel/ksysfs.c)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, fn, guest, i32, length, placed, ptr, u8, u32, void
+from kdumpsim.kernel.asm import cpu_online, pa
+from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.kexec import crash_notes, crashk_res, kexec_crash_image, kexec_image
+from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
+from kdumpsim.kernel.core.vsprintf import snprintf
+from kdumpsim.kernel.fs.proc import register_proc, register_proc_data
+from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+
+NAME_BYTES: Final = 48
+
+crash_notes_paths: array[u8] = length(NR_CPUS * NAME_BYTES)
+
+
+@guest
+def crash_notes_show(m: ptr[SeqFile]) -> i32:
+    """cpuN/crash_notes: the physical address of the CPU's ELF notes, in hex."""
+    cpu: u32 = u32(m.private)
+    seq_printf(m, f"{pa(u32(addr(crash_notes[cpu * KEXEC_NOTE_BYTES]))):x}\n")
+    return 0
+
+
+@guest
+def kexec_loaded_show(m: ptr[SeqFile]) -> i32:
+    """/sys/kernel/kexec_loaded: is there an image for kexec -e?"""
+    seq_printf(m, "%d\n", 0 if kexec_image == NULL else 1)
+    return 0
+
+
+@guest
+def kexec_crash_loaded_show(m: ptr[SeqFile]) -> i32:
+    """/sys/kernel/kexec_crash_loaded: is there an image for a crash?"""
+    seq_printf(m, "%d\n", 0 if kexec_crash_image == NULL else 1)
+    return 0
+
+
+@guest
+def kexec_crash_size_show(m: ptr[SeqFile]) -> i32:
+    """/sys/kernel/kexec_crash_size: bytes reserved for a capture kernel."""
+    size: u32 = 0 if crashk_res.end == 0 else crashk_res.end - crashk_res.start + 1
+    seq_printf(m, f"{size}\n")
+    return 0
+
+
+@guest
+def sysfs_init() -> i32:
+    """Make the files."""
+    for cpu in range(NR_CPUS):
+        if cpu_online(cpu):
+            path: ptr[u8] = addr(crash_notes_paths[cpu * NAME_BYTES])
+            snprintf(path, NAME_BYTES, f"/sys/devices/system/cpu/cpu{cpu}/crash_notes")
+            register_proc_data(path, crash_notes_show, NULL, cast(ptr[void], cpu))
+    register_proc("/sys/kernel/kexec_loaded", kexec_loaded_show, NULL)
+    register_proc("/sys/kernel/kexec_crash_loaded", kexec_crash_loaded_show, NULL)
+    register_proc("/sys/kernel/kexec_crash_size", kexec_crash_size_show, NULL)
+    return 0
+
+
+_init_sysfs: fn[[], i32] = placed("initcall5", sysfs_init)

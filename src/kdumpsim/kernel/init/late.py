@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The last initcall: what user space would be.  A first kernel mounts its root and serves the agent; a capture
+kernel, told by elfcorehdr=, saves the dump and nothing else (kdump paper, section 4.4)."""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import NULL, array, fn, guest, i32, length, placed, u8
+from kdumpsim.kernel.capture.elfcorehdr import is_kdump_kernel
+from kdumpsim.kernel.capture.savecore import savecore
+from kdumpsim.kernel.core.kthread import kernel_thread
+from kdumpsim.kernel.core.params import cmdline_find
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.string import strlcpy
+from kdumpsim.kernel.fs.toyfs import toyfs_mount
+from kdumpsim.kernel.init.agent import agent
+
+
+@guest
+def mount_root() -> None:
+    """Mount the disk named by ``root=``, hda by default; without one the kernel runs on, having no files."""
+    name: array[u8] = length(8)
+    strlcpy(name, "hda", 8)
+    cmdline_find("root=", name, 8)
+    error: i32 = toyfs_mount(name)
+    if error != 0:
+        printk(f"<4>VFS: Cannot mount root device \"{name:s}\": error {-error}\n")
+
+
+@guest
+def late_init() -> i32:
+    """Start the threads this kernel is for."""
+    if is_kdump_kernel():
+        kernel_thread(savecore, NULL, "savecore")
+        return 0
+    mount_root()
+    kernel_thread(agent, NULL, "agent")
+    return 0
+
+
+_init_late: fn[[], i32] = placed("initcall7", late_init)
