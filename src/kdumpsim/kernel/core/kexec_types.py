@@ -13,6 +13,8 @@ KEXEC_SEGMENT_MAX: Final = 16
 KEXEC_ON_CRASH: Final = 0x0000_0001
 KEXEC_ARCH_MASK: Final = 0xFFFF_0000
 KEXEC_ARCH_DEFAULT: Final = 0 << 16
+KEXEC_ARCH_386: Final = 3 << 16
+"""EM_386 in the upper half, as ELF numbers machines."""
 KEXEC_FLAGS: Final = KEXEC_ON_CRASH
 
 KEXEC_NOTE_BYTES: Final = 1024
@@ -67,5 +69,5 @@ class Kimage(Struct):
     """Pages kept by this image for its control code."""
     dest_pages: ListHead
     """Source pages and indirection pages."""
-    unuseable_pages: ListHead
+    unusable_pages: ListHead
     """Pages that lay in a destination and could not be used; held until the image goes."""
