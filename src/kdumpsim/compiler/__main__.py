@@ -23,8 +23,12 @@ def main() -> int:
     parser.add_argument("--paddr", type=lambda text: int(text, 0), default=0x100000, help="physical address")
     parser.add_argument("--entry", default="_start", help="entry symbol (default _start)")
     parser.add_argument("--kallsyms", action="store_true", help="add the symbol table for the kernel itself")
-    parser.add_argument("-O", dest="optimize", action="append", default=[], metavar="MODULE", help="run LLVM's O2 on it")
-    parser.add_argument("-D", dest="config", action="append", default=[], metavar="NAME=NUMBER", help="set config(NAME)")
+    parser.add_argument(
+        "-O", dest="optimize", action="append", default=[], metavar="MODULE", help="run LLVM's O2 on it"
+    )
+    parser.add_argument(
+        "-D", dest="config", action="append", default=[], metavar="NAME=NUMBER", help="set config(NAME)"
+    )
     parser.add_argument("--objects", type=Path, help="write the objects into this directory")
     options = parser.parse_args()
     started = time.monotonic()

@@ -11,6 +11,7 @@ Protocol on the worker's stdin/stdout: request ``<optimize: u8> <length: u32> IR
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import struct
 import subprocess
@@ -45,7 +46,7 @@ class Worker:
         self._errors: IO[bytes] | None = None
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kdumpsim.compiler.backend"],
             stdin=subprocess.PIPE,
@@ -84,10 +85,8 @@ class Worker:
         if self._process is not None:
             for stream in (self._process.stdin, self._process.stdout, self._errors):
                 if stream is not None:
-                    try:
+                    with contextlib.suppress(BrokenPipeError):  # it died with a request half written
                         stream.close()
-                    except BrokenPipeError:
-                        pass  # it died with a request half written
             self._process.wait()
             self._process = None
 
@@ -141,9 +140,7 @@ def main() -> None:
     target = llvm.Target.from_triple(TRIPLE)
 
     def machine(level: int) -> llvm.TargetMachine:
-        return target.create_target_machine(
-            cpu=CPU, features=FEATURES, opt=level, reloc="static", codemodel="default"
-        )
+        return target.create_target_machine(cpu=CPU, features=FEATURES, opt=level, reloc="static", codemodel="default")
 
     machines = {0: machine(1), 1: machine(2)}
     layout = str(machines[0].target_data)

@@ -12,8 +12,23 @@ from .diagnostics import Failure
 from .program import Function
 from .statics import pointer_fits
 from .types import (
-    BOOL, POISON, U32, ArrayType, BoolType, ConstType, EnumType, IntType, NoReturnType, PoisonType, PtrType,
-    StructType, Type, VoidType, as_int, is_pointer, join,
+    BOOL,
+    POISON,
+    U32,
+    ArrayType,
+    BoolType,
+    ConstType,
+    EnumType,
+    IntType,
+    NoReturnType,
+    PoisonType,
+    PtrType,
+    StructType,
+    Type,
+    VoidType,
+    as_int,
+    is_pointer,
+    join,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -227,7 +242,11 @@ class Builder:
             hint = f"cast({target}, ...)" if value.const != 0 else "NULL"
             self.fail(node, f"{have} does not fit {target}", hint)
         if is_pointer(have):
-            self.fail(node, f"{have} does not fit {target}", "u32(p) is a pointer's address" if as_int(target) else "p != NULL")
+            self.fail(
+                node,
+                f"{have} does not fit {target}",
+                "u32(p) is a pointer's address" if as_int(target) else "p != NULL",
+            )
         if isinstance(target, BoolType):
             if isinstance(have, ConstType) and value.const in (0, 1):
                 return self.constant(BOOL, value.const)

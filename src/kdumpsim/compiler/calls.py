@@ -13,8 +13,27 @@ from .constants import Const, Text
 from .expressions import Expressions
 from .program import LANG_TYPES, Builtin, Function, TypeName, Variable
 from .types import (
-    BOOL, CONST, CSTR, NORETURN, U32, VOID, VOID_PTR, ArrayType, BoolType, ConstType, EnumType, FnType, IntType,
-    NoReturnType, PoisonType, PtrType, StructType, Type, VoidType, as_int, is_pointer,
+    BOOL,
+    CONST,
+    CSTR,
+    NORETURN,
+    U32,
+    VOID,
+    VOID_PTR,
+    ArrayType,
+    BoolType,
+    ConstType,
+    EnumType,
+    FnType,
+    IntType,
+    NoReturnType,
+    PoisonType,
+    PtrType,
+    StructType,
+    Type,
+    VoidType,
+    as_int,
+    is_pointer,
 )  # fmt: skip
 
 _SPEC = re.compile(r"(?P<align>[<>]?)(?P<flags>[#0+ -]*)(?P<width>\d*)(?P<precision>\.\d+)?(?P<kind>[a-zA-Z]?)")
@@ -67,8 +86,8 @@ class Calls(Expressions):
         extra: list[Value] = []
         for index, (arg, param) in enumerate(zip(args, kind.params, strict=False)):
             if kind.varargs and index == count - 1 and isinstance(arg, ast.JoinedStr):
-                text, extra = self._format(arg)
-                parts.append(f"ptr {self.emitter.string(text)}")
+                format_text, extra = self._format(arg)
+                parts.append(f"ptr {self.emitter.string(format_text)}")
                 if len(args) > count:
                     self.fail(args[count], "an f-string is the last argument")
             else:
@@ -336,9 +355,7 @@ class Calls(Expressions):
         ir = f"i{kind.size * 8}"
         old = self._operand(self.convert_from(old_node, kind))
         new = self._operand(self.convert_from(new_node, kind))
-        pair = self.temp(
-            f"cmpxchg volatile ptr {place.ir}, {ir} {old}, {ir} {new} seq_cst seq_cst, align {kind.size}"
-        )
+        pair = self.temp(f"cmpxchg volatile ptr {place.ir}, {ir} {old}, {ir} {new} seq_cst seq_cst, align {kind.size}")
         return self._result(kind, self.temp(f"extractvalue {{ {ir}, i1 }} {pair}, 0"))
 
     def _barrier(self, node: ast.Call) -> Value:
@@ -425,7 +442,7 @@ class Calls(Expressions):
         if isinstance(result, VoidType):
             self.emit(call)
             return Value(VOID, "")
-        value = self.temp(call)
+        answer = self.temp(call)
         if isinstance(result, BoolType):
-            value = self.temp(f"icmp ne i8 {value}, 0")
-        return Value(result, value)
+            answer = self.temp(f"icmp ne i8 {answer}, 0")
+        return Value(result, answer)

@@ -12,8 +12,20 @@ from collections.abc import Iterable
 
 from .diagnostics import Source
 from .types import (
-    ArrayType, BoolType, ConstType, EnumType, Field, FnType, IntType, NoReturnType, NullType, PoisonType, PtrType,
-    StructType, Type, VoidType,
+    ArrayType,
+    BoolType,
+    ConstType,
+    EnumType,
+    Field,
+    FnType,
+    IntType,
+    NoReturnType,
+    NullType,
+    PoisonType,
+    PtrType,
+    StructType,
+    Type,
+    VoidType,
 )  # fmt: skip
 
 COMP_DIR = "."
@@ -57,13 +69,12 @@ class DebugInfo:
             self._locations[key] = self.add(f"!DILocation(line: {line}, column: 0, scope: {scope})")
         return self._locations[key]
 
-    def subprogram(self, name: str, line: int, kind: FnType, linkage: str) -> str:
+    def subprogram(self, name: str, line: int, kind: FnType) -> str:
         """A function definition."""
-        link = f', linkageName: "{linkage}"' if linkage != name else ""
         optimized = "|DISPFlagOptimized" if self._optimized else ""
         no_return = ", flags: DIFlagPrototyped" + ("|DIFlagNoReturn" if isinstance(kind.result, NoReturnType) else "")
         return self.add(
-            f'distinct !DISubprogram(name: "{name}"{link}, scope: {self.file}, file: {self.file}, line: {line}, '
+            f'distinct !DISubprogram(name: "{name}", scope: {self.file}, file: {self.file}, line: {line}, '
             f"type: {self._signature(kind)}, scopeLine: {line}{no_return}, "
             f"spFlags: DISPFlagDefinition{optimized}, unit: {self.unit})"
         )
@@ -72,7 +83,8 @@ class DebugInfo:
         """A local variable, or the `argument`-th parameter."""
         arg = f"arg: {argument}, " if argument else ""
         return self.add(
-            f'!DILocalVariable(name: "{name}", {arg}scope: {scope}, file: {self.file}, line: {line}, type: {self.type(kind)})'
+            f'!DILocalVariable(name: "{name}", {arg}scope: {scope}, file: {self.file}, line: {line}, '
+            f"type: {self.type(kind)})"
         )
 
     def variable(self, name: str, kind: Type, line: int) -> str:

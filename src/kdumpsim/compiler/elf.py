@@ -142,7 +142,9 @@ def apply_relocation(image: bytearray, offset: int, kind: int, symbol_value: int
     image[offset : offset + width] = (value & (limit - 1)).to_bytes(width, "little")
 
 
-def relocate_object(data: bytes, address: int, externals: Mapping[str, int] | None = None) -> tuple[bytes, dict[str, int]]:
+def relocate_object(
+    data: bytes, address: int, externals: Mapping[str, int] | None = None
+) -> tuple[bytes, dict[str, int]]:
     """Place one relocatable object at a physical/virtual `address`.
 
     Allocated sections follow one another in their order, aligned as each asks; NOBITS are zeros.  Returns the memory
@@ -175,7 +177,9 @@ def relocate_object(data: bytes, address: int, externals: Mapping[str, int] | No
         for rel in section.relocations:
             target = values[rel.symbol]
             if target is None:
-                raise ElfError(f"undefined symbol {obj.symbols[rel.symbol].name!r} used in {section.name}+{rel.offset:#x}")
+                raise ElfError(
+                    f"undefined symbol {obj.symbols[rel.symbol].name!r} used in {section.name}+{rel.offset:#x}"
+                )
             where = f"{section.name}+{rel.offset:#x}"
             apply_relocation(image, base - address + rel.offset, rel.kind, target, base + rel.offset, where)
     return bytes(image), symbols

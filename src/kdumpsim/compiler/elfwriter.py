@@ -7,8 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .elf import (
-    EHDR, EM_386, ET_EXEC, IDENT, PHDR, SHDR, SHF_ALLOC, SHT_NOBITS, SHT_PROGBITS, SHT_STRTAB, SHT_SYMTAB, STB_LOCAL,
-    SYM, Symbol,
+    EHDR,
+    EM_386,
+    ET_EXEC,
+    IDENT,
+    PHDR,
+    SHDR,
+    SHF_ALLOC,
+    SHT_NOBITS,
+    SHT_PROGBITS,
+    SHT_STRTAB,
+    SHT_SYMTAB,
+    STB_LOCAL,
+    SYM,
+    Symbol,
 )  # fmt: skip
 
 PT_LOAD = 1

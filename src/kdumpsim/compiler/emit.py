@@ -27,7 +27,9 @@ class ModuleEmitter:
         self.debug = DebugInfo(self.module.source, optimize)
         self.functions: list[str] = []
         self._strings: dict[bytes, str] = {}
-        self._declared: dict[str, str] = {"llvm.dbg.declare": "declare void @llvm.dbg.declare(metadata, metadata, metadata)"}
+        self._declared: dict[str, str] = {
+            "llvm.dbg.declare": "declare void @llvm.dbg.declare(metadata, metadata, metadata)"
+        }
 
     # -- what functions and initialisers refer to --------------------------------------------------------------------
 
@@ -157,5 +159,3 @@ class ModuleEmitter:
         parts += [f"{text}\n" for name, text in self._declared.items() if name not in own]
         parts.append(self.debug.finish())
         return "\n".join(parts)
-
-

@@ -10,8 +10,27 @@ from .builder import Builder, Place, Value, raise_poison
 from .constants import Const, ConstantError, Text
 from .program import Builtin, Constant, Function, TypeName, Variable
 from .types import (
-    BOOL, CONST, CSTR, NULL, U8, U32, VOID_PTR, ArrayType, BoolType, ConstType, EnumType, FnType, IntType, NullType, PoisonType,
-    PtrType, StructType, Type, as_int, is_pointer, join,
+    BOOL,
+    CONST,
+    CSTR,
+    NULL,
+    U8,
+    U32,
+    VOID_PTR,
+    ArrayType,
+    BoolType,
+    ConstType,
+    EnumType,
+    FnType,
+    IntType,
+    NullType,
+    PoisonType,
+    PtrType,
+    StructType,
+    Type,
+    as_int,
+    is_pointer,
+    join,
 )  # fmt: skip
 
 _PREDICATES: dict[type[ast.cmpop], str] = {
@@ -138,9 +157,9 @@ class Expressions(Builder):
     def _aggregate(self, node: ast.expr) -> Place | Value:
         """The base of a field or element: a place of structure or array type, else a value."""
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
-            if isinstance(node, ast.Name) and not self.is_local(node.id):
-                if not isinstance(self.program.require(self.module, node, node.id), Variable):
-                    return self.lower(node)
+            outside = isinstance(node, ast.Name) and not self.is_local(node.id)
+            if outside and not isinstance(self.program.require(self.module, node, ast.unparse(node)), Variable):
+                return self.lower(node)
             place = self.place(node)
             return place if isinstance(place.type, StructType | ArrayType) else self.load(place, node)
         return self.lower(node)
@@ -183,12 +202,14 @@ class Expressions(Builder):
         if isinstance(node.slice, ast.Slice | ast.Tuple):
             self.lower(node.slice)
         index = self.lower(node.slice)
-        if index.const is not None and isinstance(kind, ArrayType) and kind.count is not None:
-            if not 0 <= index.const < kind.count:
-                self.fail(node.slice, f"index {index.const} is outside the array of {kind.count}")
+        count = kind.count if isinstance(kind, ArrayType) else None
+        if index.const is not None and count is not None and not 0 <= index.const < count:
+            self.fail(node.slice, f"index {index.const} is outside the array of {count}")
         return Place(of, self.step(base.ir, of, index, node, node.slice), min(align, of.align))
 
-    def step(self, base: str, of: Type, index: Value, node: ast.AST, index_node: ast.AST, negative: bool = False) -> str:
+    def step(
+        self, base: str, of: Type, index: Value, node: ast.AST, index_node: ast.AST, negative: bool = False
+    ) -> str:
         """The address `index` elements of type `of` from `base`."""
         if as_int(of) is None and not isinstance(of, BoolType | StructType) and not is_pointer(of):
             self.fail(node, f"pointers to {of} cannot be stepped", "cast(ptr[u8], p)")
@@ -245,7 +266,9 @@ class Expressions(Builder):
         self.at(node)
         return self.arithmetic(node.op, left, right, node)
 
-    def shift(self, op: ast.operator, left: Value, count: Value, node: ast.BinOp | ast.AugAssign, wanted: Type | None) -> Value:
+    def shift(
+        self, op: ast.operator, left: Value, count: Value, node: ast.BinOp | ast.AugAssign, wanted: Type | None
+    ) -> Value:
         """`left << count` or `left >> count`, defined for every count."""
         if left.const is not None and count.const is not None:
             return self._fold(op, left, count, node)
@@ -441,10 +464,10 @@ class Expressions(Builder):
     def condition(self, node: ast.expr, yes: str, no: str) -> None:
         """Branch to `yes` or `no`, evaluating no more than needed."""
         match node:
-            case ast.BoolOp(op=op, values=parts):
+            case ast.BoolOp(op=junction, values=parts):
                 for part in parts[:-1]:
                     following = self.label()
-                    targets = (following, no) if isinstance(op, ast.And) else (yes, following)
+                    targets = (following, no) if isinstance(junction, ast.And) else (yes, following)
                     self.condition(part, *targets)
                     self.start(following, self.reachable)
                 self.condition(parts[-1], yes, no)
@@ -534,4 +557,3 @@ class Expressions(Builder):
         if left is None or right is None or (kind := join(left, right)) is None:
             self.fail(node, f"the two sides have different types, {a} and {b}", "cast one of them")
         return kind
-

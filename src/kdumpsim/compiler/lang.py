@@ -14,7 +14,7 @@ The language is described in ``docs/guest-language.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeAlias, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     usize: TypeAlias = int
     cstr: TypeAlias = Any
     """Pointer to NUL-terminated bytes, the same type as ``ptr[u8]``; accepts a string literal."""
-    fn = Callable
-    """Function pointer: ``fn[[u32, ptr[void]], i32]``."""
+    from collections.abc import Callable as fn
+
+    # ptr[void] takes any pointer, which is what a checker's Any does.
+    void: TypeAlias = Any
 else:
 
     class _Int(int):
@@ -87,6 +89,7 @@ else:
     for _op in ("__lshift__", "__rshift__"):
         _shift(_op)
 
+    _Int.__abs__ = lambda self: type(self)(abs(int(self)))
     _Int.__neg__ = lambda self: type(self)(-int(self))
     _Int.__invert__ = lambda self: type(self)(~int(self))
 
@@ -99,37 +102,73 @@ else:
     cstr = Any
     fn = Callable
 
+    class void:
+        """The pointee of an untyped pointer, ``ptr[void]``; ``cast`` it before use."""
 
-class void:
-    """The pointee of an untyped pointer, ``ptr[void]``; ``cast`` it before use."""
+
+def _compiled_only(name: str) -> NoReturn:
+    raise TypeError(f"{name} means something only in compiled guest code")
 
 
 class ptr(Generic[T]):
     """Pointer to T: ``p.field`` reaches through it, ``p[i]`` indexes, ``p + n`` steps by elements."""
 
-    def __getattr__(self, name: str) -> Any: ...
-    def __setattr__(self, name: str, value: Any) -> None: ...
-    def __getitem__(self, index: int) -> T: ...
-    def __setitem__(self, index: int, value: T) -> None: ...
-    def __add__(self, count: int) -> ptr[T]: ...
-    def __sub__(self, other: Any) -> Any: ...
-    def __lt__(self, other: Any) -> bool: ...
-    def __le__(self, other: Any) -> bool: ...
-    def __gt__(self, other: Any) -> bool: ...
-    def __ge__(self, other: Any) -> bool: ...
-    def __index__(self) -> int: ...
-    def __iter__(self) -> Iterator[T]: ...
-    def __call__(self, *args: Any) -> Any: ...
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            _compiled_only("p.field")
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def __getitem__(self, index: int) -> T:
+        _compiled_only("p[i]")
+
+    def __setitem__(self, index: int, value: T) -> None:
+        _compiled_only("p[i]")
+
+    def __add__(self, count: int) -> ptr[T]:
+        _compiled_only("p + n")
+
+    def __sub__(self, other: Any) -> Any:
+        _compiled_only("p - n")
+
+    def __lt__(self, other: Any) -> bool:
+        _compiled_only("p < q")
+
+    def __le__(self, other: Any) -> bool:
+        _compiled_only("p <= q")
+
+    def __gt__(self, other: Any) -> bool:
+        _compiled_only("p > q")
+
+    def __ge__(self, other: Any) -> bool:
+        _compiled_only("p >= q")
+
+    def __index__(self) -> int:
+        _compiled_only("u32(p)")
+
+    def __iter__(self) -> Iterator[T]:
+        _compiled_only("iteration over a pointer")
+
+    def __len__(self) -> int:
+        _compiled_only("len(array)")
+
+    def __call__(self, *args: Any) -> Any:
+        _compiled_only("a call through a pointer")
 
 
-class array(ptr[T]):
-    """Array of T; its length stands in the default: ``name: array[u8] = length(16)``.
+if TYPE_CHECKING:
+    # Initialisers are lists and bytes; as a value an array is a pointer.
+    array: TypeAlias = ptr[T] | Any
+else:
 
-    Used as a value it is a pointer to its first element, as in C.
-    """
+    class array(ptr[T]):
+        """Array of T; its length stands in the default: ``name: array[u8] = length(16)``.
+
+        Used as a value it is a pointer to its first element, as in C.
+        """
 
 
-@dataclass_transform(kw_only_default=True)
 class Struct:
     """Base of guest structures: annotated fields in order, laid out as the i386 psABI says."""
 
@@ -139,48 +178,45 @@ class Struct:
 
 NULL: Any = None
 
-if TYPE_CHECKING:
 
-    def guest(function: F) -> F:
-        """Mark a function as guest code."""
-
-    def naked(function: F) -> F:
-        """A guest function of ``asm`` statements only: no prologue, no epilogue."""
-
-    def interrupt(*, error_code: bool = False) -> Callable[[F], F]:
-        """An interrupt handler ``f(regs: ptr[PtRegs])``: saves all registers, returns by IRET.
-
-        With ``error_code`` the CPU has pushed one; else the stub pushes a 0 in its place.
-        """
-
-    def extern(function: F) -> F:
-        """Declare a function that stands elsewhere under this symbol (assembly, or breaks a cycle)."""
-
-    def packed(cls: type[T]) -> type[T]:
-        """A Struct without padding."""
-
-    def aligned(boundary: int) -> Callable[[type[T]], type[T]]:
-        """A Struct aligned to `boundary` bytes."""
-else:
-
-    def guest(function: F) -> F:
-        return function
-
-    naked = extern = packed = guest
-
-    def interrupt(*, error_code: bool = False) -> Callable[[F], F]:
-        return guest
-
-    def aligned(boundary: int) -> Callable[[type[T]], type[T]]:
-        return guest
+def guest(function: F) -> F:
+    """Mark a function as guest code."""
+    return function
 
 
-def _compiled_only(name: str) -> NoReturn:
-    raise TypeError(f"{name}() means something only in compiled guest code")
+def naked(function: F) -> F:
+    """A guest function of ``asm`` statements only: no prologue, no epilogue."""
+    return function
 
 
-def length(count: int, *, align: int = 0) -> Any:
-    """A zeroed array of `count` elements (field, global or local); `align` for globals."""
+def interrupt(*, error_code: bool = False) -> Callable[[F], F]:
+    """An interrupt handler ``f(regs: ptr[PtRegs])``: saves all registers, returns by IRET.
+
+    With ``error_code`` the CPU has pushed one; else the stub pushes a 0 in its place.
+    """
+    return guest
+
+
+def extern(function: F) -> F:
+    """Declare a function that stands elsewhere under this symbol (assembly, or breaks a cycle)."""
+    return function
+
+
+def packed(cls: type[T]) -> type[T]:
+    """A Struct without padding."""
+    return cls
+
+
+def aligned(boundary: int) -> Callable[[type[T]], type[T]]:
+    """A Struct aligned to `boundary` bytes."""
+    return packed
+
+
+def length(count: int, *, align: int = 0, zeroed: bool = True) -> Any:
+    """An array of `count` zeroed elements: field, global or local.
+
+    `align` (bytes) is for globals; ``zeroed=False`` leaves a local's bytes as they are.
+    """
     return [0] * count
 
 
@@ -218,12 +254,20 @@ def asm_value(kind: type[T], text: str, constraints: str, *operands: Any) -> T:
     _compiled_only("asm_value")
 
 
-def addr(place: T) -> ptr[T]:
-    """Address of a variable, field or element."""
+@overload
+def addr(place: ptr[Any]) -> Any: ...
+@overload
+def addr(place: T) -> ptr[T]: ...
+def addr(place: Any) -> Any:
+    """Address of a variable, field or element; of an array, the address of its first element."""
     _compiled_only("addr")
 
 
-def cast(kind: type[T], value: Any) -> T:
+@overload
+def cast(kind: type[T], value: Any) -> T: ...
+@overload
+def cast(kind: Any, value: Any) -> Any: ...
+def cast(kind: Any, value: Any) -> Any:
     """Reinterpret a pointer or an address as `kind`."""
     _compiled_only("cast")
 

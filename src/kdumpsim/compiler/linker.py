@@ -13,9 +13,29 @@ from dataclasses import dataclass, field
 
 from .driver import ObjectFile
 from .elf import (
-    SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHN_ABS, SHN_COMMON, SHN_UNDEF, SHT_NOBITS, SHT_NOTE, SHT_PROGBITS,
-    STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FILE, STT_FUNC, STT_NOTYPE, STT_SECTION, ElfError, Relocatable, Section,
-    Symbol, apply_relocation, read_object, relocate_object,
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    SHF_WRITE,
+    SHN_ABS,
+    SHN_COMMON,
+    SHN_UNDEF,
+    SHT_NOBITS,
+    SHT_NOTE,
+    SHT_PROGBITS,
+    STB_GLOBAL,
+    STB_LOCAL,
+    STB_WEAK,
+    STT_FILE,
+    STT_FUNC,
+    STT_NOTYPE,
+    STT_SECTION,
+    ElfError,
+    Relocatable,
+    Section,
+    Symbol,
+    apply_relocation,
+    read_object,
+    relocate_object,
 )  # fmt: skip
 from .elfwriter import OutputSection, Segment, write_executable
 
@@ -153,7 +173,12 @@ class _Linker:
 
     def _collect(self) -> dict[str, list[_Output]]:
         kept = (SHT_PROGBITS, SHT_NOBITS, SHT_NOTE)
-        parts = [(obj, s) for obj in self.inputs for s in obj.sections if s.kind in kept and (s.alloc or s.name.startswith(".debug_"))]
+        parts = [
+            (obj, s)
+            for obj in self.inputs
+            for s in obj.sections
+            if s.kind in kept and (s.alloc or s.name.startswith(".debug_"))
+        ]
         head = [(obj, s) for name in _HEAD for obj, s in parts if s.name == name]
         parts = head + [(obj, s) for obj, s in parts if s.name not in _HEAD]
         for name, flags in ((".text", 6), (".rodata", 2), (".data", 3), (".bss", 3)):
@@ -193,9 +218,10 @@ class _Linker:
     def _text_symbols(self) -> Iterable[tuple[Relocatable, Symbol]]:
         for obj in self.inputs:
             for symbol in obj.symbols:
-                if symbol.kind in (STT_FUNC, STT_NOTYPE) and symbol.name and not symbol.name.startswith(".L"):
-                    if symbol.section < len(obj.sections) and obj.sections[symbol.section].flags & SHF_EXECINSTR:
-                        yield obj, symbol
+                named = symbol.kind in (STT_FUNC, STT_NOTYPE) and symbol.name and not symbol.name.startswith(".L")
+                inside = 0 < symbol.section < len(obj.sections)
+                if named and inside and obj.sections[symbol.section].flags & SHF_EXECINSTR:
+                    yield obj, symbol
 
     def _assign_addresses(self, groups: dict[str, list[_Output]], kallsyms: int) -> None:
         if kallsyms:
@@ -276,7 +302,9 @@ class _Linker:
                 if symbol.section == SHN_UNDEF and symbol.name:
                     values.append(self.globals.get(symbol.name, 0 if symbol.bind == STB_WEAK else None))
                 else:
-                    values.append(self.globals[symbol.name] if symbol.bind == STB_WEAK else self._value(obj, symbol, places))
+                    values.append(
+                        self.globals[symbol.name] if symbol.bind == STB_WEAK else self._value(obj, symbol, places)
+                    )
             for section in obj.sections:
                 if not section.relocations or id(section) not in places:
                     continue
@@ -304,9 +332,10 @@ class _Linker:
         """The function or object around an offset, for messages."""
         best = ""
         for symbol in obj.symbols:
-            if symbol.section < len(obj.sections) and obj.sections[symbol.section] is section and symbol.name:
-                if symbol.value <= offset < symbol.value + max(symbol.size, 1):
-                    best = symbol.name
+            if symbol.section >= len(obj.sections) or obj.sections[symbol.section] is not section or not symbol.name:
+                continue
+            if symbol.value <= offset < symbol.value + max(symbol.size, 1):
+                best = symbol.name
         return f"{obj.name}:{best or section.name}"
 
     # -- output ------------------------------------------------------------------------------------------------------

@@ -16,8 +16,22 @@ from .constants import Const, ConstantError, Text
 from .diagnostics import Failure, Reporter, Source
 from .modules import KNOWN, Module, import_target
 from .types import (
-    BOOL, CONST, CSTR, INTS, NORETURN, POISON, U32, VOID, ArrayType, BoolType, EnumType, FnType, IntType, PtrType,
-    StructType, Type,
+    BOOL,
+    CONST,
+    CSTR,
+    INTS,
+    NORETURN,
+    POISON,
+    U32,
+    VOID,
+    ArrayType,
+    BoolType,
+    EnumType,
+    FnType,
+    IntType,
+    PtrType,
+    StructType,
+    Type,
 )  # fmt: skip
 
 LANG_TYPES: dict[str, Type] = {**INTS, "usize": U32, "bool": BOOL, "cstr": CSTR, "void": VOID, "NoReturn": NORETURN}
@@ -210,10 +224,14 @@ class Program:
                         else:
                             error_code = bool(keyword.value.value)
                 case _:
-                    self.reporter.error(source, decorator, "unknown decorator", "functions: guest, naked, interrupt(), extern")
+                    self.reporter.error(
+                        source, decorator, "unknown decorator", "functions: guest, naked, interrupt(), extern"
+                    )
         kinds = [k for k in found if k != "guest"] or found
         if len(kinds) != 1:
-            message = "a guest function needs @guest" if not kinds else f"@{kinds[0]} and @{kinds[1]} exclude each other"
+            message = (
+                "a guest function needs @guest" if not kinds else f"@{kinds[0]} and @{kinds[1]} exclude each other"
+            )
             self.reporter.error(source, node, message)
             kinds = kinds[:1] or ["guest"]
         self._define(scope, node.name, Function(node.name, module, node, kinds[0], error_code), node)
@@ -225,7 +243,7 @@ class Program:
             if node.decorator_list:
                 self.reporter.error(source, node.decorator_list[0], "an IntEnum takes no decorator")
             enum = EnumType(node.name, scope.module.name, node.lineno)
-            enum.resolve = lambda kind, node=node: self._fill_enum(scope, node, kind)  # type: ignore[misc]
+            enum.resolve = lambda kind, node=node: self._fill_enum(scope, node, kind)
             self._define(scope, node.name, TypeName(enum), node)
             return
         if bases != ["Struct"] or node.keywords:
@@ -245,7 +263,7 @@ class Program:
                         struct.minimum_align = 1
                 case _:
                     self.reporter.error(source, decorator, "unknown decorator", "structures: packed, aligned(n)")
-        struct.resolve = lambda kind, node=node: self._fill_struct(scope, node, kind)  # type: ignore[misc]
+        struct.resolve = lambda kind, node=node: self._fill_struct(scope, node, kind)
         scope.structs[node.name] = node
         self._define(scope, node.name, TypeName(struct), node)
 
@@ -295,7 +313,9 @@ class Program:
                     self.reporter.fail(source, count, f"a bit-field of {kind} has 1 to {kind.size * 8} bits")
                 return kind, width
             case _:
-                self.reporter.fail(source, node.value, "a field takes no default", "only length(n) and bits(n) stand here")
+                self.reporter.fail(
+                    source, node.value, "a field takes no default", "only length(n) and bits(n) stand here"
+                )
         self.require_object(module, node.annotation, kind)
         return kind, 0
 
@@ -351,7 +371,7 @@ class Program:
         symbol = self.lookup(module, name)
         if symbol is None:
             hint = _FOREIGN_HINTS.get(name, "")
-            if not hint and name in LANG_TYPES or name in ("NULL", "addr", "cast", "sizeof"):
+            if (not hint and name in LANG_TYPES) or name in ("NULL", "addr", "cast", "sizeof"):
                 hint = f"from kdumpsim.compiler.lang import {name}"
             self.reporter.fail(module.source, node, f"unknown name {name}", hint)
         return symbol
@@ -395,7 +415,9 @@ class Program:
                 if symbol.name == "array":
                     of = self.annotation(module, inside)
                     if isinstance(of, ArrayType) or of in (VOID, NORETURN):
-                        self.reporter.fail(module.source, inside, f"there is no array of {of}", "use a Struct for the row")
+                        self.reporter.fail(
+                            module.source, inside, f"there is no array of {of}", "use a Struct for the row"
+                        )
                     return ArrayType(of, None)
                 if symbol.name == "fn":
                     return self._fn(module, node, inside)
@@ -457,7 +479,9 @@ class Program:
             try:
                 result = self.annotation(module, function.node.returns)
                 if isinstance(result, StructType | ArrayType):
-                    self.reporter.error(source, function.node.returns, f"{result} cannot be returned", "return a pointer")
+                    self.reporter.error(
+                        source, function.node.returns, f"{result} cannot be returned", "return a pointer"
+                    )
             except Failure:
                 pass
         function.type = FnType(tuple(params), result, args.vararg is not None)
@@ -498,7 +522,9 @@ class Program:
         declared = self.annotation(module, annotation)
         if isinstance(value, Text):
             if declared != CSTR:
-                self.reporter.fail(module.source, annotation, f"a string constant is Final[cstr], not Final[{declared}]")
+                self.reporter.fail(
+                    module.source, annotation, f"a string constant is Final[cstr], not Final[{declared}]"
+                )
             return value
         if isinstance(declared, IntType):
             if not declared.low <= value.value <= declared.high:
@@ -613,7 +639,7 @@ class Program:
                 if (value := number(default)) is None:
                     self.reporter.fail(module.source, default, "the default must be a constant")
                 return Const(value.type, self.config.get(key, value.value))
-            case ("min" | "max"), [_, *_]:
+            case (("min" | "max"), [_, *_]):
                 values = [number(arg) for arg in args]
                 if all(v is not None for v in values):
                     pick = min if symbol.name == "min" else max
@@ -622,9 +648,9 @@ class Program:
                 if (value := number(what)) is not None:
                     return Const(value.type, abs(value.value))
             case "len", [ast.Name(id=array)]:
-                target = self.lookup(module, array)
-                if isinstance(target, Variable):
-                    kind = self.variable_type(target)
+                variable = self.lookup(module, array)
+                if isinstance(variable, Variable):
+                    kind = self.variable_type(variable)
                     if isinstance(kind, ArrayType) and kind.count is not None:
                         return Const(CONST, kind.count)
         return None
@@ -640,7 +666,9 @@ class Program:
                 self.reporter.fail(module.source, node, f"{kind} is not a structure")
             kind.complete()
             if name not in kind.fields:
-                self.reporter.fail(module.source, node, f"{kind} has no field {name}", f"it has {', '.join(kind.fields)}")
+                self.reporter.fail(
+                    module.source, node, f"{kind} has no field {name}", f"it has {', '.join(kind.fields)}"
+                )
             member = kind.fields[name]
             if member.bits:
                 self.reporter.fail(module.source, node, f"bit-field {name} has no offset in bytes")

@@ -10,11 +10,28 @@ from .calls import Calls
 from .constants import Const
 from .diagnostics import Failure
 from .program import TypeName, Variable
-from .types import (
-    CONST, I32, NORETURN, POISON, U32, ArrayType, BoolType, ConstType, FnType, IntType, NoReturnType, NullType,
-    PoisonType, PtrType, StructType, Type, VoidType, as_int, join,
-)  # fmt: skip
 from .statics import call_of
+from .types import (
+    CONST,
+    I32,
+    NORETURN,
+    POISON,
+    U32,
+    ArrayType,
+    BoolType,
+    ConstType,
+    FnType,
+    IntType,
+    NoReturnType,
+    NullType,
+    PoisonType,
+    PtrType,
+    StructType,
+    Type,
+    VoidType,
+    as_int,
+    join,
+)  # fmt: skip
 
 _UNSUPPORTED: dict[type[ast.stmt], tuple[str, str]] = {
     ast.Try: ("there are no exceptions in guest code", "return an error number"),
@@ -58,7 +75,7 @@ class FunctionLowering(Calls):
         self.loops = []
         self.loop_variables = set()
         symbol = function.name + (".body" if function.kind == "interrupt" else "")
-        self.scope = self.emitter.debug.subprogram(function.name, node.lineno, kind, symbol)
+        self.scope = self.emitter.debug.subprogram(function.name, node.lineno, kind)
         self.at(node)
         attributes = "noinline nounwind"
         if function.kind == "naked":
@@ -82,7 +99,7 @@ class FunctionLowering(Calls):
                 case ast.Expr(value=ast.Constant(value=str())):
                     continue
                 case ast.Expr(value=ast.Call(func=ast.Name(id="asm")) as call):
-                    self.attempt(lambda call=call: self.lower(call))  # type: ignore[misc]
+                    self.attempt(lambda call=call: self.lower(call))
                 case _:
                     self.program.reporter.error(self.module.source, statement, "a naked function holds asm(...) only")
         self.emit("unreachable")
@@ -136,7 +153,12 @@ class FunctionLowering(Calls):
             if self.reachable and not self.failed:
                 what = "returns" if isinstance(self.result, NoReturnType) else "ends without a value"
                 error = self.program.reporter.error
-                error(self.module.source, node.lineno, f"function {node.name} {what} on some path", "return, or unreachable()")
+                error(
+                    self.module.source,
+                    node.lineno,
+                    f"function {node.name} {what} on some path",
+                    "return, or unreachable()",
+                )
             self.emit("unreachable")
 
     # -- statements --------------------------------------------------------------------------------------------------
@@ -306,7 +328,9 @@ class FunctionLowering(Calls):
         symbol = self.program.lookup(self.module, name)
         if isinstance(symbol, Variable):
             self.locals[name] = Local(Place(POISON, "null", 4), node.lineno)
-            self.fail(node, f"{name} is a global variable", f"'global {name}' first, or declare the local: {name}: T = ...")
+            self.fail(
+                node, f"{name} is a global variable", f"'global {name}' first, or declare the local: {name}: T = ..."
+            )
         try:
             value = self.settled(self.lower(node.value), node.value)
             if isinstance(value.type, VoidType | NoReturnType):
@@ -406,7 +430,9 @@ class FunctionLowering(Calls):
                 self.fail(node.target, "a loop's variable is local")
             wanted = self.locals[name].place.type if name in self.locals else None
             kind, start, stop, step = self._range(call, wanted)
-            place = self.locals[name].place if wanted else self._declare(name, kind, node.lineno, self.alloca(kind, name))
+            place = (
+                self.locals[name].place if wanted else self._declare(name, kind, node.lineno, self.alloca(kind, name))
+            )
         except Failure:
             self.locals.setdefault(name, Local(Place(POISON, "null", 4), node.lineno))
             self._loop_body(node.body, "entry", "entry")  # never emitted: an error was recorded
@@ -415,7 +441,9 @@ class FunctionLowering(Calls):
         body, again, following, end = self.label(), self.label(), self.label(), self.label()
         reachable = self.reachable
         sign = "s" if kind.signed else "u"
-        self.branch(self.temp(f"icmp {sign}{'lt' if step > 0 else 'gt'} {kind.ir} {start.ir}, {stop.ir}"), following, end)
+        self.branch(
+            self.temp(f"icmp {sign}{'lt' if step > 0 else 'gt'} {kind.ir} {start.ir}, {stop.ir}"), following, end
+        )
         self.start(following, reachable)
         self.store(place, start, node)
         self.jump(body)
@@ -495,4 +523,3 @@ def _breaks(body: list[ast.stmt]) -> bool:
                 if _breaks(yes) or _breaks(no):
                     return True
     return False
-

@@ -9,8 +9,22 @@ from typing import TYPE_CHECKING, NoReturn
 from .constants import Const, Text
 from .program import Builtin, Constant, Function, Program, Variable
 from .types import (
-    CSTR, NULL, POISON, U32, VOID_PTR, ArrayType, BoolType, EnumType, Field, FnType, IntType, PtrType,
-    StructType, Type, as_int, is_pointer,
+    CSTR,
+    NULL,
+    POISON,
+    U32,
+    VOID_PTR,
+    ArrayType,
+    BoolType,
+    EnumType,
+    Field,
+    FnType,
+    IntType,
+    PtrType,
+    StructType,
+    Type,
+    as_int,
+    is_pointer,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -32,7 +46,12 @@ def settle_variable(program: Program, variable: Variable) -> None:
     kind = program.annotation(module, node.annotation)
     value = node.value
     if value is None:
-        fail(source, node, f"global {variable.name} has no initialiser", "= 0, = NULL, = Struct(), = length(n) or = external()")
+        fail(
+            source,
+            node,
+            f"global {variable.name} has no initialiser",
+            "= 0, = NULL, = Struct(), = length(n) or = external()",
+        )
     if (call := call_of(value, "external")) is not None:
         if call.args or call.keywords:
             fail(source, call, "external() takes no arguments")
@@ -75,7 +94,7 @@ def _count(program: Program, variable: Variable, value: ast.expr | None) -> int:
         case ast.BinOp(left=ast.List(elts=items), op=ast.Mult(), right=times):
             return len(items) * program.integer(module, times)
     program.reporter.fail(
-        module.source, value or variable.node, "an array's initialiser is length(n), a list or b\"...\""
+        module.source, value or variable.node, 'an array\'s initialiser is length(n), a list or b"..."'
     )
 
 
@@ -96,7 +115,9 @@ def pointer_fits(target: Type, source: Type) -> bool:
         return is_pointer(source)
     if isinstance(target, FnType) and isinstance(source, FnType):
         same = target.params == source.params and target.varargs == source.varargs
-        return same and (target.result == source.result or (str(target.result), str(source.result)) == ("void", "NoReturn"))
+        return same and (
+            target.result == source.result or (str(target.result), str(source.result)) == ("void", "NoReturn")
+        )
     return False
 
 
@@ -247,7 +268,9 @@ class StaticValues:
                         kind = program.variable_type(variable)
                         if isinstance(kind, ArrayType):
                             return PtrType(kind.of), self.emitter.variable(variable)
-                        self._fail(node, f"the value of {name} is not known to the linker", f"its address: addr({name})")
+                        self._fail(
+                            node, f"the value of {name} is not known to the linker", f"its address: addr({name})"
+                        )
                     case Constant() as constant:
                         value = program.constant(constant)
                         if isinstance(value, Text):

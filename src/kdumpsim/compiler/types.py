@@ -290,8 +290,17 @@ class EnumType(Type):
         return self.name
 
 
-VOID, NORETURN, POISON, CONST, NULL, BOOL = VoidType(), NoReturnType(), PoisonType(), ConstType(), NullType(), BoolType()
-INTS = {f"{'i' if signed else 'u'}{bits}": IntType(bits, signed) for bits in (8, 16, 32, 64) for signed in (False, True)}
+VOID, NORETURN, POISON, CONST, NULL, BOOL = (
+    VoidType(),
+    NoReturnType(),
+    PoisonType(),
+    ConstType(),
+    NullType(),
+    BoolType(),
+)
+INTS = {
+    f"{'i' if signed else 'u'}{bits}": IntType(bits, signed) for bits in (8, 16, 32, 64) for signed in (False, True)
+}
 U8, U32, I32, U64, I64 = INTS["u8"], INTS["u32"], INTS["i32"], INTS["u64"], INTS["i64"]
 CSTR = PtrType(U8)
 VOID_PTR = PtrType(VOID)
