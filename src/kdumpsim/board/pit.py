@@ -176,7 +176,7 @@ class Channel:
             if not level:
                 self.frozen = max(0, now - self.loaded)
             elif self.frozen is not None:
-                self.loaded, self.frozen = now - self.frozen, None
+                self.loaded, self.frozen = max(self.loaded, now - self.frozen), None
         elif level:
             self._trigger(now)
         elif self.mode in (2, 3):
