@@ -32,6 +32,9 @@ from kdumpsim.compiler.assembler import assemble
 LOOP_ORIGIN = 0x100030
 LOOP_INSTRUCTIONS = 30_000_000
 LOOP = f"""
+    movb $0xff, %al
+    outb %al, $0x21
+    outb %al, $0xa1
     movl ${LOOP_INSTRUCTIONS // 6}, %ecx
     movl $0x200000, %esi
 1:  movl (%esi), %eax
