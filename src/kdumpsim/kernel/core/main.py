@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""start_kernel() and the init thread (init/main.c): the order in which the kernel comes up is 2.6.16's."""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import NULL, NoReturn, array, external, fn, guest, i32, length, ptr, u8, u32, void
+from kdumpsim.kernel.asm import (
+    boot_command_line,
+    calibrate_delay,
+    cpu_idle,
+    init_IRQ,
+    local_irq_disable,
+    local_irq_enable,
+    setup_arch,
+    smp_boot_secondaries,
+    smp_prepare_cpus,
+    time_init,
+    trap_init,
+)
+from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.hrtimer import hrtimers_init
+from kdumpsim.kernel.core.irq import init_irq_desc
+from kdumpsim.kernel.core.kthread import kernel_thread
+from kdumpsim.kernel.core.params import cmdline_find, parse_early_param
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import sched_init, schedule, set_current_state
+from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
+from kdumpsim.kernel.core.softirq import softirq_init, spawn_ksoftirqd
+from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable_no_resched
+from kdumpsim.kernel.core.string import simple_strtoul
+from kdumpsim.kernel.core.timer import init_timers
+from kdumpsim.kernel.core.version import linux_banner
+from kdumpsim.kernel.mm.page_alloc import mem_init
+from kdumpsim.kernel.mm.slab import kmem_cache_init
+
+__start_con_initcall: array[fn[[], i32]] = external()
+__stop_con_initcall: array[fn[[], i32]] = external()
+__start_initcall1: array[fn[[], i32]] = external()
+__stop_initcall1: array[fn[[], i32]] = external()
+__start_initcall3: array[fn[[], i32]] = external()
+__stop_initcall3: array[fn[[], i32]] = external()
+__start_initcall4: array[fn[[], i32]] = external()
+__stop_initcall4: array[fn[[], i32]] = external()
+__start_initcall5: array[fn[[], i32]] = external()
+__stop_initcall5: array[fn[[], i32]] = external()
+__start_initcall6: array[fn[[], i32]] = external()
+__stop_initcall6: array[fn[[], i32]] = external()
+__start_initcall7: array[fn[[], i32]] = external()
+__stop_initcall7: array[fn[[], i32]] = external()
+
+
+@guest
+def run_initcalls(call: ptr[fn[[], i32]], end: ptr[fn[[], i32]]) -> None:
+    """Call every function of a section, in the order the linker laid them out."""
+    while call < end:
+        initcall: fn[[], i32] = call[0]
+        initcall()
+        call += 1
+
+
+@guest
+def console_init() -> None:
+    """Set up the consoles, before memory and interrupts."""
+    run_initcalls(__start_con_initcall, __stop_con_initcall)
+
+
+@guest
+def do_initcalls() -> None:
+    """Start the subsystems and drivers, level by level."""
+    run_initcalls(__start_initcall1, __stop_initcall1)
+    run_initcalls(__start_initcall3, __stop_initcall3)
+    run_initcalls(__start_initcall4, __stop_initcall4)
+    run_initcalls(__start_initcall5, __stop_initcall5)
+    run_initcalls(__start_initcall6, __stop_initcall6)
+    run_initcalls(__start_initcall7, __stop_initcall7)
+
+
+@guest
+def max_cpus() -> u32:
+    """How many CPUs the command line allows (nosmp, maxcpus=)."""
+    value: array[u8] = length(16)
+    if cmdline_find("nosmp", value, 16):
+        return 1
+    if cmdline_find("maxcpus=", value, 16):
+        return max(simple_strtoul(value, NULL, 10), 1)
+    return NR_CPUS
+
+
+@guest
+def init(arg: ptr[void]) -> i32:
+    """Thread 1: starts the other CPUs and all drivers; what the machine is for starts in late initcalls."""
+    cpus = max_cpus()
+    smp_prepare_cpus(cpus)
+    if cpus > 1:
+        smp_boot_secondaries()
+    spawn_ksoftirqd()
+    do_initcalls()
+    while True:
+        set_current_state(TASK_INTERRUPTIBLE)
+        schedule()
+    return 0
+
+
+@guest
+def rest_init() -> NoReturn:
+    """Start the first thread and become the boot CPU's idle task."""
+    kernel_thread(init, NULL, "init")
+    preempt_enable_no_resched()
+    schedule()
+    preempt_disable()
+    cpu_idle()
+
+
+@guest
+def start_kernel() -> NoReturn:
+    """Where the architecture's start-up code goes, with paging on and a stack."""
+    local_irq_disable()
+    printk(linux_banner)
+    setup_arch()
+    sched_init()
+    preempt_disable()
+    printk("Kernel command line: %s\n", boot_command_line)
+    parse_early_param()
+    trap_init()
+    init_irq_desc()
+    init_IRQ()
+    init_timers()
+    hrtimers_init()
+    softirq_init()
+    time_init()
+    console_init()
+    mem_init()
+    kmem_cache_init()
+    local_irq_enable()
+    calibrate_delay()
+    rest_init()

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The allocator of early boot: one bit a page, set means taken (mm/bootmem.c).
+
+The architecture calls init_bootmem(), frees what is RAM and reserves what is in use; free_all_bootmem() hands the rest
+to the page allocator.
+"""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, void
+from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.core.panic import panic
+from kdumpsim.kernel.core.string import memset
+
+bootmem_map: ptr[u8] = NULL
+"""The bitmap, in the first free pages after the kernel; NULL once the page allocator has taken over."""
+bootmem_pages: u32 = 0
+"""Pages the bitmap covers, from physical page 0."""
+bootmem_hint: u32 = 0
+"""Page number to search from."""
+
+
+@guest
+def page_taken(pfn: u32) -> bool:
+    """Whether a page is reserved, or no RAM."""
+    return bootmem_map[pfn >> 3] >> (pfn & 7) & 1 != 0
+
+
+@guest
+def take_page(pfn: u32) -> None:
+    """Set a page's bit."""
+    bootmem_map[pfn >> 3] |= u8(1) << (pfn & 7)
+
+
+@guest
+def init_bootmem(map_pfn: u32, end_pfn: u32) -> None:
+    """Cover physical memory up to `end_pfn` with a bitmap at page `map_pfn`; all pages are taken, the bitmap's too."""
+    global bootmem_map, bootmem_pages
+    bootmem_map = cast(ptr[u8], va(map_pfn << PAGE_SHIFT))
+    bootmem_pages = end_pfn
+    memset(bootmem_map, 0xFF, (end_pfn + 7) >> 3)
+
+
+@guest
+def bootmem_map_size() -> u32:
+    """Bytes of whole pages that the bitmap takes."""
+    return (((bootmem_pages + 7) >> 3) + PAGE_SIZE - 1) & ~u32(PAGE_SIZE - 1)
+
+
+@guest
+def free_bootmem(start: u32, size: u32) -> None:
+    """This is RAM: free the whole pages inside a physical range, all but the bitmap's own."""
+    pfn = (start + PAGE_SIZE - 1) >> PAGE_SHIFT
+    end = min((start + size) >> PAGE_SHIFT, bootmem_pages)
+    map_first = pa(bootmem_map) >> PAGE_SHIFT
+    map_end = map_first + (bootmem_map_size() >> PAGE_SHIFT)
+    while pfn < end:
+        if pfn & 7 == 0 and end - pfn >= 8 and (pfn + 8 <= map_first or pfn >= map_end):
+            bootmem_map[pfn >> 3] = 0
+            pfn += 8
+            continue
+        if pfn < map_first or pfn >= map_end:
+            bootmem_map[pfn >> 3] &= ~(u8(1) << (pfn & 7))
+        pfn += 1
+
+
+@guest
+def reserve_bootmem(start: u32, size: u32) -> None:
+    """Keep every page that a physical range touches."""
+    pfn = start >> PAGE_SHIFT
+    end = min((start + size + PAGE_SIZE - 1) >> PAGE_SHIFT, bootmem_pages)
+    while pfn < end:
+        take_page(pfn)
+        pfn += 1
+
+
+@guest
+def alloc_bootmem_pages(pages: u32) -> ptr[void]:
+    """Zeroed pages in a row."""
+    global bootmem_hint
+    pfn = bootmem_hint
+    run: u32 = 0
+    while run < pages:
+        if pfn >= bootmem_pages:
+            panic("bootmem alloc of %u pages failed!", pages)
+        run = 0 if page_taken(pfn) else run + 1
+        pfn += 1
+    first = pfn - pages
+    i: u32 = 0
+    while i < pages:
+        take_page(first + i)
+        i += 1
+    bootmem_hint = pfn
+    memory = cast(ptr[void], va(first << PAGE_SHIFT))
+    memset(memory, 0, pages << PAGE_SHIFT)
+    return memory
+
+
+@guest
+def alloc_bootmem(size: u32) -> ptr[void]:
+    """Zeroed memory, in whole pages."""
+    return alloc_bootmem_pages((size + PAGE_SIZE - 1) >> PAGE_SHIFT)
