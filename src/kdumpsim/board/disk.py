@@ -35,6 +35,8 @@ class Disk:
             raise DiskError(f"{label}: a disk needs at least one sector")
         self.sectors = sectors
         self.label = label
+        self.written = 0
+        """Bytes the machine has written since the disk was made."""
         self._fd = fd
         self._through = through
         # Memory and read-only files: every chunk written. Written-through files: those since the first snapshot.
@@ -109,6 +111,7 @@ class Disk:
             self._store(index, piece)
             offset += take
             position += take
+        self.written += len(view)
         if self._through:
             self._pwrite(lba * SECTOR, data)
 
