@@ -38,7 +38,7 @@ backup_start: u32 = 0
 @guest
 def verify_sha256_digest(actual: ptr[u8]) -> bool:
     """Is memory as kexec-tools left it? The digest found is stored at `actual`."""
-    ctx: Sha256 = Sha256()
+    ctx: Sha256 = Sha256(count=0)
     sha256_starts(addr(ctx))
     for i in range(MAX_REGIONS):
         sha256_update(addr(ctx), cast(ptr[u8], sha256_regions[i].start), sha256_regions[i].len)

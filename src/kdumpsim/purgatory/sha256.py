@@ -2,7 +2,7 @@
 """SHA-256 (FIPS 180-4), written for a machine on which a store costs sixteen times as much as a load.
 
 Eight rounds stand in a row and the eight working variables change roles instead of places, so that a round assigns
-only two of them; the message schedule is a ring of sixteen words, each computed when it is used.
+only two of them; each word of the message schedule is computed when it is used.
 This module is compiled with optimisation: LLVM then keeps most of the variables in registers.
 """
 
@@ -18,7 +18,7 @@ class Sha256(Struct):
     """A hash under way."""
 
     state: array[u32] = length(8)
-    count: u64 = 0
+    count: u64
     block: array[u8] = length(BLOCK_SIZE)
 
 
@@ -33,6 +33,9 @@ ROUND_CONSTANTS: array[u32] = [
     0x19A4C116, 0x1E376C08, 0x2748774C, 0x34B0BCB5, 0x391C0CB3, 0x4ED8AA4A, 0x5B9CCA4F, 0x682E6FF3,
     0x748F82EE, 0x78A5636F, 0x84C87814, 0x8CC70208, 0x90BEFFFA, 0xA4506CEB, 0xBEF9A3F7, 0xC67178F2,
 ]  # fmt: skip
+
+message_schedule: array[u32] = length(64)
+"""Static, since a local array would be cleared for every block."""
 
 
 @guest
@@ -49,31 +52,30 @@ def big_endian(x: u32) -> u32:
 
 @guest
 def first_half(e: u32, f: u32, g: u32, h: u32, k: u32, w: u32) -> u32:
-    """T1 of a round: h + Sigma1(e) + Ch(e, f, g) + K + W."""
-    return h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + (g ^ (e & (f ^ g))) + k + w
+    """T1 of a round: h + Sigma1(e) + Ch(e, f, g) + K + W; Sigma1's rotations by 6, 11 and 25 are nested."""
+    return h + rotr(e ^ rotr(e ^ rotr(e, 14), 5), 6) + (g ^ (e & (f ^ g))) + k + w
 
 
 @guest
 def second_half(a: u32, b: u32, c: u32) -> u32:
-    """T2 of a round: Sigma0(a) + Maj(a, b, c)."""
-    return (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) | (c & (a | b)))
+    """T2 of a round: Sigma0(a) + Maj(a, b, c); Sigma0 rotates by 2, 13 and 22."""
+    return rotr(a ^ rotr(a ^ rotr(a, 9), 11), 2) + ((a & b) | (c & (a | b)))
 
 
 @guest
 def schedule(w: ptr[u32], t: u32) -> u32:
-    """Word t of the message schedule (t >= 16), kept in slot t mod 16."""
-    x: u32 = w[(t - 15) & 15]
-    y: u32 = w[(t - 2) & 15]
-    word: u32 = w[t & 15] + w[(t - 7) & 15]
+    """Word t of the message schedule, t >= 16."""
+    x: u32 = w[t - 15]
+    y: u32 = w[t - 2]
+    word: u32 = w[t - 16] + w[t - 7]
     word += (rotr(x, 7) ^ rotr(x, 18) ^ (x >> 3)) + (rotr(y, 17) ^ rotr(y, 19) ^ (y >> 10))
-    w[t & 15] = word
+    w[t] = word
     return word
 
 
 @guest
-def sha256_transform(state: ptr[u32], block: ptr[u32], k: ptr[u32]) -> None:
-    """One block of 64 bytes (FIPS 180-4, section 6.2.2); `k` are the round constants."""
-    w: array[u32] = length(16)
+def sha256_transform(state: ptr[u32], block: ptr[u32], k: ptr[u32], w: ptr[u32]) -> None:
+    """One block of 64 bytes (FIPS 180-4, section 6.2.2); `k` are the round constants, `w` is room for the schedule."""
     a: u32 = state[0]
     b: u32 = state[1]
     c: u32 = state[2]
@@ -174,9 +176,9 @@ def sha256_update(ctx: ptr[Sha256], data: ptr[u8], size: u32) -> None:
             at += 1
         if filled < BLOCK_SIZE:
             return
-        sha256_transform(ctx.state, cast(ptr[u32], ctx.block), ROUND_CONSTANTS)
+        sha256_transform(ctx.state, cast(ptr[u32], ctx.block), ROUND_CONSTANTS, message_schedule)
     while size - at >= BLOCK_SIZE:
-        sha256_transform(ctx.state, cast(ptr[u32], data + at), ROUND_CONSTANTS)
+        sha256_transform(ctx.state, cast(ptr[u32], data + at), ROUND_CONSTANTS, message_schedule)
         at += BLOCK_SIZE
     filled = 0
     while at < size:
@@ -196,7 +198,7 @@ def sha256_finish(ctx: ptr[Sha256], digest: ptr[u8]) -> None:
         while filled < BLOCK_SIZE:
             ctx.block[filled] = 0
             filled += 1
-        sha256_transform(ctx.state, cast(ptr[u32], ctx.block), ROUND_CONSTANTS)
+        sha256_transform(ctx.state, cast(ptr[u32], ctx.block), ROUND_CONSTANTS, message_schedule)
         filled = 0
     while filled < BLOCK_SIZE - 8:
         ctx.block[filled] = 0
@@ -204,7 +206,7 @@ def sha256_finish(ctx: ptr[Sha256], digest: ptr[u8]) -> None:
     words: ptr[u32] = cast(ptr[u32], ctx.block)
     words[14] = big_endian(u32(bits >> 32))
     words[15] = big_endian(u32(bits))
-    sha256_transform(ctx.state, words, ROUND_CONSTANTS)
+    sha256_transform(ctx.state, words, ROUND_CONSTANTS, message_schedule)
     out: ptr[u32] = cast(ptr[u32], digest)
     for i in range(8):
         out[i] = big_endian(ctx.state[i])
