@@ -216,7 +216,7 @@ class Channel:
                 self._after_medium("pio_in")
             elif action == "write":
                 self._transfer = Transfer(lba, count, drive.multiple if command.multiple else 1, ready_at)
-                self._after(COMMAND_NS, "pio_out")
+                self._pio_out()  # at once: there are drivers that do not wait for DRQ
             else:
                 self._transfer = Transfer(lba, count, DMA_CHUNK, ready_at)
                 self._dma = "dma_in" if action == "read_dma" else "dma_out"
