@@ -91,6 +91,7 @@ class Disk:
         if not count:
             return
         self._check(lba, count)
+        self.written += len(data)
         if self._through:
             if self._pristine is None:
                 self._pwrite(lba * SECTOR, data)
@@ -111,7 +112,6 @@ class Disk:
             self._store(index, piece)
             offset += take
             position += take
-        self.written += len(view)
         if self._through:
             self._pwrite(lba * SECTOR, data)
 
