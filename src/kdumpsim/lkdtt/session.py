@@ -48,7 +48,7 @@ class Session:
         self._deadline = scenario.timeout * NS
         self.dump_disk = Disk.memory(2 * (scenario.memory + DATA_OFFSET) // SECTOR)
         system_disk = Disk.memory(SYSTEM_DISK_SECTORS)
-        mkfs(system_disk, {CAPTURE_KERNEL_PATH: capture.stripped})
+        mkfs(system_disk, SYSTEM_DISK_SECTORS, {CAPTURE_KERNEL_PATH: capture.stripped})
         self.machine = Machine(
             MachineConfig(
                 cpus=scenario.cpus,
