@@ -345,7 +345,9 @@ class Calls(Expressions):
         if operation == "add" and as_int(kind) is None:
             self.fail(node, f"{kind} cannot be added to atomically")
         ir = f"i{kind.size * 8}"
-        value = self._operand(self.convert_from(arg, kind))
+        operand = self.lower(arg, kind)
+        operand = self.as_mask(operand, kind) if operation == "and" else operand
+        value = self._operand(self.convert(operand, kind, arg))
         old = self.temp(f"atomicrmw volatile {operation} ptr {place.ir}, {ir} {value} seq_cst, align {kind.size}")
         return self._result(kind, old)
 

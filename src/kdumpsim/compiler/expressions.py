@@ -350,6 +350,8 @@ class Expressions(Builder):
             self.fail(node, f"{left.type} {constants.OPERATORS[type(op)]} {right.type} is no arithmetic", "u32(b)")
         if isinstance(right.type, BoolType) and not isinstance(left.type, IntType):
             self.fail(node, f"{left.type} {constants.OPERATORS[type(op)]} {right.type} is no arithmetic", "u32(b)")
+        if isinstance(op, ast.BitAnd):
+            left, right = self.as_mask(left, right.type), self.as_mask(right, left.type)
         if right.const == 0 and isinstance(op, ast.FloorDiv | ast.Mod):
             self.fail(node, "division by zero")
         kind, a, b = self.meet(left, right, node)
@@ -362,6 +364,14 @@ class Expressions(Builder):
             bounds = [v.limit for v in (a, b) if v.limit is not None and v.limit >= 0]
             limit = min(bounds, default=None)
         return Value(kind, self.temp(f"{_SIMPLE[type(op)]} {kind.ir} {a.ir}, {b.ir}"), limit=limit)
+
+    def as_mask(self, value: Value, other: Type) -> Value:
+        """A negative constant (`~FLAG`) as the mask of an `&` with an unsigned number, where wrapping loses nothing."""
+        number = as_int(other)
+        if isinstance(value.type, ConstType) and number is not None and (value.const or 0) < 0 and not number.signed:
+            if (value.const or 0) >= -(number.high + 1):
+                return self.constant(number, number.wrap(value.const or 0))
+        return value
 
     def _divide(self, modulo: bool, kind: IntType, a: Value, b: Value) -> Value:
         ir = kind.ir

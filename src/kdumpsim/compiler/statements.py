@@ -77,7 +77,7 @@ class FunctionLowering(Calls):
         symbol = function.name + (".body" if function.kind == "interrupt" else "")
         self.scope = self.emitter.debug.subprogram(function.name, node.lineno, kind)
         self.at(node)
-        attributes = "noinline nounwind"
+        attributes = "nounwind" if self.emitter.optimize else "noinline nounwind"
         if function.kind == "naked":
             params = ", ".join(self.word_type(param) for param in kind.params)
             self._naked(node.body)
@@ -329,7 +329,9 @@ class FunctionLowering(Calls):
         if isinstance(symbol, Variable):
             self.locals[name] = Local(Place(POISON, "null", 4), node.lineno)
             self.fail(
-                node, f"{name} is a global variable", f"'global {name}' first, or declare the local: {name}: T = ..."
+                node.targets[0],
+                f"{name} is a global variable",
+                f"'global {name}' first, or declare the local: {name}: T = ...",
             )
         try:
             value = self.settled(self.lower(node.value), node.value)
