@@ -103,8 +103,9 @@ def submit_bio(bio: ptr[Bio]) -> None:
     """Hand a bio to the driver of its disk; bi_end_io is called with the result (Linux generic_make_request)."""
     bdev: ptr[BlockDevice] = bio.bi_bdev
     if bio.bi_nr_sectors > bdev.bd_sectors or bio.bi_sector > bdev.bd_sectors - bio.bi_nr_sectors:
-        printk(f"<6>attempt to access beyond end of device\n")
-        printk(f"<6>{bdev.bd_name:s}: rw={bio.bi_rw}, want={bio.bi_sector + bio.bi_nr_sectors}, limit={bdev.bd_sectors}\n")
+        printk("<6>attempt to access beyond end of device\n")
+        want: u32 = bio.bi_sector + bio.bi_nr_sectors
+        printk(f"<6>{bdev.bd_name:s}: rw={bio.bi_rw}, want={want}, limit={bdev.bd_sectors}\n")
         bio.bi_end_io(bio, -EIO)
         return
     make_request(bdev.bd_queue, bio)

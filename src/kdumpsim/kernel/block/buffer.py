@@ -32,13 +32,20 @@ from kdumpsim.compiler.lang import (
     void,
 )
 from kdumpsim.kernel.block.bio import SECTOR_SHIFT, Bio, BlockDevice
-from kdumpsim.kernel.core.list import list_add_tail, list_del
+from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.sched import schedule
-from kdumpsim.kernel.core.sched_types import TaskState
+from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import ListHead
-from kdumpsim.kernel.core.wait import WaitQueueEntry, WaitQueueHead, finish_wait, init_wait, init_waitqueue_head, prepare_to_wait, wake_up_all
-from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_page
+from kdumpsim.kernel.core.wait import (
+    WaitEntry,
+    WaitQueue,
+    finish_wait,
+    init_waitqueue,
+    prepare_to_wait,
+    wake_up,
+)
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 BLOCK_SHIFT: Final = 12
@@ -73,9 +80,9 @@ class BufferHead(Struct):
 
 buffer_lock: Spinlock = Spinlock(slock=1)
 buffer_hash: array[ptr[BufferHead]] = length(BH_HASH)
-buffer_lru: ListHead = ListHead(next=addr(buffer_lru), prev=addr(buffer_lru))
+buffer_lru: ListHead = ListHead()
 nr_buffers: u32 = 0
-buffer_wait: WaitQueueHead = WaitQueueHead()
+buffer_wait: WaitQueue = WaitQueue()
 
 
 @guest
@@ -118,7 +125,7 @@ def set_buffer_uptodate(bh: ptr[BufferHead]) -> None:
 def unlock_buffer(bh: ptr[BufferHead]) -> None:
     """Unlock and wake those who wait."""
     fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_LOCK)
-    wake_up_all(addr(buffer_wait))
+    wake_up(addr(buffer_wait))
 
 
 @guest
@@ -126,10 +133,9 @@ def wait_on_buffer(bh: ptr[BufferHead]) -> None:
     """Sleep until nobody holds the buffer's lock (Linux __wait_on_buffer)."""
     if not buffer_locked(bh):
         return
-    wait: WaitQueueEntry = WaitQueueEntry()
-    init_wait(addr(wait))
+    wait: WaitEntry = WaitEntry()
     while True:
-        prepare_to_wait(addr(buffer_wait), addr(wait), TaskState.TASK_UNINTERRUPTIBLE)
+        prepare_to_wait(addr(buffer_wait), addr(wait), TASK_UNINTERRUPTIBLE)
         if not buffer_locked(bh):
             break
         schedule()
@@ -202,11 +208,10 @@ def alloc_buffer_head() -> ptr[BufferHead]:
     bh: ptr[BufferHead] = cast(ptr[BufferHead], kzalloc(sizeof(BufferHead)))
     if bh == NULL:
         return NULL
-    page: u32 = __get_free_pages(0)
-    if page == 0:
-        kfree(cast(ptr[void], bh))
+    bh.b_data = cast(ptr[u8], __get_free_pages(0))
+    if bh.b_data == NULL:
+        kfree(bh)
         return NULL
-    bh.b_data = cast(ptr[u8], page)
     bh.b_size = BLOCK_SIZE
     fetch_add(addr(nr_buffers), 1)
     return bh
@@ -249,8 +254,8 @@ def getblk(bdev: ptr[BlockDevice], block: u32) -> ptr[BufferHead]:
         if fresh == NULL:
             return NULL
     if fresh != NULL:
-        free_page(u32(fresh.b_data))
-        kfree(cast(ptr[void], fresh))
+        free_pages(fresh.b_data, 0)
+        kfree(fresh)
         fetch_add(addr(nr_buffers), 0xFFFFFFFF)
     return bh
 
@@ -289,7 +294,8 @@ def forget_buffers(bdev: ptr[BlockDevice], first: u32, count: u32) -> None:
 @guest
 def buffer_init() -> i32:
     """Prepare what static initialisers cannot."""
-    init_waitqueue_head(addr(buffer_wait))
+    init_list_head(addr(buffer_lru))
+    init_waitqueue(addr(buffer_wait))
     return 0
 
 

@@ -14,10 +14,17 @@ from kdumpsim.compiler.lang import NULL, Struct, addr, array, container_of, fn, 
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
-from kdumpsim.kernel.core.sched_types import TaskState
+from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.types import ListHead
-from kdumpsim.kernel.core.wait import WaitQueueEntry, WaitQueueHead, finish_wait, init_wait, init_waitqueue_head, prepare_to_wait, wake_up
+from kdumpsim.kernel.core.wait import (
+    WaitEntry,
+    WaitQueue,
+    finish_wait,
+    init_waitqueue,
+    prepare_to_wait,
+    wake_up,
+)
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.block.bio import Bio, BioVec, BlockDevice
@@ -51,7 +58,7 @@ class RequestQueue(Struct):
     max_sectors: u32
     max_segments: u32
     free_list: ListHead
-    free_wait: WaitQueueHead
+    free_wait: WaitQueue
     requests: array[Request] = length(BLKDEV_MAX_RQ)
 
 
@@ -62,7 +69,7 @@ def blk_init_queue(
     """Prepare a queue; the driver then sets its limits."""
     init_list_head(addr(q.queue_head))
     init_list_head(addr(q.free_list))
-    init_waitqueue_head(addr(q.free_wait))
+    init_waitqueue(addr(q.free_wait))
     q.request_fn = request_fn
     q.queue_lock = lock
     q.queuedata = queuedata
@@ -112,9 +119,8 @@ def elv_merge(q: ptr[RequestQueue], bio: ptr["Bio"], segments: u32) -> bool:
 @guest
 def wait_for_request(q: ptr[RequestQueue]) -> None:
     """Sleep until a request may have become free (Linux get_request_wait)."""
-    wait: WaitQueueEntry = WaitQueueEntry()
-    init_wait(addr(wait))
-    prepare_to_wait(addr(q.free_wait), addr(wait), TaskState.TASK_UNINTERRUPTIBLE)
+    wait: WaitEntry = WaitEntry()
+    prepare_to_wait(addr(q.free_wait), addr(wait), TASK_UNINTERRUPTIBLE)
     if list_empty(addr(q.free_list)):
         schedule()
     finish_wait(addr(q.free_wait), addr(wait))

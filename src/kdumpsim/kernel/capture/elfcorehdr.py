@@ -31,4 +31,6 @@ def is_kdump_kernel() -> bool:
     return elfcorehdr_addr != ELFCORE_ADDR_MAX
 
 
-_param_elfcorehdr: ObsKernelParam = placed("setup_params", ObsKernelParam(str="elfcorehdr=", setup_func=elfcorehdr_setup))
+_param_elfcorehdr: ObsKernelParam = placed(
+    "setup_params", ObsKernelParam(str="elfcorehdr=", setup_func=elfcorehdr_setup)
+)

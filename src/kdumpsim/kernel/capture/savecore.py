@@ -16,7 +16,7 @@ from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, Bl
 from kdumpsim.kernel.capture.oldmem import read_from_oldmem
 from kdumpsim.kernel.capture.vmcore import (
     VmcoreRange,
-    page_align,
+    vmcore_page_up,
     vmcore_headers,
     vmcore_headers_bytes,
     vmcore_ranges,
@@ -31,7 +31,7 @@ from kdumpsim.kernel.mm.page_alloc import __get_free_pages
 DUMP_OFFSET: Final = 4096
 DUMP_LBA: Final = DUMP_OFFSET >> SECTOR_SHIFT
 DUMP_COMPLETE: Final = 1
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 2 << 20
 PROGRESS_STEP: Final = 5
 
 
@@ -116,7 +116,7 @@ def savecore_range(state: ptr[SaveState], piece: ptr[VmcoreRange]) -> i32:
 @guest
 def savecore_body(state: ptr[SaveState]) -> i32:
     """Write headers, notes and memory."""
-    size: u32 = page_align(vmcore_headers_bytes)
+    size: u32 = vmcore_page_up(vmcore_headers_bytes)
     memset(vmcore_headers + vmcore_headers_bytes, 0, size - vmcore_headers_bytes)
     error: i32 = rw_kernel(state.bdev, WRITE, DUMP_LBA, vmcore_headers, size >> SECTOR_SHIFT)
     savecore_progress(state, size // PAGE_SIZE)

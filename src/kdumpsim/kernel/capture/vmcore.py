@@ -10,7 +10,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, cast, cstr, fn, guest, i32, placed, ptr, sizeof, u8, u16, u32, u64, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    cast,
+    cstr,
+    fn,
+    guest,
+    i32,
+    placed,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 from kdumpsim.kernel.asm import ELF_MACHINE, PAGE_SIZE
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
@@ -75,7 +91,7 @@ vmcore_last_range: ptr[VmcoreRange] = NULL
 
 
 @guest
-def page_align(value: u32) -> u32:
+def vmcore_page_up(value: u32) -> u32:
     """Round up to a page."""
     return (value + PAGE_SIZE - 1) & (0xFFFFFFFF ^ (PAGE_SIZE - 1))
 
@@ -230,7 +246,7 @@ def place_loads(elf_class: u8, table: ptr[u8], phnum: u32, out: ptr[u8]) -> i32:
         elf_put_phdr(elf_class, out, index, addr(phdr))
         index += 1
         vmcore_size = offset + size
-        offset += page_align(size)
+        offset += vmcore_page_up(size)
     return 0
 
 
@@ -258,7 +274,7 @@ def vmcore_build(old: ptr[u8], found: ptr[ElfSummary]) -> i32:
     phdr.p_memsz = u64(u32(notes))
     elf_put_phdr(elf_class, vmcore_headers + ehsize, 0, addr(phdr))
     vmcore_headers_bytes = notes_at + u32(notes)
-    vmcore_data_offset = page_align(vmcore_headers_bytes)
+    vmcore_data_offset = vmcore_page_up(vmcore_headers_bytes)
     return place_loads(elf_class, table, found.phnum, vmcore_headers + ehsize)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Keyboard controller and keyboard (IBM PS/2 Technical Reference; after Linux drivers/input/serio/i8042.c, keyboard/atkbd.c).
+"""Keyboard controller and keyboard (IBM PS/2 Technical Reference; after Linux i8042.c and atkbd.c).
 
 Scan codes are set 1, as the controller translates them.  Alt+SysRq with a key calls handle_sysrq() from the
 interrupt; other keys become characters of a small US layout for the console's readers (`drivers.tty`).

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, addr, array, bits, cstr, fn, guest, length, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import Struct, array, bits, cstr, fn, guest, length, ptr, u8, u16, u32
 from kdumpsim.kernel.asm import inb, mdelay, outb, udelay
 from kdumpsim.kernel.block.bio import Bio, BlockDevice
 from kdumpsim.kernel.block.queue import Request, RequestQueue

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, addr, guest, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import NULL, addr, guest, ptr, u8, u32
 from kdumpsim.kernel.asm import inb, outb, outl, pa
 from kdumpsim.kernel.block.bio import READ, Bio, BioVec
 from kdumpsim.kernel.drivers.ide import (

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, ptr, u8, u16, u32, void
-from kdumpsim.kernel.asm import PAGE_SIZE, PtRegs, inb, insw, kmap_atomic_pfn, kunmap_atomic, outb, outsw
+from kdumpsim.kernel.asm import PAGE_SIZE, PtRegs, insw, kmap_atomic_pfn, kunmap_atomic, outsw
 from kdumpsim.kernel.block.bio import READ, SECTOR_SIZE, Bio, BioVec
 from kdumpsim.kernel.block.queue import Request, RequestQueue, elv_next_request, end_request
 from kdumpsim.kernel.core.config import HZ
-from kdumpsim.kernel.core.irq import IRQ_HANDLED, IRQ_NONE
+from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.timer import del_timer, jiffies, mod_timer
@@ -214,9 +214,9 @@ def ide_pio_sector(hwif: ptr[IdeHwif]) -> None:
         piece: u32 = min(left, min(vec.bv_len - hwif.pio_offset, PAGE_SIZE - offset))
         memory: u32 = u32(kmap_atomic_pfn(phys // PAGE_SIZE)) + offset
         if bio.bi_rw == READ:
-            insw(port, memory, piece // 2)
+            insw(port, cast(ptr[void], memory), piece // 2)
         else:
-            outsw(port, memory, piece // 2)
+            outsw(port, cast(ptr[void], memory), piece // 2)
         kunmap_atomic()
         left -= piece
         hwif.pio_offset += piece

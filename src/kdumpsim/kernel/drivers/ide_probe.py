@@ -11,11 +11,28 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cast, cstr, fn, guest, i32, length, placed, ptr, u8, u16, u32, void
-from kdumpsim.kernel.asm import PAGE_SIZE, insw, outb
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    array,
+    cast,
+    cstr,
+    fn,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    u8,
+    u16,
+    u32,
+    void,
+)
+from kdumpsim.kernel.asm import insw, outb
 from kdumpsim.kernel.block.bio import BlockDevice, add_disk
 from kdumpsim.kernel.block.queue import blk_init_queue
-from kdumpsim.kernel.core.irq import SA_SHIRQ, request_irq
+from kdumpsim.kernel.core.irq import request_irq
+from kdumpsim.kernel.core.irq_types import SA_SHIRQ
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock_init
@@ -34,7 +51,6 @@ from kdumpsim.kernel.drivers.ide import (
     IDE_LCYL,
     IDE_STATUS,
     MAX_DRIVES,
-    MAX_HWIFS,
     PRD_ENTRIES,
     WIN_IDENTIFY,
     IdeDrive,
@@ -123,7 +139,7 @@ def ide_identify(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> bool:
         return False
     if not ide_wait_stat(hwif, DRQ_STAT, BUSY_STAT, 100):
         return False
-    insw(hwif.io_base + IDE_DATA, u32(addr(ide_identity[0])), 256)
+    insw(hwif.io_base + IDE_DATA, ide_identity, 256)
     ide_inb(hwif, IDE_STATUS)
     if ide_identity[ID_CAPABILITY] & 0x0200 == 0:
         printk(f"<4>{drive.name:s}: no LBA, ignored\n")
@@ -149,7 +165,8 @@ def ide_register_disk(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> None:
     """Announce the disk and connect it to the block layer."""
     mode: cstr = "DMA" if drive.using_dma else "PIO"
     printk(f"<6>{drive.name:s}: {drive.model:s}, ATA DISK drive\n")
-    printk(f"<6>{drive.name:s}: {drive.capacity} sectors ({drive.capacity >> 11} MB), {'LBA48' if drive.lba48 else 'LBA':s}, {mode:s}\n")
+    form: cstr = "LBA48" if drive.lba48 else "LBA"
+    printk(f"<6>{drive.name:s}: {drive.capacity} sectors ({drive.capacity >> 11} MB), {form:s}, {mode:s}\n")
     blk_init_queue(addr(drive.queue), do_ide_request, addr(hwif.lock), cast(ptr[void], drive))
     drive.queue.max_sectors = 65536 if drive.lba48 else 256
     drive.queue.max_segments = PRD_ENTRIES
@@ -204,7 +221,7 @@ def ide_init_hwif(index: u32, io_base: u16, ctl_port: u16, irq: u32, dma_base: u
     hwif.timer.data = u32(hwif)
     if dma_base != 0:
         hwif.dma_table = cast(ptr[PrdEntry], __get_free_pages(0))
-        if u32(hwif.dma_table) != 0:
+        if hwif.dma_table != NULL:
             hwif.dma_base = dma_base
     if not ide_probe_hwif(hwif):
         return
@@ -231,6 +248,8 @@ def ide_init() -> i32:
     return 0
 
 
-_param_reset_devices: ObsKernelParam = placed("setup_params", ObsKernelParam(str="reset_devices", setup_func=reset_devices_setup))
+_param_reset_devices: ObsKernelParam = placed(
+    "setup_params", ObsKernelParam(str="reset_devices", setup_func=reset_devices_setup)
+)
 _param_ide: ObsKernelParam = placed("setup_params", ObsKernelParam(str="ide=", setup_func=ide_setup))
 _init_ide: fn[[], i32] = placed("initcall6", ide_init)

@@ -32,14 +32,13 @@ from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import Console, printk, register_console
 from kdumpsim.kernel.core.sched import schedule
-from kdumpsim.kernel.core.sched_types import TaskState
-from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_lock_init, spin_unlock_irqrestore
+from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
+from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.wait import (
-    WaitQueueEntry,
-    WaitQueueHead,
+    WaitEntry,
+    WaitQueue,
     finish_wait,
-    init_wait,
-    init_waitqueue_head,
+    init_waitqueue,
     prepare_to_wait,
     wake_up,
 )
@@ -90,7 +89,7 @@ class Uart8250(Struct):
     lock: Spinlock
     head: u32
     tail: u32
-    wait: WaitQueueHead
+    wait: WaitQueue
     rx: array[u8] = length(RX_SIZE)
 
 
@@ -212,7 +211,7 @@ def serial8250_startup(port: ptr[Uart8250], name: cstr) -> bool:
     """Begin to receive by interrupts; False if the port or its interrupt cannot be had."""
     if not port.present:
         return False
-    init_waitqueue_head(addr(port.wait))
+    init_waitqueue(addr(port.wait))
     if request_irq(port.irq, serial8250_interrupt, 0, name, cast(ptr[void], port)) != 0:
         return False
     outb(IER_RDI | IER_RLSI, port.base + UART_IER)
@@ -232,10 +231,9 @@ def serial8250_unthrottle(port: ptr[Uart8250]) -> None:
 @guest
 def serial8250_wait(port: ptr[Uart8250]) -> u32:
     """Sleep until there is input; how many bytes there are."""
-    wait: WaitQueueEntry = WaitQueueEntry()
-    init_wait(addr(wait))
+    wait: WaitEntry = WaitEntry()
     while True:
-        prepare_to_wait(addr(port.wait), addr(wait), TaskState.TASK_INTERRUPTIBLE)
+        prepare_to_wait(addr(port.wait), addr(wait), TASK_INTERRUPTIBLE)
         available: u32 = load_volatile(addr(port.head)) - port.tail
         if available != 0:
             break

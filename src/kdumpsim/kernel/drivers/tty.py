@@ -8,14 +8,13 @@ from typing import Final
 from kdumpsim.compiler.lang import NULL, addr, array, fn, guest, i32, length, load_volatile, placed, ptr, u8, u32
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
-from kdumpsim.kernel.core.sched_types import TaskState
+from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.wait import (
-    WaitQueueEntry,
-    WaitQueueHead,
+    WaitEntry,
+    WaitQueue,
     finish_wait,
-    init_wait,
-    init_waitqueue_head,
+    init_waitqueue,
     prepare_to_wait,
     wake_up,
 )
@@ -28,7 +27,7 @@ tty_buffer: array[u8] = length(TTY_SIZE)
 tty_head: u32 = 0
 tty_tail: u32 = 0
 tty_lock: Spinlock = Spinlock(slock=1)
-tty_wait: WaitQueueHead = WaitQueueHead()
+tty_wait: WaitQueue = WaitQueue()
 
 
 @guest
@@ -47,10 +46,9 @@ def tty_insert_char(char: u8) -> None:
 def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     """Sleep for at least one character, then take what there is."""
     global tty_tail
-    wait: WaitQueueEntry = WaitQueueEntry()
-    init_wait(addr(wait))
+    wait: WaitEntry = WaitEntry()
     while True:
-        prepare_to_wait(addr(tty_wait), addr(wait), TaskState.TASK_INTERRUPTIBLE)
+        prepare_to_wait(addr(tty_wait), addr(wait), TASK_INTERRUPTIBLE)
         if load_volatile(addr(tty_head)) != tty_tail:
             break
         schedule()
@@ -83,7 +81,7 @@ tty_file_operations: FileOperations = FileOperations(read=tty_read, write=tty_wr
 @guest
 def tty_init() -> i32:
     """Make /dev/console."""
-    init_waitqueue_head(addr(tty_wait))
+    init_waitqueue(addr(tty_wait))
     return register_proc_fops("/dev/console", addr(tty_file_operations), NULL)
 
 

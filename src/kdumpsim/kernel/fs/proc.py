@@ -9,7 +9,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, fn, guest, i32, length, ptr, sizeof, u8, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cast,
+    cstr,
+    fn,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u32,
+    void,
+)
 from kdumpsim.kernel.asm import PAGE_SIZE
 from kdumpsim.kernel.core.string import memcpy, strcmp
 from kdumpsim.kernel.core.types import EACCES, EINVAL, ENOENT, ENOMEM
@@ -104,18 +120,17 @@ def proc_find(path: cstr) -> ptr[ProcEntry]:
 def proc_make_text(entry: ptr[ProcEntry], text: ptr[ProcText]) -> i32:
     """Have the file's text made, in a buffer doubled until it fits."""
     for order in range(MAX_ORDER + 1):
-        buffer: u32 = __get_free_pages(order)
-        if buffer == 0:
+        text.m.buf = cast(ptr[u8], __get_free_pages(order))
+        if text.m.buf == NULL:
             return -ENOMEM
         text.order = order
-        text.m.buf = cast(ptr[u8], buffer)
         text.m.size = PAGE_SIZE << order
         text.m.count = 0
         text.m.private = entry.private
         error: i32 = entry.show(addr(text.m))
         if error == 0 and text.m.count < text.m.size:
             return 0
-        free_pages(buffer, order)
+        free_pages(text.m.buf, order)
         text.m.buf = NULL
         if error != 0:
             return error
@@ -155,8 +170,8 @@ def proc_release(file: ptr[File]) -> None:
     """Free the text."""
     text: ptr[ProcText] = cast(ptr[ProcText], file.private_data)
     if text.m.buf != NULL:
-        free_pages(u32(text.m.buf), text.order)
-    kfree(cast(ptr[void], text))
+        free_pages(text.m.buf, text.order)
+    kfree(text)
 
 
 proc_file_operations: FileOperations = FileOperations(read=proc_read, write=proc_write, release=proc_release)
@@ -182,7 +197,7 @@ def proc_open(path: cstr, file: ptr[File]) -> i32:
     if mode != O_WRONLY:
         error: i32 = proc_make_text(entry, text)
         if error != 0:
-            kfree(cast(ptr[void], text))
+            kfree(text)
             return error
     file.private_data = cast(ptr[void], text)
     file.f_op = addr(proc_file_operations)

@@ -32,7 +32,7 @@ def version_show(m: ptr[SeqFile]) -> i32:
 def meminfo_show(m: ptr[SeqFile]) -> i32:
     """/proc/meminfo: total and free memory."""
     seq_printf(m, f"MemTotal:     {totalram_pages << (PAGE_SHIFT - 10):8d} kB\n")
-    seq_printf(m, f"MemFree:      {nr_free_pages() << (PAGE_SHIFT - 10):8d} kB\n")
+    seq_printf(m, f"MemFree:      {nr_free_pages << (PAGE_SHIFT - 10):8d} kB\n")
     return 0
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """toyfs: the small on-disk file system (docs/toyfs.md): its structures, block allocation, inodes and directories.
 
-Every structure is used where it lies in the buffer cache.  `toyfs_sem` serialises all operations.
+Every structure is used where it lies in the buffer cache.  All operations are serialised by toyfs_lock().
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from kdumpsim.kernel.block.buffer import (
 )
 from kdumpsim.kernel.block.ll_rw_block import bread
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.semaphore import Semaphore, sema_init
 from kdumpsim.kernel.core.string import memcmp, memset
 from kdumpsim.kernel.core.types import EFBIG, EINVAL, EIO, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, ENOTDIR
+from kdumpsim.kernel.core.wait import Completion, complete, init_completion, wait_for_completion
 
 TOYFS_MAGIC_SIZE: Final = 8
 TOYFS_EXTENTS: Final = 13
@@ -95,7 +95,20 @@ class ToyMount(Struct):
 
 toyfs_magic: array[u8] = b"TOYFS001"
 toyfs_root: ToyMount = ToyMount()
-toyfs_sem: Semaphore = Semaphore()
+toyfs_sem: Completion = Completion()
+"""Serialises all operations: an event that has happened once while nobody is at work."""
+
+
+@guest
+def toyfs_lock() -> None:
+    """Begin an operation on the file system."""
+    wait_for_completion(addr(toyfs_sem))
+
+
+@guest
+def toyfs_unlock() -> None:
+    """End it."""
+    complete(addr(toyfs_sem))
 
 
 @guest
@@ -114,7 +127,8 @@ def toyfs_mount(name: cstr) -> i32:
     if sb.blocks > bdev.bd_sectors // SECTORS_PER_BLOCK or sb.data_start >= sb.blocks:
         brelse(bh)
         return -EINVAL
-    sema_init(addr(toyfs_sem), 1)
+    init_completion(addr(toyfs_sem))
+    toyfs_unlock()
     toyfs_root.bdev = bdev
     toyfs_root.super_bh = bh
     toyfs_root.super = sb

@@ -21,7 +21,6 @@ from kdumpsim.kernel.block.buffer import (
     wait_on_buffer,
 )
 from kdumpsim.kernel.block.ll_rw_block import bread, ll_rw_block, sync_blocks, sync_dirty_buffer
-from kdumpsim.kernel.core.semaphore import down, up
 from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EBADF, EFBIG, EINVAL, EIO, EISDIR, ENODEV, ENOENT, ENOMEM
 from kdumpsim.kernel.fs.files import O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, File, FileOperations, fget
@@ -30,11 +29,12 @@ from kdumpsim.kernel.fs.toyfs import (
     ToyNode,
     toyfs_extend,
     toyfs_iput,
+    toyfs_lock,
     toyfs_lookup,
     toyfs_root,
     toyfs_run,
-    toyfs_sem,
     toyfs_truncate,
+    toyfs_unlock,
 )
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
@@ -65,7 +65,7 @@ def toyfs_read_ahead(node: ptr[ToyNode], index: u32, count: u32) -> None:
 
 @guest
 def toyfs_do_read(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> i32:
-    """Read through the buffer cache.  toyfs_sem held."""
+    """Read through the buffer cache.  toyfs_lock() held."""
     size: u32 = node.inode.size
     if at >= size:
         return 0
@@ -125,7 +125,7 @@ def toyfs_write_block(node: ptr[ToyNode], index: u32, offset: u32, buffer: ptr[u
 
 @guest
 def toyfs_do_write(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> i32:
-    """Write into the buffer cache.  toyfs_sem held.  Writing starts at or before the file's end."""
+    """Write into the buffer cache.  toyfs_lock() held.  Writing starts at or before the file's end."""
     if at > node.inode.size or count > MAX_FILE_SIZE - at:
         return -EFBIG
     done: u32 = 0
@@ -144,7 +144,7 @@ def toyfs_do_write(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> 
 
 @guest
 def toyfs_do_sync(node: ptr[ToyNode]) -> i32:
-    """Write what is dirty of a file, its inode and the bitmap, and wait.  toyfs_sem held."""
+    """Write what is dirty of a file, its inode and the bitmap, and wait.  toyfs_lock() held."""
     result: i32 = 0
     for i in range(node.inode.nr_extents):
         error: i32 = sync_blocks(toyfs_root.bdev, node.inode.extents[i].start, node.inode.extents[i].count)
@@ -166,9 +166,9 @@ def toyfs_node(file: ptr[File]) -> ptr[ToyNode]:
 @guest
 def toyfs_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     """read()"""
-    down(addr(toyfs_sem))
+    toyfs_lock()
     n: i32 = toyfs_do_read(toyfs_node(file), u32(file.f_pos), buffer, count)
-    up(addr(toyfs_sem))
+    toyfs_unlock()
     if n > 0:
         file.f_pos += u64(u32(n))
     return n
@@ -177,9 +177,9 @@ def toyfs_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 @guest
 def toyfs_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     """write()"""
-    down(addr(toyfs_sem))
+    toyfs_lock()
     n: i32 = toyfs_do_write(toyfs_node(file), u32(file.f_pos), buffer, count)
-    up(addr(toyfs_sem))
+    toyfs_unlock()
     if n > 0:
         file.f_pos += u64(u32(n))
     return n
@@ -189,12 +189,12 @@ def toyfs_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 def toyfs_release(file: ptr[File]) -> None:
     """close(): what was written goes to the disk."""
     node: ptr[ToyNode] = toyfs_node(file)
-    down(addr(toyfs_sem))
+    toyfs_lock()
     if file.f_flags & O_ACCMODE != O_RDONLY:
         toyfs_do_sync(node)
     toyfs_iput(node)
-    up(addr(toyfs_sem))
-    kfree(cast(ptr[void], node))
+    toyfs_unlock()
+    kfree(node)
 
 
 toyfs_file_operations: FileOperations = FileOperations(read=toyfs_read, write=toyfs_write, release=toyfs_release)
@@ -208,7 +208,7 @@ def toyfs_open(path: cstr, file: ptr[File]) -> i32:
     node: ptr[ToyNode] = cast(ptr[ToyNode], kzalloc(sizeof(ToyNode)))
     if node == NULL:
         return -ENOMEM
-    down(addr(toyfs_sem))
+    toyfs_lock()
     error: i32 = toyfs_lookup(path, file.f_flags & O_CREAT != 0, node)
     if error == 0 and file.f_flags & O_ACCMODE != O_RDONLY:
         if node.inode.mode & TOYFS_DIR:
@@ -216,9 +216,9 @@ def toyfs_open(path: cstr, file: ptr[File]) -> i32:
             error = -EISDIR
         elif file.f_flags & O_TRUNC:
             toyfs_truncate(node)
-    up(addr(toyfs_sem))
+    toyfs_unlock()
     if error != 0:
-        kfree(cast(ptr[void], node))
+        kfree(node)
         return error
     file.private_data = cast(ptr[void], node)
     file.f_op = addr(toyfs_file_operations)
@@ -240,9 +240,9 @@ def sys_fsync(fd: u32) -> i32:
     file: ptr[File] = toyfs_file(fd)
     if file == NULL:
         return -EBADF
-    down(addr(toyfs_sem))
+    toyfs_lock()
     error: i32 = toyfs_do_sync(toyfs_node(file))
-    up(addr(toyfs_sem))
+    toyfs_unlock()
     return error
 
 
@@ -255,16 +255,16 @@ def sys_rewind(fd: u32, forget: bool) -> i32:
     file.f_pos = 0
     if forget:
         node: ptr[ToyNode] = toyfs_node(file)
-        down(addr(toyfs_sem))
+        toyfs_lock()
         for i in range(node.inode.nr_extents):
             forget_buffers(toyfs_root.bdev, node.inode.extents[i].start, node.inode.extents[i].count)
-        up(addr(toyfs_sem))
+        toyfs_unlock()
     return 0
 
 
 @guest
 def toyfs_do_read_direct(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> i32:
-    """Whole extents by DMA into memory.  toyfs_sem held; `at` lies at a block's start, `buffer` is even."""
+    """Whole extents by DMA into memory.  toyfs_lock() held; `at` lies at a block's start, `buffer` is even."""
     done: u32 = 0
     run: u32 = 0
     while done < count:
@@ -291,7 +291,7 @@ def toyfs_read_direct(path: cstr, at: u32, buffer: ptr[u8], count: u32) -> i32:
     if toyfs_root.bdev == NULL:
         return -ENODEV
     node: ToyNode = ToyNode()
-    down(addr(toyfs_sem))
+    toyfs_lock()
     error: i32 = toyfs_lookup(path, False, addr(node))
     if error == 0:
         if at & (BLOCK_SIZE - 1) != 0 or at > node.inode.size or count > node.inode.size - at:
@@ -299,5 +299,5 @@ def toyfs_read_direct(path: cstr, at: u32, buffer: ptr[u8], count: u32) -> i32:
         else:
             error = toyfs_do_read_direct(addr(node), at, buffer, count)
         toyfs_iput(addr(node))
-    up(addr(toyfs_sem))
+    toyfs_unlock()
     return error

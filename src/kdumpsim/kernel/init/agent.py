@@ -5,7 +5,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u16, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cast,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    void,
+)
 from kdumpsim.kernel.asm import machine_halt, machine_restart
 from kdumpsim.kernel.core.kexec import kernel_kexec
 from kdumpsim.kernel.core.printk import printk

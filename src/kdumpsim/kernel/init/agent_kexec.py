@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u32
 from kdumpsim.kernel.asm import PAGE_SIZE
 from kdumpsim.kernel.core.kexec import sys_kexec_load
 from kdumpsim.kernel.core.kexec_types import KEXEC_SEGMENT_MAX, KexecSegment
@@ -49,7 +49,7 @@ class AgentFile(Struct):
 class AgentBuffer(Struct):
     """Memory that holds a segment until the kernel has copied it."""
 
-    address: u32
+    address: ptr[u8]
     order: u32
 
 
@@ -68,8 +68,8 @@ def agent_alloc(buffer: ptr[AgentBuffer], size: u32) -> bool:
     if size == 0:
         return True
     buffer.order = get_order(size)
-    buffer.address = __get_free_pages(buffer.order)
-    return buffer.address != 0
+    buffer.address = cast(ptr[u8], __get_free_pages(buffer.order))
+    return buffer.address != NULL
 
 
 @guest
@@ -77,8 +77,8 @@ def agent_inline_segment(segment: ptr[KexecSegment], buffer: ptr[AgentBuffer]) -
     """A segment whose bytes stand in the frame."""
     if not agent_alloc(buffer, segment.bufsz):
         return -ENOMEM
-    segment.buf = cast(ptr[void], buffer.address)
-    if not agent_read(cast(ptr[u8], buffer.address), segment.bufsz):
+    segment.buf = buffer.address
+    if not agent_read(buffer.address, segment.bufsz):
         return -EINVAL
     return 0
 
@@ -96,8 +96,8 @@ def agent_file_segment(segment: ptr[KexecSegment], buffer: ptr[AgentBuffer]) -> 
     ahead: u32 = where.offset & (PAGE_SIZE - 1)
     if not agent_alloc(buffer, ahead + segment.bufsz):
         return -ENOMEM
-    segment.buf = cast(ptr[void], buffer.address + ahead)
-    return toyfs_read_direct(path, where.offset - ahead, cast(ptr[u8], buffer.address), ahead + segment.bufsz)
+    segment.buf = buffer.address + ahead
+    return toyfs_read_direct(path, where.offset - ahead, buffer.address, ahead + segment.bufsz)
 
 
 @guest
@@ -133,6 +133,6 @@ def agent_kexec_load() -> i32:
     if error == 0:
         error = sys_kexec_load(load.entry, load.nr_segments, segments, load.flags)
     for i in range(load.nr_segments):
-        if buffers[i].address != 0:
+        if buffers[i].address != NULL:
             free_pages(buffers[i].address, buffers[i].order)
     return error

@@ -23,7 +23,7 @@ def mount_root() -> None:
     cmdline_find("root=", name, 8)
     error: i32 = toyfs_mount(name)
     if error != 0:
-        printk(f"<4>VFS: Cannot mount root device \"{name:s}\": error {-error}\n")
+        printk(f'<4>VFS: Cannot mount root device "{name:s}": error {-error}\n')
 
 
 @guest

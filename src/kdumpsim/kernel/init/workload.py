@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, external, fn, guest, i32, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, external, fn, guest, i32, ptr, u8, void
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.string import strcmp, strlcpy

@@ -12,7 +12,22 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, fetch_add, fn, guest, i32, length, placed, ptr, store_volatile, u32
+from kdumpsim.compiler.lang import (
+    Struct,
+    addr,
+    array,
+    cast,
+    cstr,
+    fetch_add,
+    fn,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    store_volatile,
+    u32,
+)
 from kdumpsim.kernel.core.panic import bug, panic
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp

@@ -117,14 +117,13 @@ def dtt_ctrl_store(text: cstr, count: u32) -> i32:
 @guest
 def dtt_cpoints_show(m: ptr[SeqFile]) -> i32:
     """The list ``ttutils ls`` prints, with the columns of the paper's Table 1."""
-    seq_printf(m, "%-8s%-16s%-24s%-8s%s\n", u32("id"), u32("crash type"), u32("crash point name"), u32("count"), u32("location"))
+    seq_printf(m, "id      crash type      crash point name        count   location\n")
     for which in range(NR_CPOINTS):
         point: ptr[CrashPoint] = addr(crash_points[which])
         if point.state == CpointState.UNREGISTERED:
             continue
-        seq_printf(
-            m, "%-8d%-16s%-24s%-8u%s\n", which, u32(crash_type_names[point.kind]), u32(point.name), point.count, u32(point.location)
-        )
+        kind: cstr = crash_type_names[point.kind]
+        seq_printf(m, f"{which:<8}{kind:<16s}{point.name:<24s}{point.count:<8}{point.location:s}\n")
     return 0
 
 
