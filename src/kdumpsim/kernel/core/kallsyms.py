@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cstr, external, fn, guest, i32, length, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, external, fn, guest, i32, length, placed, ptr, u8, u32
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strlen
 from kdumpsim.kernel.core.vsprintf import snprintf
@@ -93,4 +93,4 @@ def print_symbol(fmt: cstr, address: u32) -> None:
     """printk() with a format that has one %s, for the symbol."""
     text: array[u8] = length(SYMBOL_TEXT)
     sprint_symbol(text, SYMBOL_TEXT, address)
-    printk(fmt, text)
+    printk(fmt, cast(cstr, text))

@@ -40,7 +40,7 @@ def ranges_overlap(start: u32, end: u32, other_start: u32, other_end: u32) -> bo
 
 @guest
 def sanity_check_segments(image: ptr[Kimage]) -> i32:
-    """Destinations must be whole pages inside the address space, apart from each other, and not shorter than their data."""
+    """Destinations must be whole pages, apart from each other, and not shorter than their data."""
     for i in range(image.nr_segments):
         start = image.segment[i].mem
         end = start + image.segment[i].memsz

@@ -6,7 +6,6 @@ from __future__ import annotations
 from kdumpsim.compiler.lang import NULL, NoReturn, array, external, fn, guest, i32, length, ptr, u8, u32, void
 from kdumpsim.kernel.asm import (
     boot_command_line,
-    calibrate_delay,
     cpu_idle,
     init_IRQ,
     local_irq_disable,
@@ -21,7 +20,7 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimers_init
 from kdumpsim.kernel.core.irq import init_irq_desc
 from kdumpsim.kernel.core.kthread import kernel_thread
-from kdumpsim.kernel.core.params import cmdline_find, parse_early_param
+from kdumpsim.kernel.core.params import cmdline_find
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import sched_init, schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
@@ -119,8 +118,7 @@ def start_kernel() -> NoReturn:
     setup_arch()
     sched_init()
     preempt_disable()
-    printk("Kernel command line: %s\n", boot_command_line)
-    parse_early_param()
+    printk(f"Kernel command line: {boot_command_line:s}\n")
     trap_init()
     init_irq_desc()
     init_IRQ()
@@ -132,5 +130,4 @@ def start_kernel() -> NoReturn:
     mem_init()
     kmem_cache_init()
     local_irq_enable()
-    calibrate_delay()
     rest_init()

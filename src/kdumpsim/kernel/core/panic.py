@@ -13,6 +13,7 @@ from kdumpsim.compiler.lang import (
     NoReturn,
     array,
     asm,
+    cast,
     cstr,
     guest,
     i32,
@@ -25,9 +26,9 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop
 from kdumpsim.kernel.core.config import HZ
-from kdumpsim.kernel.core.kthread import do_exit
 from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.kexec import crash_kexec, kexec_should_crash
+from kdumpsim.kernel.core.kthread import do_exit
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
@@ -55,8 +56,8 @@ def panic(fmt: cstr, *args: u32) -> NoReturn:
     """Give up: say why, start the capture kernel if there is one, else stop all CPUs."""
     preempt_disable()
     bust_spinlocks(True)
-    vsnprintf(panic_buf, PANIC_TEXT, fmt, args)
-    printk("<0>Kernel panic - not syncing: %s\n", panic_buf)
+    vsnprintf(panic_buf, PANIC_TEXT, fmt, cast(ptr[u32], args))
+    printk(f"<0>Kernel panic - not syncing: {panic_buf:s}\n")
     bust_spinlocks(False)
     crash_kexec(NULL)
     smp_send_stop()

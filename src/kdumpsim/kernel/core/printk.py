@@ -14,6 +14,7 @@ from kdumpsim.compiler.lang import (
     Struct,
     addr,
     array,
+    cast,
     cstr,
     fn,
     guest,
@@ -218,7 +219,7 @@ def vprintk(fmt: cstr, args: ptr[u32]) -> i32:
 @guest
 def printk(fmt: cstr, *args: u32) -> i32:
     """Print to the log and the consoles; "<3>" in front of a line sets its level."""
-    return vprintk(fmt, args)
+    return vprintk(fmt, cast(ptr[u32], args))
 
 
 @guest

@@ -135,13 +135,14 @@ def ioports_show(m: ptr[SeqFile]) -> i32:
 def show_resources(m: ptr[SeqFile], root: ptr[Resource]) -> i32:
     """Print a tree, parents before children."""
     depth: i32 = 0
+    blank: cstr = ""
     node = root.child
     while node != NULL:
         name: cstr = node.name if node.name != NULL else "<BAD>"
         if root.end < 0x10000:
-            seq_printf(m, "%*s%04x-%04x : %s\n", depth * 2, "", node.start, node.end, name)
+            seq_printf(m, "%*s%04x-%04x : %s\n", depth * 2, blank, node.start, node.end, name)
         else:
-            seq_printf(m, "%*s%08x-%08x : %s\n", depth * 2, "", node.start, node.end, name)
+            seq_printf(m, "%*s%08x-%08x : %s\n", depth * 2, blank, node.start, node.end, name)
         if node.child != NULL:
             node = node.child
             depth += 1

@@ -2,8 +2,8 @@
 """The scheduler (kernel/sched.c of 2.6.16, much reduced).
 
 Each CPU has a run queue of MAX_PRIO lists.  The first task of the most urgent list runs until it sleeps, a more urgent
-one wakes, or its time slice ends and its equals get their turn.  The queue's lock is held across the switch and freed on
-its other side, so that a task somebody wants to move is never half switched out.
+one wakes, or its time slice ends and its equals get their turn.  The queue's lock is held across the switch and freed
+on its other side, so that a task somebody wants to move is never half switched out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import (
-    NULL,
     Struct,
     addr,
     array,

@@ -178,7 +178,7 @@ def digit_value(c: u8) -> u32:
 
 @guest
 def simple_strtoull(s: cstr, endp: ptr[cstr], base: u32) -> u64:
-    """Number at the start of `s`; base 0 understands 0x and a leading 0. `endp`, if not NULL, gets the first byte after it."""
+    """Number at the start of `s`; base 0 understands 0x and a leading 0. `endp`, if not NULL, gets where it ended."""
     i: u32 = 0
     if s[0] == ord("0") and (s[1] == ord("x") or s[1] == ord("X")) and digit_value(s[2]) < 16:
         if base == 0 or base == 16:

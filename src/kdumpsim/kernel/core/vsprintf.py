@@ -249,4 +249,4 @@ def vsnprintf(buf: ptr[u8], size: u32, fmt: cstr, args: ptr[u32]) -> i32:
 @guest
 def snprintf(buf: ptr[u8], size: u32, fmt: cstr, *args: u32) -> i32:
     """vsnprintf() with the arguments written out."""
-    return vsnprintf(buf, size, fmt, args)
+    return vsnprintf(buf, size, fmt, cast(ptr[u32], args))

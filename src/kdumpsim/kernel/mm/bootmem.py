@@ -52,7 +52,7 @@ def free_bootmem(start: u32, size: u32) -> None:
     """This is RAM: free the whole pages inside a physical range, all but the bitmap's own."""
     pfn = (start + PAGE_SIZE - 1) >> PAGE_SHIFT
     end = min((start + size) >> PAGE_SHIFT, bootmem_pages)
-    map_first = pa(bootmem_map) >> PAGE_SHIFT
+    map_first = pa(u32(bootmem_map)) >> PAGE_SHIFT
     map_end = map_first + (bootmem_map_size() >> PAGE_SHIFT)
     while pfn < end:
         if pfn & 7 == 0 and end - pfn >= 8 and (pfn + 8 <= map_first or pfn >= map_end):
@@ -75,28 +75,30 @@ def reserve_bootmem(start: u32, size: u32) -> None:
 
 
 @guest
-def alloc_bootmem_pages(pages: u32) -> ptr[void]:
-    """Zeroed pages in a row."""
+def find_free_pages(pages: u32, align: u32) -> u32:
+    """First of `pages` free pages in a row, at a multiple of `align` pages."""
+    first = (bootmem_hint + align - 1) & ~(align - 1)
+    while first + pages <= bootmem_pages:
+        run: u32 = 0
+        while run < pages and not page_taken(first + run):
+            run += 1
+        if run == pages:
+            return first
+        first = (first + run + align) & ~(align - 1)
+    panic("bootmem alloc of %u pages failed!", pages)
+
+
+@guest
+def alloc_bootmem(size: u32, align: u32) -> ptr[void]:
+    """Zeroed memory of `size` bytes, in whole pages, at a multiple of `align`, a power of two."""
     global bootmem_hint
-    pfn = bootmem_hint
-    run: u32 = 0
-    while run < pages:
-        if pfn >= bootmem_pages:
-            panic("bootmem alloc of %u pages failed!", pages)
-        run = 0 if page_taken(pfn) else run + 1
-        pfn += 1
-    first = pfn - pages
+    pages = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
+    first = find_free_pages(pages, max(align >> PAGE_SHIFT, 1))
     i: u32 = 0
     while i < pages:
         take_page(first + i)
         i += 1
-    bootmem_hint = pfn
+    bootmem_hint = first + pages
     memory = cast(ptr[void], va(first << PAGE_SHIFT))
     memset(memory, 0, pages << PAGE_SHIFT)
     return memory
-
-
-@guest
-def alloc_bootmem(size: u32) -> ptr[void]:
-    """Zeroed memory, in whole pages."""
-    return alloc_bootmem_pages((size + PAGE_SIZE - 1) >> PAGE_SHIFT)

@@ -96,7 +96,7 @@ def page_address(page: ptr[Page]) -> ptr[void]:
 @guest
 def virt_to_page(address: ptr[void]) -> ptr[Page]:
     """The Page that an address of the linear map lies in."""
-    return pfn_to_page(pa(address) >> PAGE_SHIFT)
+    return pfn_to_page(pa(u32(address)) >> PAGE_SHIFT)
 
 
 @guest
@@ -230,7 +230,7 @@ def free_all_bootmem() -> None:
         while pfn < max_pfn and not page_taken(pfn):
             pfn += 1
         free_range(start, pfn)
-    first = pa(bootmem_map) >> PAGE_SHIFT
+    first = pa(u32(bootmem_map)) >> PAGE_SHIFT
     free_range(first, first + (bootmem_map_size() >> PAGE_SHIFT))
 
 
@@ -239,12 +239,12 @@ def mem_init() -> None:
     """Make mem_map and the free lists."""
     global mem_map, max_pfn, totalram_pages
     max_pfn = bootmem_pages
-    mem_map = cast(ptr[Page], alloc_bootmem(max_pfn * sizeof(Page)))
+    mem_map = cast(ptr[Page], alloc_bootmem(max_pfn * sizeof(Page), PAGE_SIZE))
     for order in range(MAX_ORDER):
         init_list_head(addr(free_area[order].free_list))
     free_all_bootmem()
     totalram_pages = nr_free_pages
-    kilobytes = PAGE_SIZE // 1024
+    kilobytes: u32 = PAGE_SIZE // 1024
     printk(f"Memory: {nr_free_pages * kilobytes}k/{max_pfn * kilobytes}k available\n")
 
 
@@ -254,5 +254,5 @@ def show_mem() -> None:
     printk("Mem-info:\n")
     printk(f"{totalram_pages} pages of RAM\n{nr_free_pages} free pages\n")
     for order in range(MAX_ORDER):
-        printk(f"{free_area[order].nr_free}*{PAGE_SIZE << order}B ")
+        printk(f"{free_area[order].nr_free}*{u32(PAGE_SIZE) << order}B ")
     printk("\n")
