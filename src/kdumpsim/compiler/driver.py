@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From module names to objects."""
+"""From module names to objects, through the cache."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import cache
 from .diagnostics import Reporter
-from .modules import load_program
+from .modules import Module, load_program, module_path
 
 
 @dataclass(frozen=True)
@@ -29,34 +31,81 @@ def compile_modules(
     """Compile guest modules, and all they reach by import, to objects in the order of their names.
 
     `config` sets the build's constants; `optimize` names modules for LLVM's O2; `extra_sources` gives the files of
-    modules outside any package.  Raises CompileError with every error found, ModuleNotFoundError for an unknown name.
+    modules outside any package, which are compiled too.  Raises CompileError with every error found, over all modules;
+    ModuleNotFoundError for an unknown name.
     """
-    return compile_sources(modules, config or {}, frozenset(optimize), extra_sources or {})
+    config, extra = config or {}, extra_sources or {}
+    settings = (sorted(config.items()), sorted(optimize))
+    # The files are part of the request: a module of the same name elsewhere must not be taken for this one.
+    files = [
+        (name, str(extra[name]) if name in extra else str(module_path(name))) for name in sorted({*modules, *extra})
+    ]
+    manifest = cache.Manifest([*settings, *files])
+    if (keys := manifest.keys()) is not None:
+        found = {name: cache.load(key) for name, key in keys.items()}
+        known = [ObjectFile(name, data) for name, data in found.items() if data is not None]
+        if len(known) == len(found):
+            return known
+    reporter = Reporter()
+    loaded = load_program([*modules, *extra], extra, reporter)
+    keys = _object_keys(loaded, settings)
+    objects = {}
+    if not reporter.diagnostics:
+        objects = {name: data for name, key in keys.items() if (data := cache.load(key)) is not None}
+    missing = [name for name in loaded if name not in objects]
+    for name, data in _compile(loaded, missing, config, optimize, reporter).items():
+        cache.store(keys[name], data)
+        objects[name] = data
+    manifest.write(
+        (name, module.source.path, hashlib.sha256(module.source.text.encode()).hexdigest(), keys[name])
+        for name, module in loaded.items()
+    )
+    return [ObjectFile(name, objects[name]) for name in loaded]
 
 
-def compile_sources(
-    modules: Sequence[str], config: Mapping[str, int], optimize: Collection[str], extra: Mapping[str, Path]
-) -> list[ObjectFile]:
-    """Compile without looking into the cache."""
+def _object_keys(loaded: Mapping[str, Module], settings: object) -> dict[str, str]:
+    """A key for each module's object: it depends on the module's text and on all it reaches by import."""
+    keys = {}
+    for name in loaded:
+        reached = {name}
+        waiting = [name]
+        while waiting:
+            for target in loaded[waiting.pop()].imports:
+                if target in loaded and target not in reached:
+                    reached.add(target)
+                    waiting.append(target)
+        texts = [part for other in sorted(reached) for part in (other, loaded[other].source.text)]
+        keys[name] = cache.digest(["object", cache.compiler_digest(), settings, name, *texts])
+    return keys
+
+
+def _compile(
+    loaded: Mapping[str, Module],
+    names: Sequence[str],
+    config: Mapping[str, int],
+    optimize: Collection[str],
+    reporter: Reporter,
+) -> dict[str, bytes]:
+    """Compile some modules of a loaded program."""
+    if not names:
+        reporter.finish()
+        return {}
     from . import asm, backend
     from .emit import ModuleEmitter
     from .program import Program
 
-    reporter = Reporter()
-    loaded = load_program([*modules, *extra], extra, reporter)
     program = Program(loaded, config, reporter)
-    emitters = [ModuleEmitter(program, name, name in optimize) for name in loaded]
+    emitters = [ModuleEmitter(program, name, name in optimize) for name in names]
     for emitter in emitters:
         emitter.lower()
     reporter.finish()
     results = backend.emit_all([(emitter.text(), emitter.optimize) for emitter in emitters])
     sources = {module.source.shown: module.source for module in loaded.values()}
-    objects = []
+    objects = {}
     for emitter, result in zip(emitters, results, strict=True):
-        if isinstance(result, backend.BackendError):
-            if not asm.report(str(result), sources, reporter):
-                reporter.error(emitter.module.source, 1, f"internal compiler error: {result}")
-        else:
-            objects.append(ObjectFile(emitter.module.name, result))
+        if not isinstance(result, backend.BackendError):
+            objects[emitter.module.name] = result
+        elif not asm.report(str(result), sources, reporter):
+            reporter.error(emitter.module.source, 1, f"internal compiler error: {result}")
     reporter.finish()
     return objects

@@ -7,6 +7,7 @@ import ast
 from typing import TYPE_CHECKING, NoReturn
 
 from .constants import Const, Text
+from .diagnostics import Failure
 from .program import Builtin, Constant, Function, Program, Variable
 from .types import (
     CSTR,
@@ -20,6 +21,7 @@ from .types import (
     Field,
     FnType,
     IntType,
+    PoisonType,
     PtrType,
     StructType,
     Type,
@@ -132,6 +134,8 @@ class StaticValues:
 
     def value(self, kind: Type, node: ast.expr) -> tuple[str, str]:
         """LLVM type and text of an initialiser for an object of type `kind`."""
+        if isinstance(kind, PoisonType):
+            raise Failure(str(kind))
         if isinstance(kind, ArrayType):
             return self._array(kind, node)
         if isinstance(kind, StructType):
