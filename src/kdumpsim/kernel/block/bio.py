@@ -13,7 +13,7 @@ from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, fn, gu
 from kdumpsim.kernel.asm import pa
 from kdumpsim.kernel.block.queue import RequestQueue, make_request
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.string import strcmp
+from kdumpsim.kernel.core.string import strcmp, strncmp
 from kdumpsim.kernel.core.types import EIO
 from kdumpsim.kernel.core.wait import Completion, complete, init_completion, wait_for_completion
 
@@ -75,7 +75,9 @@ def add_disk(bdev: ptr[BlockDevice]) -> None:
 
 @guest
 def find_disk(name: cstr) -> ptr[BlockDevice]:
-    """The disk called `name` ("hda"), or NULL."""
+    """The disk called `name` ("hda", "/dev/hda"), or NULL."""
+    if strncmp(name, "/dev/", 5) == 0:
+        name = name + 5
     bdev: ptr[BlockDevice] = block_devices
     while bdev != NULL:
         if strcmp(bdev.bd_name, name) == 0:

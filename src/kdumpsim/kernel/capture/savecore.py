@@ -155,9 +155,9 @@ def savecore_header(state: ptr[SaveState]) -> i32:
 def savecore_to_disk() -> i32:
     """Save /proc/vmcore to the disk named by ``dumpdisk=``, hdc by default."""
     state: SaveState = SaveState()
-    name: array[u8] = length(8)
-    strlcpy(name, "hdc", 8)
-    cmdline_find("dumpdisk=", name, 8)
+    name: array[u8] = length(16)
+    strlcpy(name, "hdc", 16)
+    cmdline_find("dumpdisk=", name, 16)
     if vmcore_size == 0:
         printk("<3>savecore: /proc/vmcore is empty\n")
         return -EINVAL

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import Struct, cstr, guest, i32, ptr, u8, u32, void
+from kdumpsim.compiler.lang import Struct, cast, cstr, guest, i32, ptr, u8, u32, void
 from kdumpsim.kernel.core.vsprintf import vsnprintf
 
 
@@ -22,7 +22,7 @@ def seq_printf(m: ptr[SeqFile], fmt: cstr, *args: u32) -> None:
     room: u32 = m.size - m.count
     if room == 0:
         return
-    n: i32 = vsnprintf(m.buf + m.count, room, fmt, args)
+    n: i32 = vsnprintf(m.buf + m.count, room, fmt, cast(ptr[u32], args))
     if n < 0 or u32(n) >= room:
         m.count = m.size
     else:

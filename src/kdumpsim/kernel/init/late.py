@@ -4,6 +4,8 @@ kernel, told by elfcorehdr=, saves the dump and nothing else (kdump paper, secti
 
 from __future__ import annotations
 
+from typing import Final
+
 from kdumpsim.compiler.lang import NULL, array, fn, guest, i32, length, placed, u8
 from kdumpsim.kernel.capture.elfcorehdr import is_kdump_kernel
 from kdumpsim.kernel.capture.savecore import savecore
@@ -14,13 +16,15 @@ from kdumpsim.kernel.core.string import strlcpy
 from kdumpsim.kernel.fs.toyfs import toyfs_mount
 from kdumpsim.kernel.init.agent import agent
 
+DISK_NAME: Final = 16
+
 
 @guest
 def mount_root() -> None:
     """Mount the disk named by ``root=``, hda by default; without one the kernel runs on, having no files."""
-    name: array[u8] = length(8)
-    strlcpy(name, "hda", 8)
-    cmdline_find("root=", name, 8)
+    name: array[u8] = length(DISK_NAME)
+    strlcpy(name, "hda", DISK_NAME)
+    cmdline_find("root=", name, DISK_NAME)
     error: i32 = toyfs_mount(name)
     if error != 0:
         printk(f'<4>VFS: Cannot mount root device "{name:s}": error {-error}\n')
