@@ -138,7 +138,7 @@ class Uart:
         self._scratch = 0
         self._divisor = 12
         self._fifo: deque[int] = deque()
-        self._capacity = 1
+        self._capacity = self._trigger = 1
         self._queue: deque[int] = deque()  # fed by the host, not yet on the wire
         self._next_arrival = 0
         self._output = bytearray()
@@ -222,14 +222,17 @@ class Uart:
             self._update()
 
     def _receive(self) -> int:
-        if not self._fifo:
+        fifo = self._fifo
+        if not fifo:
             return 0
-        value = self._fifo.popleft()
+        value = fifo.popleft()
         self._timeout_pending = False
-        if not self._fifo:
+        if self._queue:
+            self._fill()
+        if not fifo:
             self._lsr.value &= ~_DATA_READY
-        self._refill()
-        self._received()
+        if self._ier.value:
+            self._received()
         return value
 
     def _read_iir(self) -> int:
@@ -261,9 +264,14 @@ class Uart:
             self._timeout_pending = False
             self._lsr.value &= ~_DATA_READY
         self._fcr.value = value & ~_FIFO_COMMANDS if command.enabled else 0
-        self._capacity = FIFO_SIZE if command.enabled else 1
+        self._size_fifo()
         self._refill()
         self._received()
+
+    def _size_fifo(self) -> None:
+        enabled = self._fcr.enabled
+        self._capacity = FIFO_SIZE if enabled else 1
+        self._trigger = TRIGGERS[self._fcr.trigger] if enabled else 1
 
     def _write_mcr(self, value: int) -> None:
         self._mcr.write(value)
@@ -284,21 +292,26 @@ class Uart:
     # -- receiver ------------------------------------------------------------------------------------------------------
 
     def _refill(self) -> None:
-        """Let queued input into the FIFO, as far as there is room and the pace allows."""
-        if not self._queue or self._mcr.value & _LOOP:  # loop-back disconnects the wire
-            return
-        before = len(self._fifo)
-        while self._queue and len(self._fifo) < self._capacity:
+        """Let queued input in, and see what follows from it."""
+        if self._queue and self._fill():
+            self._lsr.value |= _DATA_READY
+            self._received()
+
+    def _fill(self) -> bool:
+        """Move queued input into the FIFO as far as there is room and the pace allows; whether any came."""
+        if self._mcr.value & _LOOP:  # loop-back disconnects the wire
+            return False
+        fifo, queue = self._fifo, self._queue
+        before = len(fifo)
+        while queue and len(fifo) < self._capacity:
             if self.pace_ns:
                 now = self._timers.now
                 if now < self._next_arrival:
                     self._pace_timer.arm(self._next_arrival)
                     break
                 self._next_arrival = now + self.pace_ns
-            self._fifo.append(self._queue.popleft())
-        if len(self._fifo) != before:
-            self._lsr.value |= _DATA_READY
-            self._received()
+            fifo.append(queue.popleft())
+        return len(fifo) != before
 
     def _arrive(self, value: int) -> None:
         """A byte over loop-back, where nobody watches for room."""
@@ -309,12 +322,9 @@ class Uart:
             self._lsr.overrun = 1
         self._received()
 
-    def _trigger_level(self) -> int:
-        return TRIGGERS[self._fcr.trigger] if self._fcr.enabled else 1
-
     def _received(self) -> None:
         """The FIFO or what is wanted of it changed: start or stop the character time-out, look at the interrupt."""
-        if self._ier.value & _RECEIVED and 0 < len(self._fifo) < self._trigger_level() and not self._timeout_pending:
+        if self._ier.value & _RECEIVED and 0 < len(self._fifo) < self._trigger and not self._timeout_pending:
             self._timeout_timer.arm(self._timers.now + 4 * self._character_ns())
         elif self._timeout_timer.deadline is not None:
             self._timeout_timer.cancel()
@@ -338,7 +348,7 @@ class Uart:
         if enabled & InterruptEnable.line_status.mask and self._lsr.value & _LINE_ERRORS:
             return CAUSE_LINE_STATUS
         if enabled & _RECEIVED:
-            if len(self._fifo) >= self._trigger_level():
+            if len(self._fifo) >= self._trigger:
                 return CAUSE_RECEIVED
             if self._timeout_pending:
                 return CAUSE_TIMEOUT
@@ -373,7 +383,7 @@ class Uart:
         for register in self._registers().values():
             register.reset()
         self._fifo.clear()
-        self._capacity = 1
+        self._size_fifo()
         self._transmitter_pending = self._timeout_pending = False
         self._timeout_timer.cancel()
         self._refill()
@@ -402,7 +412,7 @@ class Uart:
         self._fifo, self._queue = deque(state["fifo"]), deque(state["queue"])
         self._output = bytearray(state["output"])
         self._next_arrival = state["next_arrival"]
-        self._capacity = FIFO_SIZE if self._fcr.enabled else 1
+        self._size_fifo()
         self._transmitter_pending, self._timeout_pending = state["transmitter_pending"], state["timeout_pending"]
         self._level = state["level"]
         for timer, deadline in (
