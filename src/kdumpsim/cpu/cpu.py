@@ -113,6 +113,7 @@ class Cpu:
         self._delivery = Delivery(engine.context, self._memory)
         TaskSwitcher(self._delivery, engine.flush_tlb_later)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
+        self.on_nmi: Callable[[Cpu], None] | None = None
         self._resume_at: int | None = None
         self._stop = False
         self.halted = False
@@ -229,7 +230,9 @@ class Cpu:
         )
 
     def nmi(self) -> None:
-        """Deliver an NMI; between slices only."""
+        """Deliver an NMI; between slices only. `on_nmi` is called first, with the registers still as they were."""
+        if self.on_nmi is not None:
+            self.on_nmi(self)
         self._deliver(x86.NMI, hardware=True)
         self._engine.context.d[HFLAGS2] |= HF2_NMI
 
