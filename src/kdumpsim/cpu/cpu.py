@@ -140,11 +140,11 @@ class Cpu:
         engine.limit_after_pause = None
         while True:
             reason = engine.start()
+            if engine.limit_after_pause is not None:
+                shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
             if reason == native.REASON_LIMIT:
-                if engine.limit_after_pause is not None:
-                    shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
-                    if not self._stop and shared.retired < shared.limit:
-                        continue
+                if not self._stop and shared.retired < shared.limit:
+                    continue  # only a pause
                 return Exit.STOPPED if self._stop else Exit.LIMIT
             if reason == native.REASON_EXCEPTION:
                 self._exception(shared.vector)
@@ -154,7 +154,7 @@ class Cpu:
                 self.halted = True
                 return Exit.HALT
             elif reason == native.REASON_WATCH:
-                self._unretire()
+                self._engine.take_back()
                 return Exit.STOPPED
             else:
                 # The engine gave up on something it cannot do; a processor would shut down.
@@ -162,15 +162,6 @@ class Cpu:
                 return Exit.SHUTDOWN
             if shared.retired >= shared.limit:
                 return Exit.STOPPED if self._stop else Exit.LIMIT
-
-    def _unretire(self) -> None:
-        """Take back what was counted of the last block but not run."""
-        shared = self._slice
-        q = self._engine.context.q
-        done = (q[BASE[CS]] + q[EIP] & 0xFFFFFFFF) - shared.address
-        if 0 <= done < shared.size:
-            shared.retired -= shared.size - done
-            shared.size = 0
 
     def stop(self) -> None:
         """From a callback: end the slice. In a watch that is before the watched instruction, else after its block."""
@@ -198,7 +189,7 @@ class Cpu:
         software = bool(context.d[offsets.is_int])
         context.d[offsets.is_int] = 0
         if not software:
-            self._unretire()
+            self._engine.take_back()
         self._deliver(vector, error=context.d[offsets.error_code], software=software)
 
     def _deliver(self, vector: int, *, error: int = 0, software: bool = False, hardware: bool = False) -> None:

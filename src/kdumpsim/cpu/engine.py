@@ -9,6 +9,7 @@ from typing import Final
 
 from unicorn import x86_const
 from unicorn.unicorn_const import (
+    UC_ERR_EXCEPTION,
     UC_HOOK_CODE,
     UC_HOOK_INSN,
     UC_HOOK_MEM_FETCH_PROT,
@@ -21,9 +22,10 @@ from unicorn.unicorn_const import (
 from . import layout, native
 from .bus import PAGE, CpuBus, RamBlock
 from .cpuid import cpuid
-from .descriptors import CR0_PG
-from .layout import CR0, Context
+from .descriptors import CR0_PG, CR4_PAE
+from .layout import BASE, CR0, CR4, CS, Context
 from .native import lib
+from .softtlb import SoftTlb
 
 _ADDRESS_SPACE: Final = 1 << 32
 _FLUSH_ALL: Final = 64  # stale ranges at once, beyond which everything translated is dropped
@@ -78,6 +80,10 @@ class Engine:
         self._hook_instructions(bus)
         self.context = Context.of(self.uc)
         self._scratch = Context.of(self.uc)
+        self.soft_tlb: SoftTlb | None = None
+        if native.hooks().compiled:
+            self.soft_tlb = SoftTlb(self.uc, self.slice, tuple(bus.ram))
+        self._repeating: int | None = None  # linear address of the instruction being repeated
         self.save()
 
     def close(self) -> None:
@@ -214,17 +220,57 @@ class Engine:
             self._flush_tlb_pending = False
         if self._stale or self.flush_code_pending:
             self._drop_stale_code()
-        shared = self.slice
-        shared.reason = native.REASON_NONE
+        soft = self.soft_tlb
+        if soft is not None and not soft.active and not self.context.q[CR4] & CR4_PAE:
+            self.flush_code()  # the engine's own walker has set no marks
+            soft.use(True)
+        error = self._emulate()
+        if error == UC_ERR_EXCEPTION and soft is not None and soft.active:
+            error = self._repeat(soft)
+        reason = self.slice.reason
+        return -1 if error and not reason else reason
+
+    def _emulate(self) -> int:
+        self.slice.reason = native.REASON_NONE
         self.running = True
-        error = lib.uc_emu_start(self.uc, self.context.q[layout.EIP], 0, 0, 0)
+        error: int = lib.uc_emu_start(self.uc, self.context.q[layout.EIP], 0, 0, 0)
         self.running = False
         lib.uc_context_save(self.uc, self.context.handle)
         if self.error is not None:
             failure, self.error = self.error, None
             raise failure
-        reason = shared.reason
-        return -1 if error and not reason else reason
+        return error
+
+    def _repeat(self, soft: SoftTlb) -> int:
+        """Our TLB fill has refused an access: repeat the instruction with the engine's own walker."""
+        self.take_back()
+        shared = self.slice
+        soft.use(False)
+        if self.context.q[CR4] & CR4_PAE:
+            return self._emulate()
+        if self.limit_after_pause is None:
+            self.limit_after_pause = shared.limit
+        shared.limit = shared.retired + 1
+        self._repeating = self.linear_eip()
+        error = self._emulate()
+        self._repeating = None
+        soft.use(True)
+        if shared.reason != native.REASON_EXCEPTION:
+            self.flush_code()  # it went well after all, and may have translated unmarked code behind it
+        return error
+
+    def linear_eip(self) -> int:
+        """CS base and EIP of the context."""
+        q = self.context.q
+        return q[BASE[CS]] + q[layout.EIP] & 0xFFFFFFFF
+
+    def take_back(self) -> None:
+        """Uncount what was counted of the last block but not run."""
+        shared = self.slice
+        done = self.linear_eip() - shared.address
+        if 0 <= done < shared.size:
+            shared.retired -= shared.size - done
+            shared.size = 0
 
     def save(self) -> None:
         """Refresh `context` after a change made through register calls."""
@@ -263,6 +309,9 @@ class Engine:
     def flush_code(self) -> None:
         """Forget every translation; not from within a callback."""
         native.check(lib.uc_ctl(self.uc, native.CTL_FLUSH_TB))
+        if self.soft_tlb is not None:
+            self.soft_tlb.clear()
+            self.flush_tlb()
         self._stale.clear()
         self.flush_code_pending = False
 
@@ -277,6 +326,11 @@ class Engine:
         if self.flush_code_pending or len(self._stale) > _FLUSH_ALL:
             self.flush_code()
             return
+        soft = self.soft_tlb
+        if soft is not None and soft.active:
+            self._stale = [(begin, end) for begin, end in self._stale if soft.marked(begin, end)]
+            if not self._stale:
+                return
         # The call takes linear addresses, so paging is off while it looks them up.
         q = self.context.q
         cr0 = q[CR0]
@@ -290,10 +344,11 @@ class Engine:
             for at in range(begin & ~0xFFF, end, 0x1000):
                 first, last = max(begin, at), min(end, at + 0x1000)
                 lib.uc_ctl(self.uc, native.CTL_REMOVE_CACHE, _u64(first), _u64(last))
+                if soft is not None and last - first == PAGE:
+                    soft.clear(first, last)
         self._stale.clear()
-        if paging:
-            q[CR0] = cr0
-            self.flush_tlb()
+        q[CR0] = cr0
+        self.flush_tlb()
         self.restore()
 
     # Watches.
@@ -303,6 +358,8 @@ class Engine:
         self.unwatch(address)
 
         def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
+            if at == self._repeating:
+                return  # seen before the first try
             try:
                 callback(at)
             except BaseException as error:

@@ -23,6 +23,7 @@ from unicorn.unicorn_const import (
     UC_CTL_TB_FLUSH,
     UC_CTL_TB_REMOVE_CACHE,
     UC_CTL_TLB_FLUSH,
+    UC_CTL_TLB_TYPE,
     UC_CTL_UC_EXITS,
     UC_CTL_UC_USE_EXITS,
     UC_HOOK_BLOCK,
@@ -66,9 +67,15 @@ def _ctl(code: int, write: bool, read: bool, arguments: int) -> int:
 
 CTL_FLUSH_TB: Final = _ctl(UC_CTL_TB_FLUSH, True, False, 0)
 CTL_FLUSH_TLB: Final = _ctl(UC_CTL_TLB_FLUSH, True, False, 0)
+CTL_TLB_TYPE: Final = _ctl(UC_CTL_TLB_TYPE, True, False, 1)
 CTL_REMOVE_CACHE: Final = _ctl(UC_CTL_TB_REMOVE_CACHE, True, False, 2)
 _CTL_USE_EXITS: Final = _ctl(UC_CTL_UC_USE_EXITS, True, False, 1)
 _CTL_EXITS: Final = _ctl(UC_CTL_UC_EXITS, True, False, 2)
+
+
+def function_address(function: Any) -> int:
+    """Where a C function lies in the host."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 class Slice(ctypes.Structure):
@@ -82,6 +89,10 @@ class Slice(ctypes.Structure):
         ("vector", ctypes.c_int32),  # 28
         ("address", ctypes.c_uint64),  # 32: the block that was begun last, a linear address,
         ("size", ctypes.c_uint32),  # 40: and its size; both count as retired from its beginning
+        ("reg_read", ctypes.c_void_p),  # 48, and the rest: for the TLB fill (see softtlb.py)
+        ("ctl", ctypes.c_void_p),  # 56
+        ("host_pages", ctypes.c_void_p),  # 64
+        ("marks", ctypes.c_void_p),  # 72
     )
     retired: int
     limit: int
@@ -90,9 +101,16 @@ class Slice(ctypes.Structure):
     vector: int
     address: int
     size: int
+    host_pages: int
+    marks: int
 
     def __init__(self, limit: int = 0) -> None:
-        super().__init__(0, limit, ctypes.cast(lib.uc_emu_stop, ctypes.c_void_p).value, 0, 0, 0, 0)
+        super().__init__(
+            limit=limit,
+            emu_stop=function_address(lib.uc_emu_stop),
+            reg_read=function_address(lib.uc_reg_read),
+            ctl=function_address(lib.uc_ctl),
+        )
 
 
 LISTINGS: Final[dict[str, tuple[str, str]]] = {
@@ -143,7 +161,8 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
 class Hooks:
     """The hooks every engine has, as addresses the C library can call."""
 
-    def __init__(self, addresses: dict[str, int], keep: object) -> None:
+    def __init__(self, addresses: dict[str, int], keep: object, *, compiled: bool = True) -> None:
+        self.compiled = compiled
         self.addresses = addresses
         self._keep = keep
 
@@ -172,16 +191,22 @@ def hooks() -> Hooks:
 
 
 def _machine_code() -> Hooks:
+    area, addresses = executable({name: bytes.fromhex(code) for name, (_, code) in LISTINGS.items()})
+    return Hooks(addresses, area)
+
+
+def executable(functions: dict[str, bytes]) -> tuple[mmap.mmap, dict[str, int]]:
+    """Machine code made callable: the memory to keep, and each function's address. OSError if the host forbids it."""
     area = mmap.mmap(
         -1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
     )
     base = ctypes.addressof(ctypes.c_char.from_buffer(area))
-    addresses = {}
-    for number, (name, (_, code)) in enumerate(LISTINGS.items()):
-        raw = bytes.fromhex(code)
-        area[number * 64 : number * 64 + len(raw)] = raw
-        addresses[name] = base + number * 64
-    return Hooks(addresses, area)
+    addresses, at = {}, 0
+    for name, code in functions.items():
+        area[at : at + len(code)] = code
+        addresses[name] = base + at
+        at += len(code) + 15 & ~15
+    return area, addresses
 
 
 def portable_hooks() -> Hooks:
@@ -216,8 +241,8 @@ def portable_hooks() -> Hooks:
         "invalid": ctypes.CFUNCTYPE(ctypes.c_bool, void, pointer)(invalid),
         "go_on": ctypes.CFUNCTYPE(ctypes.c_bool, void, i32, u64, i32, ctypes.c_int64, void)(go_on),
     }
-    addresses = {name: ctypes.cast(f, void).value or 0 for name, f in functions.items()}
-    return Hooks(addresses, functions)
+    addresses = {name: function_address(f) for name, f in functions.items()}
+    return Hooks(addresses, functions, compiled=False)
 
 
 def open_engine() -> ctypes.c_void_p:
@@ -256,7 +281,7 @@ def hook_del(uc: ctypes.c_void_p, handle: int) -> None:
 def callback(kind: Any, function: Callable[..., Any]) -> tuple[Any, int]:
     """A Python function as a C function: the object to keep alive, and its address."""
     wrapped = kind(function)
-    return wrapped, ctypes.cast(wrapped, ctypes.c_void_p).value or 0
+    return wrapped, function_address(wrapped)
 
 
 def no_exits(uc: ctypes.c_void_p) -> None:

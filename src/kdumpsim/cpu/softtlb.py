@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""TLB fills in host machine code, so that stores run at full speed.
+
+Unicorn 2.1.4 sends every store to a page that *could* be executed through its slow path (33 ns instead of 3), and
+without NX every page could. Here the engine's virtual-TLB mode asks our code to fill its TLB, and that tells code and
+data apart: a page is entered without execute permission until something is fetched from it. From then on it is
+"marked" for this CPU, entered with execute permission, and its stores take the slow path, which keeps self-modifying
+code exact. The first fetch from a page empties the TLB, so no older entry can write to it behind the engine's back.
+
+The fill walks 32-bit page tables (SDM vol. 3A, 4.3), 4 MiB pages included, and sets accessed and dirty bits. Whatever
+is not plain - not present, no permission, reserved bits, PAE, tables outside RAM - it refuses; then `Engine` repeats
+the instruction with the engine's own walker, which faults precisely, or finds that all is well (a ring 3 segment load
+reading the GDT). A guest with PAE runs on the engine's own walker all the time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from functools import lru_cache
+from typing import Final
+
+from unicorn.unicorn_const import UC_HOOK_TLB_FILL, UC_TLB_CPU, UC_TLB_VIRTUAL
+
+from .bus import PAGE, RamBlock
+from .native import (
+    CTL_FLUSH_TLB,
+    CTL_TLB_TYPE,
+    REG_CR0,
+    REG_CR3,
+    REG_CR4,
+    REG_CS,
+    REG_EFLAGS,
+    Slice,
+    check,
+    executable,
+    hook_add,
+    lib,
+)
+
+PAGES: Final = 1 << 20
+
+LISTING: Final = f"""
+    # bool fill(uc %rdi, linear page %rsi, access %edx, entry *%rcx, Slice *%r8)
+    # entry: u64 physical, u32 permissions (1 read, 2 write, 4 execute); access: 16 read, 17 write, 18 fetch
+        pushq %rbx
+        pushq %rbp
+        pushq %r12
+        pushq %r13
+        pushq %r14
+        subq $48, %rsp
+        movq %rdi, %rbx
+        movl %esi, %ebp
+        movl %edx, %r12d
+        movq %rcx, %r13
+        movq %r8, %r14
+        xorl %eax, %eax
+        movq %rax, (%rsp)
+        movq %rax, 8(%rsp)
+        movq %rax, 16(%rsp)
+        movq %rax, 24(%rsp)
+        movq %rax, 32(%rsp)
+        movl ${REG_CR0}, %esi
+        movq %rsp, %rdx
+        callq *48(%r14)
+        cmpl $0, (%rsp)
+        jl paged
+        movl %ebp, %edi
+        movl $3, %r10d
+        jmp mark
+    paged:
+        movq %rbx, %rdi
+        movl ${REG_CR3}, %esi
+        leaq 8(%rsp), %rdx
+        callq *48(%r14)
+        movq %rbx, %rdi
+        movl ${REG_CR4}, %esi
+        leaq 16(%rsp), %rdx
+        callq *48(%r14)
+        movq %rbx, %rdi
+        movl ${REG_CS}, %esi
+        leaq 24(%rsp), %rdx
+        callq *48(%r14)
+        movq %rbx, %rdi
+        movl ${REG_EFLAGS}, %esi
+        leaq 32(%rsp), %rdx
+        callq *48(%r14)
+        testb $0x20, 16(%rsp)            # CR4.PAE
+        jne refuse
+        xorl %r9d, %r9d                  # user access? CPL 3 or virtual-8086
+        movl 24(%rsp), %eax
+        andl $3, %eax
+        cmpl $3, %eax
+        je user
+        testl $0x20000, 32(%rsp)
+        je walk
+    user:
+        movl $4, %r9d
+    walk:
+        movl 8(%rsp), %eax
+        andl $0xfffff000, %eax
+        movl %ebp, %ecx
+        shrl $20, %ecx
+        andl $0xffc, %ecx
+        orl %ecx, %eax
+        callq word                       # the directory entry
+        testb $1, %al
+        je refuse
+        movl %eax, %esi
+        testb $0x80, %al                 # a 4 MiB page?
+        je small
+        testb $0x10, 16(%rsp)            # CR4.PSE
+        je small
+        testl $0x3fe000, %eax
+        jne refuse
+        movl %eax, %edi
+        andl $0xffc00000, %edi
+        movl %ebp, %ecx
+        andl $0x3ff000, %ecx
+        orl %ecx, %edi
+        jmp check
+    small:
+        testb $0x20, %al
+        jne table
+        orl $0x20, (%r8)
+    table:
+        andl $0xfffff000, %eax
+        movl %ebp, %ecx
+        shrl $10, %ecx
+        andl $0xffc, %ecx
+        orl %ecx, %eax
+        callq word                       # the table entry
+        testb $1, %al
+        je refuse
+        andl %eax, %esi
+        movl %eax, %edi
+        andl $0xfffff000, %edi
+    check:                               # entry %eax at %r8, rights %esi, physical %edi
+        movl %esi, %r11d
+        andl $2, %r11d                   # may be written?
+        testl %r9d, %r9d
+        je supervisor
+        testb $4, %sil
+        je refuse
+        jmp accessed
+    supervisor:
+        testl $0x10000, (%rsp)           # CR0.WP
+        jne accessed
+        movl $2, %r11d
+    accessed:
+        movl $0x20, %ecx
+        cmpl $17, %r12d
+        jne update
+        testl %r11d, %r11d
+        je refuse
+        movl $0x60, %ecx
+    update:
+        movl %eax, %edx
+        andl %ecx, %edx
+        cmpl %ecx, %edx
+        je grant
+        orl %ecx, %eax
+        orl %ecx, (%r8)
+    grant:
+        movl $1, %r10d
+        testb $0x40, %al                 # a clean page is entered read-only: the first store fills again
+        je mark
+        orl %r11d, %r10d
+    mark:                                # physical %edi, permissions %r10d
+        movl %edi, %eax
+        movq %rax, (%r13)
+        shrl $12, %eax
+        movq 72(%r14), %rcx
+        cmpl $18, %r12d
+        jne data
+        cmpb $0, (%rcx,%rax)
+        jne code
+        movb $1, (%rcx,%rax)
+        movl %r10d, %ebp
+        movq %rbx, %rdi
+        movl ${CTL_FLUSH_TLB:#x}, %esi
+        xorl %eax, %eax
+        callq *56(%r14)
+        movl %ebp, %r10d
+    code:
+        orl $4, %r10d
+        jmp done
+    data:
+        cmpb $0, (%rcx,%rax)
+        jne code
+    done:
+        movl %r10d, 8(%r13)
+        movl $1, %eax
+    out:
+        addq $48, %rsp
+        popq %r14
+        popq %r13
+        popq %r12
+        popq %rbp
+        popq %rbx
+        ret
+    refuse:
+        xorl %eax, %eax
+        jmp out
+    word:                                # physical address %eax -> its word %eax, where it is %r8
+        movl %eax, %r8d
+        shrl $12, %r8d
+        movq 64(%r14), %rdx
+        movq (%rdx,%r8,8), %r8
+        testq %r8, %r8
+        je nowhere
+        movl %eax, %ecx
+        andl $0xfff, %ecx
+        addq %rcx, %r8
+        movl (%r8), %eax
+        ret
+    nowhere:
+        addq $8, %rsp
+        jmp refuse
+"""
+
+CODE: Final = (
+    "53554154415541564883ec304889fb89f54189d44989cd4d89c631c048890424488944240848894424104889442418488944"
+    "2420be320000004889e241ff5630833c24007c0d89ef41ba03000000e9440100004889dfbe35000000488d54240841ff5630"
+    "4889dfbe36000000488d54241041ff56304889dfbe0b000000488d54241841ff56304889dfbe19000000488d54242041ff56"
+    "30f6442410200f85480100004531c98b44241883e00383f803740af744242000000200740641b9040000008b4424082500f0"
+    "ffff89e9c1e91481e1fc0f000009c8e812010000a8010f840601000089c6a8807426f644241010741fa900e03f000f85ee00"
+    "000089c781e70000c0ff89e981e100f03f0009cfeb31a8207504418308202500f0ffff89e9c1e90a81e1fc0f000009c8e8bf"
+    "000000a8010f84b300000021c689c781e700f0ffff4189f34183e3024585c9740c40f6c6040f8493000000eb0ff704240000"
+    "0100750641bb02000000b9200000004183fc11750a4585db7472b96000000089c221ca39ca740509c841090841ba01000000"
+    "a84074034509da89f849894500c1e80c498b4e484183fc127524803c01007518c60401014489d54889dfbe0b00004031c041"
+    "ff56384189ea4183ca04eb06803c010075f445895508b8010000004883c430415e415d415c5d5bc331c0ebef4189c041c1e8"
+    "0c498b56404e8b04c24d85c0740f89c181e1ff0f00004901c8418b00c34883c408ebd3"
+)
+
+
+@lru_cache(maxsize=8)
+def host_pages(blocks: tuple[RamBlock, ...]) -> mmap.mmap:
+    """Host address of every writable physical page, 0 for the others; shared by the CPUs of a machine."""
+    table = mmap.mmap(-1, PAGES * 8, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    words = memoryview(table).cast("Q")
+    for block in blocks:
+        if block.writable:
+            first = block.base // PAGE
+            for number in range(block.size // PAGE):
+                words[first + number] = block.host_address + number * PAGE
+    return table
+
+
+@lru_cache(maxsize=1)
+def _code() -> tuple[mmap.mmap, dict[str, int]]:
+    return executable({"fill": bytes.fromhex(CODE)})
+
+
+class SoftTlb:
+    """The fill attached to one engine, its marks, and the choice of the walker."""
+
+    def __init__(self, uc: ctypes.c_void_p, shared: Slice, blocks: tuple[RamBlock, ...]) -> None:
+        self._uc = uc
+        self._table = host_pages(blocks)
+        self.marks = mmap.mmap(-1, PAGES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        """A byte for each physical page: has this CPU fetched code from it?"""
+        shared.host_pages = _address_of(self._table)
+        shared.marks = _address_of(self.marks)
+        hook_add(uc, UC_HOOK_TLB_FILL, _code()[1]["fill"], ctypes.addressof(shared))
+        self.active = False
+        self.use(True)
+
+    def use(self, active: bool) -> None:
+        """Fill by our walker, or by the engine's own. Entries made by either are good for both."""
+        check(lib.uc_ctl(self._uc, CTL_TLB_TYPE, ctypes.c_int(UC_TLB_VIRTUAL if active else UC_TLB_CPU)))
+        self.active = active
+
+    def marked(self, begin: int, end: int) -> bool:
+        """Can there be code translated from this physical range?"""
+        return any(self.marks[begin >> 12 : (end - 1 >> 12) + 1])
+
+    def clear(self, begin: int = 0, end: int = 1 << 32) -> None:
+        """Nothing is translated from these pages any more. The TLB has to be flushed, too."""
+        if begin == 0 and end == 1 << 32 and sys.platform == "linux":
+            self.marks.madvise(mmap.MADV_DONTNEED)
+        else:
+            first, last = begin >> 12, end >> 12
+            self.marks[first:last] = bytes(last - first)
+
+
+def _address_of(area: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(area))
