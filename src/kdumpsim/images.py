@@ -37,11 +37,6 @@ class KernelImage:
         return self.symbols["_end"] - PAGE_OFFSET
 
 
-def _source_key(package: str) -> list[tuple[str, bytes]]:
-    root = Path(__file__).parent
-    return [(str(path.relative_to(root)), path.read_bytes()) for path in sorted((root / package).rglob("*.py"))]
-
-
 def kernel(base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = None) -> KernelImage:
     """The kernel linked for physical address `base` with build-time constants `config`.
 
@@ -57,7 +52,7 @@ def kernel(base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = Non
         image = link(objects, Layout(PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True))
         return _pack(image.elf, image.stripped(), json.dumps(dict(image.symbols)).encode())
 
-    key = cache.key("kernel", base, sorted(config.items()), _source_key("kernel"))
+    key = cache.sources_key(["kdumpsim.kernel"], config=config, more=["kernel", base])
     elf, stripped, symbols = _unpack(cache.cached(key, build))
     return KernelImage(elf, stripped, json.loads(symbols), base)
 
@@ -72,7 +67,8 @@ def purgatory() -> bytes:
         objects = compile_modules(package_modules("kdumpsim.purgatory"), optimize=OPTIMIZED)
         return merge(objects)
 
-    return cache.cached(cache.key("purgatory", _source_key("purgatory")), build)
+    key = cache.sources_key(["kdumpsim.purgatory"], optimize=OPTIMIZED, more=["purgatory"])
+    return cache.cached(key, build)
 
 
 def _pack(*parts: bytes) -> bytes:
