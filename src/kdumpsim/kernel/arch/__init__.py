@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What each architecture brings."""
+"""What each processor architecture brings to the kernel."""

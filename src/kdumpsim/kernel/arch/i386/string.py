@@ -2,8 +2,8 @@
 """Bulk copying and clearing of memory.
 
 Plain moves rather than `rep movs`: on the emulated CPU each iteration of a `rep` instruction costs as much as a whole
-block of code.  Clearing looks before it stores, because there loads are far cheaper than stores, and most memory that is
-to be cleared is zero already.  Neither function pushes anything, so that an NMI finds the caller right above ESP.
+block of code.  Clearing looks before it stores, because there loads are far cheaper than stores, and most memory that
+is to be cleared is zero already.  Neither function pushes anything, so that an NMI finds the caller right above ESP.
 """
 
 from __future__ import annotations

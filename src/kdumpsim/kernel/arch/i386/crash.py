@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Shutting a crashed machine down, as little as possible (arch/i386/kernel/crash.c of 2.6.16; kdump paper, 3.3).
+
+Each CPU saves its registers as an ELF note; the crashing one stops the others by NMI, waits a second at most, and
+takes the interrupt controllers back to the mode a kernel boots in.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import (
+    Struct,
+    addr,
+    array,
+    cast,
+    extern,
+    fetch_add,
+    guest,
+    i32,
+    length,
+    load_volatile,
+    module_asm,
+    offsetof,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+)
+from kdumpsim.kernel.arch.i386.apic import apic_mapped, disable_local_APIC, lapic_shutdown
+from kdumpsim.kernel.arch.i386.delay import mdelay
+from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
+from kdumpsim.kernel.arch.i386.mpparse import mp_config
+from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback
+from kdumpsim.kernel.arch.i386.processor import cpu_relax, halt, local_irq_disable, mb
+from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
+from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
+from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, num_online_cpus, send_IPI_allbutself
+from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
+from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.kexec import crash_notes
+from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
+
+NT_PRSTATUS: Final = 1
+NOTE_NAME_SIZE: Final = 5
+"""CORE and its NUL."""
+STOP_TIMEOUT_MS: Final = 1000
+
+EM_386: Final = 3
+ELF_MACHINE: Final = EM_386
+"""What this architecture's ELF files say in e_machine."""
+
+
+class UserRegs(Struct):
+    """General registers in the order of core files (struct user_regs_struct)."""
+
+    ebx: u32
+    ecx: u32
+    edx: u32
+    esi: u32
+    edi: u32
+    ebp: u32
+    eax: u32
+    xds: u32
+    xes: u32
+    xfs: u32
+    xgs: u32
+    orig_eax: u32
+    eip: u32
+    xcs: u32
+    eflags: u32
+    esp: u32
+    xss: u32
+
+
+class ElfPrstatus(Struct):
+    """The descriptor of NT_PRSTATUS (struct elf_prstatus): 144 bytes, of which readers want pid and registers."""
+
+    si_signo: i32
+    si_code: i32
+    si_errno: i32
+    pr_cursig: u16
+    pr_sigpend: u32
+    pr_sighold: u32
+    pr_pid: i32
+    pr_ppid: i32
+    pr_pgrp: i32
+    pr_sid: i32
+    pr_utime: array[u32] = length(2)
+    pr_stime: array[u32] = length(2)
+    pr_cutime: array[u32] = length(2)
+    pr_cstime: array[u32] = length(2)
+    pr_reg: UserRegs
+    pr_fpvalid: i32
+
+
+class ElfNote(Struct):
+    """Header of a note, with the name that all of ours have."""
+
+    n_namesz: u32
+    n_descsz: u32
+    n_type: u32
+    name: array[u8] = length(8)
+
+
+crashing_cpu: i32 = -1
+"""The CPU that runs machine_crash_shutdown()."""
+waiting_for_crash_ipi: u32 = 0
+"""CPUs that have not saved their registers yet."""
+
+module_asm(f"""
+    .cfi_sections .debug_frame
+    .text
+
+    # crash_setup_regs(new, old): with an old frame, its copy; without, the caller's registers at this call.
+    # In an assembly stub, so that what is saved is the caller's frame, which lives on, and not our own.
+    .balign 16
+    .globl crash_setup_regs
+    .type crash_setup_regs, @function
+crash_setup_regs:
+    .cfi_startproc
+    cmpl $0, 8(%esp)
+    jne crash_copy_regs
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    movl 8(%esp), %eax
+    movl %ebx, {offsetof(PtRegs, "ebx")}(%eax)
+    movl %ecx, {offsetof(PtRegs, "ecx")}(%eax)
+    movl %edx, {offsetof(PtRegs, "edx")}(%eax)
+    movl %esi, {offsetof(PtRegs, "esi")}(%eax)
+    movl %edi, {offsetof(PtRegs, "edi")}(%eax)
+    movl %ebp, {offsetof(PtRegs, "ebp")}(%eax)
+    popl {offsetof(PtRegs, "eax")}(%eax)
+    .cfi_adjust_cfa_offset -4
+    movl ${__USER_DS}, {offsetof(PtRegs, "xds")}(%eax)
+    movl ${__USER_DS}, {offsetof(PtRegs, "xes")}(%eax)
+    movl $-1, {offsetof(PtRegs, "orig_eax")}(%eax)
+    movl ${__KERNEL_CS}, {offsetof(PtRegs, "xcs")}(%eax)
+    movl ${__KERNEL_DS}, {offsetof(PtRegs, "xss")}(%eax)
+    pushfl
+    .cfi_adjust_cfa_offset 4
+    popl {offsetof(PtRegs, "eflags")}(%eax)
+    .cfi_adjust_cfa_offset -4
+    leal 4(%esp), %ecx
+    movl %ecx, {offsetof(PtRegs, "esp")}(%eax)
+    movl (%esp), %ecx
+    movl %ecx, {offsetof(PtRegs, "eip")}(%eax)
+    ret
+    .cfi_endproc
+    .size crash_setup_regs, . - crash_setup_regs
+""")
+
+
+@extern
+def crash_setup_regs(new: ptr[PtRegs], old: ptr[PtRegs]) -> None:
+    """The registers to show for a crash: those of the exception, or of the caller if there was none."""
+
+
+@guest
+def crash_copy_regs(new: ptr[PtRegs], old: ptr[PtRegs]) -> None:
+    """*new = *old, with ESP and SS as they were for code in ring 0, for which the processor pushes none."""
+    source: ptr[u32] = cast(ptr[u32], old)
+    to: ptr[u32] = cast(ptr[u32], new)
+    for i in range(offsetof(PtRegs, "esp") // 4):
+        to[i] = source[i]
+    if user_mode(old):
+        new.esp = old.esp
+        new.xss = old.xss
+    else:
+        new.esp = u32(addr(old.esp))
+        new.xss = __KERNEL_DS
+
+
+@guest
+def fill_user_regs(to: ptr[UserRegs], regs: ptr[PtRegs]) -> None:
+    """Registers in the order of core files."""
+    to.ebx = regs.ebx
+    to.ecx = regs.ecx
+    to.edx = regs.edx
+    to.esi = regs.esi
+    to.edi = regs.edi
+    to.ebp = regs.ebp
+    to.eax = regs.eax
+    to.xds = regs.xds & 0xFFFF
+    to.xes = regs.xes & 0xFFFF
+    to.xfs = 0
+    to.xgs = 0
+    to.orig_eax = u32(regs.orig_eax)
+    to.eip = regs.eip
+    to.xcs = regs.xcs & 0xFFFF
+    to.eflags = regs.eflags
+    to.esp = regs.esp
+    to.xss = regs.xss & 0xFFFF
+
+
+@guest
+def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
+    """Write this CPU's NT_PRSTATUS note, and the null note that ends the list (crash_save_this_cpu)."""
+    if cpu >= NR_CPUS:
+        return
+    note: ptr[ElfNote] = cast(ptr[ElfNote], addr(crash_notes[cpu * KEXEC_NOTE_BYTES]))
+    note.n_namesz = NOTE_NAME_SIZE
+    note.n_descsz = sizeof(ElfPrstatus)
+    note.n_type = NT_PRSTATUS
+    note.name[0] = ord("C")
+    note.name[1] = ord("O")
+    note.name[2] = ord("R")
+    note.name[3] = ord("E")
+    prstatus: ptr[ElfPrstatus] = cast(ptr[ElfPrstatus], note + 1)
+    prstatus.pr_pid = current().pid
+    fill_user_regs(addr(prstatus.pr_reg), regs)
+    last: ptr[ElfNote] = cast(ptr[ElfNote], prstatus + 1)
+    last.n_namesz = 0
+    last.n_descsz = 0
+    last.n_type = 0
+
+
+@guest
+def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
+    """What the other CPUs do when the crashing one sends its NMI: save registers, leave the bus, halt."""
+    # The crashing CPU itself may get an NMI from a watchdog; it has work to do.
+    if i32(cpu) == crashing_cpu:
+        return 1
+    local_irq_disable()
+    fixed_regs: PtRegs = PtRegs()
+    crash_copy_regs(addr(fixed_regs), regs)
+    crash_save_cpu(addr(fixed_regs), cpu)
+    disable_local_APIC()
+    fetch_add(addr(waiting_for_crash_ipi), u32(-1))
+    halt()
+    while True:
+        cpu_relax()
+    return 1
+
+
+@guest
+def nmi_shootdown_cpus() -> None:
+    """Stop the other CPUs, wherever they are; those that do not answer within a second are left behind."""
+    global waiting_for_crash_ipi
+    waiting_for_crash_ipi = num_online_cpus() - 1
+    set_nmi_callback(crash_nmi_callback)
+    mb()
+    send_IPI_allbutself(NMI_VECTOR)
+    msecs: u32 = STOP_TIMEOUT_MS
+    while load_volatile(addr(waiting_for_crash_ipi)) != 0 and msecs != 0:
+        mdelay(1)
+        msecs -= 1
+
+
+@guest
+def machine_crash_shutdown(regs: ptr[PtRegs]) -> None:
+    """Everything that must happen between a crash and the jump to purgatory, in 2.6.16's order.
+
+    The caller may hold any lock, or none, so nobody here may wait for one.
+    """
+    global crashing_cpu
+    local_irq_disable()
+    crashing_cpu = i32(smp_processor_id())
+    nmi_shootdown_cpus()
+    lapic_shutdown()
+    if mp_config.ioapic_present and apic_mapped:
+        disable_IO_APIC()
+    crash_save_cpu(regs, smp_processor_id())

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Busy waiting (arch/i386/lib/delay.c; calibrate_delay() of init/calibrate.c).
+
+The loop is timed against the PIT's count, not against ticks: it works before interrupts do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import asm_value, guest, u32, u64
+from kdumpsim.kernel.arch.i386.pit import LATCH, pit_count
+from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
+from kdumpsim.kernel.core.config import HZ
+from kdumpsim.kernel.core.printk import printk
+
+FIRST_GUESS: Final = 1 << 8
+LONG_ENOUGH: Final = LATCH // 4
+"""A measurement is good if it takes a quarter of a jiffy."""
+
+loops_per_jiffy: u32 = 1 << 12
+"""Rounds of the delay loop in a jiffy."""
+
+
+@guest
+def __delay(loops: u32) -> None:
+    """Count down."""
+    asm_value(u32, "1: decl $0; jnz 1b", "=r,0,~{cc}", loops)
+
+
+@guest
+def udelay(usecs: u32) -> None:
+    """Wait at least so many microseconds, up to some milliseconds."""
+    __delay(u32(u64(usecs) * loops_per_jiffy * HZ // 1000000) + 1)
+
+
+@guest
+def mdelay(msecs: u32) -> None:
+    """Wait at least so many milliseconds."""
+    for _ in range(msecs):
+        udelay(1000)
+
+
+@guest
+def calibrate_delay() -> None:
+    """Double the number of rounds until they take a good part of a PIT period."""
+    global loops_per_jiffy
+    loops: u32 = FIRST_GUESS
+    elapsed: u32 = 0
+    flags = local_irq_save()
+    while elapsed < LONG_ENOUGH:
+        loops <<= 1
+        before = pit_count()
+        __delay(loops)
+        after = pit_count()
+        elapsed = before - after if after <= before else before + LATCH - after
+    local_irq_restore(flags)
+    loops_per_jiffy = loops // elapsed * LATCH + loops % elapsed * LATCH // elapsed
+    printk(
+        f"<6>Calibrating delay loop... {loops_per_jiffy // (500000 // HZ)}."
+        f"{loops_per_jiffy // (5000 // HZ) % 100:02} BogoMIPS (lpj={loops_per_jiffy})\n"
+    )

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ways into the kernel: exceptions, interrupts, NMI (arch/i386/kernel/entry.S).
+
+Every stub leaves a `PtRegs` on the stack and calls a handler with its address as first argument; the pointer a handler
+got is also how a call trace (oops.py) finds its way from an entry stub back to the interrupted code.  The call frame
+information marks the stubs as signal frames, so that gdb unwinds through them.
+
+An exception's and an interrupt's handler runs on the stack of the interrupted task, as with 8 KiB stacks in 2.6.16.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import array, external, module_asm, offsetof, u8, u32
+from kdumpsim.kernel.arch.i386.irq_vectors import (
+    CALL_FUNCTION_VECTOR,
+    ERROR_APIC_VECTOR,
+    LOCAL_TIMER_VECTOR,
+    RESCHEDULE_VECTOR,
+    SPURIOUS_APIC_VECTOR,
+)
+from kdumpsim.kernel.arch.i386.ptrace import EFLAGS_IF, EFLAGS_VM, PtRegs
+from kdumpsim.kernel.arch.i386.segment import __USER_DS
+from kdumpsim.kernel.arch.i386.thread_info import TIF_NEED_RESCHED, ThreadInfo
+from kdumpsim.kernel.core.config import NR_IRQS, PREEMPT, THREAD_SIZE
+
+ORIG_EAX: Final = offsetof(PtRegs, "orig_eax")
+XCS: Final = offsetof(PtRegs, "xcs")
+EFLAGS: Final = offsetof(PtRegs, "eflags")
+TI_FLAGS: Final = offsetof(ThreadInfo, "flags")
+TI_PREEMPT_COUNT: Final = offsetof(ThreadInfo, "preempt_count")
+NEED_RESCHED_MASK: Final = 1 << TIF_NEED_RESCHED
+
+entry_text_start: array[u8] = external()
+entry_text_end: array[u8] = external()
+interrupt: array[u32] = external()
+"""Address of the stub of each interrupt line."""
+
+module_asm(f"""
+    .cfi_sections .debug_frame
+
+    .macro SAVE_ALL
+    cld
+    pushl %es
+    .cfi_adjust_cfa_offset 4
+    pushl %ds
+    .cfi_adjust_cfa_offset 4
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset eax, 0
+    pushl %ebp
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset ebp, 0
+    pushl %edi
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset edi, 0
+    pushl %esi
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset esi, 0
+    pushl %edx
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset edx, 0
+    pushl %ecx
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset ecx, 0
+    pushl %ebx
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset ebx, 0
+    movl ${__USER_DS}, %edx
+    movl %edx, %ds
+    movl %edx, %es
+    .endm
+
+    .macro RESTORE_ALL
+    popl %ebx
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore ebx
+    popl %ecx
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore ecx
+    popl %edx
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore edx
+    popl %esi
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore esi
+    popl %edi
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore edi
+    popl %ebp
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore ebp
+    popl %eax
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore eax
+    popl %ds
+    .cfi_adjust_cfa_offset -4
+    popl %es
+    .cfi_adjust_cfa_offset -4
+    addl $4, %esp
+    .cfi_adjust_cfa_offset -4
+    iret
+    .endm
+
+    # The processor's frame of a ring-0 interruption: EIP, CS, EFLAGS. `code` is 1 if an error code lies below them.
+    .macro ENTRY_FRAME code=0
+    .cfi_startproc simple
+    .cfi_signal_frame
+    .cfi_def_cfa esp, 12 + 4 * \\code
+    .cfi_offset eip, -12
+    .endm
+
+    # Call handler(regs, error_code)
+    .macro EXCEPTION name, handler, code
+    .globl \\name
+    .type \\name, @function
+    .balign 16
+\\name:
+    ENTRY_FRAME \\code
+    .if \\code == 0
+    pushl $0
+    .cfi_adjust_cfa_offset 4
+    .endif
+    SAVE_ALL
+    movl %esp, %eax
+    pushl {ORIG_EAX}(%eax)
+    .cfi_adjust_cfa_offset 4
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    movl $-1, {ORIG_EAX}(%eax)
+    call \\handler
+    addl $8, %esp
+    .cfi_adjust_cfa_offset -8
+    jmp ret_from_exception
+    .cfi_endproc
+    .size \\name, . - \\name
+    .endm
+
+    # Call handler(regs) for a vector of the local APIC
+    .macro APIC_INTERRUPT name, handler, vector
+    .globl \\name
+    .type \\name, @function
+    .balign 16
+\\name:
+    ENTRY_FRAME
+    pushl $\\vector - 256
+    .cfi_adjust_cfa_offset 4
+    SAVE_ALL
+    movl %esp, %eax
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    call \\handler
+    addl $4, %esp
+    .cfi_adjust_cfa_offset -4
+    jmp ret_from_intr
+    .cfi_endproc
+    .size \\name, . - \\name
+    .endm
+
+    .text
+    .balign 16
+    .globl entry_text_start
+entry_text_start:
+
+    EXCEPTION divide_error, do_divide_error, 0
+    EXCEPTION debug, do_debug, 0
+    EXCEPTION int3, do_int3, 0
+    EXCEPTION overflow, do_overflow, 0
+    EXCEPTION bounds, do_bounds, 0
+    EXCEPTION invalid_op, do_invalid_op, 0
+    EXCEPTION device_not_available, do_device_not_available, 0
+    EXCEPTION coprocessor_segment_overrun, do_coprocessor_segment_overrun, 0
+    EXCEPTION invalid_TSS, do_invalid_TSS, 1
+    EXCEPTION segment_not_present, do_segment_not_present, 1
+    EXCEPTION stack_segment, do_stack_segment, 1
+    EXCEPTION general_protection, do_general_protection, 1
+    EXCEPTION page_fault, do_page_fault, 1
+    EXCEPTION spurious_interrupt_bug, do_spurious_interrupt_bug, 0
+    EXCEPTION coprocessor_error, do_coprocessor_error, 0
+    EXCEPTION alignment_check, do_alignment_check, 1
+    EXCEPTION machine_check, do_machine_check, 0
+    EXCEPTION simd_coprocessor_error, do_simd_coprocessor_error, 0
+
+    APIC_INTERRUPT apic_timer_interrupt, smp_apic_timer_interrupt, {LOCAL_TIMER_VECTOR}
+    APIC_INTERRUPT reschedule_interrupt, smp_reschedule_interrupt, {RESCHEDULE_VECTOR}
+    APIC_INTERRUPT call_function_interrupt, smp_call_function_interrupt, {CALL_FUNCTION_VECTOR}
+    APIC_INTERRUPT error_interrupt, smp_error_interrupt, {ERROR_APIC_VECTOR}
+    APIC_INTERRUPT spurious_interrupt, smp_spurious_interrupt, {SPURIOUS_APIC_VECTOR}
+
+    # An NMI may interrupt anything, so it never reschedules on its way out.
+    .globl nmi
+    .type nmi, @function
+    .balign 16
+nmi:
+    ENTRY_FRAME
+    pushl $-1
+    .cfi_adjust_cfa_offset 4
+    SAVE_ALL
+    movl %esp, %eax
+    pushl $0
+    .cfi_adjust_cfa_offset 4
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    call do_nmi
+    addl $8, %esp
+    .cfi_adjust_cfa_offset -8
+    RESTORE_ALL
+    .cfi_endproc
+    .size nmi, . - nmi
+
+    # One stub for each line: push its number less 256, so that it cannot be taken for a system call.
+    .balign 16
+    .globl irq_entries_start
+    .type irq_entries_start, @function
+irq_entries_start:
+    ENTRY_FRAME
+    .set line, 0
+    .rept {NR_IRQS}
+    .balign 16
+    pushl $line - 256
+    .cfi_adjust_cfa_offset 4
+    jmp common_interrupt
+    .cfi_adjust_cfa_offset -4
+    .set line, line + 1
+    .endr
+    .cfi_endproc
+    .size irq_entries_start, . - irq_entries_start
+
+    # Call do_IRQ(regs, irq)
+    .balign 16
+    .globl common_interrupt
+    .type common_interrupt, @function
+common_interrupt:
+    ENTRY_FRAME 1
+    SAVE_ALL
+    movl %esp, %edx
+    movl {ORIG_EAX}(%edx), %eax
+    andl $0xff, %eax
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    pushl %edx
+    .cfi_adjust_cfa_offset 4
+    call do_IRQ
+    addl $8, %esp
+    .cfi_adjust_cfa_offset -8
+
+    .globl ret_from_exception
+    .globl ret_from_intr
+ret_from_exception:
+ret_from_intr:
+    cli                                 # need_resched must not change behind our back
+    .if {PREEMPT}
+    movl {EFLAGS}(%esp), %eax
+    movb {XCS}(%esp), %al
+    testl ${EFLAGS_VM | 3}, %eax
+    jnz restore_all                     # back to ring 3
+    testl ${EFLAGS_IF}, {EFLAGS}(%esp)
+    jz restore_all                      # the interrupted code wanted no interruption
+1:  movl %esp, %eax
+    andl ${-THREAD_SIZE}, %eax
+    cmpl $0, {TI_PREEMPT_COUNT}(%eax)
+    jnz restore_all
+    testb ${NEED_RESCHED_MASK}, {TI_FLAGS}(%eax)
+    jz restore_all
+    call preempt_schedule_irq
+    jmp 1b
+    .endif
+restore_all:
+    RESTORE_ALL
+    .cfi_endproc
+    .size common_interrupt, . - common_interrupt
+
+    .globl entry_text_end
+entry_text_end:
+
+    .section .rodata
+    .balign 4
+    .globl interrupt
+interrupt:
+    .set line, 0
+    .rept {NR_IRQS}
+    .long irq_entries_start + 16 * line
+    .set line, line + 1
+    .endr
+    .text
+""")

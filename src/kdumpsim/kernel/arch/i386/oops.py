@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a dying kernel says: registers, stack, call trace (arch/i386/kernel/traps.c of 2.6.16).
+
+Nothing here takes it for granted that the stack is sane: frame pointers are followed only while they lie in the
+stack of the task, and code bytes are printed only where something is mapped.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import addr, cast, frame_address, guest, i32, ptr, return_address, u8, u32
+from kdumpsim.kernel.arch.i386.entry import entry_text_end, entry_text_start
+from kdumpsim.kernel.arch.i386.paging import kern_addr_valid
+from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
+from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
+from kdumpsim.kernel.arch.i386.segment import __KERNEL_DS
+from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info, smp_processor_id
+from kdumpsim.kernel.core.config import PREEMPT, THREAD_SIZE
+from kdumpsim.kernel.core.kallsyms import print_symbol
+from kdumpsim.kernel.core.panic import oops_end
+from kdumpsim.kernel.core.printk import bust_spinlocks, console_verbose, printk
+from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.version import UTS_RELEASE
+from kdumpsim.compiler.lang import NoReturn, cstr
+
+KSTACK_DEPTH_TO_PRINT: Final = 24
+CODE_BYTES: Final = 64
+CODE_BYTES_BEFORE: Final = 43
+MAX_TRACE: Final = 64
+
+die_lock: Spinlock = Spinlock(slock=1)
+die_owner: i32 = -1
+"""CPU that is printing an oops."""
+die_owner_depth: u32 = 0
+"""How many oopses that CPU has met while printing."""
+die_counter: u32 = 0
+
+
+@guest
+def valid_stack_ptr(info: ptr[ThreadInfo], address: u32) -> bool:
+    """Whether a frame may lie at `address`, in the stack that `info` is the low end of."""
+    return address > u32(info) and address < u32(info) + THREAD_SIZE - 8 and address & 3 == 0
+
+
+@guest
+def print_trace_address(address: u32) -> None:
+    """One line of a call trace."""
+    printk(f"<0> [<{address:08x}>] ")
+    print_symbol("%s\n", address)
+
+
+@guest
+def show_trace(ebp: u32) -> None:
+    """Follow frame pointers from `ebp`; an entry stub's frame leads on to the code it interrupted.
+
+    A handler's first argument is its PtRegs: if a frame returns into an entry stub, the interrupted code's EIP and
+    EBP stand there.
+    """
+    info = current_thread_info()
+    count: u32 = 0
+    while valid_stack_ptr(info, ebp) and count < MAX_TRACE:
+        frame: ptr[u32] = cast(ptr[u32], ebp)
+        caller: u32 = frame[1]
+        print_trace_address(caller)
+        ebp = frame[0]
+        if caller >= u32(entry_text_start) and caller < u32(entry_text_end):
+            if not valid_stack_ptr(info, frame[2]):
+                return
+            regs: ptr[PtRegs] = cast(ptr[PtRegs], frame[2])
+            if user_mode(regs):
+                return
+            print_trace_address(regs.eip)
+            ebp = regs.ebp
+        count += 1
+
+
+@guest
+def show_stack(esp: u32, ebp: u32) -> None:
+    """The words on top of the stack, then the call trace (Linux show_stack_log_lvl)."""
+    words: ptr[u32] = cast(ptr[u32], esp)
+    for i in range(KSTACK_DEPTH_TO_PRINT):
+        if u32(addr(words[i])) & (THREAD_SIZE - 1) == 0:
+            break
+        if i != 0 and i % 8 == 0:
+            printk("\n<0>       ")
+        printk(f"{words[i]:08x} ")
+    printk("\n<0>Call Trace:\n")
+    show_trace(ebp)
+
+
+@guest
+def dump_stack() -> None:
+    """The call trace of whoever calls this."""
+    printk("<0>Call Trace:\n")
+    print_trace_address(return_address())
+    show_trace(cast(ptr[u32], frame_address())[0])
+
+
+@guest
+def show_code(eip: u32) -> None:
+    """Bytes around the faulting instruction, whose first one is put in angle brackets."""
+    printk("<0>Code: ")
+    address: u32 = eip - CODE_BYTES_BEFORE
+    for i in range(CODE_BYTES):
+        if not kern_addr_valid(address + i):
+            printk(" Bad EIP value.")
+            break
+        byte: u32 = cast(ptr[u8], address + i)[0]
+        if address + i == eip:
+            printk(f"<{byte:02x}> ")
+        else:
+            printk(f"{byte:02x} ")
+
+
+@guest
+def show_registers(regs: ptr[PtRegs]) -> None:
+    """The interrupted code's registers, and where it came from."""
+    in_kernel: bool = not user_mode(regs)
+    esp: u32 = u32(addr(regs.esp))
+    ss: u32 = __KERNEL_DS
+    if not in_kernel:
+        esp = regs.esp
+        ss = regs.xss & 0xFFFF
+    printk(f"<0>CPU:    {smp_processor_id()}\n")
+    printk(f"<0>EIP:    {regs.xcs & 0xFFFF:04x}:[<{regs.eip:08x}>]    Not tainted VLI\n")
+    printk(f"<0>EFLAGS: {regs.eflags:08x}   ({UTS_RELEASE:s}) \n")
+    print_symbol("<0>EIP is at %s\n", regs.eip)
+    printk(f"<0>eax: {regs.eax:08x}   ebx: {regs.ebx:08x}   ecx: {regs.ecx:08x}   edx: {regs.edx:08x}\n")
+    printk(f"<0>esi: {regs.esi:08x}   edi: {regs.edi:08x}   ebp: {regs.ebp:08x}   esp: {esp:08x}\n")
+    printk(f"<0>ds: {regs.xds & 0xFFFF:04x}   es: {regs.xes & 0xFFFF:04x}   ss: {ss:04x}\n")
+    info = current_thread_info()
+    printk(f"<0>Process {info.task.comm:s} (pid: {info.task.pid}, threadinfo={info:p} task={info.task:p})")
+    if in_kernel:
+        printk("\n<0>Stack: ")
+        show_stack(esp, regs.ebp)
+        show_code(regs.eip)
+    printk("\n")
+
+
+@guest
+def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
+    """An exception that nobody can mend: print an oops and end the task, or the system (2.6.16 die)."""
+    global die_owner, die_owner_depth, die_counter
+    flags: u32 = 0
+    if die_owner != i32(smp_processor_id()):
+        console_verbose()
+        flags = spin_lock_irqsave(addr(die_lock))
+        die_owner = i32(smp_processor_id())
+        die_owner_depth = 0
+        bust_spinlocks(True)
+    else:
+        flags = local_irq_save()
+        local_irq_restore(flags)
+    die_owner_depth += 1
+    if die_owner_depth < 3:
+        die_counter += 1
+        printk(f"<0>{what:s}: {err & 0xFFFF:04x} [#{die_counter}]\n")
+        if PREEMPT:
+            printk("<0>PREEMPT SMP \n")
+        else:
+            printk("<0>SMP \n")
+        show_registers(regs)
+    else:
+        printk("<0>Recursive die() failure, output suppressed\n")
+    bust_spinlocks(False)
+    die_owner = -1
+    spin_unlock_irqrestore(addr(die_lock), flags)
+    oops_end(regs)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tasks as the processor sees them: switching, starting, idling (arch/i386/kernel/process.c of 2.6.16)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NoReturn, cast, extern, fn, guest, i32, module_asm, offsetof, ptr, u32, void
+from kdumpsim.kernel.arch.i386.desc import load_esp0
+from kdumpsim.kernel.arch.i386.processor import local_irq_disable, local_irq_enable, safe_halt
+from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
+from kdumpsim.kernel.core.config import THREAD_SIZE
+from kdumpsim.kernel.core.sched import schedule
+from kdumpsim.kernel.core.sched_types import TaskStruct
+from kdumpsim.kernel.core.spinlock import need_resched, preempt_disable, preempt_enable_no_resched
+
+THREAD_ESP: Final = offsetof(TaskStruct, "thread.esp")
+THREAD_EIP: Final = offsetof(TaskStruct, "thread.eip")
+
+THREAD_FRAME: Final = 16
+"""Bytes at the top of a new thread's stack: function, argument, two words of room."""
+
+module_asm(f"""
+    .cfi_sections .debug_frame
+    .text
+
+    # switch_to(prev, next): a task that was switched away goes on at 1: with its own stack.
+    .balign 16
+    .globl switch_to
+    .type switch_to, @function
+switch_to:
+    .cfi_startproc
+    movl 4(%esp), %eax
+    movl 8(%esp), %edx
+    pushl %ebp
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset ebp, 0
+    pushl %ebx
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset ebx, 0
+    pushl %esi
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset esi, 0
+    pushl %edi
+    .cfi_adjust_cfa_offset 4
+    .cfi_rel_offset edi, 0
+    movl %esp, {THREAD_ESP}(%eax)
+    movl $1f, {THREAD_EIP}(%eax)
+    movl {THREAD_ESP}(%edx), %esp
+    movl %edx, %ebx
+    pushl %edx
+    call __switch_to
+    addl $4, %esp
+    jmp *{THREAD_EIP}(%ebx)
+1:  popl %edi
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore edi
+    popl %esi
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore esi
+    popl %ebx
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore ebx
+    popl %ebp
+    .cfi_adjust_cfa_offset -4
+    .cfi_restore ebp
+    ret
+    .cfi_endproc
+    .size switch_to, . - switch_to
+
+    # A new thread begins here with its function and argument on top of the stack; nobody called it.
+    .balign 16
+    .globl kernel_thread_helper
+    .type kernel_thread_helper, @function
+kernel_thread_helper:
+    .cfi_startproc
+    .cfi_undefined eip
+    xorl %ebp, %ebp
+    call kernel_thread_start
+    ud2
+    .cfi_endproc
+    .size kernel_thread_helper, . - kernel_thread_helper
+""")
+
+
+@extern
+def switch_to(prev: ptr[TaskStruct], next: ptr[TaskStruct]) -> None:
+    """Give the CPU from one task to another; comes back when `prev` gets a CPU again."""
+
+
+@extern
+def kernel_thread_helper() -> None:
+    """The first code of every kernel thread."""
+
+
+@guest
+def __switch_to(next: ptr[TaskStruct]) -> None:
+    """Runs on the new task's stack: what the processor must know of it."""
+    load_esp0(smp_processor_id(), next.thread.esp0)
+
+
+@guest
+def kernel_thread_setup(task: ptr[TaskStruct], func: fn[[ptr[void]], i32], arg: ptr[void]) -> None:
+    """Make switch_to() start a new task in kernel_thread_start(func, arg)."""
+    top: u32 = u32(task.thread_info) + THREAD_SIZE
+    frame: ptr[u32] = cast(ptr[u32], top - THREAD_FRAME)
+    frame[0] = u32(func)
+    frame[1] = u32(arg)
+    task.thread.esp0 = top
+    task.thread.esp = u32(frame)
+    task.thread.eip = u32(kernel_thread_helper)
+
+
+@guest
+def default_idle() -> None:
+    """Halt unless there is something to do; STI and HLT leave no gap for a lost wake-up."""
+    local_irq_disable()
+    if need_resched():
+        local_irq_enable()
+    else:
+        safe_halt()
+
+
+@guest
+def cpu_idle() -> NoReturn:
+    """The idle task of every CPU; called with preemption off."""
+    while True:
+        while not need_resched():
+            default_idle()
+        preempt_enable_no_resched()
+        schedule()
+        preempt_disable()

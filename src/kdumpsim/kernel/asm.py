@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the architecture offers to the rest of the kernel; nobody else imports from `arch`."""
+
+from __future__ import annotations
+
+from kdumpsim.kernel.arch.i386.crash import ELF_MACHINE, crash_setup_regs, machine_crash_shutdown
+from kdumpsim.kernel.arch.i386.delay import mdelay, udelay
+from kdumpsim.kernel.arch.i386.i8259 import init_IRQ
+from kdumpsim.kernel.arch.i386.machine_kexec import machine_kexec, machine_kexec_prepare
+from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
+from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback, unset_nmi_callback
+from kdumpsim.kernel.arch.i386.oops import dump_stack
+from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.arch.i386.paging import ioremap_fixed, kern_addr_valid, kmap_atomic_pfn, kunmap_atomic
+from kdumpsim.kernel.arch.i386.process import cpu_idle, kernel_thread_setup, switch_to
+from kdumpsim.kernel.arch.i386.processor import (
+    ThreadStruct,
+    cpu_relax,
+    cpuid,
+    halt,
+    inb,
+    inl,
+    insw,
+    inw,
+    invlpg,
+    irqs_disabled,
+    local_irq_disable,
+    local_irq_enable,
+    local_irq_restore,
+    local_irq_save,
+    mb,
+    outb,
+    outl,
+    outsw,
+    outw,
+    read_cr0,
+    read_cr2,
+    read_cr3,
+    read_cr4,
+    safe_halt,
+    write_cr0,
+    write_cr3,
+    write_cr4,
+)
+from kdumpsim.kernel.arch.i386.ptrace import PtRegs, instruction_pointer, user_mode
+from kdumpsim.kernel.arch.i386.reboot import machine_halt, machine_restart, machine_shutdown
+from kdumpsim.kernel.arch.i386.setup import setup_arch
+from kdumpsim.kernel.arch.i386.smp import (
+    cpu_online,
+    num_online_cpus,
+    send_IPI_allbutself,
+    smp_call_function,
+    smp_send_reschedule,
+    smp_send_stop,
+)
+from kdumpsim.kernel.arch.i386.smpboot import smp_boot_secondaries, smp_prepare_cpus
+from kdumpsim.kernel.arch.i386.string import clear_words, copy_words
+from kdumpsim.kernel.arch.i386.thread_info import (
+    TIF_NEED_RESCHED,
+    ThreadInfo,
+    current,
+    current_thread_info,
+    smp_processor_id,
+)
+from kdumpsim.kernel.arch.i386.time import sched_clock, time_init
+from kdumpsim.kernel.arch.i386.traps import trap_init
+
+__all__ = [
+    "ELF_MACHINE", "PAGE_OFFSET", "PAGE_SHIFT", "PAGE_SIZE", "PtRegs", "TIF_NEED_RESCHED", "ThreadInfo",
+    "ThreadStruct", "boot_command_line", "clear_words", "copy_words", "cpu_idle", "cpu_online", "cpu_relax", "cpuid",
+    "crash_setup_regs", "current", "current_thread_info", "dump_stack", "halt", "inb", "init_IRQ", "inl", "insw",
+    "instruction_pointer", "invlpg", "inw", "ioremap_fixed", "irqs_disabled", "kern_addr_valid",
+    "kernel_thread_setup", "kmap_atomic_pfn", "kunmap_atomic", "local_irq_disable", "local_irq_enable",
+    "local_irq_restore", "local_irq_save", "machine_crash_shutdown", "machine_halt", "machine_kexec",
+    "machine_kexec_prepare", "machine_restart", "machine_shutdown", "mb", "mdelay", "num_online_cpus", "outb", "outl",
+    "outsw", "outw", "pa", "read_cr0", "read_cr2", "read_cr3", "read_cr4", "safe_halt", "sched_clock",
+    "send_IPI_allbutself", "set_nmi_callback", "setup_arch", "smp_boot_secondaries", "smp_call_function",
+    "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule", "smp_send_stop", "switch_to", "time_init",
+    "trap_init", "udelay", "unset_nmi_callback", "user_mode", "va", "write_cr0", "write_cr3", "write_cr4",
+]  # fmt: skip
