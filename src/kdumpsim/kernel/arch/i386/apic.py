@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cast, guest, length, load_volatile, ptr, store_volatile, u32
+from kdumpsim.compiler.lang import array, cast, guest, length, load_volatile, ptr, store_volatile, u32
 from kdumpsim.kernel.arch.i386.apicdef import (
     APIC_DFR,
     APIC_DFR_FLAT,
@@ -23,7 +23,6 @@ from kdumpsim.kernel.arch.i386.apicdef import (
     APIC_LVR,
     APIC_LVT0,
     APIC_LVT1,
-    APIC_LVT_LEVEL_TRIGGER,
     APIC_LVT_MASKED,
     APIC_LVT_TIMER_PERIODIC,
     APIC_LVTERR,

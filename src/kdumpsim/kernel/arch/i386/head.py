@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NoReturn, array, extern, guest, length, module_asm, u8, u32
-from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET
 from kdumpsim.kernel.arch.i386.processor import (
     X86_CR0_AM,
@@ -25,6 +24,7 @@ from kdumpsim.kernel.arch.i386.processor import (
     X86_CR0_WP,
     X86_CR4_PSE,
 )
+from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.core.config import THREAD_SIZE
 
 MULTIBOOT_HEADER_MAGIC: Final = 0x1BADB002

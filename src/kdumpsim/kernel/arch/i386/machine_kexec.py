@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, addr, array, cast, external, fn, guest, i32, length, module_asm, ptr, u8, u32
+from kdumpsim.compiler.lang import (
+    NoReturn,
+    addr,
+    array,
+    cast,
+    external,
+    fn,
+    guest,
+    i32,
+    length,
+    module_asm,
+    ptr,
+    u8,
+    u32,
+)
 from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
 from kdumpsim.kernel.arch.i386.page import PAGE_SIZE, pa, va
 from kdumpsim.kernel.arch.i386.paging import PAGE_KERNEL, PGDIR_SHIFT, PTRS_PER_PTE
@@ -116,12 +130,14 @@ relocate_new_kernel_end:
     .size relocate_new_kernel, . - relocate_new_kernel
 """)
 
+
 @guest
 def machine_kexec_prepare(image: ptr[Kimage]) -> i32:
     """The control page must be one that the linear map shows."""
     if u32(relocate_new_kernel_end) - u32(relocate_new_kernel) > PAGE_SIZE // 2:
         return -ENOMEM
     return 0
+
 
 @guest
 def identity_map_page(address: u32) -> None:
@@ -130,6 +146,7 @@ def identity_map_page(address: u32) -> None:
         kexec_pgd[i] = swapper_pg_dir[i]
     kexec_pgd[address >> PGDIR_SHIFT] = pa(u32(kexec_pte)) | PAGE_KERNEL
     kexec_pte[address >> 12 & (PTRS_PER_PTE - 1)] = address | PAGE_KERNEL
+
 
 @guest
 def machine_kexec(image: ptr[Kimage]) -> NoReturn:

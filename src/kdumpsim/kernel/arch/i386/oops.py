@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, cast, frame_address, guest, i32, ptr, return_address, u8, u32
+from kdumpsim.compiler.lang import NoReturn, addr, cast, cstr, frame_address, guest, i32, ptr, return_address, u8, u32
 from kdumpsim.kernel.arch.i386.entry import entry_text_end, entry_text_start
 from kdumpsim.kernel.arch.i386.paging import kern_addr_valid
 from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
@@ -22,7 +22,6 @@ from kdumpsim.kernel.core.panic import oops_end
 from kdumpsim.kernel.core.printk import bust_spinlocks, console_verbose, printk
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.version import UTS_RELEASE
-from kdumpsim.compiler.lang import NoReturn, cstr
 
 KSTACK_DEPTH_TO_PRINT: Final = 24
 CODE_BYTES: Final = 64

@@ -11,11 +11,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cast, guest, length, ptr, u8, u32
+from kdumpsim.compiler.lang import array, cast, guest, length, ptr, u8, u32
 from kdumpsim.kernel.arch.i386.e820 import e820_any_mapped, e820_covers, max_low_pfn
-from kdumpsim.kernel.arch.i386.head import initial_page_table, swapper_pg_dir
+from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, pa, va
-from kdumpsim.kernel.arch.i386.processor import invlpg, local_irq_restore, local_irq_save, read_cr3, write_cr3
+from kdumpsim.kernel.arch.i386.processor import invlpg, read_cr3, write_cr3
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable

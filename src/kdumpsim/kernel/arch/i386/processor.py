@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Single instructions: interrupts flag, ports, control registers, barriers (include/asm-i386/{system,io,processor}.h)."""
+"""Single instructions: interrupts flag, ports, control registers, barriers (include/asm-i386/{system,io}.h)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from kdumpsim.kernel.arch.i386.e820 import (
     user_defined_map,
 )
 from kdumpsim.kernel.arch.i386.mpparse import find_smp_config
-from kdumpsim.kernel.arch.i386.multiboot import boot_command_line, read_boot_info
+from kdumpsim.kernel.arch.i386.multiboot import read_boot_info
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pa, page_align, va
 from kdumpsim.kernel.arch.i386.paging import paging_init
 from kdumpsim.kernel.arch.i386.trampoline import TRAMPOLINE_BASE

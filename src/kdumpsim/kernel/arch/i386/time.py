@@ -21,7 +21,7 @@ NSEC_PER_JIFFY: Final = 1_000_000_000 // HZ
 @guest
 def timer_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """IRQ 0: one jiffy more.  Until the local APIC timers run, it is the boot CPU's tick as well."""
-    do_timer(regs)
+    do_timer()
     if not using_apic_timer:
         update_process_times(user_mode(regs))
     return IRQ_HANDLED

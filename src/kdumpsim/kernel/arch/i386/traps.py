@@ -5,7 +5,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, addr, array, asm_value, cast, cstr, extern, guest, length, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import (
+    NoReturn,
+    addr,
+    array,
+    asm_value,
+    cast,
+    extern,
+    guest,
+    length,
+    ptr,
+    u8,
+    u32,
+)
 from kdumpsim.kernel.arch.i386.desc import (
     DescStruct,
     TssStruct,
