@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from conftest import (
+from cpu_box import (
     CODE,
     CODE16,
     DATA16,
@@ -167,6 +167,7 @@ def test_privileged_instructions_fault_in_ring_3(box: Box, text: str) -> None:
     assert frame(box, 6)[:3] == [0, CODE + 0x1000, UCODE]
 
 
+@pytest.mark.xfail(reason="Unicorn 2.1.4 lets every ring do port I/O", strict=True)
 def test_port_io_in_ring_3_obeys_the_permission_bitmap(box: Box) -> None:
     handler = box.vector(13)
     box.load_tr()

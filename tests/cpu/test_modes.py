@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from conftest import CODE, KCODE, STACK, Box, Bus
+from cpu_box import CODE, KCODE, STACK, Box, Bus
 
 from kdumpsim.compiler.assembler import assemble
 from kdumpsim.cpu import Cpu, Exit

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Box
+from cpu_box import Box
 
 from kdumpsim.cpu import Exit, layout, native
 

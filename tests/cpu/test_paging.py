@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from conftest import CODE, KCODE, STACK, STACK3, UCODE, UDATA, Box
+from cpu_box import CODE, KCODE, STACK, STACK3, UCODE, UDATA, Box
 
 from kdumpsim.cpu import Exit
 

@@ -7,7 +7,7 @@ import os
 import struct
 
 import pytest
-from conftest import CODE, STACK, Box
+from cpu_box import CODE, STACK, Box
 
 from kdumpsim.cpu import Cpu, Exit
 
@@ -46,7 +46,8 @@ def test_callbacks(box: Box) -> None:
     box.run("mov $0x3f8, %dx\nin %dx, %al\nin $0x40, %eax\nmov $0x1234, %ax\nout %ax, $0x80\n"
             "mov 0xfee00020, %ebx\nmovl $5, 0xfee00300\nhlt")  # fmt: skip
     assert box.bus.log == [
-        ("in", 0x3F8, 1), ("in", 0x40, 4), ("out", 0x80, 2, 0x1234), ("read", 0xFEE00020, 4), ("write", 0xFEE00300, 4, 5),
+        ("in", 0x3F8, 1), ("in", 0x40, 4), ("out", 0x80, 2, 0x1234), ("read", 0xFEE00020, 4),
+        ("write", 0xFEE00300, 4, 5),
     ]  # fmt: skip
     assert box.cpu.registers().ebx == 0x12345678
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import CODE, STACK3, UCODE, UDATA, Box
+from cpu_box import CODE, STACK3, UCODE, UDATA, Box
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_native import ASSEMBLE

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Physical memory: what CPUs map, what bus masters reach, snapshots."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from kdumpsim.board.memory import Memory
+
+MIB = 1 << 20
+
+
+def test_cpus_see_ram_without_the_holes_and_a_rom() -> None:
+    memory = Memory(8 * MIB, [(4 * MIB, MIB)])
+    layout = [(block.base, block.base + block.size, block.writable) for block in memory.blocks]
+    assert layout == [
+        (0, 0xA0000, True),
+        (0xF0000, MIB, False),
+        (MIB, 4 * MIB, True),
+        (5 * MIB, 8 * MIB, True),
+        (0xFFFF0000, 1 << 32, False),
+    ]
+    assert memory.is_ram(0x9FFFF)
+    assert not any(memory.is_ram(address) for address in (0xA0000, 0xF0000, 4 * MIB, 8 * MIB, 0xFFFFFFFF))
+
+
+def test_dma_reaches_ram_only() -> None:
+    memory = Memory(4 * MIB, [(2 * MIB, MIB)])
+    written: list[tuple[int, int]] = []
+    memory.written = lambda begin, end: written.append((begin, end))
+    memory.dma_write(2 * MIB - 2, b"abcd")
+    assert memory.dma_read(2 * MIB - 2, 4) == b"ab\xff\xff"
+    assert bytes(memory.view[2 * MIB : 2 * MIB + 2]) == b"\0\0"
+    assert written == [(2 * MIB - 2, 2 * MIB)]
+    memory.dma_write(4 * MIB - 1, b"xy")
+    assert memory.dma_read(4 * MIB - 1, 2) == b"x\xff"
+    memory.dma_write(0xFFFFF000, b"lost")
+    memory.dma_write(0xF0000, b"lost")
+    assert memory.dma_read(0xF0000, 4) == b"\0\0\0\0"
+    assert memory.dma_read(0xA0000, 2) == b"\xff\xff"
+
+
+def test_snapshot_keeps_what_is_not_zero() -> None:
+    memory = Memory(4 * MIB)
+    memory.view[0x1234] = 1
+    memory.view[0x300FFF] = 2
+    pages = memory.pages()
+    assert sorted(pages) == [0x1000, 0x300000]
+    memory.view[0x200000] = 9
+    memory.restore(pages)
+    assert memory.pages() == pages
+
+
+@pytest.mark.parametrize(
+    ("size", "holes"),
+    [(MIB, ()), (4 * MIB + 1, ()), (1 << 32, ()), (4 * MIB, ((0x50000, 0x1000),)), (4 * MIB, ((2 * MIB, 5),)),
+     (4 * MIB, ((3 * MIB, 2 * MIB),)), (8 * MIB, ((2 * MIB, MIB), (2 * MIB, MIB)))],
+)  # fmt: skip
+def test_bad_configurations_are_refused(size: int, holes: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(ValueError, match=r"memory|hole"):
+        Memory(size, holes)
+
+
+def test_a_forked_process_has_its_own() -> None:
+    memory = Memory(4 * MIB)
+    child = os.fork()
+    if child == 0:
+        memory.view[0] = 1
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert memory.view[0] == 0
