@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Interrupt lines: descriptors, handlers and the way of an interrupt through them (kernel/irq/{handle,manage,spurious}.c).
+"""Interrupt lines: descriptors, handlers and an interrupt's way through them (kernel/irq/{handle,manage,spurious}.c).
 
 The two listings of the LKDTT paper are __do_IRQ() and handle_IRQ_event().
 """

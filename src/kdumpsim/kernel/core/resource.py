@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The trees of physical address ranges and of ports (kernel/resource.c), and /proc/iomem."""
+"""The trees of physical address ranges and of ports (kernel/resource.c)."""
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cstr, fn, guest, i32, placed, ptr
+from kdumpsim.compiler.lang import NULL, addr, guest, i32, ptr
 from kdumpsim.kernel.core.resource_types import IORESOURCE_IO, IORESOURCE_MEM, Resource
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EBUSY, EINVAL
-from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
 
 iomem_resource: Resource = Resource(start=0, end=0xFFFFFFFF, name="PCI mem", flags=IORESOURCE_MEM)
 ioport_resource: Resource = Resource(start=0, end=0xFFFF, name="PCI IO", flags=IORESOURCE_IO)
@@ -117,50 +115,3 @@ def release_resource(old: ptr[Resource]) -> i32:
         old.parent = NULL
     spin_unlock(addr(resource_lock))
     return result
-
-
-@guest
-def iomem_show(m: ptr[SeqFile]) -> i32:
-    """/proc/iomem, as kexec-tools parse it: two blanks a level, "start-end : name"."""
-    return show_resources(m, addr(iomem_resource))
-
-
-@guest
-def ioports_show(m: ptr[SeqFile]) -> i32:
-    """/proc/ioports."""
-    return show_resources(m, addr(ioport_resource))
-
-
-@guest
-def show_resources(m: ptr[SeqFile], root: ptr[Resource]) -> i32:
-    """Print a tree, parents before children."""
-    depth: i32 = 0
-    blank: cstr = ""
-    node = root.child
-    while node != NULL:
-        name: cstr = node.name if node.name != NULL else "<BAD>"
-        if root.end < 0x10000:
-            seq_printf(m, "%*s%04x-%04x : %s\n", depth * 2, blank, node.start, node.end, name)
-        else:
-            seq_printf(m, "%*s%08x-%08x : %s\n", depth * 2, blank, node.start, node.end, name)
-        if node.child != NULL:
-            node = node.child
-            depth += 1
-            continue
-        while node != root and node.sibling == NULL:
-            node = node.parent
-            depth -= 1
-        if node == root:
-            break
-        node = node.sibling
-    return 0
-
-
-@guest
-def ioresources_init() -> i32:
-    """Make the /proc files."""
-    register_proc("/proc/ioports", ioports_show, NULL)
-    return register_proc("/proc/iomem", iomem_show, NULL)
-
-
-_init_ioresources: fn[[], i32] = placed("initcall5", ioresources_init)

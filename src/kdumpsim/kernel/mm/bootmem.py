@@ -7,9 +7,8 @@ to the page allocator.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, NoReturn, cast, cstr, extern, guest, ptr, u8, u32, void
 from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, pa, va
-from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.string import memset
 
 bootmem_map: ptr[u8] = NULL
@@ -18,6 +17,11 @@ bootmem_pages: u32 = 0
 """Pages the bitmap covers, from physical page 0."""
 bootmem_hint: u32 = 0
 """Page number to search from."""
+
+
+@extern
+def panic(fmt: cstr, *args: u32) -> NoReturn:
+    """Give up; core/panic.py."""
 
 
 @guest
