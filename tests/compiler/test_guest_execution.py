@@ -183,7 +183,8 @@ def log(level: u32, fmt: cstr, *args: u32) -> ptr[u32]:
 
 @guest
 def format_strings(s: cstr, small: u8, minus: i16, big: u64, c: u8, yes: bool) -> u32:
-    printed = log(3, f"100% {s:s} {small} {minus:5d} {big} {big:016x} {c:c} {s:p} {minus:x} {yes} {PAGE_SIZE:#x} {s:<4s}")
+    printed = log(3, f"100% {s:s} {small} {minus:5d} {big} {big:016x} {c:c} {s:p} {minus:x} "
+                     f"{yes} {PAGE_SIZE:#x} {s:<4s}")
     return printed[1] + printed[2]
 
 

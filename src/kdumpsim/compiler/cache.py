@@ -2,9 +2,10 @@
 """A content-addressed cache on disk for objects and linked images.
 
 It lies in ``$XDG_CACHE_HOME/kdumpsim`` (or ``~/.cache/kdumpsim``).  Keys are SHA-256 over everything a result depends
-on: sources, configuration, the compiler's own sources, llvmlite's version.  An entry is a file written aside and renamed, so
-that readers never see half of one; it begins with the SHA-256 of its content, and a damaged entry counts as absent.
-A cache that cannot be written is no error: results are then made anew each time.  Nothing here imports llvmlite.
+on: sources, configuration, the compiler's own sources, llvmlite's version.  An entry is a file written aside and
+renamed, so that readers never see half of one; it begins with the SHA-256 of its content, and a damaged entry counts
+as absent.  A cache that cannot be written is no error: results are then made anew each time.  Nothing here imports
+llvmlite.
 """
 
 from __future__ import annotations

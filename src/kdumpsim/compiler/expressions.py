@@ -368,10 +368,9 @@ class Expressions(Builder):
     def as_mask(self, value: Value, other: Type) -> Value:
         """A negative constant (`~FLAG`) as the mask of an `&` with an unsigned number, where wrapping loses nothing."""
         number = as_int(other)
-        if isinstance(value.type, ConstType) and number is not None and (value.const or 0) < 0 and not number.signed:
-            if (value.const or 0) >= -(number.high + 1):
-                return self.constant(number, number.wrap(value.const or 0))
-        return value
+        if not isinstance(value.type, ConstType) or number is None or number.signed or value.const is None:
+            return value
+        return self.constant(number, number.wrap(value.const)) if -number.high <= value.const < 0 else value
 
     def _divide(self, modulo: bool, kind: IntType, a: Value, b: Value) -> Value:
         ir = kind.ir
