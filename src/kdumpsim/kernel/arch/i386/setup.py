@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cast, cstr, external, guest, i32, length, placed, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import addr, array, cast, cstr, external, fn, guest, i32, length, placed, ptr, u8, u16, u32
 from kdumpsim.kernel.arch.i386.e820 import (
     E820MAX,
     E820Type,
@@ -168,8 +168,17 @@ def register_memory() -> None:
             request_resource(resource, addr(data_resource))
             if crashk_res.end != 0:
                 request_resource(resource, addr(crashk_res))
+
+
+@guest
+def request_standard_resources() -> i32:
+    """Enter what every PC has below 1 MiB into /proc/iomem."""
     request_resource(addr(iomem_resource), addr(video_ram_resource))
     request_resource(addr(iomem_resource), addr(system_rom_resource))
+    return 0
+
+
+_init_standard_resources: fn[[], i32] = placed("initcall3", request_standard_resources)
 
 
 @guest

@@ -80,7 +80,7 @@ WARM_RESET_VECTOR: Final = 0x467
 CALLIN_TIMEOUT_MS: Final = 5000
 STARTUP_IPIS: Final = 2
 
-max_cpus: u32 = 1
+smp_max_cpus: u32 = 1
 """How many CPUs shall take part, from smp_prepare_cpus() on."""
 x86_cpu_to_apicid: array[u8] = length(NR_CPUS)
 cpu_callin_map: u32 = 0
@@ -201,8 +201,8 @@ def smp_prepare_cpus(limit: u32) -> None:
 
     Called with interrupts on, for the timer's way to this CPU is found by trying.
     """
-    global max_cpus
-    max_cpus = limit
+    global smp_max_cpus
+    smp_max_cpus = limit
     get_smp_config()
     acpi_boot_init()
     init_apic_mappings()
@@ -227,7 +227,7 @@ def smp_boot_secondaries() -> None:
     setup_trampoline()
     cpu: u32 = 1
     for i in range(mp_config.nr_cpus):
-        if cpu >= max_cpus or mp_config.cpu_apicid[i] == x86_cpu_to_apicid[0]:
+        if cpu >= smp_max_cpus or mp_config.cpu_apicid[i] == x86_cpu_to_apicid[0]:
             continue
         if do_boot_cpu(cpu, mp_config.cpu_apicid[i]):
             cpu += 1
