@@ -116,6 +116,14 @@ def test_what_makes_no_sense_is_said_clearly(echo: Path, arguments: list[str], m
     assert "Traceback" not in text
 
 
+def test_interrupt(echo: Path) -> None:
+    with subprocess.Popen([*COMMAND, str(echo)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b">"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
 def read_until(fd: int, wanted: bytes) -> bytes:
     seen = b""
     while wanted not in seen:

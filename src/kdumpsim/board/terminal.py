@@ -11,7 +11,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import termios
 from types import FrameType, TracebackType
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 ESCAPE = 0x01
 HELP = b"\r\nCtrl-A x      leave kdumpsim\r\nCtrl-A Ctrl-A send Ctrl-A\r\nCtrl-A h      this help\r\n"
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class EscapeKeys:
@@ -59,15 +58,16 @@ class Terminal:
         self._keys = EscapeKeys()
         self.interactive = False
         self.ended = False  # no more input will come
-        self.left = False  # the user asked to leave, or nobody reads the output any more
+        self.signal: int | None = None  # the signal that asked to leave
+        self.left = False  # the user or a signal asked to leave, or nobody reads the output any more
 
     def __enter__(self) -> Terminal:
+        # A handler must not raise: it may run within a callback of the CPU's engine, where exceptions get lost.
+        for number in _SIGNALS:
+            self._handlers[number] = signal.signal(number, self._on_signal)
         self.interactive = os.isatty(self._stdin)
         if self.interactive:
             self._saved = termios.tcgetattr(self._stdin)
-            # A signal ends the command through its exit handlers, so that the terminal is put back.
-            for number in _SIGNALS:
-                self._handlers[number] = signal.signal(number, self._ended_by_signal)
             raw = termios.tcgetattr(self._stdin)
             raw[0] &= ~(termios.BRKINT | termios.ICRNL | termios.INPCK | termios.ISTRIP | termios.IXON)
             raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
@@ -87,9 +87,9 @@ class Terminal:
             signal.signal(number, handler)
         self._handlers.clear()
 
-    @staticmethod
-    def _ended_by_signal(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        self.left = True
 
     def read(self, timeout: float | None = 0.0) -> bytes:
         """What was typed, at most after `timeout` seconds (None: wait for it); empty at a time-out and at the end."""

@@ -96,12 +96,11 @@ def boot(
     feed: Callable[[bytes], None] = machine.uarts[0].feed
     if keyboard == "ps2":
         feed = _typist(machine)
-    try:
-        with Terminal() as terminal:
-            machine.uarts[0].on_output = terminal.write
-            ending = _run(machine, terminal, feed, None if timeout is None else int(timeout * SECOND))
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with Terminal() as terminal:
+        machine.uarts[0].on_output = terminal.write
+        ending = _run(machine, terminal, feed, None if timeout is None else int(timeout * SECOND))
+    if terminal.signal is not None:
+        raise SystemExit(128 + terminal.signal)
     if ending:
         click.echo(f"kdumpsim: {ending}", err=True)
     if ending.startswith("time-out"):
