@@ -89,9 +89,18 @@ def test_loading_into_a_guest(files: Path, guest: tuple[str, FakeGuest]) -> None
 
 def test_load_and_execute(files: Path, guest: tuple[str, FakeGuest]) -> None:
     address, fake = guest
+    fake.files["/sys/kernel/kexec_loaded"] = b"1\n"
     result = run("-l", files / "vmlinux", "-e", "--agent", address)
     assert result.exit_code == 0, result.output
     assert fake.loaded is not None
+
+
+def test_nothing_to_execute(guest: tuple[str, FakeGuest]) -> None:
+    address, fake = guest
+    fake.files["/sys/kernel/kexec_loaded"] = b"0\n"
+    result = run("-e", "--agent", address)
+    assert (result.exit_code, fake.rebooted) == (2, None)
+    assert "no kernel is loaded" in result.output
 
 
 def test_unload(guest: tuple[str, FakeGuest]) -> None:

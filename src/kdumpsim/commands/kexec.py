@@ -28,6 +28,8 @@ from kdumpsim.kexec.load import (
 from kdumpsim.kexec.segments import FileData
 from kdumpsim.kexec.transport import SocketTransport
 
+KEXEC_LOADED = "/sys/kernel/kexec_loaded"
+
 HELP = """Load KERNEL for kexec or kdump into a running guest, or show what would be loaded.
 
 With -p the kernel is a capture kernel: it goes into the region reserved by crashkernel=, together with
@@ -113,6 +115,8 @@ def kexec(
             _show(plan, dry_run)
         if execute:
             assert agent is not None
+            if agent.read_file(KEXEC_LOADED).strip() == b"0":
+                raise KexecError("no kernel is loaded that could be started; load one with -l")
             agent.reboot(Reboot.KEXEC)
             click.echo("The guest was told to start the loaded kernel.")
     except KexecError as error:
