@@ -30,7 +30,7 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.asm import PtRegs, cpu_relax, inb, outb
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
-from kdumpsim.kernel.core.printk import Console, printk, register_console
+from kdumpsim.kernel.core.printk import CON_PRINTBUFFER, Console, printk, register_console
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
@@ -259,7 +259,7 @@ def serial8250_read(port: ptr[Uart8250], buffer: ptr[u8], count: u32) -> None:
             serial8250_unthrottle(port)
 
 
-serial8250_console: Console = Console(name="ttyS", write=serial8250_console_write)
+serial8250_console: Console = Console(name="ttyS", write=serial8250_console_write, flags=CON_PRINTBUFFER)
 
 
 @guest
