@@ -19,7 +19,7 @@ from kdumpsim.kernel.block.buffer import (
     mark_buffer_dirty,
     set_buffer_uptodate,
 )
-from kdumpsim.kernel.block.ll_rw_block import bread
+from kdumpsim.kernel.block.ll_rw_block import bread, sync_blocks, sync_dirty_buffer
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import memcmp, memset
 from kdumpsim.kernel.core.types import EFBIG, EINVAL, EIO, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, ENOTDIR
@@ -335,14 +335,35 @@ def toyfs_new_inode(node: ptr[ToyNode]) -> i32:
 
 
 @guest
+def toyfs_do_sync(node: ptr[ToyNode]) -> i32:
+    """Write what is dirty of a file, its inode and the bitmap, and wait.  toyfs_lock() held."""
+    result: i32 = 0
+    for i in range(node.inode.nr_extents):
+        error: i32 = sync_blocks(toyfs_root.bdev, node.inode.extents[i].start, node.inode.extents[i].count)
+        if error != 0:
+            result = error
+    if sync_dirty_buffer(node.bh) != 0:
+        result = -EIO
+    if sync_blocks(toyfs_root.bdev, toyfs_root.super.bitmap_start, toyfs_root.super.bitmap_blocks) != 0:
+        result = -EIO
+    return result
+
+
+@guest
 def toyfs_create(directory: ptr[ToyNode], name: cstr, n: u32, node: ptr[ToyNode]) -> i32:
-    """Make an empty file called `name` and bring it into use."""
+    """Make an empty file called `name`, on the disk at once, and bring it into use."""
     error: i32 = toyfs_new_inode(node)
     if error != 0:
         return error
     error = toyfs_add_entry(directory, name, n, node.ino)
     if error != 0:
         node.inode.mode = 0
+        mark_buffer_dirty(node.bh)
+        toyfs_iput(node)
+        return error
+    sync_dirty_buffer(node.bh)
+    error = toyfs_do_sync(directory)
+    if error != 0:
         toyfs_iput(node)
     return error
 

@@ -20,13 +20,14 @@ from kdumpsim.kernel.block.buffer import (
     set_buffer_uptodate,
     wait_on_buffer,
 )
-from kdumpsim.kernel.block.ll_rw_block import bread, ll_rw_block, sync_blocks, sync_dirty_buffer
+from kdumpsim.kernel.block.ll_rw_block import bread, ll_rw_block, sync_blocks
 from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EBADF, EFBIG, EINVAL, EIO, EISDIR, ENODEV, ENOENT, ENOMEM
 from kdumpsim.kernel.fs.files import O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, File, FileOperations, fget
 from kdumpsim.kernel.fs.toyfs import (
     TOYFS_DIR,
     ToyNode,
+    toyfs_do_sync,
     toyfs_extend,
     toyfs_iput,
     toyfs_lock,
@@ -140,21 +141,6 @@ def toyfs_do_write(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> 
             node.inode.size = at + done
             mark_buffer_dirty(node.bh)
     return i32(done)
-
-
-@guest
-def toyfs_do_sync(node: ptr[ToyNode]) -> i32:
-    """Write what is dirty of a file, its inode and the bitmap, and wait.  toyfs_lock() held."""
-    result: i32 = 0
-    for i in range(node.inode.nr_extents):
-        error: i32 = sync_blocks(toyfs_root.bdev, node.inode.extents[i].start, node.inode.extents[i].count)
-        if error != 0:
-            result = error
-    if sync_dirty_buffer(node.bh) != 0:
-        result = -EIO
-    if sync_blocks(toyfs_root.bdev, toyfs_root.super.bitmap_start, toyfs_root.super.bitmap_blocks) != 0:
-        result = -EIO
-    return result
 
 
 @guest
