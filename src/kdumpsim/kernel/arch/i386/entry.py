@@ -209,6 +209,19 @@ nmi:
     .cfi_endproc
     .size nmi, . - nmi
 
+    # The double fault task starts here; there is nothing to go back to.
+    .globl doublefault
+    .type doublefault, @function
+    .balign 16
+doublefault:
+    .cfi_startproc
+    .cfi_undefined eip
+    xorl %ebp, %ebp
+    call doublefault_fn
+    ud2
+    .cfi_endproc
+    .size doublefault, . - doublefault
+
     # One stub for each line: push its number less 256, so that it cannot be taken for a system call.
     .balign 16
     .globl irq_entries_start

@@ -56,7 +56,7 @@ class AcpiHeader(Struct):
     """What every table begins with."""
 
     signature: u32
-    length: u32
+    size: u32
     revision: u8
     checksum: u8
     oem: array[u8] = length(14)
@@ -77,7 +77,7 @@ class MadtLocalApic(Struct):
     """A processor's entry."""
 
     type: u8
-    length: u8
+    size: u8
     acpi_id: u8
     apic_id: u8
     flags: u32
@@ -123,11 +123,11 @@ def acpi_find_madt() -> bool:
     if rsdp == NULL:
         return False
     rsdt: u32 = rsdp.rsdt
-    count: u32 = (acpi_u32(rsdt + offsetof(AcpiHeader, "length")) - sizeof(AcpiHeader)) // 4
+    count: u32 = (acpi_u32(rsdt + offsetof(AcpiHeader, "size")) - sizeof(AcpiHeader)) // 4
     for i in range(min(count, MAX_TABLE // 4)):
         table = acpi_u32(rsdt + sizeof(AcpiHeader) + 4 * i)
         if acpi_u32(table) == MADT_SIGNATURE:
-            acpi_copy(madt_copy, table, min(acpi_u32(table + offsetof(AcpiHeader, "length")), MAX_TABLE))
+            acpi_copy(madt_copy, table, min(acpi_u32(table + offsetof(AcpiHeader, "size")), MAX_TABLE))
             return True
     return False
 
@@ -138,15 +138,15 @@ def acpi_boot_init() -> None:
     if not acpi_find_madt():
         return
     madt: ptr[Madt] = cast(ptr[Madt], madt_copy)
-    end: u32 = min(madt.header.length, MAX_TABLE)
+    end: u32 = min(madt.header.size, MAX_TABLE)
     before = mp_config.nr_cpus
     at: u32 = sizeof(Madt)
     while at + 2 <= end:
         entry: ptr[MadtLocalApic] = cast(ptr[MadtLocalApic], addr(madt_copy[at]))
-        if entry.length < 2:
+        if entry.size < 2:
             break
         if entry.type == MADT_LOCAL_APIC and entry.flags & MADT_CPU_ENABLED:
             mp_register_cpu(entry.apic_id)
-        at += entry.length
+        at += entry.size
     if mp_config.nr_cpus != before:
         printk(f"<6>ACPI: MADT adds {mp_config.nr_cpus - before} processors\n")

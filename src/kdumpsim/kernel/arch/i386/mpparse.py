@@ -79,7 +79,7 @@ def smp_scan_config(start: u32, size: u32) -> bool:
     at: u32 = start
     while at < start + size:
         floating: ptr[MpFloating] = cast(ptr[MpFloating], va(at))
-        if floating.signature == MPF_SIGNATURE and floating.length == 1:
+        if floating.signature == MPF_SIGNATURE and floating.paragraphs == 1:
             if mp_checksum(cast(ptr[u8], floating), sizeof(MpFloating)) == 0:
                 early_copy(cast(ptr[u8], addr(mp_floating)), at, sizeof(MpFloating))
                 return True
@@ -101,7 +101,7 @@ def find_smp_config() -> None:
     if mp_floating.feature1 != 0 or mp_floating.physptr == 0:
         printk(f"<4>MP default configuration {mp_floating.feature1}: not supported\n")
         return
-    size = cast(ptr[MpConfigTable], early_map(mp_floating.physptr)).length
+    size = cast(ptr[MpConfigTable], early_map(mp_floating.physptr)).size
     if size < sizeof(MpConfigTable) or size > MAX_TABLE:
         printk("<3>MP table has a bad length\n")
         return
@@ -193,7 +193,7 @@ def get_smp_config() -> None:
     table: ptr[MpConfigTable] = cast(ptr[MpConfigTable], mp_table)
     mp_config.lapic_address = table.lapic
     at: u32 = sizeof(MpConfigTable)
-    while at < table.length:
+    while at < table.size:
         entry = addr(mp_table[at])
         if entry[0] == MpcEntryType.MP_PROCESSOR:
             mp_processor_info(cast(ptr[MpcProcessor], entry))

@@ -52,7 +52,7 @@ class MpFloating(Struct):
 
     signature: u32
     physptr: u32
-    length: u8
+    paragraphs: u8
     specification: u8
     checksum: u8
     feature1: u8
@@ -64,7 +64,7 @@ class MpConfigTable(Struct):
     """Header of the configuration table (4.2)."""
 
     signature: u32
-    length: u16
+    size: u16
     specification: u8
     checksum: u8
     oem: array[u8] = length(8)

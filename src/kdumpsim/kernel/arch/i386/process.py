@@ -5,7 +5,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, cast, extern, fn, guest, i32, module_asm, offsetof, ptr, u32, void
+from kdumpsim.compiler.lang import (
+    NoReturn,
+    Struct,
+    array,
+    cast,
+    extern,
+    external,
+    fn,
+    guest,
+    i32,
+    length,
+    module_asm,
+    offsetof,
+    ptr,
+    sizeof,
+    u8,
+    u32,
+    void,
+)
 from kdumpsim.kernel.arch.i386.desc import load_esp0
 from kdumpsim.kernel.arch.i386.processor import local_irq_disable, local_irq_enable, safe_halt
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
@@ -16,9 +34,6 @@ from kdumpsim.kernel.core.spinlock import need_resched, preempt_disable, preempt
 
 THREAD_ESP: Final = offsetof(TaskStruct, "thread.esp")
 THREAD_EIP: Final = offsetof(TaskStruct, "thread.eip")
-
-THREAD_FRAME: Final = 16
-"""Bytes at the top of a new thread's stack: function, argument, two words of room."""
 
 module_asm(f"""
     .cfi_sections .debug_frame
@@ -88,9 +103,16 @@ def switch_to(prev: ptr[TaskStruct], next: ptr[TaskStruct]) -> None:
     """Give the CPU from one task to another; comes back when `prev` gets a CPU again."""
 
 
-@extern
-def kernel_thread_helper() -> None:
-    """The first code of every kernel thread."""
+kernel_thread_helper: array[u8] = external()
+"""The first code of every kernel thread."""
+
+
+class ThreadFrame(Struct):
+    """What kernel_thread_helper finds on top of a new thread's stack: the arguments of kernel_thread_start()."""
+
+    func: fn[[ptr[void]], i32]
+    arg: ptr[void]
+    room: array[u32] = length(2)
 
 
 @guest
@@ -103,9 +125,9 @@ def __switch_to(next: ptr[TaskStruct]) -> None:
 def kernel_thread_setup(task: ptr[TaskStruct], func: fn[[ptr[void]], i32], arg: ptr[void]) -> None:
     """Make switch_to() start a new task in kernel_thread_start(func, arg)."""
     top: u32 = u32(task.thread_info) + THREAD_SIZE
-    frame: ptr[u32] = cast(ptr[u32], top - THREAD_FRAME)
-    frame[0] = u32(func)
-    frame[1] = u32(arg)
+    frame: ptr[ThreadFrame] = cast(ptr[ThreadFrame], top - sizeof(ThreadFrame))
+    frame.func = func
+    frame.arg = arg
     task.thread.esp0 = top
     task.thread.esp = u32(frame)
     task.thread.eip = u32(kernel_thread_helper)

@@ -11,7 +11,7 @@ from kdumpsim.compiler.lang import (
     addr,
     array,
     cast,
-    extern,
+    external,
     fetch_or,
     guest,
     length,
@@ -82,6 +82,12 @@ STARTUP_IPIS: Final = 2
 
 smp_max_cpus: u32 = 1
 """How many CPUs shall take part, from smp_prepare_cpus() on."""
+apic_timer_interrupt: array[u8] = external()
+reschedule_interrupt: array[u8] = external()
+call_function_interrupt: array[u8] = external()
+error_interrupt: array[u8] = external()
+spurious_interrupt: array[u8] = external()
+
 x86_cpu_to_apicid: array[u8] = length(NR_CPUS)
 cpu_callin_map: u32 = 0
 """CPUs that have reached C."""
@@ -171,18 +177,6 @@ def start_secondary() -> NoReturn:
     fetch_or(addr(cpu_online_map), 1 << cpu)
     local_irq_enable()
     cpu_idle()
-
-
-@extern
-def apic_timer_interrupt() -> None: ...
-@extern
-def reschedule_interrupt() -> None: ...
-@extern
-def call_function_interrupt() -> None: ...
-@extern
-def error_interrupt() -> None: ...
-@extern
-def spurious_interrupt() -> None: ...
 
 
 @guest

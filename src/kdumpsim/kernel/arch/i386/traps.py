@@ -11,7 +11,7 @@ from kdumpsim.compiler.lang import (
     array,
     asm_value,
     cast,
-    extern,
+    external,
     guest,
     length,
     ptr,
@@ -44,44 +44,26 @@ LOW_MEMORY_END: Final = PAGE_OFFSET + 0x0100_0000
 doublefault_stack: array[u8] = length(DOUBLEFAULT_STACKSIZE, align=16)
 
 
-@extern
-def divide_error() -> None: ...
-@extern
-def debug() -> None: ...
-@extern
-def nmi() -> None: ...
-@extern
-def int3() -> None: ...
-@extern
-def overflow() -> None: ...
-@extern
-def bounds() -> None: ...
-@extern
-def invalid_op() -> None: ...
-@extern
-def device_not_available() -> None: ...
-@extern
-def coprocessor_segment_overrun() -> None: ...
-@extern
-def invalid_TSS() -> None: ...
-@extern
-def segment_not_present() -> None: ...
-@extern
-def stack_segment() -> None: ...
-@extern
-def general_protection() -> None: ...
-@extern
-def page_fault() -> None: ...
-@extern
-def spurious_interrupt_bug() -> None: ...
-@extern
-def coprocessor_error() -> None: ...
-@extern
-def alignment_check() -> None: ...
-@extern
-def machine_check() -> None: ...
-@extern
-def simd_coprocessor_error() -> None: ...
+doublefault: array[u8] = external()
+divide_error: array[u8] = external()
+debug: array[u8] = external()
+nmi: array[u8] = external()
+int3: array[u8] = external()
+overflow: array[u8] = external()
+bounds: array[u8] = external()
+invalid_op: array[u8] = external()
+device_not_available: array[u8] = external()
+coprocessor_segment_overrun: array[u8] = external()
+invalid_TSS: array[u8] = external()
+segment_not_present: array[u8] = external()
+stack_segment: array[u8] = external()
+general_protection: array[u8] = external()
+page_fault: array[u8] = external()
+spurious_interrupt_bug: array[u8] = external()
+coprocessor_error: array[u8] = external()
+alignment_check: array[u8] = external()
+machine_check: array[u8] = external()
+simd_coprocessor_error: array[u8] = external()
 
 
 @guest
@@ -220,7 +202,7 @@ def init_doublefault_tss() -> None:
     tss.ss0 = __KERNEL_DS
     tss.esp0 = u32(doublefault_stack) + DOUBLEFAULT_STACKSIZE
     tss.cr3 = pa(u32(swapper_pg_dir))
-    tss.eip = u32(doublefault_fn)
+    tss.eip = u32(doublefault)
     tss.eflags = 0x2
     tss.esp = u32(doublefault_stack) + DOUBLEFAULT_STACKSIZE
     tss.cs = __KERNEL_CS
