@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import struct
+
+import pytest
 
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.compiler.assembler import assemble
@@ -133,3 +137,315 @@ def test_second_cpu_starts_and_exchanges_ipis() -> None:
     assert word(computer, 0x7000C) == 1
     assert (word(computer, 0x70004), word(computer, 0x70008)) == (1, 1)
     assert all(cpu.halted for cpu in computer.cpus)
+
+
+TIMER = """
+main:
+    call mask_pic
+    mov $0x50, %ecx
+    mov $on_tick, %edx
+    call set_gate
+    movl $0x1FF, 0xFEE000F0
+    movl $0xB, 0xFEE003E0            # divide by 1: 10 ns a tick
+    movl $0x20050, 0xFEE00320        # periodic
+    movl $100000, 0xFEE00380         # 1 ms
+    sti
+1:  hlt
+    jmp 1b
+on_tick:
+    incl 0x70000
+    rdtsc
+    mov %eax, 0x70004
+    movl $0, 0xFEE000B0
+    iret
+"""
+
+
+def quiet(computer: Machine) -> Machine:
+    """Without the timers the firmware has left running."""
+    computer.pit.reset()
+    computer.rtc.reset()
+    return computer
+
+
+def test_lapic_timer_ticks_in_virtual_time_while_the_cpu_sleeps() -> None:
+    computer = quiet(machine(TIMER, cpus=1))
+    assert computer.run(until=100_500_000) is StopReason.UNTIL
+    assert word(computer, 0x70000) == 100
+    assert computer.clock.now == 100_500_000
+    assert word(computer, 0x70004) == pytest.approx(100_000_000, abs=100_000)
+
+
+SPIN = """
+main:
+    call mask_pic
+    mov $0x50, %ecx
+    mov $on_tick, %edx
+    call set_gate
+    movl $0x1FF, 0xFEE000F0
+    movl $0xB, 0xFEE003E0
+    movl $0x20050, 0xFEE00320
+    movl $100000, 0xFEE00380
+    sti
+1:  incl %ebx
+    jmp 1b
+on_tick:
+    incl 0x70000
+    movl $0, 0xFEE000B0
+    iret
+"""
+
+
+def test_timer_interrupts_a_running_cpu() -> None:
+    computer = quiet(machine(SPIN, cpus=1))
+    computer.run(until=50_500_000)
+    assert word(computer, 0x70000) == 50
+
+
+MASKED = """
+main:
+    call mask_pic
+    mov $0x50, %ecx
+    mov $on_tick, %edx
+    call set_gate
+    movl $0x1FF, 0xFEE000F0
+    movl $0x44050, 0xFEE00300        # shorthand self, vector 0x50
+    mov $20000, %ecx
+1:  loop 1b
+    mov %ecx, 0x70004
+    sti
+    nop
+    nop
+    cli
+    hlt
+on_tick:
+    movl $1, 0x70000
+    iret
+"""
+
+
+def test_a_masked_interrupt_waits_for_sti() -> None:
+    computer = quiet(machine(MASKED, cpus=1))
+    computer.run(until=100_000_000)
+    assert word(computer, 0x70000) == 1
+
+
+PIC = """
+main:
+    mov $0x20, %ecx
+    mov $on_tick, %edx
+    call set_gate
+    mov $0x11, %al
+    out %al, $0x20
+    mov $0x20, %al
+    out %al, $0x21
+    mov $4, %al
+    out %al, $0x21
+    mov $1, %al
+    out %al, $0x21
+    mov $0xFE, %al
+    out %al, $0x21
+    mov $0x34, %al                   # PIT channel 0, mode 2
+    out %al, $0x43
+    mov $0xA9, %al                   # 1193: 1 kHz
+    out %al, $0x40
+    mov $4, %al
+    out %al, $0x40
+    sti
+1:  hlt
+    jmp 1b
+on_tick:
+    incl 0x70000
+    mov $0x20, %al
+    out %al, $0x20
+    iret
+"""
+
+
+def test_pit_through_the_i8259_and_virtual_wire() -> None:
+    computer = machine(PIC, cpus=1)
+    computer.run(until=1_000_000_000)
+    assert word(computer, 0x70000) in (999, 1000, 1001)
+
+
+NMI = """
+main:
+    call mask_pic
+    mov $2, %ecx
+    mov $on_nmi, %edx
+    call set_gate
+1:  hlt
+    jmp 1b
+on_nmi:
+    incl 0x70000
+    iret
+"""
+
+
+def test_nmi_button() -> None:
+    computer = quiet(machine(NMI, cpus=1))
+    assert computer.run() is StopReason.IDLE_FOREVER
+    computer.nmi_button()
+    assert computer.run() is StopReason.IDLE_FOREVER
+    assert word(computer, 0x70000) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("mov $6, %al\nmov $0xCF9, %dx\nout %al, %dx\n1: jmp 1b", "0xCF9"),
+        ("mov $0xFE, %al\nout %al, $0x64\n1: jmp 1b", "i8042"),
+        ("movl $0, idt_pointer\nlidt idt_pointer\nint $3\n1: jmp 1b", "triple fault on CPU 0"),
+    ],
+)
+def test_ways_to_reset(text: str, cause: str) -> None:
+    computer = machine("main:\n" + text, cpus=2)
+    assert computer.run(until=10**9) is StopReason.RESET
+    assert computer.reset_cause is not None
+    assert cause in computer.reset_cause
+    computer.reset()
+    assert computer.reset_cause is None
+    assert computer.cpus[0].registers().eip == 0xFFF0
+    assert computer.cpus[1].waiting_for_sipi
+    assert computer.run(until=computer.clock.now + 1000) is StopReason.UNTIL  # the firmware's reset vector sleeps
+
+
+def test_shutdown_without_a_chipset_that_resets() -> None:
+    computer = machine("main:\nmovl $0, idt_pointer\nlidt idt_pointer\nint $3", cpus=1, shutdown_resets=False)
+    assert computer.run(until=10**9) is StopReason.ALL_SHUTDOWN
+
+
+def test_stop_condition_and_request() -> None:
+    computer = quiet(machine(SPIN, cpus=1))
+    assert computer.run(stop=lambda: word(computer, 0x70000) >= 3) is StopReason.STOPPED
+    assert word(computer, 0x70000) == 3
+
+
+def symbol_of(computer: Machine, pattern: bytes) -> int:
+    return bytes(computer.memory.view[BASE : BASE + 0x2000]).index(pattern) + BASE
+
+
+def test_watch_stops_before_the_instruction_and_changes_nothing() -> None:
+    plain = quiet(machine(SPIN, cpus=1))
+    plain.run(until=20_000_000)
+    watched = quiet(machine(SPIN, cpus=1))
+    handler = symbol_of(watched, bytes.fromhex("ff0500000700"))  # incl 0x70000
+    seen: list[tuple[int, int]] = []
+
+    def on_handler(cpu: object) -> None:
+        seen.append((watched.clock.now, word(watched, 0x70000)))
+        watched.request_stop()
+
+    watched.watch(handler, on_handler)
+    while watched.run(until=20_000_000) is StopReason.STOPPED:
+        assert watched.cpus[0].registers().eip == handler
+    assert [count for _, count in seen] == list(range(len(seen)))
+    assert len(seen) == word(plain, 0x70000)
+    assert watched.cpus[0].registers() == plain.cpus[0].registers()
+    assert watched.cpus[0].retired == plain.cpus[0].retired
+
+
+# Two CPUs race on one counter without a lock: the outcome depends on every preemption.
+RACE = (
+    SMP.replace("movl $1, 0x7000C", "jmp race").replace("    sti\n1:  hlt\n    jmp 1b\n", "    jmp race\n")
+    + """
+race:
+    mov $30000, %ecx
+1:  mov 0x70010, %eax
+    nop
+    jmp 2f
+2:  inc %eax
+    mov %eax, 0x70010
+    mov $7, %edx
+3:  dec %edx
+    jnz 3b
+    loop 1b
+4:  cli
+    hlt
+    jmp 4b
+"""
+)
+RACE = RACE.replace(
+    "    sti\n2:  hlt\n    cmpl $1, 0x70008                 # it has answered\n    jne 2b\n    cli\n", ""
+)
+
+
+def race(seed: int) -> Machine:
+    return quiet(machine(RACE, cpus=2, seed=seed))
+
+
+def test_same_seed_same_run_other_seed_other_run() -> None:
+    results = {}
+    for seed in (1, 1, 2, 3, 4):
+        computer = race(seed)
+        computer.run(until=300_000_000)
+        result = (
+            word(computer, 0x70010),
+            [cpu.retired for cpu in computer.cpus],
+            [cpu.registers() for cpu in computer.cpus],
+        )
+        assert results.setdefault(seed, result) == result
+    assert all(30_000 <= result[0] < 60_000 for result in results.values())
+    assert len({result[0] for result in results.values()}) > 1
+
+
+def test_slicing_the_hosts_calls_does_not_change_the_run() -> None:
+    whole, pieces = race(5), race(5)
+    whole.run(until=40_000_000)
+    for until in range(1_000_000, 41_000_000, 1_000_000):
+        pieces.run(until=until)
+    assert [cpu.registers() for cpu in pieces.cpus] == [cpu.registers() for cpu in whole.cpus]
+    assert word(pieces, 0x70010) == word(whole, 0x70010)
+
+
+def test_snapshot_continues_the_same_way_elsewhere() -> None:
+    computer = race(6)
+    computer.run(until=20_000_000)
+    frozen = pickle.dumps(computer.snapshot())
+    computer.run(until=200_000_000)
+    other = quiet(machine(SPIN, cpus=2, seed=99))
+    other.run(until=3_000_000)
+    other.restore(pickle.loads(frozen))
+    other.run(until=200_000_000)
+    assert word(other, 0x70010) == word(computer, 0x70010)
+    assert other.memory.pages() == computer.memory.pages()
+    assert [cpu.state() for cpu in other.cpus] == [cpu.state() for cpu in computer.cpus]
+
+
+def test_fork_in_mid_run() -> None:
+    computer = race(7)
+    computer.run(until=20_000_000)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        computer.run(until=200_000_000)
+        os.write(writer, struct.pack("<2Q", word(computer, 0x70010), computer.cpus[0].retired))
+        os._exit(0)
+    os.waitpid(child, 0)
+    computer.run(until=200_000_000)
+    assert struct.unpack("<2Q", os.read(reader, 16)) == (word(computer, 0x70010), computer.cpus[0].retired)
+
+
+def test_cpus_stay_together_in_time() -> None:
+    computer = race(8)
+    computer.run(until=20_000_000)
+    before = [cpu.retired for cpu in computer.cpus]
+    computer.run(until=40_000_000)
+    first, second = (cpu.retired - earlier for cpu, earlier in zip(computer.cpus, before, strict=True))
+    assert abs(first - second) < 10_000  # of 625,000
+    assert first == pytest.approx(20_000_000 / 32, rel=0.02)
+
+
+def test_serial_output_reaches_the_host() -> None:
+    computer = machine("main:\nmov $0x3F8, %dx\nmov $0x41, %al\nout %al, %dx\ncli\nhlt", cpus=1)
+    received = bytearray()
+    computer.uarts[0].on_output = received.extend
+    computer.run(until=10_000_000)
+    assert received == b"A"
+
+
+def test_bad_configurations() -> None:
+    with pytest.raises(ValueError, match="0 CPUs"):
+        Machine(MachineConfig(cpus=0))
+    with pytest.raises(ValueError, match="16 CPUs"):
+        Machine(MachineConfig(cpus=16))

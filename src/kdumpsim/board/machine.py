@@ -36,7 +36,7 @@ from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
 MAX_ROUND_NS: Final = 20_000_000
-MASKED_WINDOW: Final = 512  # code bytes between looks at a CPU that has an interrupt it cannot take yet
+NMI_WINDOW: Final = 4096  # code bytes between looks at a CPU in its NMI handler: another NMI may be waiting
 UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
 
 
@@ -334,6 +334,8 @@ class Machine:
             if self._stop_requested or self.reset_cause is not None:
                 self._pending_round = (index, self._round_end)
                 break
+            if self._alone:
+                break  # whoever it has woken begins with the next round
         if self._pending_round is not None:
             return
         base, reached = clock.base, self._round_end
@@ -354,9 +356,10 @@ class Machine:
                 limit = (self._round_end - clock.now) // NS_PER_BYTE
                 if limit <= 0 and clock.now >= self._round_end:
                     break
-                if lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint()):
-                    limit = min(limit, MASKED_WINDOW)
-                result = cpu.run(limit)
+                waiting = lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint())
+                if cpu.in_nmi():
+                    limit = min(limit, NMI_WINDOW)
+                result = cpu.run(limit, until_interruptible=waiting)
                 if result is Exit.SHUTDOWN and self.config.shutdown_resets:
                     self.pull_reset(f"triple fault on CPU {index}")
                 if self._stop_requested or self.reset_cause is not None:

@@ -128,13 +128,23 @@ class Cpu:
         """Code bytes since power-on."""
         return self._slice.retired
 
-    def run(self, limit: int) -> Exit:
-        """Run at most about `limit` code bytes (the block that passes the limit is finished)."""
+    def run(self, limit: int, *, until_interruptible: bool = False) -> Exit:
+        """Run at most about `limit` code bytes (the block that passes the limit is finished).
+
+        `until_interruptible`: an interrupt waits. The slice ends (LIMIT) as soon as the CPU can take it.
+        """
         if self.shutdown:
             return Exit.SHUTDOWN
         if self.halted or self.waiting_for_sipi:
             return Exit.HALT
         shared, engine = self._slice, self._engine
+        shared.watch_if = 0
+        if until_interruptible:
+            # Blocks that change IF end there, so the block hook can watch it; an interrupt shadow is one block long.
+            if engine.context.q[EFLAGS] & x86.IF:
+                limit = 1
+            else:
+                shared.watch_if = 1
         shared.limit = shared.retired + max(limit, 1)
         self._stop = False
         engine.limit_after_pause = None
@@ -143,7 +153,12 @@ class Cpu:
             if engine.limit_after_pause is not None:
                 shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
             if reason == native.REASON_LIMIT:
-                if not self._stop and shared.retired < shared.limit:
+                if shared.watch_if and engine.context.q[EFLAGS] & x86.IF:
+                    if engine.context.d[HFLAGS] & HF_INHIBIT_IRQ and not self._stop:
+                        shared.limit = shared.retired + 1
+                        shared.watch_if = 0
+                        continue
+                elif not self._stop and shared.retired < shared.limit:
                     continue  # only a pause
                 return Exit.STOPPED if self._stop else Exit.LIMIT
             if reason == native.REASON_EXCEPTION:
@@ -219,6 +234,10 @@ class Cpu:
         return bool(
             context.d[HFLAGS2] & HF2_NMI or context.d[HFLAGS] & HF_INHIBIT_IRQ or self.waiting_for_sipi or self.shutdown
         )
+
+    def in_nmi(self) -> bool:
+        """Has an NMI been delivered, and no IRET run since?"""
+        return bool(self._engine.context.d[HFLAGS2] & HF2_NMI)
 
     def nmi(self) -> None:
         """Deliver an NMI; between slices only. `on_nmi` is called first, with the registers still as they were."""

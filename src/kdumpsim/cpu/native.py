@@ -89,6 +89,7 @@ class Slice(ctypes.Structure):
         ("vector", ctypes.c_int32),  # 28
         ("address", ctypes.c_uint64),  # 32: the block that was begun last, a linear address,
         ("size", ctypes.c_uint32),  # 40: and its size; both count as retired from its beginning
+        ("watch_if", ctypes.c_uint32),  # 44: a block that begins with EFLAGS.IF set is not run
         ("reg_read", ctypes.c_void_p),  # 48, and the rest: for the TLB fill (see softtlb.py)
         ("ctl", ctypes.c_void_p),  # 56
         ("host_pages", ctypes.c_void_p),  # 64
@@ -101,6 +102,7 @@ class Slice(ctypes.Structure):
     vector: int
     address: int
     size: int
+    watch_if: int
     host_pages: int
     marks: int
 
@@ -119,16 +121,38 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         """
         movq (%rcx), %rax
         cmpq 8(%rcx), %rax
-        jae 1f
+        jae stop
+        cmpl $0, 44(%rcx)
+        jne look
+    count:
         movl %edx, %edx
         addq %rdx, (%rcx)
         movq %rsi, 32(%rcx)
         movl %edx, 40(%rcx)
         ret
-    1:  movl $1, 24(%rcx)
+    stop:
+        movl $1, 24(%rcx)
         jmpq *16(%rcx)
-        """,
-        "488b01483b4108730d89d248011148897120895128c3c7411801000000ff6110",
+    look:
+        pushq %rdi
+        pushq %rsi
+        pushq %rdx
+        pushq %rcx
+        pushq $0
+        movl $EFLAGS, %esi
+        movq %rsp, %rdx
+        callq *48(%rcx)
+        popq %rax
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        testl $0x200, %eax
+        jne stop
+        jmp count
+        """.replace("EFLAGS", str(REG_EFLAGS)),
+        "488b01483b4108731383792c00751789d248011148897120895128c3c7411801000000ff6110575652516a00be1900000048"
+        "89e2ff513058595a5e5fa90002000075d9ebca",
     ),
     # void interrupt(uc %rdi, vector %esi, Slice *%rdx)
     "interrupt": (
@@ -215,7 +239,7 @@ def portable_hooks() -> Hooks:
 
     def block(uc: int, address: int, size: int, shared: Any) -> None:
         state = shared.contents
-        if state.retired >= state.limit:
+        if state.retired >= state.limit or (state.watch_if and reg_read(ctypes.c_void_p(uc), REG_EFLAGS) & 0x200):
             state.reason = REASON_LIMIT
             lib.uc_emu_stop(uc)
         else:
