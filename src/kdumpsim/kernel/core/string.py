@@ -188,7 +188,7 @@ def simple_strtoull(s: cstr, endp: ptr[cstr], base: u32) -> u64:
         base = 8
     if base == 0:
         base = 10
-    value: u64 = 0
+    value = u64(0)
     while digit_value(s[i]) < base:
         value = value * base + digit_value(s[i])
         i += 1
