@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 
 from kdumpsim.compiler.assembler import assemble
-from kdumpsim.cpu import Cpu, Exit, MmioRegion, RamBlock
+from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock
 
 RAM = 4 << 20
 CODE = 0x10000
@@ -86,9 +86,10 @@ class Bus:
 class Box:
     """A CPU in flat 32-bit protected mode with a GDT, an IDT and a TSS."""
 
-    def __init__(self) -> None:
+    def __init__(self, neighbours: Neighbours | None = None) -> None:
         self.bus = Bus()
-        self.cpu = Cpu(0, self.bus, bsp=True)
+        self.neighbours = neighbours
+        self.cpu = Cpu(0, self.bus, bsp=True, neighbours=neighbours)
         self.memory = self.bus.memory
         self.put(GDT, GDT_TABLE)
         self.put(TSS, struct.pack("<3I", 0, STACK, KDATA).ljust(0x64, b"\0") + struct.pack("<I", 0x68 << 16))

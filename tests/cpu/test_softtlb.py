@@ -9,12 +9,13 @@ import sys
 import time
 
 import pytest
-from cpu_box import CODE, STACK3, UCODE, UDATA, Box
+from cpu_box import CODE, GDT, GDT_TABLE, IDT, KCODE, KDATA, STACK3, UCODE, UDATA, Box
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_native import ASSEMBLE
 
-from kdumpsim.cpu import Exit, native, softtlb
+from kdumpsim.compiler.assembler import assemble
+from kdumpsim.cpu import Cpu, Exit, Neighbours, native, softtlb
 
 PD, PT = 0x40000, 0x41000
 needs_soft_tlb = pytest.mark.skipif(not native.hooks().compiled, reason="this host has no machine code for the fill")
@@ -179,3 +180,75 @@ def test_stores_are_not_on_the_slow_path() -> None:
         return time.perf_counter() - begin
 
     assert min(seconds(Box()) for _ in range(3)) * 3 < seconds(own_walker(Box()))
+
+
+def pair() -> tuple[Box, Cpu]:
+    """A box and a second CPU on its memory, in flat protected mode too."""
+    box = Box(Neighbours())
+    second = Cpu(1, box.bus, bsp=True, neighbours=box.neighbours)
+    second.set_registers(
+        cr0=0x11, gdtr=(GDT, len(GDT_TABLE) - 1), idtr=(IDT, 0x7FF), cs=KCODE, ss=KDATA, ds=KDATA, es=KDATA,
+        esp=0x70000, eflags=2,
+    )  # fmt: skip
+    return box, second
+
+
+def call(cpu: Cpu, address: int) -> int:
+    cpu.halted = False
+    cpu.set_registers(eip=address)
+    assert cpu.run(10_000) is Exit.HALT
+    return cpu.registers().ebx
+
+
+@needs_soft_tlb
+def test_code_written_by_one_cpu_runs_on_the_other() -> None:
+    box, second = pair()
+    box.code("mov $0, %ebx\nhlt", 0x50000)
+    box.code("incb 0x50001\nmov $0, %ebx\nhlt")
+    for version in range(5):
+        assert call(second, 0x50000) == version
+        call(box.cpu, CODE)
+        if version == 3:
+            call(box.cpu, CODE)
+            break
+    assert call(second, 0x50000) == 5
+
+
+@needs_soft_tlb
+def test_both_cpus_run_what_each_of_them_writes() -> None:
+    box, second = pair()
+    box.code("mov $0, %ebx\nhlt", 0x50000)
+    box.code("incb 0x50001\nhlt", 0x51000)
+    for version in range(6):
+        writer, other = (box.cpu, second) if version & 1 else (second, box.cpu)
+        assert call(writer, 0x50000) == version
+        assert call(other, 0x50000) == version
+        call(writer, 0x51000)
+
+
+@needs_soft_tlb
+def test_running_the_same_code_drops_nothing() -> None:
+    box, second = pair()
+    box.code("movl $5, 0x60000\nmov 0x10000, %eax\nmov $1, %ebx\nhlt")
+    for _ in range(3):
+        call(box.cpu, CODE)
+        call(second, CODE)
+        assert not box.cpu._engine._stale
+        assert not second._engine._stale
+
+
+@needs_soft_tlb
+def test_more_written_code_pages_than_the_list_holds() -> None:
+    box, second = pair()
+    for page in range(100):
+        box.put(0x100000 + page * 4096, b"\x43\xc3")
+    box.put(
+        0x30000,
+        assemble(
+            "mov $0x100000, %esi\nmov $100, %ecx\nxor %ebx, %ebx\n1: call *%esi\nadd $4096, %esi\nloop 1b\nhlt", 0x30000
+        ),
+    )
+    box.code("mov $0x100000, %esi\nmov $100, %ecx\n1: movb $0x4b, (%esi)\nadd $4096, %esi\nloop 1b\nhlt")
+    assert call(second, 0x30000) == 100
+    call(box.cpu, CODE)
+    assert call(second, 0x30000) == (1 << 32) - 100

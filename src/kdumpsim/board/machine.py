@@ -30,7 +30,7 @@ from kdumpsim.board.pci import PciBus
 from kdumpsim.board.pit import Pit
 from kdumpsim.board.rtc import Rtc
 from kdumpsim.board.uart import Uart
-from kdumpsim.cpu import Cpu, Exit, MmioRegion, RamBlock
+from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock
 from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
@@ -132,7 +132,8 @@ class Machine:
         self.port_out = port_out
         self.mmio_read = self._mmio.read
         self.mmio_write = self._mmio.write
-        self.cpus = [Cpu(index, self, bsp=index == 0) for index in range(config.cpus)]
+        neighbours = Neighbours() if config.cpus > 1 else None
+        self.cpus = [Cpu(index, self, bsp=index == 0, neighbours=neighbours) for index in range(config.cpus)]
 
         self.memory.written = self._memory_written
         clock.armed = self._armed

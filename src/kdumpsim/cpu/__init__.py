@@ -3,6 +3,7 @@
 
 from .bus import CpuBus, MmioRegion, RamBlock
 from .cpu import Cpu, Exit, Registers
+from .engine import Neighbours
 from .layout import LayoutError
 
-__all__ = ["Cpu", "CpuBus", "Exit", "LayoutError", "MmioRegion", "RamBlock", "Registers"]
+__all__ = ["Cpu", "CpuBus", "Exit", "LayoutError", "MmioRegion", "Neighbours", "RamBlock", "Registers"]

@@ -20,7 +20,7 @@ from .bus import CpuBus
 from .cpuid import SIGNATURE
 from .delivery import Delivery
 from .descriptors import Fault
-from .engine import Engine
+from .engine import Engine, Neighbours
 from .layout import (
     BASE,
     CR0,
@@ -102,12 +102,15 @@ class Registers:
 
 
 class Cpu:
-    """A processor on a `CpuBus`. No exception leaves `run` for anything a guest does."""
+    """A processor on a `CpuBus`; CPUs that share memory share a `Neighbours`.
 
-    def __init__(self, index: int, bus: CpuBus, *, bsp: bool) -> None:
+    No exception leaves `run` for anything a guest does.
+    """
+
+    def __init__(self, index: int, bus: CpuBus, *, bsp: bool, neighbours: Neighbours | None = None) -> None:
         self.index = index
         self.bsp = bsp
-        self._engine = engine = Engine(index, bus)
+        self._engine = engine = Engine(index, bus, neighbours)
         self._slice = engine.slice
         self._memory = PhysicalMemory(bus.ram)
         self._delivery = Delivery(engine.context, self._memory)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable
 from typing import Final
 
@@ -25,7 +26,7 @@ from .cpuid import cpuid
 from .descriptors import CR0_PG, CR4_PAE
 from .layout import BASE, CR0, CR4, CS, Context
 from .native import lib
-from .softtlb import SoftTlb
+from .softtlb import WRITTEN, CodeSharing, SoftTlb
 
 _ADDRESS_SPACE: Final = 1 << 32
 _FLUSH_ALL: Final = 64  # stale ranges at once, beyond which everything translated is dropped
@@ -53,13 +54,38 @@ def holes(taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return result
 
 
+class Neighbours:
+    """CPUs on one memory, so that each sees the code the others have written."""
+
+    def __init__(self) -> None:
+        self.sharing = CodeSharing()
+        self.engines: list[weakref.ref[Engine]] = []
+
+    def publish(self, writer: Engine) -> None:
+        """The writer has stored into pages that code was translated from: the others forget that code."""
+        shared = writer.slice
+        count, shared.written_count = shared.written_count, 0
+        pages = shared.written[:count]
+        for reference in self.engines:
+            engine = reference()
+            if engine is None or engine is writer or engine.soft_tlb is None:
+                continue
+            if count > WRITTEN:
+                engine.flush_code_pending = True
+                continue
+            marks = engine.soft_tlb.marks
+            for page in pages:
+                if marks[page]:
+                    engine.invalidate(page * PAGE, (page + 1) * PAGE)
+
+
 class Engine:
     """Everything that talks to Unicorn on behalf of one CPU.
 
     Outside `start`, `context` is the CPU's state: read it freely, and set `dirty` after changing it.
     """
 
-    def __init__(self, index: int, bus: CpuBus) -> None:
+    def __init__(self, index: int, bus: CpuBus, neighbours: Neighbours | None = None) -> None:
         self.index = index
         self.offsets = layout.verify()
         self.uc = native.open_engine()
@@ -82,7 +108,12 @@ class Engine:
         self._scratch = Context.of(self.uc)
         self.soft_tlb: SoftTlb | None = None
         if native.hooks().compiled:
-            self.soft_tlb = SoftTlb(self.uc, self.slice, tuple(bus.ram))
+            sharing = None if neighbours is None else neighbours.sharing
+            self.soft_tlb = SoftTlb(self.uc, self.slice, tuple(bus.ram), sharing)
+        self._neighbours = neighbours
+        self._code_seen = 0
+        if neighbours is not None:
+            neighbours.engines.append(weakref.ref(self))
         self._repeating: int | None = None  # linear address of the instruction being repeated
         self.save()
 
@@ -215,7 +246,8 @@ class Engine:
         if self.dirty:
             lib.uc_context_restore(self.uc, self.context.handle)
             self.dirty = False
-        if self._flush_tlb_pending:
+        neighbours = self._neighbours
+        if self._flush_tlb_pending or (neighbours is not None and neighbours.sharing.count != self._code_seen):
             self.flush_tlb()
             self._flush_tlb_pending = False
         if self._stale or self.flush_code_pending:
@@ -227,6 +259,10 @@ class Engine:
         error = self._emulate()
         if error == UC_ERR_EXCEPTION and soft is not None and soft.active:
             error = self._repeat(soft)
+        if neighbours is not None:
+            self._code_seen = neighbours.sharing.count
+            if self.slice.written_count:
+                neighbours.publish(self)
         reason = self.slice.reason
         return -1 if error and not reason else reason
 

@@ -94,6 +94,10 @@ class Slice(ctypes.Structure):
         ("ctl", ctypes.c_void_p),  # 56
         ("host_pages", ctypes.c_void_p),  # 64
         ("marks", ctypes.c_void_p),  # 72
+        ("code_anywhere", ctypes.c_void_p),  # 80: null without other CPUs
+        ("new_code", ctypes.c_void_p),  # 88
+        ("written_count", ctypes.c_uint32),  # 96
+        ("written", ctypes.c_uint32 * 65),  # 100: physical page numbers
     )
     retired: int
     limit: int
@@ -105,6 +109,10 @@ class Slice(ctypes.Structure):
     watch_if: int
     host_pages: int
     marks: int
+    code_anywhere: int
+    new_code: int
+    written_count: int
+    written: ctypes.Array[ctypes.c_uint32]
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(

@@ -7,6 +7,10 @@ data apart: a page is entered without execute permission until something is fetc
 "marked" for this CPU, entered with execute permission, and its stores take the slow path, which keeps self-modifying
 code exact. The first fetch from a page empties the TLB, so no older entry can write to it behind the engine's back.
 
+CPUs that share memory see each other's stores into code at the next slice (`CodeSharing`): a store to a page that any
+CPU has marked is entered in a list, the other CPUs drop what they have translated from it, and a new mark makes every
+other CPU empty its TLB, so that its next store is noticed.
+
 The fill walks 32-bit page tables (SDM vol. 3A, 4.3), 4 MiB pages included, and sets accessed and dirty bits. Whatever
 is not plain - not present, no permission, reserved bits, PAE, tables outside RAM - it refuses; then `Engine` repeats
 the instruction with the engine's own walker, which faults precisely, or finds that all is well (a ring 3 segment load
@@ -18,6 +22,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from array import array
 from functools import lru_cache
 from typing import Final
 
@@ -40,6 +45,7 @@ from .native import (
 )
 
 PAGES: Final = 1 << 20
+WRITTEN: Final = 64  # stores to code pages noted in one slice, beyond which every other CPU forgets all its code
 
 LISTING: Final = f"""
     # bool fill(uc %rdi, linear page %rsi, access %edx, entry *%rcx, Slice *%r8)
@@ -177,6 +183,13 @@ LISTING: Final = f"""
         cmpb $0, (%rcx,%rax)
         jne code
         movb $1, (%rcx,%rax)
+        movq 80(%r14), %rdx
+        testq %rdx, %rdx
+        je alone
+        movb $1, (%rdx,%rax)
+        movq 88(%r14), %rdx
+        incq (%rdx)
+    alone:
         movl %r10d, %ebp
         movq %rbx, %rdi
         movl ${CTL_FLUSH_TLB:#x}, %esi
@@ -190,6 +203,26 @@ LISTING: Final = f"""
         cmpb $0, (%rcx,%rax)
         jne code
     done:
+        testb $2, %r10b
+        je granted
+        movq 80(%r14), %rdx
+        testq %rdx, %rdx
+        je granted
+        movl (%r13), %eax
+        shrl $12, %eax
+        cmpb $0, (%rdx,%rax)             # has any CPU code from this page?
+        je granted
+        cmpl $17, %r12d
+        je written
+        andl $5, %r10d                   # no store yet: the first one fills again
+        jmp granted
+    written:
+        movl 96(%r14), %ecx
+        cmpl ${WRITTEN}, %ecx
+        ja granted
+        movl %eax, 100(%r14,%rcx,4)
+        incl 96(%r14)
+    granted:
         movl %r10d, 8(%r13)
         movl $1, %eax
     out:
@@ -222,16 +255,18 @@ LISTING: Final = f"""
 
 CODE: Final = (
     "53554154415541564883ec304889fb89f54189d44989cd4d89c631c048890424488944240848894424104889442418488944"
-    "2420be320000004889e241ff5630833c24007c0d89ef41ba03000000e9440100004889dfbe35000000488d54240841ff5630"
+    "2420be320000004889e241ff5630833c24007c0d89ef41ba03000000e9480100004889dfbe35000000488d54240841ff5630"
     "4889dfbe36000000488d54241041ff56304889dfbe0b000000488d54241841ff56304889dfbe19000000488d54242041ff56"
-    "30f6442410200f85480100004531c98b44241883e00383f803740af744242000000200740641b9040000008b4424082500f0"
-    "ffff89e9c1e91481e1fc0f000009c8e812010000a8010f840601000089c6a8807426f644241010741fa900e03f000f85ee00"
-    "000089c781e70000c0ff89e981e100f03f0009cfeb31a8207504418308202500f0ffff89e9c1e90a81e1fc0f000009c8e8bf"
-    "000000a8010f84b300000021c689c781e700f0ffff4189f34183e3024585c9740c40f6c6040f8493000000eb0ff704240000"
-    "0100750641bb02000000b9200000004183fc11750a4585db7472b96000000089c221ca39ca740509c841090841ba01000000"
-    "a84074034509da89f849894500c1e80c498b4e484183fc127524803c01007518c60401014489d54889dfbe0b00004031c041"
-    "ff56384189ea4183ca04eb06803c010075f445895508b8010000004883c430415e415d415c5d5bc331c0ebef4189c041c1e8"
-    "0c498b56404e8b04c24d85c0740f89c181e1ff0f00004901c8418b00c34883c408ebd3"
+    "30f6442410200f859a0100004531c98b44241883e00383f803740af744242000000200740641b9040000008b4424082500f0"
+    "ffff89e9c1e91481e1fc0f000009c8e864010000a8010f845801000089c6a8807426f644241010741fa900e03f000f854001"
+    "000089c781e70000c0ff89e981e100f03f0009cfeb31a8207504418308202500f0ffff89e9c1e90a81e1fc0f000009c8e811"
+    "010000a8010f840501000021c689c781e700f0ffff4189f34183e3024585c9740c40f6c6040f84e5000000eb0ff704240000"
+    "0100750641bb02000000b9200000004183fc11750e4585db0f84c0000000b96000000089c221ca39ca740509c841090841ba"
+    "01000000a84074034509da89f849894500c1e80c498b4e484183fc127538803c0100752cc6040101498b56504885d2740bc6"
+    "040201498b565848ff024489d54889dfbe0b00004031c041ff56384189ea4183ca04eb06803c010075f441f6c2027434498b"
+    "56504885d2742b418b4500c1e80c803c0200741e4183fc1174064183e205eb12418b4e6083f94077094189448e6441ff4660"
+    "45895508b8010000004883c430415e415d415c5d5bc331c0ebef4189c041c1e80c498b56404e8b04c24d85c0740f89c181e1"
+    "ff0f00004901c8418b00c34883c408ebd3"
 )
 
 
@@ -242,9 +277,9 @@ def host_pages(blocks: tuple[RamBlock, ...]) -> mmap.mmap:
     words = memoryview(table).cast("Q")
     for block in blocks:
         if block.writable:
-            first = block.base // PAGE
-            for number in range(block.size // PAGE):
-                words[first + number] = block.host_address + number * PAGE
+            first, count = block.base // PAGE, block.size // PAGE
+            host = block.host_address
+            words[first : first + count] = array("Q", range(host, host + count * PAGE, PAGE))
     return table
 
 
@@ -253,11 +288,30 @@ def _code() -> tuple[mmap.mmap, dict[str, int]]:
     return executable({"fill": bytes.fromhex(CODE)})
 
 
+class CodeSharing:
+    """What the CPUs on one memory tell each other about code pages."""
+
+    def __init__(self) -> None:
+        self.code_anywhere = mmap.mmap(-1, PAGES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.new_code = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._count = memoryview(self.new_code).cast("Q")
+
+    @property
+    def count(self) -> int:
+        """How many pages have been marked since power-on, by anybody."""
+        return self._count[0]
+
+
 class SoftTlb:
     """The fill attached to one engine, its marks, and the choice of the walker."""
 
-    def __init__(self, uc: ctypes.c_void_p, shared: Slice, blocks: tuple[RamBlock, ...]) -> None:
+    def __init__(
+        self, uc: ctypes.c_void_p, shared: Slice, blocks: tuple[RamBlock, ...], sharing: CodeSharing | None
+    ) -> None:
         self._uc = uc
+        if sharing is not None:
+            shared.code_anywhere = _address_of(sharing.code_anywhere)
+            shared.new_code = _address_of(sharing.new_code)
         self._table = host_pages(blocks)
         self.marks = mmap.mmap(-1, PAGES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         """A byte for each physical page: has this CPU fetched code from it?"""
