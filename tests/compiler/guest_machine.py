@@ -46,6 +46,15 @@ class Machine:
             _, offset, _, paddr, size, *_ = struct.unpack_from("<8I", image.elf, phoff + 32 * index)
             self.uc.mem_write(paddr, image.elf[offset : offset + size])
 
+    def use_segments(self) -> None:
+        """A GDT with flat code at selector 8 and data at 0x10, so that segment registers can be loaded."""
+        flat = struct.pack("<QQQ", 0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF)
+        self.uc.mem_write(0x1000, flat)
+        self.uc.reg_write(x86.UC_X86_REG_GDTR, (0, 0x1000, len(flat) - 1, 0))
+        self.uc.reg_write(x86.UC_X86_REG_CS, 8)
+        for register in (x86.UC_X86_REG_DS, x86.UC_X86_REG_ES, x86.UC_X86_REG_SS):
+            self.uc.reg_write(register, 0x10)
+
     def start(self, function: str, *args: int) -> None:
         """Run a function to its return; arguments are words."""
         self.uc.mem_write(STACK, struct.pack(f"<{len(args) + 1}I", RETURN, *(arg & 0xFFFFFFFF for arg in args)))
@@ -63,6 +72,20 @@ class Machine:
         """The function's result from EDX:EAX."""
         low = self.call(function, *args)
         return low | int(self.uc.reg_read(x86.UC_X86_REG_EDX)) << 32
+
+    def core(self) -> bytes:
+        """The stopped machine as an ELF core file: one NT_PRSTATUS note, all memory as one segment."""
+        order = ("EBX", "ECX", "EDX", "ESI", "EDI", "EBP", "EAX", "DS", "ES", "FS", "GS", "EAX", "EIP", "CS", "EFLAGS",
+                 "ESP", "SS")  # fmt: skip
+        registers = [self.uc.reg_read(getattr(x86, f"UC_X86_REG_{name}")) for name in order]
+        status = bytes(72) + struct.pack("<17I", *registers) + bytes(4)
+        note = struct.pack("<III", 5, len(status), 1) + b"CORE\0\0\0\0" + status
+        memory = self.read(0, 16 << 20)
+        header = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\x01\x01\x01", 4, 3, 1, 0, 52, 0, 0, 52, 32, 2, 0, 0, 0)
+        start = 52 + 64
+        notes = struct.pack("<8I", 4, start, 0, 0, len(note), 0, 0, 4)
+        load = struct.pack("<8I", 1, start + len(note), 0, 0, len(memory), len(memory), 7, 1)
+        return header + notes + load + note + memory
 
     def read(self, address: int, size: int) -> bytes:
         """Guest memory."""

@@ -11,6 +11,7 @@ from .assembler import module_asm_ir
 from .constants import Const, Text
 from .debuginfo import DebugInfo
 from .diagnostics import Failure
+from .frames import note_signal_frames
 from .program import Constant, Function, Program, TypeName, Variable
 from .statements import FunctionLowering
 from .statics import StaticValues, byte_string
@@ -148,7 +149,9 @@ class ModuleEmitter:
         own -= {s.name for s in self.scope.names.values() if isinstance(s, Function) and s.kind == "interrupt"}
         parts = [f'source_filename = "{self.module.source.shown}"\ntarget triple = "{backend.TRIPLE}"\n']
         if self._assembly:
-            parts.append(module_asm_ir("\n".join([".cfi_sections .debug_frame", *self._assembly])))
+            parts.append(
+                module_asm_ir("\n".join([".cfi_sections .debug_frame", *map(note_signal_frames, self._assembly)]))
+            )
         parts += self._globals
         for data, name in self._strings.items():
             size = len(data) + 1

@@ -38,6 +38,8 @@ from .elf import (
     relocate_object,
 )  # fmt: skip
 from .elfwriter import OutputSection, Segment, write_executable
+from .frames import SECTION as SIGNAL_FRAMES
+from .frames import mark_signal_frames
 
 PAGE = 4096
 #: Input sections that come first in .text: what a boot loader must find near the start of the image.
@@ -140,6 +142,7 @@ class _Linker:
             table = self.outputs[".kallsyms"]
             table.data = bytearray(self._table)
         self._relocate(places)
+        self._signal_frames(groups)
         if self.layout.entry not in self.globals:
             self.errors.append(f"entry symbol {self.layout.entry} is not defined")
         if self.errors:
@@ -326,6 +329,14 @@ class _Linker:
             unique = list(dict.fromkeys(uses))
             more = f" and {len(unique) - 4} more" if len(unique) > 4 else ""
             self.errors.append(f"undefined symbol {name}, used in {', '.join(unique[:4])}{more}")
+
+    def _signal_frames(self, groups: dict[str, list[_Output]]) -> None:
+        noted, table = self.outputs.get(SIGNAL_FRAMES), self.outputs.get(".debug_frame")
+        if noted is not None:
+            groups["debug"].remove(noted)
+            if table is not None:
+                mark_signal_frames(table.data, bytes(noted.data))
+                table.size = len(table.data)
 
     @staticmethod
     def _where(obj: Relocatable, section: Section, offset: int) -> str:

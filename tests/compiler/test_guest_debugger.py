@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""gdb as the judge of the debug information: a program is stopped in Unicorn and written out as a core."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import unicorn
+from guest_machine import PRELUDE_LINES, STACK, Machine, build
+from unicorn import x86_const as x86
+
+TEXT = """
+callback_t = fn[[u32, ptr[void]], i32]
+
+
+class State(IntEnum):
+    RUNNING = 0
+    DEAD = 8
+
+
+class Task(Struct):
+    pid: u32
+    state: State
+    comm: array[u8] = length(8)
+    low: u32 = bits(3)
+    high: u32 = bits(7)
+    op: callback_t
+    next: ptr[Task]
+    stamps: array[u64] = length(2)
+    alive: bool
+
+
+class PtRegs(Struct):
+    ebx: u32
+    ecx: u32
+    edx: u32
+    esi: u32
+    edi: u32
+    ebp: u32
+    eax: u32
+    xds: u32
+    xes: u32
+    orig_eax: u32
+    eip: u32
+    xcs: u32
+    eflags: u32
+
+
+init_task: Task = Task(pid=1, comm=b"swapper", low=5, high=77, op=nothing, next=addr(init_task), alive=True)
+
+
+@guest
+def nothing(a: u32, p: ptr[void]) -> i32:
+    return 0
+
+
+@guest
+def stop(code: u32) -> NoReturn:
+    while True:
+        asm("hlt")
+
+
+@interrupt()
+def timer_interrupt(regs: ptr[PtRegs]) -> None:
+    seen: u32 = regs.orig_eax
+    stop(seen + 3)
+
+
+@guest
+def wait_for_it(task: ptr[Task], limit: u64, small: u8) -> u32:
+    state: State = State.DEAD
+    values: array[u32] = length(3)
+    for index in range(2):
+        values[index] = 10 + index
+    other: Task = Task(pid=2)
+    minus: i16 = -5
+    name: cstr = "a name"
+    task.state = state
+    # As the CPU does for an interrupt in the same ring: EFLAGS, CS, EIP.
+    asm("pushfl; pushl %cs; call timer_interrupt")
+    return values[1] + other.pid + u32(minus == 3) + name[0]
+
+
+@guest
+def outermost(n: u32) -> u32:
+    return wait_for_it(addr(init_task), 1 << 40, u8(n)) + 1
+
+
+@guest
+def dead_end(n: u32) -> u32:
+    if n:
+        stop(n)
+    return n
+
+
+module_asm('''
+.cfi_sections .debug_frame
+.globl start
+.type start, @function
+start:
+.cfi_startproc
+.cfi_undefined eip
+    pushl $7
+    .cfi_adjust_cfa_offset 4
+    call outermost
+    hlt
+.cfi_endproc
+.size start, .-start
+''')
+"""
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Machine]:
+    folder = tmp_path_factory.mktemp("debugger")
+    image = build(folder, TEXT, "start")
+    (folder / "program").write_bytes(image.elf)
+    machine = Machine(image)
+    machine.use_segments()
+    machine.uc.reg_write(x86.UC_X86_REG_ESP, STACK)
+    machine.uc.emu_start(image.symbols["start"], 0, count=100_000)
+    (folder / "core").write_bytes(machine.core())
+    return folder, machine
+
+
+@pytest.fixture
+def gdb(stopped: tuple[Path, Machine], require_tool: Callable[[str], str]) -> Callable[..., str]:
+    folder = stopped[0]
+
+    def run(*commands: str) -> str:
+        options = [option for command in commands for option in ("-ex", command)]
+        start = ["-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", f"directory {folder}"]
+        result = subprocess.run(
+            [require_tool("gdb"), *start, *options, folder / "program", folder / "core"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in result.stderr
+        return result.stdout
+
+    return run
+
+
+def line_of(text: str) -> int:
+    return PRELUDE_LINES + 1 + TEXT[: TEXT.index(text)].count("\n")
+
+
+def test_backtrace_through_an_interrupt_to_the_start(gdb: Callable[..., str]) -> None:
+    lines = [line for line in gdb("bt").splitlines() if line.startswith("#")]
+    frames = lines[1:]  # gdb shows the innermost frame once by itself
+    assert "#0  stop (code=3) at m.py:" in frames[0]
+    assert "timer_interrupt (regs=" in frames[1]
+    assert f"m.py:{line_of('stop(seen')}" in frames[1]
+    assert "<signal handler called>" in frames[2]
+    assert "wait_for_it (task=" in frames[3]
+    # An interrupted frame is shown at the very instruction to go on with.
+    assert f"limit=1099511627776, small=7 '\\a') at m.py:{line_of('return values')}" in frames[3]
+    assert f"outermost (n=7) at m.py:{line_of('return wait_for_it')}" in frames[4]
+    assert "start ()" in frames[5]
+    assert len(frames) == 6
+
+
+def test_locals_and_arguments(gdb: Callable[..., str]) -> None:
+    shown = gdb("frame 3", "info locals", "info args", "print other.comm", "print *task", "print name")
+    for text in (
+        "state = DEAD",
+        "values = {10, 11, 0}",
+        "index = 1",
+        "minus = -5",
+        '"a name"',
+        "other = {pid = 2, state = RUNNING",
+        "small = 7",
+        'pid = 1, state = DEAD, comm = "swapper", low = 5, high = 77, op = 0x',
+        "<nothing>",
+        "<init_task>, stamps = {0, 0}, alive = true}",
+    ):
+        assert text in shown, (text, shown)
+
+
+def test_saved_registers(gdb: Callable[..., str], stopped: tuple[Path, Machine]) -> None:
+    shown = gdb(
+        "frame 1", "print regs->eip == (unsigned) $pc", "frame 3", "print/x $pc", "frame 1", "print/x regs->eip"
+    )
+    values = [line.split(" = ")[1] for line in shown.splitlines() if line.startswith("$")]
+    assert values[1] == values[2]
+
+
+def test_types(gdb: Callable[..., str]) -> None:
+    shown = gdb(
+        "ptype struct Task",
+        "ptype callback_t",
+        "whatis init_task.op",
+        "print sizeof(struct Task)",
+        "print (enum State)8",
+    )
+    for text in (
+        "u32 pid;",
+        "enum State state;",
+        "u8 comm[8];",
+        "u32 low : 3;",
+        "u32 high : 7;",
+        "i32 (*op)(u32, void *);",
+        "struct Task *next;",
+        "u64 stamps[2];",
+        "bool alive;",
+        "= 48",
+        "= DEAD",
+    ):
+        assert text in shown, (text, shown)
+
+
+def test_source_lines(gdb: Callable[..., str]) -> None:
+    shown = gdb("list outermost", "info line dead_end")
+    assert "return wait_for_it(addr(init_task)" in shown
+    assert f'Line {line_of("def dead_end")} of "m.py"' in shown
+
+
+def test_a_call_that_never_returns_keeps_its_function(stopped: tuple[Path, Machine], gdb: Callable[..., str]) -> None:
+    """The return address of stop() must lie inside dead_end, not in whatever follows."""
+    shown = gdb("disassemble dead_end")
+    calls = [i for i, line in enumerate(shown.splitlines()) if "call" in line]
+    assert "ud2" in "".join(shown.splitlines()[calls[0] + 1 : calls[0] + 3])
+
+
+def test_interrupts_return(tmp_path: Path) -> None:
+    text = TEXT.replace("    stop(seen + 3)\n", "    regs.ebx += seen\n")
+    machine = Machine(build(tmp_path, text, "start"))
+    machine.use_segments()
+    machine.uc.reg_write(x86.UC_X86_REG_EBX, 0x1234)
+    machine.uc.reg_write(x86.UC_X86_REG_ESI, 0x77)
+    assert machine.call("outermost", 7) == 11 + 2 + ord("a") + 1
+    assert machine.uc.reg_read(x86.UC_X86_REG_EBX) == 0x1234
+    assert machine.uc.reg_read(x86.UC_X86_REG_ESI) == 0x77
+    assert isinstance(machine.uc, unicorn.Uc)
