@@ -119,5 +119,6 @@ def test_devices_are_programmed_through_their_registers(size: int, low: int, hig
     cmos = {ports[at][1]: ports[at + 1][1] for at in range(len(ports) - 1) if ports[at][0] == 0x70}
     assert cmos[0x17] | cmos[0x18] << 8 == min(low, 0xFFFF)
     assert cmos[0x34] | cmos[0x35] << 8 == high
+    assert cmos[0x15] | cmos[0x16] << 8 == 640
     assert cmos[0x5F] == 3
     assert mmio == {0xFEE000F0: 0x1FF, 0xFEE00350: 0x8700, 0xFEE00360: 0x8400}

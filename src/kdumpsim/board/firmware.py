@@ -37,7 +37,8 @@ LAPIC_VERSION = 0x14
 IOAPIC_VERSION = 0x11
 
 _LEGACY_IRQS = (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-_BASE_MEMORY_KIB = EBDA // 1024
+_BASE_MEMORY_KIB = EBDA // 1024  # what INT 12h says; CMOS has it with the EBDA
+_CMOS_BASE_KIB = 640
 _EQUIPMENT = 0x0226  # one serial port, 80 columns, FPU, PS/2 mouse
 
 # Sixteen-bit code at fixed places in the ROM segment, as offsets from 0xF000:0.
@@ -228,7 +229,7 @@ def program(
     low = min(max(memory_size - HIGH_MEMORY, 0) // 1024, 0xFFFF)
     high = max(memory_size - 0x1000000, 0) // 0x10000 & 0xFFFF
     cmos = {0x0A: 0x26, 0x0B: 0x02, 0x0F: 0x00, 0x10: 0x00, 0x12: 0x00, 0x14: _EQUIPMENT & 0xFF}
-    cmos |= {0x15: _BASE_MEMORY_KIB & 0xFF, 0x16: _BASE_MEMORY_KIB >> 8, 0x17: low & 0xFF, 0x18: low >> 8}
+    cmos |= {0x15: _CMOS_BASE_KIB & 0xFF, 0x16: _CMOS_BASE_KIB >> 8, 0x17: low & 0xFF, 0x18: low >> 8}
     cmos |= {0x30: low & 0xFF, 0x31: low >> 8, 0x34: high & 0xFF, 0x35: high >> 8, 0x5F: cpus - 1}
     for index, value in cmos.items():
         out(0x70, index)
