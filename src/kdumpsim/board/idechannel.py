@@ -78,7 +78,7 @@ class Channel:
         self._transfer: Transfer | None = None
         self._buffer = bytearray()
         self._at = 0
-        self._wanted = 0  # bytes of the data block under way
+        self._wanted = 0  # bytes of the PIO block the host may move now; 0 while it may not
 
     def reset(self) -> None:
         self._clear()
@@ -312,7 +312,7 @@ class Channel:
 
     def data_read(self, size: int) -> int:
         at = self._at
-        if at >= self._wanted or self._dma or self._step:
+        if at >= self._wanted:
             return 0
         value = int.from_bytes(self._buffer[at : at + size], "little")
         at += size
@@ -323,7 +323,7 @@ class Channel:
 
     def data_write(self, size: int, value: int) -> None:
         at = self._at
-        if at >= self._wanted or self._dma or self._step:
+        if at >= self._wanted:
             return
         self._buffer[at : at + size] = value.to_bytes(size, "little")
         at += size
@@ -336,6 +336,7 @@ class Channel:
         """The host has taken or given a whole block."""
         transfer = self._transfer
         assert transfer is not None
+        self._at = self._wanted = 0
         if step == "pio_in" and not transfer.left:
             # The last block of a read ends the command without another interrupt.
             self.selected.status = READY
