@@ -46,6 +46,8 @@ NT_PRSTATUS: Final = 1
 NOTE_NAME_SIZE: Final = 5
 """CORE and its NUL."""
 STOP_TIMEOUT_MS: Final = 1000
+IDLE_LWP: Final = 32768
+"""From here on (PID_MAX_DEFAULT) idle tasks are numbered in notes, by CPU."""
 
 EM_386: Final = 3
 ELF_MACHINE: Final = EM_386
@@ -208,7 +210,10 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
     note.name[2] = ord("R")
     note.name[3] = ord("E")
     prstatus: ptr[ElfPrstatus] = cast(ptr[ElfPrstatus], note + 1)
+    # Idle tasks all have pid 0, but to gdb a thread numbered 0 is no thread, and it shows the first note for it.
     prstatus.pr_pid = current().pid
+    if prstatus.pr_pid == 0:
+        prstatus.pr_pid = i32(IDLE_LWP + cpu)
     fill_user_regs(addr(prstatus.pr_reg), regs)
     last: ptr[ElfNote] = cast(ptr[ElfNote], prstatus + 1)
     last.n_namesz = 0
