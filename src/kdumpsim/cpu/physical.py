@@ -5,8 +5,30 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 
 from .bus import PAGE, RamBlock
+
+
+@lru_cache(maxsize=8)
+def _flat(blocks: tuple[RamBlock, ...]) -> tuple[memoryview, bytearray]:
+    """All writable RAM as bytes by physical address, and which pages of it are there.
+
+    Blocks whose host memory does not lie at the common distance are left to the slow path.
+    """
+    writable = [block for block in blocks if block.writable]
+    if not writable:
+        raise ValueError("a CPU needs writable RAM")
+    largest = max(writable, key=lambda block: block.size)
+    distance = largest.host_address - largest.base
+    near = [block for block in writable if block.host_address - block.base == distance]
+    end = max(block.base + block.size for block in near)
+    present = bytearray(end // PAGE)
+    for block in near:
+        first, count = block.base // PAGE, block.size // PAGE
+        present[first : first + count] = b"\1" * count
+    array = (ctypes.c_ubyte * end).from_address(distance)
+    return memoryview(array).cast("B"), present
 
 
 class PhysicalMemory:
@@ -18,28 +40,27 @@ class PhysicalMemory:
             array = (ctypes.c_ubyte * block.size).from_address(block.host_address)
             view = memoryview(array).cast("B")
             self._blocks.append((block.base, block.base + block.size, block.writable, view))
-        # The largest writable block holds nearly everything a kernel touches: look there first, as aligned words.
-        largest = max((b for b in self._blocks if b[2]), key=lambda b: b[1] - b[0], default=None)
-        if largest is None:
-            raise ValueError("a CPU needs writable RAM")
-        self._base, self._end, _, view = largest
-        self._words = view.cast("I")
+        self._flat, self._present = _flat(tuple(blocks))
+        self._words = self._flat.cast("I")
+        self._end = len(self._present) * PAGE
 
     def read32(self, address: int) -> int:
         """The 32-bit word at a physical address."""
-        if self._base <= address < self._end and not address & 3:
-            return self._words[(address - self._base) >> 2]
+        if address < self._end and not address & 3 and self._present[address >> 12]:
+            return self._words[address >> 2]
         return int.from_bytes(self.read(address, 4), "little")
 
     def write32(self, address: int, value: int) -> None:
         """Store a 32-bit word at a physical address."""
-        if self._base <= address < self._end and not address & 3:
-            self._words[(address - self._base) >> 2] = value
+        if address < self._end and not address & 3 and self._present[address >> 12]:
+            self._words[address >> 2] = value
         else:
             self.write(address, value.to_bytes(4, "little"))
 
     def read(self, address: int, size: int) -> bytes:
         """Any bytes; what is not RAM reads as 0xFF."""
+        if address + size <= self._end and address & 0xFFF <= PAGE - size and self._present[address >> 12]:
+            return bytes(self._flat[address : address + size])
         parts = []
         while size:
             step = size
@@ -57,6 +78,10 @@ class PhysicalMemory:
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes; what is not writable RAM loses them."""
+        size = len(data)
+        if address + size <= self._end and address & 0xFFF <= PAGE - size and self._present[address >> 12]:
+            self._flat[address : address + size] = data
+            return
         position = 0
         while position < len(data):
             at = address + position
