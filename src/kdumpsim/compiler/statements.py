@@ -77,7 +77,8 @@ class FunctionLowering(Calls):
         symbol = function.name + (".body" if function.kind == "interrupt" else "")
         self.scope = self.emitter.debug.subprogram(function.name, node.lineno, kind)
         self.at(node)
-        attributes = "nounwind" if self.emitter.optimize else "noinline nounwind"
+        # optsize: no padding in front of loops, which a CPU without caches would only have to run through.
+        attributes = "nounwind" if self.emitter.optimize else "noinline nounwind optsize"
         if function.kind == "naked":
             params = ", ".join(self.word_type(param) for param in kind.params)
             self._naked(node.body)
