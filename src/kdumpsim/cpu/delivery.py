@@ -208,7 +208,12 @@ class Delivery:
         mask = 0xFFFFFFFF if ss_high & x86.BIG else 0xFFFF
         size = len(frame) * width
         bottom = top - size & mask
-        if not _within(bottom, size, ss_limit, ss_high):
+        # A frame may go around the end of the stack segment's offsets, if only between two of its slots.
+        around = min(mask + 1 - bottom, size)
+        fits = _within(bottom, around, ss_limit, ss_high)
+        if around < size:
+            fits = fits and not around % width and _within(0, size - around, ss_limit, ss_high)
+        if not fits:
             raise Fault(x86.SS_FAULT, (ss & 0xFFFC if inner else 0) | ext)
         if width == 4:
             data = struct.pack(f"<{len(frame)}I", *frame)
@@ -219,7 +224,12 @@ class Delivery:
         code_limit = x86.limit(code_low, code_high)
         if offset > code_limit:
             raise Fault(x86.GP, ext)
-        paging.write(ss_base + bottom, data)
+        if around < size:
+            paging.translate(ss_base & 0xFFFFFFFF, True)  # all or nothing
+            paging.write(ss_base + bottom, data[:around])
+            paging.write(ss_base, data[around:])
+        else:
+            paging.write(ss_base + bottom, data)
         if not code_high & x86.ACCESSED:
             code_high |= x86.ACCESSED
             paging.write32(code_at + 4, code_high)

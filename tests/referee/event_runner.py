@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One image on both machines, as a dictionary of lines by case."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from event_prelude import BASE, image_text
+
+from kdumpsim.board.machine import Machine, MachineConfig, StopReason
+from kdumpsim.compiler.assembler import assemble
+
+LIMIT_NS = 20_000_000_000
+TIMEOUT_S = 20
+
+
+@cache
+def image(body: str) -> bytes:
+    """The assembled image."""
+    return assemble(image_text(body), BASE)
+
+
+@cache
+def here(body: str, cpus: int = 1, seed: int = 0) -> str:
+    """What the image says on kdumpsim."""
+    machine = Machine(MachineConfig(cpus=cpus, memory=32 << 20, seed=seed))
+    out = bytearray()
+    machine.uarts[0].on_output = out.extend
+    machine.load_multiboot(image(body), "")
+    stopped = machine.run(until=LIMIT_NS)
+    return out.decode("latin-1") + ("" if stopped is StopReason.RESET else f"\n{stopped} {machine.cpus[0].registers()}")
+
+
+@cache
+def on_qemu(qemu: str, body: str, cpus: int = 1) -> str:
+    """What it says on QEMU."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "image.bin"
+        path.write_bytes(image(body))
+        command = [qemu, "-kernel", str(path), "-m", "32", "-smp", f"{cpus},sockets={cpus}", "-no-reboot"]
+        command += ["-net", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as late:
+            return (late.stdout or b"").decode("latin-1") + "\ntimed out"
+    return done.stdout.decode("latin-1")
+
+
+def lines(said: str) -> dict[str, str]:
+    """Case to line."""
+    result = {}
+    for line in said.splitlines():
+        name, colon, events = line.partition(": ")
+        if colon:
+            result[name] = events
+        elif line.strip():
+            result[line.rstrip(":")] = ""
+    return result
