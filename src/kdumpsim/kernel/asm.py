@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from kdumpsim.kernel.arch.i386.crash import ELF_MACHINE, crash_setup_regs, machine_crash_shutdown
 from kdumpsim.kernel.arch.i386.delay import mdelay, udelay
-from kdumpsim.kernel.arch.i386.i8259 import init_IRQ
+from kdumpsim.kernel.arch.i386.irq_init import init_IRQ
 from kdumpsim.kernel.arch.i386.machine_kexec import machine_kexec, machine_kexec_prepare
 from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
 from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback, unset_nmi_callback

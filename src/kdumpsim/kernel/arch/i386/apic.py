@@ -267,6 +267,27 @@ def smp_spurious_interrupt(regs: ptr[PtRegs]) -> None:
 
 
 @guest
+def highest_in_service() -> u32:
+    """The vector that is being served: the highest bit of the ISR."""
+    for i in range(8):
+        word = 7 - i
+        value: u32 = apic_read(APIC_ISR + word * 0x10)
+        for bit in range(32):
+            if value >> (31 - bit) & 1:
+                return word * 32 + 31 - bit
+    return 0
+
+
+@guest
+def smp_unexpected_interrupt(regs: ptr[PtRegs]) -> None:
+    """A vector nobody has set up.  A capture kernel gets what was pending when its predecessor died (ack_bad_irq)."""
+    irq_enter()
+    printk(f"<3>unexpected IRQ trap at vector {highest_in_service():02x}\n")
+    ack_APIC_irq()
+    irq_exit()
+
+
+@guest
 def smp_error_interrupt(regs: ptr[PtRegs]) -> None:
     """The APIC saw an error, such as an illegal vector."""
     irq_enter()

@@ -187,6 +187,7 @@ entry_text_start:
     APIC_INTERRUPT call_function_interrupt, smp_call_function_interrupt, {CALL_FUNCTION_VECTOR}
     APIC_INTERRUPT error_interrupt, smp_error_interrupt, {ERROR_APIC_VECTOR}
     APIC_INTERRUPT spurious_interrupt, smp_spurious_interrupt, {SPURIOUS_APIC_VECTOR}
+    APIC_INTERRUPT unexpected_interrupt, smp_unexpected_interrupt, 0
 
     # An NMI may interrupt anything, so it never reschedules on its way out.
     .globl nmi

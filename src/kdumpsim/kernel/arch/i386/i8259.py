@@ -5,15 +5,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, guest, ptr, u8, u16, u32, void
-from kdumpsim.kernel.arch.i386.desc import set_intr_gate
-from kdumpsim.kernel.arch.i386.entry import interrupt
+from kdumpsim.compiler.lang import NULL, addr, guest, u8, u16, u32
 from kdumpsim.kernel.arch.i386.irq_vectors import FIRST_EXTERNAL_VECTOR
 from kdumpsim.kernel.arch.i386.processor import inb, outb, outb_p
-from kdumpsim.kernel.arch.i386.ptrace import PtRegs
-from kdumpsim.kernel.core.config import NR_IRQS
-from kdumpsim.kernel.core.irq import irq_desc, setup_irq
-from kdumpsim.kernel.core.irq_types import IRQ_NONE, HwInterruptType, IrqAction, IrqStatus
+from kdumpsim.kernel.core.irq import irq_desc
+from kdumpsim.kernel.core.irq_types import HwInterruptType, IrqStatus
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 
@@ -160,25 +156,3 @@ def make_8259A_irq(irq: u32) -> None:
     """Have the i8259 deliver a line again."""
     irq_desc[irq].handler = addr(i8259A_irq_type)
     enable_8259A_irq(irq)
-
-
-@guest
-def no_action(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
-    """For the cascade, which never interrupts by itself."""
-    return IRQ_NONE
-
-
-irq2: IrqAction = IrqAction(handler=no_action, name="cascade")
-
-
-@guest
-def init_IRQ() -> None:
-    """Every line belongs to the i8259s at first; all vectors lead to do_IRQ() (2.6.16 init_IRQ)."""
-    init_8259A(False)
-    for irq in range(NR_8259A_IRQS):
-        irq_desc[irq].status = IrqStatus.IRQ_DISABLED
-        irq_desc[irq].depth = 1
-        irq_desc[irq].handler = addr(i8259A_irq_type)
-    for line in range(NR_IRQS):
-        set_intr_gate(FIRST_EXTERNAL_VECTOR + line, interrupt[line])
-    setup_irq(PIC_CASCADE_IR, addr(irq2))

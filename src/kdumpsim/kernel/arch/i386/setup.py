@@ -19,7 +19,8 @@ from kdumpsim.kernel.arch.i386.e820 import (
     sanitize_e820_map,
     user_defined_map,
 )
-from kdumpsim.kernel.arch.i386.mpparse import find_smp_config
+from kdumpsim.kernel.arch.i386.madt import acpi_boot_init
+from kdumpsim.kernel.arch.i386.mpparse import find_smp_config, get_smp_config
 from kdumpsim.kernel.arch.i386.multiboot import read_boot_info
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pa, page_align, va
 from kdumpsim.kernel.arch.i386.paging import paging_init
@@ -198,3 +199,5 @@ def setup_arch() -> None:
     setup_bootmem_allocator()
     paging_init()
     register_memory()
+    get_smp_config()
+    acpi_boot_init()

@@ -11,7 +11,6 @@ from kdumpsim.compiler.lang import (
     addr,
     array,
     cast,
-    external,
     fetch_or,
     guest,
     length,
@@ -28,7 +27,6 @@ from kdumpsim.kernel.arch.i386.apic import (
     apic_write,
     connect_bsp_APIC,
     hard_smp_processor_id,
-    init_apic_mappings,
     setup_boot_APIC_clock,
     setup_local_APIC,
     setup_secondary_APIC_clock,
@@ -45,18 +43,10 @@ from kdumpsim.kernel.arch.i386.apicdef import (
 )
 from kdumpsim.kernel.arch.i386.check_timer import check_timer
 from kdumpsim.kernel.arch.i386.delay import mdelay, udelay
-from kdumpsim.kernel.arch.i386.desc import cpu_load_descriptors, set_intr_gate
+from kdumpsim.kernel.arch.i386.desc import cpu_load_descriptors
 from kdumpsim.kernel.arch.i386.head import stack_start
 from kdumpsim.kernel.arch.i386.io_apic import setup_IO_APIC
-from kdumpsim.kernel.arch.i386.irq_vectors import (
-    CALL_FUNCTION_VECTOR,
-    ERROR_APIC_VECTOR,
-    LOCAL_TIMER_VECTOR,
-    RESCHEDULE_VECTOR,
-    SPURIOUS_APIC_VECTOR,
-)
-from kdumpsim.kernel.arch.i386.madt import acpi_boot_init
-from kdumpsim.kernel.arch.i386.mpparse import get_smp_config, mp_config
+from kdumpsim.kernel.arch.i386.mpparse import mp_config
 from kdumpsim.kernel.arch.i386.page import va
 from kdumpsim.kernel.arch.i386.paging import load_swapper_pg_dir
 from kdumpsim.kernel.arch.i386.process import cpu_idle
@@ -82,11 +72,6 @@ STARTUP_IPIS: Final = 2
 
 smp_max_cpus: u32 = 1
 """How many CPUs shall take part, from smp_prepare_cpus() on."""
-apic_timer_interrupt: array[u8] = external()
-reschedule_interrupt: array[u8] = external()
-call_function_interrupt: array[u8] = external()
-error_interrupt: array[u8] = external()
-spurious_interrupt: array[u8] = external()
 
 x86_cpu_to_apicid: array[u8] = length(NR_CPUS)
 cpu_callin_map: u32 = 0
@@ -180,16 +165,6 @@ def start_secondary() -> NoReturn:
 
 
 @guest
-def apic_intr_init() -> None:
-    """The vectors that never pass through do_IRQ()."""
-    set_intr_gate(LOCAL_TIMER_VECTOR, u32(apic_timer_interrupt))
-    set_intr_gate(RESCHEDULE_VECTOR, u32(reschedule_interrupt))
-    set_intr_gate(CALL_FUNCTION_VECTOR, u32(call_function_interrupt))
-    set_intr_gate(ERROR_APIC_VECTOR, u32(error_interrupt))
-    set_intr_gate(SPURIOUS_APIC_VECTOR, u32(spurious_interrupt))
-
-
-@guest
 def smp_prepare_cpus(limit: u32) -> None:
     """Symmetric mode: local APIC, I/O APIC, timers (2.6.16 smp_boot_cpus); the boot CPU only.
 
@@ -197,14 +172,10 @@ def smp_prepare_cpus(limit: u32) -> None:
     """
     global smp_max_cpus
     smp_max_cpus = limit
-    get_smp_config()
-    acpi_boot_init()
-    init_apic_mappings()
     if not apic_mapped or not verify_local_APIC():
         printk("<5>No local APIC present.\n")
         return
     x86_cpu_to_apicid[0] = u8(hard_smp_processor_id())
-    apic_intr_init()
     connect_bsp_APIC()
     setup_local_APIC()
     if mp_config.ioapic_present:

@@ -18,6 +18,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u32,
 )
+from kdumpsim.kernel.arch.i386.apic import init_apic_mappings
 from kdumpsim.kernel.arch.i386.desc import (
     DescStruct,
     TssStruct,
@@ -213,7 +214,7 @@ def init_doublefault_tss() -> None:
 
 @guest
 def trap_init() -> None:
-    """Fill in the exceptions' gates and load this CPU's tables (2.6.16 trap_init)."""
+    """Fill in the exceptions' gates and load this CPU's tables; map the local APIC (2.6.16 trap_init)."""
     set_trap_gate(0, u32(divide_error))
     set_intr_gate(1, u32(debug))
     set_intr_gate(2, u32(nmi))
@@ -235,4 +236,5 @@ def trap_init() -> None:
     set_trap_gate(18, u32(machine_check))
     set_trap_gate(19, u32(simd_coprocessor_error))
     init_doublefault_tss()
+    init_apic_mappings()
     cpu_load_descriptors(0, u32(init_thread_union) + THREAD_SIZE)
