@@ -55,12 +55,11 @@ def purgatory() -> None:
     actual: array[u8] = length(DIGEST_SIZE)
     puts("I'm in purgatory\n")
     if not verify_sha256_digest(actual):
-        puts("purgatory: sha256 mismatch: what was loaded has been overwritten, the new kernel is not started\n")
         puts("purgatory: expected ")
         put_digest(sha256_digest, DIGEST_SIZE)
         puts("\npurgatory: found    ")
         put_digest(actual, DIGEST_SIZE)
-        puts("\n")
+        puts("\npurgatory: sha256 mismatch: what was loaded has been overwritten, the new kernel is not started\n")
         while True:
             asm("cli; hlt")
     copy_backup_region(cast(ptr[u32], backup_src_start), cast(ptr[u32], backup_start), backup_src_size)
