@@ -167,14 +167,40 @@ def test_privileged_instructions_fault_in_ring_3(box: Box, text: str) -> None:
     assert frame(box, 6)[:3] == [0, CODE + 0x1000, UCODE]
 
 
-@pytest.mark.xfail(reason="Unicorn 2.1.4 lets every ring do port I/O", strict=True)
-def test_port_io_in_ring_3_obeys_the_permission_bitmap(box: Box) -> None:
+@pytest.mark.parametrize("text", ["in $0x60, %al", "mov $0x12345678, %eax\nout %eax, $0x60"])
+def test_port_io_in_ring_3_obeys_iopl(box: Box, text: str) -> None:
     handler = box.vector(13)
+    box.vector(0x80, dpl=3)
     box.load_tr()
-    box.code("in $0x60, %al", CODE + 0x1000)
-    box.run(f"pushl ${UDATA}\npushl ${STACK3}\npushl $2\npushl ${UCODE}\npushl ${CODE + 0x1000}\niret")
+    box.code(text + "\ninc %ebx\nint $0x80", CODE + 0x1000)
+    enter = f"pushl ${UDATA}\npushl ${STACK3}\npushl $FLAGS\npushl ${UCODE}\npushl ${CODE + 0x1000}\niret"
+    box.run(enter.replace("FLAGS", "0x43"))
     assert at_handler(box, handler)
     assert box.bus.log == []
+    assert frame(box, 6) == [0, CODE + 0x1000 + (5 if "out" in text else 0), UCODE, 0x10043, STACK3, UDATA]
+    assert box.cpu.registers().ebx == 0
+    box.cpu.halted = False
+    box.cpu.set_registers(eip=CODE, cs=KCODE, ss=KDATA, esp=STACK)
+    box.run(enter.replace("FLAGS", "0x3002"))
+    assert len(box.bus.log) == 1
+    assert box.cpu.registers().ebx == 1
+
+
+@pytest.mark.parametrize(
+    ("port", "size", "allowed"), [(0x62, 1, True), (0x61, 1, False), (0x61, 2, False), (0x62, 2, True)]
+)
+def test_port_io_in_ring_3_obeys_the_permission_bitmap(box: Box, port: int, size: int, allowed: bool) -> None:
+    handler = box.vector(13)
+    box.vector(0x80, dpl=3)
+    bitmap = bytearray(b"\xff" * 64)
+    bitmap[0x60 // 8] = 0xF3  # 0x62 and 0x63
+    box.put(TSS + 0x68, bytes(bitmap))
+    box.put(GDT + TSS_SEL, struct.pack("<H", 0x68 + 63))
+    box.load_tr()
+    box.code(f"in ${port}, %{'al' if size == 1 else 'ax'}\nint $0x80".replace("%ax", "%ax"), CODE + 0x1000)
+    box.run(f"pushl ${UDATA}\npushl ${STACK3}\npushl $2\npushl ${UCODE}\npushl ${CODE + 0x1000}\niret")
+    assert at_handler(box, handler) is not allowed
+    assert bool(box.bus.log) is allowed
 
 
 def test_gate_not_present(box: Box) -> None:

@@ -110,9 +110,9 @@ class Cpu:
     def __init__(self, index: int, bus: CpuBus, *, bsp: bool, neighbours: Neighbours | None = None) -> None:
         self.index = index
         self.bsp = bsp
-        self._engine = engine = Engine(index, bus, neighbours)
-        self._slice = engine.slice
         self._memory = PhysicalMemory(bus.ram)
+        self._engine = engine = Engine(index, bus, self._memory, neighbours)
+        self._slice = engine.slice
         self._delivery = Delivery(engine.context, self._memory)
         TaskSwitcher(self._delivery, engine.flush_tlb_later)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}

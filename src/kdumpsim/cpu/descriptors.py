@@ -83,6 +83,7 @@ class Tss32(NamedTuple):
     segments: int = 72  # ES CS SS DS FS GS
     ldt: int = 96
     trap: int = 100
+    io_map: int = 102  # offset of the I/O permission bitmap
     min_limit: int = 103
 
 

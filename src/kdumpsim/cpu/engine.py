@@ -23,9 +23,22 @@ from unicorn.unicorn_const import (
 from . import layout, native
 from .bus import PAGE, CpuBus, RamBlock
 from .cpuid import cpuid
-from .descriptors import CR0_PG, CR4_PAE
-from .layout import BASE, CR0, CR4, CS, Context
+from .descriptors import (
+    CR0_PE,
+    CR0_PG,
+    CR4_PAE,
+    GP,
+    IOPL,
+    TSS32,
+    TSS32_AVAILABLE,
+    TSS32_BUSY,
+    TYPE,
+    Fault,
+)
+from .layout import BASE, CR0, CR3, CR4, CS, FLAGS, HF_CPL, HFLAGS, LIMIT, TR, Context
 from .native import lib
+from .paging import Paging
+from .physical import PhysicalMemory
 from .softtlb import WRITTEN, CodeSharing, SoftTlb
 
 _ADDRESS_SPACE: Final = 1 << 32
@@ -85,7 +98,7 @@ class Engine:
     Outside `start`, `context` is the CPU's state: read it freely, and set `dirty` after changing it.
     """
 
-    def __init__(self, index: int, bus: CpuBus, neighbours: Neighbours | None = None) -> None:
+    def __init__(self, index: int, bus: CpuBus, memory: PhysicalMemory, neighbours: Neighbours | None = None) -> None:
         self.index = index
         self.offsets = layout.verify()
         self.uc = native.open_engine()
@@ -100,6 +113,7 @@ class Engine:
         self._keep: list[object] = []
         self._watches: dict[int, int] = {}
         self._bus = bus
+        self._memory = memory
         native.no_exits(self.uc)
         self._map(bus)
         native.hooks().attach(self.uc, self.slice)
@@ -114,6 +128,7 @@ class Engine:
         self._code_seen = 0
         if neighbours is not None:
             neighbours.engines.append(weakref.ref(self))
+        self._denied = False
         self._repeating: int | None = None  # linear address of the instruction being repeated
         self.save()
 
@@ -176,6 +191,10 @@ class Engine:
 
         def on_in(_uc: int, port: int, size: int, _data: int) -> int:
             try:
+                if size & native.RING_3:
+                    size &= ~native.RING_3
+                    if self._deny(port, size):
+                        return ONES[size]
                 return port_in(index, port, size)
             except BaseException as error:
                 self.fail(error)
@@ -183,20 +202,67 @@ class Engine:
 
         def on_out(_uc: int, port: int, size: int, value: int, _data: int) -> None:
             try:
+                if size & native.RING_3:
+                    size &= ~native.RING_3
+                    if self._deny(port, size):
+                        return
                 port_out(index, port, size, value)
             except BaseException as error:
                 self.fail(error)
 
-        for kind, function, instruction in (
-            (_IN, on_in, x86_const.UC_X86_INS_IN),
-            (_OUT, on_out, x86_const.UC_X86_INS_OUT),
-            (_INSN, self._on_cpuid, x86_const.UC_X86_INS_CPUID),
-            (_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC),
-            (_INSN, self._on_rdtscp, x86_const.UC_X86_INS_RDTSCP),
-        ):
-            keep, address = native.callback(kind, function)
-            self._keep.append(keep)
-            native.hook_add(self.uc, UC_HOOK_INSN, address, 0, 1, 0, instruction)
+        uc, hooks = self.uc, native.hooks()
+        if hooks.compiled:
+            for name, kind, function, instruction in (
+                ("port_in", _IN, on_in, x86_const.UC_X86_INS_IN),
+                ("port_out", _OUT, on_out, x86_const.UC_X86_INS_OUT),
+            ):
+                keep, address = native.callback(kind, function)
+                self._keep.append(keep)
+                setattr(self.slice, name, address)
+                shared = ctypes.addressof(self.slice)
+                native.hook_add(uc, UC_HOOK_INSN, hooks.addresses[name], shared, 1, 0, instruction)
+        else:
+
+            def ring(size: int) -> int:
+                return size | native.RING_3 if native.reg_read(uc, native.REG_CS) & 3 == 3 else size
+
+            self._hook(_IN, lambda u, port, size, d: on_in(u, port, ring(size), d), x86_const.UC_X86_INS_IN)
+            self._hook(_OUT, lambda u, port, size, v, d: on_out(u, port, ring(size), v, d), x86_const.UC_X86_INS_OUT)
+        self._hook(_INSN, self._on_cpuid, x86_const.UC_X86_INS_CPUID)
+        self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
+        self._hook(_INSN, self._on_rdtscp, x86_const.UC_X86_INS_RDTSCP)
+
+    def _hook(self, kind: Callable[..., object], function: Callable[..., int | None], instruction: int) -> None:
+        keep, address = native.callback(kind, function)
+        self._keep.append(keep)
+        native.hook_add(self.uc, UC_HOOK_INSN, address, 0, 1, 0, instruction)
+
+    def _deny(self, port: int, size: int) -> bool:
+        """Port access by ring 3: IOPL, then the TSS's bitmap (SDM vol. 1, 19.5). The engine checks neither.
+
+        A denied access ends the block late: what follows it there has run, and only its registers are taken back.
+        """
+        if self._denied:
+            return True
+        context = self.live()
+        q, d = context.q, context.d
+        eflags = native.reg_read(self.uc, native.REG_EFLAGS)
+        if not q[CR0] & CR0_PE or d[HFLAGS] & HF_CPL <= (eflags & IOPL) >> 12:
+            return False
+        limit, base = d[LIMIT[TR]], q[BASE[TR]]
+        if d[FLAGS[TR]] & TYPE in (TSS32_AVAILABLE << 8, TSS32_BUSY << 8) and limit >= TSS32.min_limit:
+            paging = Paging(self._memory)
+            paging.cr0, paging.cr3, paging.cr4 = q[CR0], q[CR3], q[CR4]
+            try:
+                at = paging.read16(base + TSS32.io_map) + (port >> 3)
+                if at + 1 <= limit and not paging.read16(base + at) >> (port & 7) & ((1 << size) - 1):
+                    return False
+            except Fault:
+                pass
+        q[layout.EFLAGS] = eflags
+        self._denied = True
+        lib.uc_emu_stop(self.uc)
+        return True
 
     def _on_cpuid(self, _uc: int, _data: int) -> int:
         values = cpuid(native.reg_read(self.uc, native.REG_EAX), self.index)
@@ -272,10 +338,21 @@ class Engine:
         error: int = lib.uc_emu_start(self.uc, self.context.q[layout.EIP], 0, 0, 0)
         self.running = False
         lib.uc_context_save(self.uc, self.context.handle)
+        if self._denied:
+            self._denied = False
+            self._take_denial()
         if self.error is not None:
             failure, self.error = self.error, None
             raise failure
         return error
+
+    def _take_denial(self) -> None:
+        """Back to the port access that was denied, as a #GP(0)."""
+        self.context.bytes[:] = self._scratch.bytes
+        self.dirty = True
+        self.context.d[self.offsets.error_code] = 0
+        self.context.d[self.offsets.is_int] = 0
+        self.slice.vector, self.slice.reason = GP, native.REASON_EXCEPTION
 
     def _repeat(self, soft: SoftTlb) -> int:
         """Our TLB fill has refused an access: repeat the instruction with the engine's own walker."""

@@ -78,6 +78,10 @@ def function_address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+RING_3 = 0x100
+"""Added to the size of a port access by ring 3, whose right to it nobody has checked yet."""
+
+
 class Slice(ctypes.Structure):
     """What the hooks and the CPU share. The machine code below knows these offsets."""
 
@@ -98,6 +102,8 @@ class Slice(ctypes.Structure):
         ("new_code", ctypes.c_void_p),  # 88
         ("written_count", ctypes.c_uint32),  # 96
         ("written", ctypes.c_uint32 * 65),  # 100: physical page numbers
+        ("port_in", ctypes.c_void_p),  # 360: the callbacks behind the hooks of the same names
+        ("port_out", ctypes.c_void_p),  # 368
     )
     retired: int
     limit: int
@@ -113,6 +119,8 @@ class Slice(ctypes.Structure):
     new_code: int
     written_count: int
     written: ctypes.Array[ctypes.c_uint32]
+    port_in: int
+    port_out: int
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(
@@ -183,6 +191,59 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         ret
         """,
         "4883ec08c7461c06000000c7461802000000ff5610b8010000004883c408c3",
+    ),
+    # u32 port_in(uc %rdi, port %esi, size %edx, Slice *%rcx): the size gets bit 8 when ring 3 asks
+    "port_in": (
+        """
+        pushq %rdi
+        pushq %rsi
+        pushq %rdx
+        pushq %rcx
+        pushq $0
+        movl $CS, %esi
+        movq %rsp, %rdx
+        callq *48(%rcx)
+        popq %rax
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        andl $3, %eax
+        cmpl $3, %eax
+        jne 1f
+        orl $0x100, %edx
+    1:  jmpq *360(%rcx)
+        """.replace("CS", str(REG_CS)),
+        "575652516a00be0b0000004889e2ff513058595a5e5f83e00383f803750681ca00010000ffa168010000",
+    ),
+    # void port_out(uc %rdi, port %esi, size %edx, value %ecx, Slice *%r8)
+    "port_out": (
+        """
+        pushq %rdi
+        pushq %rsi
+        pushq %rdx
+        pushq %rcx
+        pushq %r8
+        pushq $0
+        subq $8, %rsp
+        movl $CS, %esi
+        leaq 8(%rsp), %rdx
+        callq *48(%r8)
+        addq $8, %rsp
+        popq %rax
+        popq %r8
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        andl $3, %eax
+        cmpl $3, %eax
+        jne 1f
+        orl $0x100, %edx
+    1:  jmpq *368(%r8)
+        """.replace("CS", str(REG_CS)),
+        "5756525141506a004883ec08be0b000000488d54240841ff50304883c408584158595a5e5f83e00383f803750681ca000100"
+        "0041ffa070010000",
     ),
     # bool go_on(...): the answer to "may this access to protected memory proceed?"
     "go_on": ("movl $1, %eax\nret\n", "b801000000c3"),
