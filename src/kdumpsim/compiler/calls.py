@@ -87,7 +87,8 @@ class Calls(Expressions):
         for index, (arg, param) in enumerate(zip(args, kind.params, strict=False)):
             if kind.varargs and index == count - 1 and isinstance(arg, ast.JoinedStr):
                 format_text, extra = self._format(arg)
-                parts.append(f"ptr {self.emitter.string(format_text)}")
+                text = self.emitter.string(format_text)
+                parts.append(f"ptr {text}" if self.emitter.optimize else f"i32 ptrtoint (ptr {text} to i32)")
                 if len(args) > count:
                     self.fail(args[count], "an f-string is the last argument")
             else:
@@ -97,7 +98,8 @@ class Calls(Expressions):
         self.at(node)
         signature = ""
         if kind.varargs:
-            signature = f" ({', '.join([*(self.word_type(p) for p in kind.params), '...'])})"
+            words = [part.split(" ", 1)[0] for part in parts[:count]]
+            signature = f" ({', '.join([*words, '...'])})"
         result = kind.result
         text = f"{result.memory}{signature} {target}({', '.join(parts)})"
         if isinstance(result, VoidType):
@@ -127,6 +129,9 @@ class Calls(Expressions):
             value = self.resize(value, IntType(32, number.signed))
         elif number is None and not is_pointer(value.type):
             raise_poison()
+        if is_pointer(value.type) and not self.emitter.optimize:
+            # As a number: with `ptr` the call's type could equal the callee's, and LLVM would honour its byval here too.
+            return f"i32 {self.temp(f'ptrtoint ptr {value.ir} to i32')}"
         return f"{self.word_type(value.type)} {value.ir}"
 
     # -- f-strings ---------------------------------------------------------------------------------------------------
