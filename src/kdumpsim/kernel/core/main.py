@@ -36,8 +36,6 @@ __start_con_initcall: array[fn[[], i32]] = external()
 __stop_con_initcall: array[fn[[], i32]] = external()
 __start_initcall1: array[fn[[], i32]] = external()
 __stop_initcall1: array[fn[[], i32]] = external()
-__start_initcall3: array[fn[[], i32]] = external()
-__stop_initcall3: array[fn[[], i32]] = external()
 __start_initcall4: array[fn[[], i32]] = external()
 __stop_initcall4: array[fn[[], i32]] = external()
 __start_initcall5: array[fn[[], i32]] = external()
@@ -67,7 +65,6 @@ def console_init() -> None:
 def do_initcalls() -> None:
     """Start the subsystems and drivers, level by level."""
     run_initcalls(__start_initcall1, __stop_initcall1)
-    run_initcalls(__start_initcall3, __stop_initcall3)
     run_initcalls(__start_initcall4, __stop_initcall4)
     run_initcalls(__start_initcall5, __stop_initcall5)
     run_initcalls(__start_initcall6, __stop_initcall6)

@@ -46,7 +46,7 @@ PANIC_TEXT: Final = 256
 panic_timeout: u32 = 0
 """Seconds until a panicked kernel restarts the machine; 0 means never (panic=n)."""
 panic_on_oops: u32 = 0
-"""Whether every oops is fatal (oops=panic)."""
+"""Whether every oops is fatal (oops=panic, panic_on_oops=1)."""
 panic_buf: array[u8] = length(PANIC_TEXT)
 """The reason of the panic, for whoever looks at the dump."""
 
@@ -112,5 +112,16 @@ def setup_oops(value: cstr) -> i32:
     return 0
 
 
+@guest
+def setup_panic_on_oops(value: cstr) -> i32:
+    """panic_on_oops=0|1, named like the sysctl"""
+    global panic_on_oops
+    panic_on_oops = simple_strtoul(value, NULL, 10)
+    return 0
+
+
 _param_panic: ObsKernelParam = placed("setup_params", ObsKernelParam(str="panic=", setup_func=setup_panic))
 _param_oops: ObsKernelParam = placed("setup_params", ObsKernelParam(str="oops=", setup_func=setup_oops))
+_param_panic_on_oops: ObsKernelParam = placed(
+    "setup_params", ObsKernelParam(str="panic_on_oops=", setup_func=setup_panic_on_oops)
+)

@@ -302,7 +302,10 @@ def finish_task_switch() -> None:
 
 @guest
 def schedule() -> None:
-    """Give the CPU to the most urgent task; a task whose state is not TASK_RUNNING leaves the queue."""
+    """Give the CPU to the most urgent task; a task whose state is not TASK_RUNNING leaves the queue.
+
+    The idle task hangs in no queue; one that sleeps all the same, in an oops, comes back at once.
+    """
     if in_atomic() and current().flags & PF_EXITING == 0:
         printk("<3>scheduling while atomic: %s/0x%08x/%d\n", current().comm, u32(preempt_count()), u32(current().pid))
         dump_stack()
@@ -313,7 +316,8 @@ def schedule() -> None:
         spin_lock_irq(addr(rq.lock))
         if prev.state != TASK_RUNNING and preempt_count() & PREEMPT_ACTIVE == 0:
             prev.nvcsw += 1
-            dequeue_task(prev, rq)
+            if prev.on_rq:
+                dequeue_task(prev, rq)
         fetch_and(addr(prev.thread_info.flags), ~u32(1 << TIF_NEED_RESCHED))
         next = pick_next_task(rq)
         if next == prev:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file-system workload: write a file, sync it, read it back from the disk, compare, and again, for ever."""
+"""The file-system workload: write a file, sync it, read it back from the disk, compare, sleep, and again, for ever."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, cstr, guest, i32, placed, ptr, u8, u32, void
+from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.types import EIO, ENOMEM
 from kdumpsim.kernel.fs.files import O_CREAT, O_RDWR, O_TRUNC, sys_close, sys_open, sys_read, sys_write
@@ -16,6 +17,8 @@ from kdumpsim.kernel.mm.page_alloc import __get_free_pages
 CHUNK_WORDS: Final = 1024
 CHUNK: Final = CHUNK_WORDS * 4
 CHUNKS: Final = 16
+THINK_TIME: Final = 1_000_000
+"""Nanoseconds between two passes."""
 
 
 @guest
@@ -72,6 +75,7 @@ def diskio(argument: ptr[void]) -> i32:
     while error == 0:
         error = diskio_pass(u32(fd), words, number)
         number += 1
+        hrtimer_nanosleep(THINK_TIME)
     printk(f"<3>diskio: pass {number} failed: error {-error}\n")
     sys_close(u32(fd))
     return error
