@@ -106,6 +106,7 @@ BODIES = [  # statements of a function f(a: u32, b: i32, c: u8, p: ptr[S], v: pt
     ("a[0] = 1", "u32 has no elements"),
     ('return container_of(p, T, "q")', "T has no field q"),
     ("bool_x: bool = 2", "does not fit bool"),
+    ("break", "no loop around"),
     ("pass", "ends without a value"),
 ]
 

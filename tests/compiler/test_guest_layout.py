@@ -19,11 +19,13 @@ from kdumpsim.compiler.program import Program, TypeName
 from kdumpsim.compiler.types import StructType
 
 C_TYPES = {
-    "u8": "unsigned char", "i8": "signed char", "u16": "unsigned short", "i16": "short", "u32": "unsigned", "i32": "int",
+    "u8": "unsigned char", "i8": "signed char", "u16": "unsigned short", "i16": "short", "u32": "unsigned",
+    "i32": "int",
     "u64": "unsigned long long", "i64": "long long", "bool": "_Bool", "ptr[u8]": "unsigned char *",
 }  # fmt: skip
 HEAD = """\
-from kdumpsim.compiler.lang import Struct, aligned, array, bits, i8, i16, i32, i64, length, packed, ptr, u8, u16, u32, u64
+from kdumpsim.compiler.lang import Struct, aligned, array, bits, length, packed, ptr
+from kdumpsim.compiler.lang import i8, i16, i32, i64, u8, u16, u32, u64
 """
 
 

@@ -52,7 +52,9 @@ class ModuleEmitter:
     def function(self, symbol: Function) -> str:
         """The address of a function."""
         if not self._defines(symbol) or symbol.kind == "interrupt":
-            self._declared[symbol.name] = f'declare void @"{symbol.name}"()'
+            kind = self.program.function_type(symbol)
+            params = [FunctionLowering.word_type(param) for param in kind.params] + ["..."] * kind.varargs
+            self._declared[symbol.name] = f'declare {kind.result.memory} @"{symbol.name}"({", ".join(params)})'
         return f'@"{symbol.name}"'
 
     def variable(self, symbol: Variable) -> str:

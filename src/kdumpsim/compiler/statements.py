@@ -122,6 +122,7 @@ class FunctionLowering(Calls):
                 name = slot
             else:
                 # byval names the caller's stack slot itself: no copy, and a debugger finds it from the first byte on.
+                # Callers pass plain values; on the stack that is the same.
                 texts.append(f"ptr byval({param.memory}) align 4 {name}")
             self._declare(arg.arg, param, arg.lineno, name, number)
         if node.args.vararg is not None:
@@ -201,6 +202,8 @@ class FunctionLowering(Calls):
             case ast.Return():
                 self._return(node)
             case ast.Break() | ast.Continue():
+                if not self.loops:
+                    self.fail(node, "there is no loop around this")
                 end, again = self.loops[-1]
                 self.jump(end if isinstance(node, ast.Break) else again)
                 self.start(self.label(), reachable=False)
