@@ -62,7 +62,7 @@ def purgatory() -> bytes:
 
     def build() -> bytes:
         from kdumpsim.compiler import compile_modules, package_modules
-        from kdumpsim.compiler.linker import merge
+        from kdumpsim.compiler.merge import merge
 
         objects = compile_modules(package_modules("kdumpsim.purgatory"), optimize=OPTIMIZED)
         return merge(objects)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Several relocatable objects to one, as ``ld -r`` does: kexec's purgatory is one ELF object, whatever it is made of.
+
+Only what has a place in memory is kept: debug sections go, sections of the same name stay apart.  Source: gABI,
+chapter 4 (locals before globals in the symbol table, `sh_info` names the first global).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .driver import ObjectFile
+from .elf import (
+    EHDR,
+    EM_386,
+    ET_REL,
+    IDENT,
+    REL,
+    SHDR,
+    SHN_ABS,
+    SHN_UNDEF,
+    SHT_NOBITS,
+    SHT_REL,
+    SHT_STRTAB,
+    SHT_SYMTAB,
+    STB_LOCAL,
+    STB_WEAK,
+    STT_FILE,
+    SYM,
+    ElfError,
+    Relocatable,
+    Section,
+    Symbol,
+    read_object,
+)
+
+_Header = tuple[int, int, int, int, int, int, int]
+
+
+class _Strings:
+    """A string table under construction."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(b"\0")
+        self._known: dict[str, int] = {"": 0}
+
+    def offset(self, text: str) -> int:
+        if text not in self._known:
+            self._known[text] = len(self.data)
+            self.data += text.encode() + b"\0"
+        return self._known[text]
+
+
+class _Symbols:
+    """The merged symbol table: locals of every object, then each global once."""
+
+    def __init__(self, objects: Sequence[Relocatable], places: dict[tuple[int, int], int]) -> None:
+        self._places = places
+        self.index: dict[tuple[int, int], int] = {}
+        locals_: list[Symbol] = []
+        globals_: dict[str, Symbol] = {}
+        for number, obj in enumerate(objects):
+            for at, symbol in enumerate(obj.symbols[1:], 1):
+                moved = self._moved(number, symbol)
+                if symbol.bind == STB_LOCAL:
+                    if moved is not None and symbol.kind != STT_FILE:
+                        locals_.append(moved)
+                        self.index[number, at] = len(locals_)
+                elif moved is not None:
+                    self._take(globals_, moved, obj.name)
+        names = {name: at for at, name in enumerate(globals_, len(locals_) + 1)}
+        for number, obj in enumerate(objects):
+            for at, symbol in enumerate(obj.symbols):
+                if at and symbol.bind != STB_LOCAL:
+                    self.index[number, at] = names[symbol.name]
+        self.first_global = len(locals_) + 1
+        self.all = [*locals_, *globals_.values()]
+
+    def _moved(self, number: int, symbol: Symbol) -> Symbol | None:
+        """The symbol with its section's new number; None if that section is not kept."""
+        section = symbol.section
+        if section not in (SHN_UNDEF, SHN_ABS):
+            if (number, section) not in self._places:
+                return None
+            section = self._places[number, section]
+        return Symbol(symbol.name, symbol.value, symbol.size, symbol.bind, symbol.kind, section)
+
+    @staticmethod
+    def _take(known: dict[str, Symbol], symbol: Symbol, where: str) -> None:
+        old = known.get(symbol.name)
+        if old is None or (old.section == SHN_UNDEF and symbol.section != SHN_UNDEF) or old.bind == STB_WEAK:
+            known[symbol.name] = symbol
+        elif symbol.section != SHN_UNDEF and symbol.bind != STB_WEAK:
+            raise ElfError(f"{where}: {symbol.name!r} is defined twice")
+
+
+def merge(objects: Sequence[ObjectFile]) -> bytes:
+    """One relocatable object of all of them; ElfError for a symbol that two of them define."""
+    parsed = [read_object(obj.data, obj.name) for obj in objects]
+    kept = [(number, at, section) for number, obj in enumerate(parsed) for at, section in enumerate(obj.sections)]
+    kept = [(number, at, section) for number, at, section in kept if section.alloc]
+    places = {(number, at): index for index, (number, at, _) in enumerate(kept, 1)}
+    symbols = _Symbols(parsed, places)
+    names, strings = _Strings(), _Strings()
+    symtab = bytes(SYM.size) + b"".join(
+        SYM.pack(strings.offset(s.name), s.value, s.size, s.bind << 4 | s.kind, 0, s.section) for s in symbols.all
+    )
+    symtab_at = len(kept) + 1
+    bodies: list[bytes] = []
+    headers: list[_Header] = []  # name, type, flags, size, link, info, alignment
+    for _, _, section in kept:
+        bodies.append(section.data)
+        headers.append((names.offset(section.name), section.kind, section.flags, section.size, 0, 0, section.align))
+    bodies.append(symtab)
+    headers.append((names.offset(".symtab"), SHT_SYMTAB, 0, len(symtab), symtab_at + 1, symbols.first_global, 4))
+    bodies.append(bytes(strings.data))
+    headers.append((names.offset(".strtab"), SHT_STRTAB, 0, len(strings.data), 0, 0, 1))
+    for index, (number, _, section) in enumerate(kept, 1):
+        if section.relocations:
+            body = _relocations(section, number, symbols)
+            bodies.append(body)
+            name = names.offset(f".rel{section.name}")
+            headers.append((name, SHT_REL, 0, len(body), symtab_at, index, 4))
+    own_name = names.offset(".shstrtab")
+    bodies.append(bytes(names.data))
+    headers.append((own_name, SHT_STRTAB, 0, len(names.data), 0, 0, 1))
+    return _file(headers, bodies)
+
+
+def _relocations(section: Section, number: int, symbols: _Symbols) -> bytes:
+    return b"".join(
+        REL.pack(rel.offset, symbols.index[number, rel.symbol] << 8 | rel.kind if rel.symbol else rel.kind)
+        for rel in section.relocations
+    )
+
+
+def _file(headers: Sequence[_Header], bodies: Sequence[bytes]) -> bytes:
+    """ELF header, bodies, section headers; the last section holds the section names."""
+    image = bytearray(EHDR.size)
+    table = bytearray(SHDR.size)
+    for (name, kind, flags, size, link, info, align), body in zip(headers, bodies, strict=True):
+        image += bytes(-len(image) % align)
+        entry = REL.size if kind == SHT_REL else SYM.size if kind == SHT_SYMTAB else 0
+        table += SHDR.pack(name, kind, flags, 0, len(image), size, link, info, align, entry)
+        if kind != SHT_NOBITS:
+            image += body
+    image += bytes(-len(image) % 4)
+    count = len(headers) + 1
+    EHDR.pack_into(
+        image, 0, IDENT, ET_REL, EM_386, 1, 0, 0, len(image), 0, EHDR.size, 0, 0, SHDR.size, count, count - 1
+    )
+    return bytes(image + table)
