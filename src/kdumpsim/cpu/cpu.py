@@ -66,6 +66,10 @@ _TABLES: Final = {"gdtr": GDTR, "idtr": IDTR}
 _HF_CR0: Final = 0b1110 << 8  # CR0's MP, EM and TS bits (1-3) stand in hflags bits 9-11
 
 
+EVENT_BYTES: Final = 8
+"""What delivering an event counts as, in code bytes: a handler that faults at once must not stop time."""
+
+
 class Exit(Enum):
     """Why `Cpu.run` came back."""
 
@@ -128,7 +132,7 @@ class Cpu:
 
     @property
     def retired(self) -> int:
-        """Code bytes since power-on."""
+        """Code bytes since power-on, and `EVENT_BYTES` for every event delivered."""
         return self._slice.retired
 
     def run(self, limit: int, *, until_interruptible: bool = False) -> Exit:
@@ -214,6 +218,7 @@ class Cpu:
         engine = self._engine
         engine.dirty = True
         self._resume_at = None
+        self._slice.retired += EVENT_BYTES
         if self._delivery.event(vector, error=error, software=software, hardware=hardware):
             self.halted = False
         else:

@@ -183,13 +183,13 @@ class Delivery:
         if not code_high & x86.PRESENT:
             raise Fault(x86.NP, in_code)
 
-        eflags, esp = q[EFLAGS], q[ESP]
+        eflags, esp = q[EFLAGS] & 0xFFFFFFFF, q[ESP] & 0xFFFFFFFF  # the engine's registers are 64 bits wide
         v86 = eflags & x86.VM
         inner = not code_high & x86.CONFORMING and code_dpl < cpl
         if v86 and not (inner and code_dpl == 0):
             raise Fault(x86.GP, in_code)
         pushed = eflags | x86.RF if set_rf else eflags
-        frame = [q[EIP], d[_CS_SELECTOR], pushed]
+        frame = [q[EIP] & 0xFFFFFFFF, d[_CS_SELECTOR], pushed]
         if inner:
             new_cpl = code_dpl
             frame += [esp, d[_SS_SELECTOR]]

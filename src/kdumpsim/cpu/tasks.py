@@ -99,7 +99,8 @@ class TaskSwitcher:
             if d[LIMIT[TR]] < TSS32.min_limit:
                 raise Fault(x86.TS, d[SELECTOR[TR]] & 0xFFFC)
             paging.write(
-                base + TSS32.eip, struct.pack("<16I", q[EIP], q[EFLAGS], *(q[i] for i in range(8)), *selectors)
+                base + TSS32.eip,
+                struct.pack("<16I", *(value & 0xFFFFFFFF for value in (q[EIP], q[EFLAGS], *q[:8], *selectors))),
             )
         else:
             if d[LIMIT[TR]] < TSS16.min_limit:
