@@ -227,6 +227,24 @@ def test_a_call_that_never_returns_keeps_its_function(stopped: tuple[Path, Machi
     assert "ud2" in "".join(shown.splitlines()[calls[0] + 1 : calls[0] + 3])
 
 
+def test_an_interrupted_user_mode_stack_is_found(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    """From another ring the CPU pushes SS and ESP too; the saved CS tells the debugger so."""
+    frame = "pushl $$0x23; pushl $$0x5678; pushfl; pushl $$0x1b; call timer_interrupt"
+    image = build(tmp_path, TEXT.replace("pushfl; pushl %cs; call timer_interrupt", frame), "start")
+    machine = Machine(image)
+    machine.use_segments()
+    machine.uc.reg_write(x86.UC_X86_REG_ESP, STACK)
+    machine.uc.emu_start(image.symbols["start"], 0, count=100_000)
+    (tmp_path / "program").write_bytes(image.elf)
+    (tmp_path / "core").write_bytes(machine.core())
+    files = [tmp_path / "program", tmp_path / "core"]
+    shown = subprocess.run(
+        [require_tool("gdb"), "-nx", "-batch", "-ex", "frame 3", "-ex", "print $esp", *files],
+        capture_output=True, text=True, timeout=120, check=False,
+    ).stdout  # fmt: skip
+    assert "$1 = (void *) 0x5678" in shown
+
+
 def test_interrupts_return(tmp_path: Path) -> None:
     text = TEXT.replace("    stop(seen + 3)\n", "    regs.ebx += seen\n")
     machine = Machine(build(tmp_path, text, "start"))

@@ -190,6 +190,16 @@ def test_errors_of_all_modules_come_together(tmp_path: Path) -> None:
     assert len(caught.value.diagnostics) == 2
 
 
+def test_impossible_constraints_name_the_function(tmp_path: Path) -> None:
+    text = '@guest\ndef f() -> None:\n    g(1)\n@guest\ndef g(a: u32) -> None:\n    asm("nop", "{ebx},{ebx}", a, a)\n'
+    text += '@guest\ndef h(a: u32) -> None:\n    asm("nop", "{xyz}", a)\n'
+    with pytest.raises(CompileError) as caught:
+        build(tmp_path, text, "f")
+    lines = [error.line for error in caught.value.diagnostics]
+    assert PRELUDE_LINES + 8 in lines
+    assert "LLVM refuses h: couldn't allocate input reg for constraint '{xyz}'" in str(caught.value)
+
+
 def test_assembler_errors_name_the_guest_line(tmp_path: Path) -> None:
     text = '@guest\ndef f() -> None:\n    asm("nop")\n    asm("bogus %eax")\n'
     with pytest.raises(CompileError) as caught:

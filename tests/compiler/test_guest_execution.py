@@ -278,6 +278,22 @@ def pointers(p: ptr[u32]) -> i32:
 
 
 @guest
+def exchange(p: ptr[Pair], q: ptr[Pair]) -> None:
+    kept: u64 = p.b
+    p.b = q.b
+    q.b = kept
+
+
+@guest
+def exchanged() -> u32:
+    second.b = 50
+    exchange(addr(first), addr(second))
+    result = u32(first.b) * 100 + u32(second.b)
+    exchange(addr(first), addr(second))
+    return result
+
+
+@guest
 def enums(s: State) -> u32:
     if s == State.STOPPED:
         return u32(State(s + 4)) + (1 << s)
@@ -378,6 +394,11 @@ def test_narrow_arguments(machine: Machine) -> None:
 
 def test_pointer_arithmetic(machine: Machine) -> None:
     assert machine.call("pointers", 0x1000) == 200 + 8 + 1
+
+
+def test_pointer_parameters_reach_the_callers_objects(machine: Machine) -> None:
+    """A call that passes pointers only must not be mistaken for one that passes structures by value."""
+    assert machine.call("exchanged") == 50 * 100 + 2
 
 
 def test_enumerations(machine: Machine) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """LLVM behind a process boundary: IR text in, relocatable object out.
 
-LLVM ends the whole process when an assembly text is wrong, so it runs in worker processes (this module's ``main``).
+LLVM ends the whole process when an assembly text is wrong, so it runs in worker processes (:func:`main`).
 That also keeps llvmlite out of the memory of the long-running emulator, and gives one worker per host core.
 
 Protocol on the worker's stdin/stdout: request ``<optimize: u8> <length: u32> IR text``, answer
@@ -48,7 +48,7 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kdumpsim.compiler.backend"],
+            [sys.executable, "-c", "from kdumpsim.compiler.backend import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -162,6 +162,3 @@ def main() -> None:
         sink.write(_REQUEST.pack(failed, len(answer)) + answer)
         sink.flush()
 
-
-if __name__ == "__main__":
-    main()

@@ -130,7 +130,7 @@ class Calls(Expressions):
         elif number is None and not is_pointer(value.type):
             raise_poison()
         if is_pointer(value.type) and not self.emitter.optimize:
-            # As a number: with `ptr` the call's type could equal the callee's, and LLVM would honour its byval here too.
+            # As a number: with `ptr` the call's type could equal the callee's, and LLVM would honour its byval here.
             return f"i32 {self.temp(f'ptrtoint ptr {value.ir} to i32')}"
         return f"{self.word_type(value.type)} {value.ir}"
 

@@ -7,10 +7,14 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import cache
 from .diagnostics import Reporter
 from .modules import Module, load_program, module_path
+
+if TYPE_CHECKING:
+    from .emit import ModuleEmitter
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,23 @@ def _compile(
         if not isinstance(result, backend.BackendError):
             objects[emitter.module.name] = result
         elif not asm.report(str(result), sources, reporter):
-            reporter.error(emitter.module.source, 1, f"internal compiler error: {result}")
+            _blame(emitter, str(result), reporter)
     reporter.finish()
     return objects
+
+
+def _blame(emitter: ModuleEmitter, message: str, reporter: Reporter) -> None:
+    """Attribute a message that names no place (impossible constraints, mostly) to a function."""
+    from . import backend
+
+    jobs = [(emitter.one_function(index), emitter.optimize) for index in range(len(emitter.functions))]
+    culprits = [
+        (symbol, result)
+        for symbol, result in zip(emitter.lowered, backend.emit_all(jobs), strict=True)
+        if isinstance(result, backend.BackendError)
+    ]
+    for symbol, result in culprits:
+        said = str(result).strip().removeprefix("error: ")
+        reporter.error(emitter.module.source, symbol.node.lineno, f"LLVM refuses {symbol.name}: {said}")
+    if not culprits:
+        reporter.error(emitter.module.source, 1, f"internal compiler error: {message}")

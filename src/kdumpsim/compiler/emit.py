@@ -27,6 +27,7 @@ class ModuleEmitter:
         self.module = self.scope.module
         self.debug = DebugInfo(self.module.source, optimize)
         self.functions: list[str] = []
+        self.lowered: list[Function] = []
         self._strings: dict[bytes, str] = {}
         self._declared: dict[str, str] = {
             "llvm.dbg.declare": "declare void @llvm.dbg.declare(metadata, metadata, metadata)"
@@ -80,6 +81,7 @@ class ModuleEmitter:
                         if symbol.kind == "interrupt":
                             self._interrupt(symbol)
                         FunctionLowering(self, symbol).run()
+                        self.lowered.append(symbol)
                     case Constant():
                         self.program.constant(symbol)
                     case TypeName(type=StructType() | EnumType() as kind):
@@ -144,6 +146,16 @@ class ModuleEmitter:
                 spec = ast.unparse(part.format_spec)[2:-1] if part.format_spec is not None else ""
                 text += number.data.decode() if isinstance(number, Text) else format(number.value, spec)
         return marked(text, node, source)
+
+    def one_function(self, index: int) -> str:
+        """The module with one function only: to find the one that LLVM refuses."""
+        others = [f'declare void @"{symbol.name}"()\n' for symbol in self.lowered if symbol is not self.lowered[index]]
+        whole, assembly = self.functions, self._assembly
+        self.functions, self._assembly = [whole[index], *others], []
+        try:
+            return self.text()
+        finally:
+            self.functions, self._assembly = whole, assembly
 
     def text(self) -> str:
         """The module as LLVM IR."""
