@@ -10,12 +10,25 @@ from kdumpsim.kernel.arch.i386.apic import apic_mapped, lapic_shutdown
 from kdumpsim.kernel.arch.i386.delay import udelay
 from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
-from kdumpsim.kernel.arch.i386.processor import DescPtr, halt, inb, load_idt, local_irq_disable, outb
+from kdumpsim.kernel.arch.i386.processor import (
+    DescPtr,
+    halt,
+    inb,
+    irqs_disabled,
+    load_idt,
+    local_irq_disable,
+    outb,
+)
 from kdumpsim.kernel.arch.i386.smp import smp_send_stop
+from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
+from kdumpsim.kernel.core.hardirq import in_atomic
+from kdumpsim.kernel.core.sched import set_cpus_allowed
+from kdumpsim.kernel.core.timer import msleep
 
 KBD_COMMAND: Final = 0x64
 KBD_INPUT_FULL: Final = 0x02
 KBD_PULSE_RESET: Final = 0xFE
+REBOOT_CPU: Final = 0
 RESET_ATTEMPTS: Final = 10
 KB_WAIT_LOOPS: Final = 0x10000
 
@@ -31,8 +44,20 @@ def kb_wait() -> None:
 
 
 @guest
+def migrate_to_reboot_cpu() -> None:
+    """Go on on CPU 0, if the caller is one that can sleep.
+
+    The next kernel starts all other CPUs by INIT, which the boot processor takes for a reset (SDM vol. 3A, 9.4.2).
+    """
+    if smp_processor_id() != REBOOT_CPU and not in_atomic() and not irqs_disabled():
+        set_cpus_allowed(current(), 1 << REBOOT_CPU)
+        msleep(1)
+
+
+@guest
 def machine_shutdown() -> None:
     """Stop the other CPUs and take the interrupt controllers back to how the firmware had them."""
+    migrate_to_reboot_cpu()
     smp_send_stop()
     lapic_shutdown()
     if mp_config.ioapic_present and apic_mapped:
