@@ -121,8 +121,16 @@ startup_32_smp:
     movl stack_start - {PAGE_OFFSET}, %ebx
     movl $start_secondary, %esi
 
+    jmp enable_paging
+    .cfi_endproc
+    .size startup_32_smp, . - startup_32_smp
+
     # EBX: stack, ESI: where to go in C
+    .globl enable_paging
+    .type enable_paging, @function
 enable_paging:
+    .cfi_startproc
+    .cfi_undefined eip
     movl %cr4, %eax
     orl ${X86_CR4_PSE}, %eax
     movl %eax, %cr4
@@ -150,7 +158,7 @@ enable_paging:
 5:  hlt
     jmp 5b
     .cfi_endproc
-    .size startup_32_smp, . - startup_32_smp
+    .size enable_paging, . - enable_paging
 
     .section .data
     .balign 8
