@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
 from kdumpsim.lkdtt.result import Result
@@ -112,7 +115,9 @@ def run(
     if as_json:
         click.echo(result.dumps(), nl=False)
     else:
-        screen.print(_closing_panel(result, output))
+        screen.print(_closing_panel(result))
+        for line in _next_steps(result, output):
+            screen.print(line, soft_wrap=True)
     sys.exit(0 if result.outcome.captured else 1)
 
 
@@ -129,7 +134,19 @@ def _percent(fraction: float) -> str:
     return "100 %" if fraction == 1 else f"{min(fraction * 100, 99.999):.3f} %"
 
 
-def _closing_panel(result: Result, output: Path) -> Panel:
+def _next_steps(result: Result, output: Path) -> list[str]:
+    """What to type next, each on a line of its own, to be copied."""
+    if not result.vmcore_sha256:
+        return [f"Next: [bold]{escape(shlex.join(['less', f'{output}/console.log']))}[/]"]
+    files = [f"{output}/vmlinux", f"{output}/vmcore"]
+    sources = str(Path(kdumpsim.__file__).parent.parent)
+    return [
+        f"Next: [bold]{escape(shlex.join(['gdb', *files]))}[/]",
+        f"[dim]With source lines: {escape(shlex.join(['gdb', '-d', sources, *files]))}[/]",
+    ]
+
+
+def _closing_panel(result: Result) -> Panel:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
@@ -144,8 +161,5 @@ def _closing_panel(result: Result, output: Path) -> Panel:
         grid.add_row("registers", f"{good} of {len(judgement.registers)} CPUs as the machine saw them")
     if result.vmcore_sha256:
         grid.add_row("vmcore", f"{result.vmcore_bytes / (1 << 20):.1f} MiB, sha256 {result.vmcore_sha256[:16]}…")
-        grid.add_row("next", f"[bold]gdb {output}/vmlinux {output}/vmcore[/]")
-    else:
-        grid.add_row("next", f"[bold]less {output}/console.log[/]   or the same with --console")
     title = f"{result.scenario.crash_point} / {result.scenario.crash_type}"
     return Panel(grid, title=title, title_align="left", border_style="green" if outcome.captured else "red")

@@ -29,6 +29,7 @@ def run_scenario(scenario: Scenario, output: Path, observer: Observer | None = N
     """
     first, capture = build_kernels(scenario)
     _prepare(output)
+    write_atomically(output / "vmlinux", first.elf)  # before the dump: gdb warns of a kernel newer than its core
     session = Session(scenario, first, capture, observer or Silent())
     outcome = _drive(session)
     result = Result(scenario, outcome)
@@ -42,7 +43,6 @@ def run_scenario(scenario: Scenario, output: Path, observer: Observer | None = N
     else:
         session.clock.end("there is no dump to judge")
     result.phases = session.clock.phases
-    write_atomically(output / "vmlinux", first.elf)
     write_atomically(output / "console.log", session.console_log.encode())
     write_atomically(output / "result.json", result.dumps().encode())
     return result
