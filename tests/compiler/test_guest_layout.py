@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from kdumpsim.compiler.diagnostics import Reporter, Source
 from kdumpsim.compiler.modules import Module
-from kdumpsim.compiler.program import Program, TypeName
+from kdumpsim.compiler.program import Program
+from kdumpsim.compiler.symbols import TypeName
 from kdumpsim.compiler.types import StructType
 
 C_TYPES = {

@@ -161,4 +161,3 @@ def main() -> None:
             failed, answer = 1, str(error).encode()
         sink.write(_REQUEST.pack(failed, len(answer)) + answer)
         sink.flush()
-

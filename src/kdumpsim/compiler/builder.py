@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .constants import Const, settle
 from .diagnostics import Failure
-from .program import Function
 from .statics import pointer_fits
+from .symbols import Function
 from .types import (
     BOOL,
     POISON,

@@ -11,7 +11,7 @@ from .asm import AsmError, inline_call, marked
 from .builder import Place, Value, raise_poison
 from .constants import Const, Text
 from .expressions import Expressions
-from .program import LANG_TYPES, Builtin, Function, TypeName, Variable
+from .symbols import LANG_TYPES, Builtin, Function, TypeName, Variable
 from .types import (
     BOOL,
     CONST,

@@ -147,13 +147,14 @@ def relocate_object(
 ) -> tuple[bytes, dict[str, int]]:
     """Place one relocatable object at a physical/virtual `address`.
 
-    Allocated sections follow one another in their order, aligned as each asks; NOBITS are zeros.  Returns the memory
+    Allocated sections follow one another in their order, aligned as each asks; NOBITS come last and are zeros.  Returns the memory
     image and the addresses of all named symbols.  Undefined symbols may be given in `externals`; ElfError otherwise.
     """
     obj = read_object(data)
     bases: dict[int, int] = {}
     image = bytearray()
-    for index, section in enumerate(obj.sections):
+    # What has contents first, so that zeros stand at the end.
+    for index, section in sorted(enumerate(obj.sections), key=lambda pair: pair[1].kind == SHT_NOBITS):
         if section.alloc:
             image.extend(bytes(-(address + len(image)) % section.align))
             bases[index] = address + len(image)

@@ -12,9 +12,10 @@ from .constants import Const, Text
 from .debuginfo import DebugInfo
 from .diagnostics import Failure
 from .frames import note_signal_frames
-from .program import Constant, Function, Program, TypeName, Variable
+from .program import Program
 from .statements import FunctionLowering
 from .statics import StaticValues, byte_string
+from .symbols import Constant, Function, TypeName, Variable
 from .types import EnumType, StructType
 
 

@@ -8,7 +8,7 @@ import ast
 from . import constants
 from .builder import Builder, Place, Value, raise_poison
 from .constants import Const, ConstantError, Text
-from .program import Builtin, Constant, Function, TypeName, Variable
+from .symbols import Builtin, Constant, Function, TypeName, Variable
 from .types import (
     BOOL,
     CONST,

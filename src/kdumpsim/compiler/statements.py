@@ -9,8 +9,8 @@ from .builder import Local, Place, Value
 from .calls import Calls
 from .constants import Const
 from .diagnostics import Failure
-from .program import TypeName, Variable
 from .statics import call_of
+from .symbols import TypeName, Variable
 from .types import (
     CONST,
     I32,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .constants import Const, Text
 from .diagnostics import Failure
-from .program import Builtin, Constant, Function, Program, Variable
+from .resolve import Resolver
+from .symbols import Builtin, Constant, Function, Variable
 from .types import (
     CSTR,
     NULL,
@@ -40,7 +41,7 @@ def call_of(node: ast.expr | None, name: str) -> ast.Call | None:
     return None
 
 
-def settle_variable(program: Program, variable: Variable) -> None:
+def settle_variable(program: Resolver, variable: Variable) -> None:
     """Find a global's type, section, alignment and initialiser."""
     module, node = variable.module, variable.node
     source, fail = module.source, program.reporter.fail
@@ -86,7 +87,7 @@ def settle_variable(program: Program, variable: Variable) -> None:
     variable.type, variable.initializer = kind, value
 
 
-def _count(program: Program, variable: Variable, value: ast.expr | None) -> int:
+def _count(program: Resolver, variable: Variable, value: ast.expr | None) -> int:
     module = variable.module
     match value:
         case ast.List(elts=items):
