@@ -16,7 +16,7 @@ import pytest
 from event_prelude import case_names
 from event_runner import here, lines, on_qemu
 
-IMAGES: Final = ("faults",)
+IMAGES: Final = ("faults", "segments", "frames", "pages", "rings", "tasks")
 MODULES: Final = {name: import_module(f"events_{name}") for name in IMAGES}
 CASES: Final = [(image, case) for image, module in MODULES.items() for case in case_names(module.BODY)]
 RF: Final = 1 << 16

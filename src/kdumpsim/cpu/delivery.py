@@ -225,11 +225,13 @@ class Delivery:
         if offset > code_limit:
             raise Fault(x86.GP, ext)
         if around < size:
-            paging.translate(ss_base & 0xFFFFFFFF, True)  # all or nothing
-            paging.write(ss_base + bottom, data[:around])
+            self._reach(ss_base, size - around, width)
+            self._reach(ss_base + bottom, around, width)
             paging.write(ss_base, data[around:])
-        else:
-            paging.write(ss_base + bottom, data)
+            data = data[:around]
+        elif q[CR0] & x86.CR0_PG:
+            self._reach(ss_base + bottom, size, width)
+        paging.write(ss_base + bottom, data)
         if not code_high & x86.ACCESSED:
             code_high |= x86.ACCESSED
             paging.write32(code_at + 4, code_high)
@@ -249,6 +251,15 @@ class Delivery:
             cleared |= x86.IF
         q[EFLAGS] = eflags & ~cleared
         self.refresh_hflags(new_cpl)
+
+    def _reach(self, address: int, size: int, width: int) -> None:
+        """Fault if a frame cannot be stored; pushes go downwards, so CR2 names the highest slot that is in the way."""
+        translate = self.paging.translate
+        top = address + size - width
+        translate(top & 0xFFFFFFFF, True)
+        if (address ^ top) & ~0xFFF:
+            below = top - (top % 0x1000 // width + 1) * width
+            translate(below & 0xFFFFFFFF, True)
 
     def _inner_stack(self, level: int, ext: int) -> tuple[int, int]:
         """SS and ESP for a privilege level, out of the TSS (6.12.1)."""
