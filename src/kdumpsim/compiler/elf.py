@@ -147,8 +147,9 @@ def relocate_object(
 ) -> tuple[bytes, dict[str, int]]:
     """Place one relocatable object at a physical/virtual `address`.
 
-    Allocated sections follow one another in their order, aligned as each asks; NOBITS come last and are zeros.  Returns the memory
-    image and the addresses of all named symbols.  Undefined symbols may be given in `externals`; ElfError otherwise.
+    Allocated sections follow one another in their order, aligned as each asks; NOBITS come last, as zeros.  Returns the
+    memory image and the addresses of all named symbols.  Undefined symbols may be given in `externals`; ElfError
+    otherwise.
     """
     obj = read_object(data)
     bases: dict[int, int] = {}
