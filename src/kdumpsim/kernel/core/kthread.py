@@ -10,7 +10,6 @@ from kdumpsim.compiler.lang import (
     NoReturn,
     addr,
     cast,
-    container_of,
     cstr,
     fetch_add,
     fn,
@@ -123,21 +122,6 @@ def fork_idle(cpu: u32) -> ptr[TaskStruct]:
         panic("failed fork for CPU %u", cpu)
     init_idle(task, cpu)
     return task
-
-
-@guest
-def find_task_by_pid(pid: i32) -> ptr[TaskStruct]:
-    """The task with this pid, or NULL."""
-    found: ptr[TaskStruct] = NULL
-    flags = spin_lock_irqsave(addr(tasklist_lock))
-    entry = init_task.tasks.next
-    while entry != addr(init_task.tasks):
-        task = container_of(entry, TaskStruct, "tasks")
-        if task.pid == pid:
-            found = task
-        entry = entry.next
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
-    return found
 
 
 @guest

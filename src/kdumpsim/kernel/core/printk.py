@@ -254,19 +254,6 @@ def register_console(console: ptr[Console]) -> None:
 
 
 @guest
-def log_buf_copy(dest: ptr[u8], size: u32) -> u32:
-    """Copy the newest bytes of the log, at most `size`; how many (for dmesg)."""
-    flags = spin_lock_irqsave(addr(logbuf_lock))
-    count = min(log_end - log_start, size)
-    i: u32 = 0
-    while i < count:
-        dest[i] = log_buf[(log_end - count + i) & LOG_BUF_MASK]
-        i += 1
-    spin_unlock_irqrestore(addr(logbuf_lock), flags)
-    return count
-
-
-@guest
 def setup_loglevel(value: cstr) -> i32:
     """loglevel=n"""
     global console_loglevel

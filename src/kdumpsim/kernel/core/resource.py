@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The trees of physical address ranges and of ports (kernel/resource.c)."""
+"""The tree of physical address ranges (kernel/resource.c)."""
 
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, guest, i32, ptr
-from kdumpsim.kernel.core.resource_types import IORESOURCE_IO, IORESOURCE_MEM, Resource
+from kdumpsim.kernel.core.resource_types import IORESOURCE_MEM, Resource
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EBUSY, EINVAL
 
 iomem_resource: Resource = Resource(start=0, end=0xFFFFFFFF, name="PCI mem", flags=IORESOURCE_MEM)
-ioport_resource: Resource = Resource(start=0, end=0xFFFF, name="PCI IO", flags=IORESOURCE_IO)
 resource_lock: Spinlock = Spinlock(slock=1)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""/proc/iomem and /proc/ioports: the resource trees as text (kernel/resource.c).
+"""/proc/iomem: the tree of physical addresses as text (kernel/resource.c).
 
 kexec-tools on the host parse /proc/iomem: RAM, the kernel's own place and the reserved region.
 """
@@ -7,7 +7,7 @@ kexec-tools on the host parse /proc/iomem: RAM, the kernel's own place and the r
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, cstr, fn, guest, i32, placed, ptr
-from kdumpsim.kernel.core.resource import iomem_resource, ioport_resource
+from kdumpsim.kernel.core.resource import iomem_resource
 from kdumpsim.kernel.core.resource_types import Resource
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
@@ -21,10 +21,7 @@ def show_resources(m: ptr[SeqFile], root: ptr[Resource]) -> i32:
     node = root.child
     while node != NULL:
         name: cstr = node.name if node.name != NULL else "<BAD>"
-        if root.end < 0x10000:
-            seq_printf(m, "%*s%04x-%04x : %s\n", depth * 2, blank, node.start, node.end, name)
-        else:
-            seq_printf(m, "%*s%08x-%08x : %s\n", depth * 2, blank, node.start, node.end, name)
+        seq_printf(m, "%*s%08x-%08x : %s\n", depth * 2, blank, node.start, node.end, name)
         if node.child != NULL:
             node = node.child
             depth += 1
@@ -45,15 +42,8 @@ def iomem_show(m: ptr[SeqFile]) -> i32:
 
 
 @guest
-def ioports_show(m: ptr[SeqFile]) -> i32:
-    """/proc/ioports."""
-    return show_resources(m, addr(ioport_resource))
-
-
-@guest
 def ioresources_init() -> i32:
-    """Make the /proc files."""
-    register_proc("/proc/ioports", ioports_show, NULL)
+    """Make the /proc file."""
     return register_proc("/proc/iomem", iomem_show, NULL)
 
 

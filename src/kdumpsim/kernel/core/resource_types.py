@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Resources: ranges of physical addresses or ports and who has them (include/linux/ioport.h)."""
+"""Resources: ranges of physical addresses and who has them (include/linux/ioport.h)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Final
 
 from kdumpsim.compiler.lang import Struct, cstr, ptr, u32
 
-IORESOURCE_IO: Final = 0x0000_0100
 IORESOURCE_MEM: Final = 0x0000_0200
 IORESOURCE_BUSY: Final = 0x8000_0000
 
