@@ -190,4 +190,5 @@ def savecore(unused: ptr[void]) -> i32:
         printk("<6>savecore: vmcore saved\n")
     else:
         printk(f"<3>savecore: failed, error {-error}\n")
+    printk("<0>Restarting system.\n")
     machine_restart()

@@ -34,6 +34,8 @@ TOYFS_FILE: Final = 0x8000
 INODES_PER_BLOCK: Final = BLOCK_SIZE // 128
 ENTRIES_PER_BLOCK: Final = BLOCK_SIZE // 64
 BITS_PER_BLOCK: Final = BLOCK_SIZE * 8
+TOYFS_SPREAD: Final = 32
+"""Room left behind a new extent, so that files that grow side by side stay in one piece."""
 
 
 class ToySuper(Struct):
@@ -157,19 +159,25 @@ def toyfs_set_bit(block: u32, used: bool) -> i32:
 
 
 @guest
+def toyfs_skip(count: u32) -> None:
+    """Look for the next new extent so many blocks further on, from the beginning again behind the end."""
+    toyfs_root.next_free += count
+    if toyfs_root.next_free >= toyfs_root.super.blocks:
+        toyfs_root.next_free = toyfs_root.super.data_start
+
+
+@guest
 def toyfs_new_block(goal: u32) -> i32:
-    """Allocate a block, `goal` if it is free, else the next free one behind the last given out; or -ENOSPC."""
+    """Allocate a block, `goal` if it is free, else one from where new extents are looked for; or -ENOSPC."""
     if goal != 0 and goal < toyfs_root.super.blocks and toyfs_set_bit(goal, True) == 0:
         return i32(goal)
     span: u32 = toyfs_root.super.blocks - toyfs_root.super.data_start
     for _ in range(span):
         block: u32 = toyfs_root.next_free
-        toyfs_root.next_free += 1
-        if toyfs_root.next_free >= toyfs_root.super.blocks:
-            toyfs_root.next_free = toyfs_root.super.data_start
         taken: i32 = toyfs_set_bit(block, True)
         if taken < 0:
             return taken
+        toyfs_skip(TOYFS_SPREAD if taken == 0 else 1)
         if taken == 0:
             return i32(block)
     return -ENOSPC

@@ -107,9 +107,11 @@ def agent_reply(request: ptr[AgentHeader], status: i32, data: ptr[u8], count: u3
 def agent_reboot(command: u32) -> i32:
     """REBOOT: the reply went out before."""
     if command == 0:
+        printk("<0>Restarting system.\n")
         machine_restart()
     elif command == 1:
         return kernel_kexec()
+    printk("<0>System halted.\n")
     machine_halt()
 
 
