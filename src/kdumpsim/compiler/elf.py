@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL = 1, 2, 3, 4, 7, 8, 9
-SHT_GROUP = 17
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS = 1, 2, 4, 0x10, 0x20
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
-STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 0, 1, 2, 3, 4
+STT_NOTYPE, STT_FUNC, STT_SECTION, STT_FILE = 0, 2, 3, 4
 ET_REL, ET_EXEC, EM_386 = 1, 2, 3
 
 EHDR = struct.Struct("<16sHHIIIIIHHHHHH")
@@ -84,6 +83,21 @@ class Relocatable:
     name: str
     sections: list[Section]
     symbols: list[Symbol]
+
+
+class StringTable:
+    """A string table under construction: each string once, the empty one at 0."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(b"\0")
+        self._known: dict[str, int] = {"": 0}
+
+    def add(self, text: str) -> int:
+        """The string's offset, after adding it if it is new."""
+        if text not in self._known:
+            self._known[text] = len(self.data)
+            self.data += text.encode() + b"\0"
+        return self._known[text]
 
 
 def _string(table: bytes, offset: int) -> str:

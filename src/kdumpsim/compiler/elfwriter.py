@@ -20,6 +20,7 @@ from .elf import (
     SHT_SYMTAB,
     STB_LOCAL,
     SYM,
+    StringTable,
     Symbol,
 )  # fmt: skip
 
@@ -46,18 +47,6 @@ class Segment:
     sections: list[str]
     flags: int
     shift: int
-
-
-class _Strings:
-    def __init__(self) -> None:
-        self.data = bytearray(b"\0")
-        self._known: dict[str, int] = {"": 0}
-
-    def add(self, text: str) -> int:
-        if text not in self._known:
-            self._known[text] = len(self.data)
-            self.data += text.encode() + b"\0"
-        return self._known[text]
 
 
 def _align(offset: int, boundary: int) -> int:
@@ -87,7 +76,7 @@ def write_executable(
             out.extend(bytes(offset - len(out)))
             out.extend(section.data)
     headers: list[tuple[int, ...]] = [(0,) * 10]
-    names = _Strings()
+    names = StringTable()
     for section in sections:
         kind = SHT_NOBITS if section.data is None else SHT_PROGBITS
         headers.append(
@@ -95,7 +84,7 @@ def write_executable(
              section.align, 0)
         )  # fmt: skip
     if symbols is not None:
-        strings = _Strings()
+        strings = StringTable()
         table = bytearray(SYM.size)
         for symbol in symbols:
             info = symbol.bind << 4 | symbol.kind

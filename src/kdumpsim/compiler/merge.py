@@ -30,25 +30,12 @@ from .elf import (
     ElfError,
     Relocatable,
     Section,
+    StringTable,
     Symbol,
     read_object,
 )
 
 _Header = tuple[int, int, int, int, int, int, int]
-
-
-class _Strings:
-    """A string table under construction."""
-
-    def __init__(self) -> None:
-        self.data = bytearray(b"\0")
-        self._known: dict[str, int] = {"": 0}
-
-    def offset(self, text: str) -> int:
-        if text not in self._known:
-            self._known[text] = len(self.data)
-            self.data += text.encode() + b"\0"
-        return self._known[text]
 
 
 class _Symbols:
@@ -101,27 +88,27 @@ def merge(objects: Sequence[ObjectFile]) -> bytes:
     kept = [(number, at, section) for number, at, section in kept if section.alloc]
     places = {(number, at): index for index, (number, at, _) in enumerate(kept, 1)}
     symbols = _Symbols(parsed, places)
-    names, strings = _Strings(), _Strings()
+    names, strings = StringTable(), StringTable()
     symtab = bytes(SYM.size) + b"".join(
-        SYM.pack(strings.offset(s.name), s.value, s.size, s.bind << 4 | s.kind, 0, s.section) for s in symbols.all
+        SYM.pack(strings.add(s.name), s.value, s.size, s.bind << 4 | s.kind, 0, s.section) for s in symbols.all
     )
     symtab_at = len(kept) + 1
     bodies: list[bytes] = []
     headers: list[_Header] = []  # name, type, flags, size, link, info, alignment
     for _, _, section in kept:
         bodies.append(section.data)
-        headers.append((names.offset(section.name), section.kind, section.flags, section.size, 0, 0, section.align))
+        headers.append((names.add(section.name), section.kind, section.flags, section.size, 0, 0, section.align))
     bodies.append(symtab)
-    headers.append((names.offset(".symtab"), SHT_SYMTAB, 0, len(symtab), symtab_at + 1, symbols.first_global, 4))
+    headers.append((names.add(".symtab"), SHT_SYMTAB, 0, len(symtab), symtab_at + 1, symbols.first_global, 4))
     bodies.append(bytes(strings.data))
-    headers.append((names.offset(".strtab"), SHT_STRTAB, 0, len(strings.data), 0, 0, 1))
+    headers.append((names.add(".strtab"), SHT_STRTAB, 0, len(strings.data), 0, 0, 1))
     for index, (number, _, section) in enumerate(kept, 1):
         if section.relocations:
             body = _relocations(section, number, symbols)
             bodies.append(body)
-            name = names.offset(f".rel{section.name}")
+            name = names.add(f".rel{section.name}")
             headers.append((name, SHT_REL, 0, len(body), symtab_at, index, 4))
-    own_name = names.offset(".shstrtab")
+    own_name = names.add(".shstrtab")
     bodies.append(bytes(names.data))
     headers.append((own_name, SHT_STRTAB, 0, len(names.data), 0, 0, 1))
     return _file(headers, bodies)
