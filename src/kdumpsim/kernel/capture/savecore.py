@@ -16,9 +16,9 @@ from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, Bl
 from kdumpsim.kernel.capture.oldmem import read_from_oldmem
 from kdumpsim.kernel.capture.vmcore import (
     VmcoreRange,
-    vmcore_page_up,
     vmcore_headers,
     vmcore_headers_bytes,
+    vmcore_page_up,
     vmcore_ranges,
     vmcore_size,
 )
