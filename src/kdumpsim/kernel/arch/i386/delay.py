@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import asm_value, guest, u32, u64
+from kdumpsim.compiler.lang import array, asm_value, guest, length, u32, u64
 from kdumpsim.kernel.arch.i386.pit import LATCH, pit_count
 from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
 from kdumpsim.kernel.core.config import HZ
@@ -17,6 +17,8 @@ from kdumpsim.kernel.core.printk import printk
 FIRST_GUESS: Final = 1 << 8
 LONG_ENOUGH: Final = LATCH // 4
 """A measurement is good if it takes a quarter of a jiffy."""
+
+MEASUREMENTS: Final = 5
 
 loops_per_jiffy: u32 = 1 << 12
 """Rounds of the delay loop in a jiffy."""
@@ -42,6 +44,29 @@ def mdelay(msecs: u32) -> None:
 
 
 @guest
+def time_loops(loops: u32) -> u32:
+    """How many of the PIT's clocks so many rounds take, if that is less than a jiffy."""
+    before = pit_count()
+    __delay(loops)
+    after = pit_count()
+    return before - after if after <= before else before + LATCH - after
+
+
+@guest
+def median_time(loops: u32) -> u32:
+    """The middle one of several measurements: a virtual CPU may be kept from running during some of them."""
+    times: array[u32] = length(MEASUREMENTS)
+    for i in range(MEASUREMENTS):
+        elapsed = time_loops(loops)
+        j: u32 = i
+        while j > 0 and times[j - 1] > elapsed:
+            times[j] = times[j - 1]
+            j -= 1
+        times[j] = elapsed
+    return times[MEASUREMENTS // 2]
+
+
+@guest
 def calibrate_delay() -> None:
     """Double the number of rounds until they take a good part of a PIT period."""
     global loops_per_jiffy
@@ -50,10 +75,9 @@ def calibrate_delay() -> None:
     flags = local_irq_save()
     while elapsed < LONG_ENOUGH:
         loops <<= 1
-        before = pit_count()
-        __delay(loops)
-        after = pit_count()
-        elapsed = before - after if after <= before else before + LATCH - after
+        elapsed = time_loops(loops)
+        if elapsed >= LONG_ENOUGH:
+            elapsed = median_time(loops)
     local_irq_restore(flags)
     loops_per_jiffy = loops // elapsed * LATCH + loops % elapsed * LATCH // elapsed
     printk(
