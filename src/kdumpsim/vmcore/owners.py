@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from .oracle import Oracle, Region
 
 PAGE_OFFSET = 0xC0000000
-LOW_MEMORY_END = 1 << 20
+THREAD_SIZE = 8192
+"""Kernel stacks, by default."""
+FIRMWARE = (
+    (0, 0x1000, "interrupt vectors and BIOS data area"),
+    (0x9F000, 0xA0000, "extended BIOS data area"),
+    (0xA0000, 0x100000, "video memory and ROM"),
+)
+"""What firmware has below 1 MiB (start, end, name)."""
 _NOT_OBJECTS = ("__start_", "__stop_", "kallsyms_", "_end", "_text", "_etext", "_sdata", "_edata", "__bss_st")
 
 
@@ -36,13 +43,12 @@ class OwnerMap:
     @classmethod
     def of(cls, oracle: Oracle) -> OwnerMap:
         """For the machine an oracle watches."""
-        size = oracle.symbols.get("__thread_size", THREAD_SIZE)
         stacks = []
         for instant in (oracle.crash, oracle.jump):
             for index, registers in enumerate(instant.registers if instant else ()):
                 if registers.esp >= PAGE_OFFSET:
-                    start = (registers.esp - PAGE_OFFSET) & -size
-                    stacks.append((f"kernel stack in use on CPU {index}", start, start + size))
+                    start = (registers.esp - PAGE_OFFSET) & -THREAD_SIZE
+                    stacks.append((f"kernel stack in use on CPU {index}", start, start + THREAD_SIZE))
         return cls(oracle.symbols, reserved=oracle.reserved, stacks=stacks)
 
     def owner(self, address: int) -> str:
@@ -55,8 +61,9 @@ class OwnerMap:
         for name, start, end in self._stacks:
             if start <= address < end:
                 return name
-        if address < LOW_MEMORY_END:
-            return "low memory (first MiB)"
+        for start, end, name in FIRMWARE:
+            if start <= address < end:
+                return name
         return "memory of the page allocator"
 
     def symbol(self, address: int) -> tuple[str | None, int]:
@@ -67,7 +74,3 @@ class OwnerMap:
         if at < 0:
             return None, 0
         return self._names[at], address - self._addresses[at]
-
-
-THREAD_SIZE = 8192
-"""Kernel stacks: ``core/config.py``'s default."""

@@ -20,7 +20,7 @@ class Picture:
         self._chunks: dict[int, bytes] = {}
         for start in range(0, len(view), CHUNK):
             data = view[start : start + CHUNK].tobytes()
-            if data == _ZERO:
+            if data == _ZERO[: len(data)]:
                 continue
             before = known.get(start)
             self._chunks[start] = before if before == data and before is not None else data
