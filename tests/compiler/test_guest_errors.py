@@ -125,6 +125,7 @@ def test_bad_statements(tmp_path: Path, body: str, message: str) -> None:
 MODULES = [
     ("import os", "'import x' is not guest code"),
     ("from kdumpsim.compiler.lang import *", "'import *'"),
+    ("from kdumpsim.compiler.lang import u33", "the guest language has no u33"),
     ("from nowhere import x", "no guest module named 'nowhere'"),
     ("x: u32", "no initialiser"),
     ("x: u32 = g", "must be known to the linker"),

@@ -116,16 +116,16 @@ def emit_all(jobs: Sequence[tuple[str, bool]]) -> list[bytes | BackendError]:
                 worker.close()
 
 
-_shared: Worker | None = None
+_shared: tuple[int, Worker] | None = None
 
 
 def shared_worker() -> Worker:
     """A worker that lives as long as this process, for many small jobs (the assembler)."""
     global _shared
-    if _shared is None:
-        _shared = Worker()
-        atexit.register(_shared.close)
-    return _shared
+    if _shared is None or _shared[0] != os.getpid():  # a forked process must not talk into its parent's pipes
+        _shared = (os.getpid(), Worker())
+        atexit.register(_shared[1].close)
+    return _shared[1]
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from . import lang
 from .constants import Const
 from .diagnostics import Failure, Reporter
 from .modules import KNOWN, Module, import_target
@@ -98,6 +99,8 @@ class Program(Resolver):
             if alias.name == "*":
                 self.reporter.error(source, alias, "'import *' is not guest code", "name what you import")
             elif target in KNOWN:
+                if target == lang.__name__ and alias.name not in lang.__all__:
+                    self.reporter.error(source, alias, f"the guest language has no {alias.name}")
                 scope.names[name] = Builtin(alias.name)
             else:
                 known = scope.names.get(name)
