@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .errors import KexecError
 from .segments import Range
 
-COMMAND_LINE_SIZE = 512
+COMMAND_LINE_SIZE = 2048
 """Bytes, the closing NUL included, that the kernel keeps (``boot_command_line``)."""
 
 _OURS = ("crashkernel=", "memmap=", "elfcorehdr=", "mem=", "BOOT_IMAGE=")

@@ -14,7 +14,7 @@ from kdumpsim.lkdtt.result import Result, remove_stale, write_atomically
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario, ScenarioError, format_size
 from kdumpsim.lkdtt.session import Session
 from kdumpsim.vmcore.compare import Judgement, judge
-from kdumpsim.vmcore.reader import Vmcore
+from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
 OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json")
 CAPTURE_WORKING_MEMORY = 1 << 20
@@ -38,8 +38,12 @@ def run_scenario(scenario: Scenario, output: Path, observer: Observer | None = N
     if header is not None:
         result.vmcore_sha256 = extract(session.dump_disk, header, output / "vmcore")
         result.vmcore_bytes = header.size
-        result.judgement = judgement = _judge(session, output / "vmcore")
-        session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
+        try:
+            result.judgement = judgement = _judge(session, output / "vmcore")
+            session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
+        except (VmcoreError, ValueError) as error:
+            outcome.evidence.append(f"the dump cannot be judged: {error}")
+            session.clock.end("the dump cannot be judged")
     else:
         session.clock.end("there is no dump to judge")
     result.phases = session.clock.phases
