@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import array, asm_value, guest, length, u32, u64
-from kdumpsim.kernel.arch.i386.pit import LATCH, pit_count
+from kdumpsim.kernel.arch.i386.pit import LATCH, stopwatch_elapsed, stopwatch_start
 from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.printk import printk
@@ -45,11 +45,10 @@ def mdelay(msecs: u32) -> None:
 
 @guest
 def time_loops(loops: u32) -> u32:
-    """How many of the PIT's clocks so many rounds take, if that is less than a jiffy."""
-    before = pit_count()
+    """How many of the PIT's clocks so many rounds take."""
+    stopwatch_start()
     __delay(loops)
-    after = pit_count()
-    return before - after if after <= before else before + LATCH - after
+    return stopwatch_elapsed()
 
 
 @guest

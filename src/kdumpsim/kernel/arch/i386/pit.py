@@ -6,15 +6,25 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import guest, u8, u32
-from kdumpsim.kernel.arch.i386.processor import inb, outb_p
+from kdumpsim.kernel.arch.i386.processor import inb, outb, outb_p
 from kdumpsim.kernel.core.config import HZ
 
 PIT_CH0: Final = 0x40
+PIT_CH2: Final = 0x42
 PIT_MODE: Final = 0x43
 PIT_CH0_RATE: Final = 0x34
 """Control word: channel 0, low byte then high byte, mode 2, binary."""
 PIT_CH0_LATCH: Final = 0x00
 """Control word: hold channel 0's count for reading."""
+PIT_CH2_ONCE: Final = 0xB0
+"""Control word: channel 2, low byte then high byte, mode 0, binary."""
+PIT_CH2_LATCH: Final = 0x80
+PIT_CH2_COUNT: Final = 0xFFFF
+
+SYSTEM_CONTROL_PORT: Final = 0x61
+GATE2: Final = 0x01
+SPEAKER: Final = 0x02
+OUTPUT2: Final = 0x20
 
 CLOCK_TICK_RATE: Final = 1193182
 LATCH: Final = (CLOCK_TICK_RATE + HZ // 2) // HZ
@@ -47,3 +57,23 @@ def pit_wait_tick() -> None:
         if now > last:
             return
         last = now
+
+
+@guest
+def stopwatch_start() -> None:
+    """Let channel 2 count down once from its greatest count, 55 ms long (Linux mach_prepare_counter)."""
+    outb(inb(SYSTEM_CONTROL_PORT) & ~u8(SPEAKER) | GATE2, SYSTEM_CONTROL_PORT)
+    outb_p(PIT_CH2_ONCE, PIT_MODE)
+    outb_p(PIT_CH2_COUNT & 0xFF, PIT_CH2)
+    outb_p(PIT_CH2_COUNT >> 8, PIT_CH2)
+
+
+@guest
+def stopwatch_elapsed() -> u32:
+    """Input clocks since stopwatch_start(); PIT_CH2_COUNT if it has run out."""
+    outb_p(PIT_CH2_LATCH, PIT_MODE)
+    low: u32 = inb(PIT_CH2)
+    high: u32 = inb(PIT_CH2)
+    if inb(SYSTEM_CONTROL_PORT) & OUTPUT2:
+        return PIT_CH2_COUNT
+    return PIT_CH2_COUNT - (high << 8 | low)
