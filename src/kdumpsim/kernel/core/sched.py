@@ -2,8 +2,11 @@
 """The scheduler (kernel/sched.c of 2.6.16, much reduced).
 
 Each CPU has a run queue of MAX_PRIO lists.  The first task of the most urgent list runs until it sleeps, a more urgent
-one wakes, or its time slice ends and its equals get their turn.  The queue's lock is held across the switch and freed
-on its other side, so that a task somebody wants to move is never half switched out.
+one wakes, or its time slice ends.  Then it stands back by one priority until it sleeps again, so that tasks which sleep
+much preempt those that only compute: all that is left of 2.6's bonus for interactive tasks.
+
+The queue's lock is held across the switch and freed on its other side, so that a task somebody wants to move is never
+half switched out.
 """
 
 from __future__ import annotations
@@ -224,6 +227,7 @@ def try_to_wake_up(p: ptr[TaskStruct], states: u32) -> bool:
         rq = task_rq_lock(p, addr(flags))
     if not p.on_rq and u32(p.state) & states:
         p.state = TASK_RUNNING
+        p.prio = p.static_prio
         activate_task(p, rq)
     spin_unlock_irqrestore(addr(rq.lock), flags)
     return True
@@ -403,6 +407,7 @@ def scheduler_tick() -> None:
             p.time_slice -= 1
         else:
             p.time_slice = DEF_TIMESLICE
+            p.prio = min(p.static_prio + 1, MAX_PRIO - 1)
             p.nivcsw += 1
             list_del(addr(p.run_list))
             list_add_tail(addr(p.run_list), addr(rq.queue[p.prio]))

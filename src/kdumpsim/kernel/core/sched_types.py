@@ -56,6 +56,7 @@ class TaskStruct(Struct):
     thread_info: ptr[ThreadInfo]
     flags: u32
     prio: u32
+    """What the scheduler goes by: static_prio, or one less urgent for a task that used its time slice up."""
     static_prio: u32
     time_slice: u32
     run_list: ListHead

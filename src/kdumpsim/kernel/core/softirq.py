@@ -273,7 +273,7 @@ def softirq_init() -> None:
 @guest
 def ksoftirqd_loop(arg: ptr[void]) -> i32:
     """A CPU's softirq thread: runs what irq_exit() left over, between other tasks."""
-    current().prio = LOW_PRIO
+    current().static_prio = LOW_PRIO
     set_current_state(TASK_INTERRUPTIBLE)
     while True:
         preempt_disable()
