@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernel options: what a run may choose about its two kernels, and how each choice reaches them.
+
+A choice is either a word on a kernel's command line or a constant the kernel is compiled with.  This table is the only
+place that knows which; profiles, the command line and the help text are built on it.  A kernel that is told nothing
+takes the option's default, so nothing is said then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_NUMBER = 1_000_000
+
+
+class Kernel(Enum):
+    """Which of the two kernels of a run."""
+
+    FIRST = "first"
+    CAPTURE = "capture"
+
+
+class OptionError(ValueError):
+    """An unknown option or a value it does not take: the message says what is allowed."""
+
+
+BOTH = frozenset(Kernel)
+FIRST = frozenset({Kernel.FIRST})
+CAPTURE = frozenset({Kernel.CAPTURE})
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.  `values` maps what may be written to what the kernel is given; empty means a positive number.
+
+    `word` is the option's name on the command line of `kernels`; `constant` the name given to the compiler.
+    """
+
+    name: str
+    help: str
+    default: str
+    values: Mapping[str, str]
+    kernels: frozenset[Kernel] = BOTH
+    word: str = ""
+    flag: bool = False
+    """The word stands alone; that is what `1` means."""
+    constant: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """The values for people: `0|1`, or `N`."""
+        return "|".join(self.values) if self.values else "N"
+
+    def check(self, value: str) -> str:
+        """The value as it is kept; OptionError if the option does not take it."""
+        if self.values:
+            if value in self.values:
+                return value
+        elif value.isascii() and value.isdigit() and 1 <= int(value) <= MAX_NUMBER:
+            return str(int(value))
+        raise OptionError(f"kernel option {self.name} is not '{value}'; there is: {self.allowed}")
+
+    def given(self, value: str) -> str:
+        """What the kernel is told for a value."""
+        return self.values.get(value, value)
+
+
+def _switch(*values: str) -> dict[str, str]:
+    return {value: value for value in values}
+
+
+OPTIONS: dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option(
+            "stack",
+            "size of kernel stacks (CONFIG_4KSTACKS)",
+            "8k",
+            {"4k": "4096", "8k": "8192"},
+            constant="THREAD_SIZE",
+        ),
+        Option("preempt", "kernel code can be preempted (CONFIG_PREEMPT)", "1", _switch("0", "1"), constant="PREEMPT"),
+        Option(
+            "nmi_watchdog",
+            "find CPUs that take no timer interrupts by NMIs: through the I/O APIC's side (1), by the local APIC (2)",
+            "0",
+            _switch("0", "1", "2"),
+            FIRST,
+            "nmi_watchdog",
+        ),
+        Option(
+            "softlockup",
+            "what to do when a CPU's watchdog thread does not get to run: nothing, print it, or panic",
+            "warn",
+            _switch("off", "warn", "panic"),
+            FIRST,
+            "softlockup",
+        ),
+        Option(
+            "watchdog_thresh",
+            "seconds until the NMI watchdog calls a CPU stuck; the soft-lockup watchdog waits twice as long",
+            "5",
+            {},
+            FIRST,
+            "watchdog_thresh",
+        ),
+        Option(
+            "panic_on_oops",
+            "an oops in process context is the end of the system (1), not of the task alone (0)",
+            "0",
+            _switch("0", "1"),
+            BOTH,
+            "panic_on_oops",
+        ),
+        Option("sysrq", "Alt-SysRq keys work", "1", _switch("0", "1"), BOTH, "sysrq"),
+        Option(
+            "reset_devices",
+            "the capture kernel's drivers reset their devices before they use them",
+            "0",
+            _switch("0", "1"),
+            CAPTURE,
+            "reset_devices",
+            flag=True,
+        ),
+        Option(
+            "rec_num",
+            "crash type overflow: how deep to recurse, with about 1 KiB of stack a level",
+            "10",
+            {},
+            FIRST,
+            "dtt.rec_num",
+        ),
+    )
+}
+
+
+def parse(texts: Iterable[str]) -> dict[str, str]:
+    """Options by name from `NAME=VALUE` texts; the last of a name counts.  OptionError for what makes no sense."""
+    chosen: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise OptionError(f"kernel option '{text}' has no value: write NAME=VALUE")
+        if name not in OPTIONS:
+            raise OptionError(f"unknown kernel option '{name}'; there is: {', '.join(OPTIONS)}")
+        chosen[name] = OPTIONS[name].check(value)
+    return chosen
+
+
+def checked(options: Mapping[str, str]) -> dict[str, str]:
+    """`options` in the table's order, each one checked; OptionError for what makes no sense."""
+    chosen = parse(f"{name}={value}" for name, value in options.items())
+    return {name: chosen[name] for name in OPTIONS if name in chosen}
+
+
+def command_line(options: Mapping[str, str], kernel: Kernel) -> str:
+    """The words that `options` put on the command line of one of the kernels; empty where it would do so anyway."""
+    words = []
+    for name, value in checked(options).items():
+        option = OPTIONS[name]
+        if option.word and kernel in option.kernels and value != option.default:
+            words.append(option.word if option.flag else f"{option.word}={option.given(value)}")
+    return " ".join(words)
+
+
+def config(options: Mapping[str, str]) -> dict[str, int]:
+    """The constants to compile both kernels with, for `images.kernel`; empty where they have these values anyway."""
+    return {
+        OPTIONS[name].constant: int(OPTIONS[name].given(value))
+        for name, value in checked(options).items()
+        if OPTIONS[name].constant and value != OPTIONS[name].default
+    }
