@@ -62,6 +62,10 @@ BODY = """
     pushl $2
     popfl
     done
+    case "6.15 UD int1, to TCG"
+    try
+    .byte 0xF1
+    done
     case "6.15 BP int3"
     returns 1
     try

@@ -76,6 +76,8 @@ BODY = """
     movw %ax, %es
     done
     case "6.15 GP selector in a null LDT"
+    xorl %eax, %eax
+    lldt %ax
     movw $0x0C, %ax
     try
     movw %ax, %es
