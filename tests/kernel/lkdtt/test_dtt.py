@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""/proc/dtt: commands, refusals, and the life of a crash point (LKDTT paper, sections 3.2.2 and 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EINVAL, ENOENT
+from typing import Any
+
+import pytest
+
+from kdumpsim.kexec.errors import AgentError
+from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES
+
+
+def points(guest: Any) -> dict[str, list[str]]:
+    lines = guest.text("/proc/dtt/cpoints").splitlines()
+    assert lines[0].split() == ["id", "crash", "type", "crash", "point", "name", "count", "location"]
+    return {words[2]: [words[1], words[3]] for line in lines[1:] if (words := line.split())[4] == "kern"}
+
+
+def test_commands(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    assert points(guest) == {name: ["none", "0"] for name in CRASH_POINTS}
+    for kind in CRASH_TYPES:
+        guest.dtt(f"set FS_DEVRW {kind} 77")
+        assert points(guest)["FS_DEVRW"] == [kind, "77"]
+    guest.dtt("set FS_DEVRW oops")
+    assert points(guest)["FS_DEVRW"] == ["bug", "10"]
+    guest.dtt("reset FS_DEVRW")
+    assert points(guest)["FS_DEVRW"] == ["bug", "0"]
+    guest.dtt("reset FS_DEVRW -f")
+    assert points(guest)["FS_DEVRW"] == ["none", "0"]
+
+
+REFUSED = {
+    "set FS_DEVRW loop 3": EINVAL,
+    "set FS_DEVRW overflow 3": EINVAL,
+    "set MEM_SWAPOUT panic 3": ENOENT,
+    "set FS_DEVRW panic 0": EINVAL,
+    "set FS_DEVRW panic -1": EINVAL,
+    "set FS_DEVRW panic 99999999999": EINVAL,
+    "set FS_DEVRW panic 3 4": EINVAL,
+    "set FS_DEVRW": EINVAL,
+    "reset": EINVAL,
+    "reset FS_DEVRW -x": EINVAL,
+    "add X 50": EINVAL,
+    "": EINVAL,
+    "x" * 200: EINVAL,
+}
+
+
+def test_refusals(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    for command, errno in REFUSED.items():
+        with pytest.raises(AgentError) as caught:
+            guest.dtt(command)
+        assert caught.value.errno == errno, command
+    assert points(guest) == {name: ["none", "0"] for name in CRASH_POINTS}
+
+
+def test_a_survived_point_is_disabled_until_it_is_set_again(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    guest.agent.start("diskio")
+    guest.dtt("set FS_DEVRW none 5")
+    guest.run(0.3)
+    assert guest.console.count("LKDTT: crash point FS_DEVRW of type none hit") == 1
+    assert points(guest)["FS_DEVRW"] == ["none", "0"]
+    guest.dtt("set FS_DEVRW none 5")
+    guest.run(0.3)
+    assert guest.console.count("LKDTT: crash point FS_DEVRW of type none hit") == 2
+
+
+def test_the_count_counts_crossings(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    crossings = []
+    guest.machine.watch(guest.first.symbols["dtt_crossed"], lambda cpu: crossings.append(cpu.index))
+    guest.dtt("set FS_DEVRW none 23")
+    guest.agent.start("diskio")
+    guest.run(0.5)
+    assert len(crossings) == 23
