@@ -64,11 +64,11 @@ def test_a_survived_point_is_disabled_until_it_is_set_again(boot: Callable[..., 
     guest.agent.start("diskio")
     guest.dtt("set FS_DEVRW none 5")
     guest.run(0.3)
-    assert guest.console.count("LKDTT: crash point FS_DEVRW of type none hit") == 1
+    assert guest.console.count("LKDTT: crash point FS_DEVRW of type none survived") == 1
     assert points(guest)["FS_DEVRW"] == ["none", "0"]
     guest.dtt("set FS_DEVRW none 5")
     guest.run(0.3)
-    assert guest.console.count("LKDTT: crash point FS_DEVRW of type none hit") == 2
+    assert guest.console.count("LKDTT: crash point FS_DEVRW of type none survived") == 2
 
 
 def test_the_count_counts_crossings(boot: Callable[..., Any]) -> None:
@@ -79,3 +79,18 @@ def test_the_count_counts_crossings(boot: Callable[..., Any]) -> None:
     guest.agent.start("diskio")
     guest.run(0.5)
     assert len(crossings) == 23
+
+
+@pytest.mark.parametrize("count", [1, 10, 30])
+def test_a_transfer_is_under_way_when_fs_devrw_crashes(boot: Callable[..., Any], count: int) -> None:
+    guest = boot()
+    channel = guest.machine.ide.channels[0]
+    seen: list[tuple[bool, bool]] = []
+    guest.machine.watch(
+        guest.first.symbols["dtt_induce"],
+        lambda cpu: seen.append((bool(channel.alternate_status() & 0x80), channel.bus_master.active)),
+    )
+    guest.dtt(f"set FS_DEVRW panic {count}")
+    guest.agent.start("diskio")
+    guest.run(1)
+    assert seen == [(True, True)]
