@@ -45,13 +45,15 @@ def here(body: str, cpus: int = 1, seed: int = 0) -> Run:
 
 
 @cache
-def on_qemu(qemu: str, body: str, cpus: int = 1) -> str:
-    """What it says on QEMU."""
+def on_qemu(qemu: str, body: str, cpus: int = 1, *, timed: bool = False) -> str:
+    """What it says on QEMU. `timed`: its clock counts instructions, so that a busy host changes nothing."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "image.bin"
         path.write_bytes(image(body))
         command = [qemu, "-kernel", str(path), "-m", "32", "-smp", f"{cpus},sockets={cpus}", "-no-reboot"]
         command += ["-net", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"]
+        if timed:
+            command += ["-icount", "shift=5,sleep=off"]
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False

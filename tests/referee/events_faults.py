@@ -2,6 +2,7 @@
 """Exceptions of single instructions in ring 0, without paging."""
 
 CPUS = 1
+TIMED = False
 DIFFERS: dict[str, str] = {}
 BODY = """
     case "6.15 DE by zero"

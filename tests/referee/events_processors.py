@@ -2,6 +2,7 @@
 """INIT and SIPI, real mode and its vector table on the second CPU, interrupts between two CPUs, shutdown."""
 
 CPUS = 2
+TIMED = True
 # QEMU does not arbitrate: the first of those addressed gets it.
 DIFFERS = {"10.6.2.4 lowest priority, TPR decides": "here 0 sum 09"}
 BODY = """

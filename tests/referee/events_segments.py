@@ -5,6 +5,7 @@ The limit and type checks of plain accesses are TCG's, which has none: those cas
 """
 
 CPUS = 1
+TIMED = False
 DIFFERS: dict[str, str] = {}
 BODY = """
     case "6.15 NP data segment"
