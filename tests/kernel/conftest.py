@@ -25,7 +25,7 @@ CAPTURE_PATH = "/boot/vmlinux-kdump"
 class Booted:
     """A machine with a system disk and a dump disk, its agent ready."""
 
-    def __init__(self, append: str = "", *, cpus: int = 2) -> None:
+    def __init__(self, append: str = "", *, cpus: int = 2, command_line: str = COMMAND_LINE) -> None:
         self.first, self.capture = images.kernel(), images.kernel(16 << 20)
         self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
         mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped})
@@ -33,7 +33,7 @@ class Booted:
         self.console = ""
         self.machine.uarts[0].on_output = self._print
         self.agent = AgentClient(MachineTransport(self.machine, 30 * 10**9), 30)
-        self.machine.load_multiboot(self.first.stripped, f"{COMMAND_LINE} crashkernel=16M@16M {append}")
+        self.machine.load_multiboot(self.first.stripped, f"{command_line} crashkernel=16M@16M {append}")
         self.agent.hello()
 
     def _print(self, data: bytes) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kdumpsim.kexec.errors import AgentError
+from kdumpsim.board.machine import StopReason
+from kdumpsim.kexec.errors import AgentError, KexecError
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES
 
 
@@ -94,3 +95,21 @@ def test_a_transfer_is_under_way_when_fs_devrw_crashes(boot: Callable[..., Any],
     guest.agent.start("diskio")
     guest.run(1)
     assert seen == [(True, True)]
+
+
+def test_an_oops_without_panic_on_oops_leaves_an_unstable_system(boot: Callable[..., Any]) -> None:
+    """The paper's Table 2, FS_DEVRW and oops on 2.6.16, X (log, SysRq): nothing is detected, but locks stay taken."""
+    guest = boot(command_line="console=ttyS0,115200 root=/dev/hda")
+    guest.kexec_p()
+    guest.dtt("set FS_DEVRW oops 10")
+    guest.agent.start("diskio")
+    guest.run(1)
+    assert "kernel BUG at" in guest.console
+    assert points(guest)["FS_DEVRW"] == ["bug", "0"]
+    guest.agent.timeout = 5
+    with pytest.raises(KexecError, match="no answer"):
+        guest.text("/diskio")
+    for key in ("leftalt", "sysrq", "c"):
+        guest.machine.i8042.press(key)
+    assert guest.run(30) is StopReason.RESET
+    assert guest.dumped() is not None
