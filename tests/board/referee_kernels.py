@@ -586,7 +586,7 @@ main:
     inport 0x3F6
     call hex
 
-    say "\\nserial"                     # the transmitter's interrupt, as the UART's OUT2 lets it through
+    say "\\nserial"                     # the transmitter's interrupt
     call drain
     outport 0xA1, 0xFF
     outport 0x21, 0xEF

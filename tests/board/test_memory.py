@@ -17,13 +17,14 @@ def test_cpus_see_ram_without_the_holes_and_a_rom() -> None:
     layout = [(block.base, block.base + block.size, block.writable) for block in memory.blocks]
     assert layout == [
         (0, 0xA0000, True),
+        (0xB8000, 0xC0000, True),
         (0xF0000, MIB, False),
         (MIB, 4 * MIB, True),
         (5 * MIB, 8 * MIB, True),
         (0xFFFF0000, 1 << 32, False),
     ]
     assert memory.is_ram(0x9FFFF)
-    assert not any(memory.is_ram(address) for address in (0xA0000, 0xF0000, 4 * MIB, 8 * MIB, 0xFFFFFFFF))
+    assert not any(memory.is_ram(address) for address in (0xA0000, 0xB8000, 0xF0000, 4 * MIB, 8 * MIB, 0xFFFFFFFF))
 
 
 def test_dma_reaches_ram_only() -> None:

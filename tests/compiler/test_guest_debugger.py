@@ -21,14 +21,14 @@ class State(IntEnum):
     DEAD = 8
 
 
-class Task(Struct):
+class TaskStruct(Struct):
     pid: u32
     state: State
     comm: array[u8] = length(8)
     low: u32 = bits(3)
     high: u32 = bits(7)
     op: callback_t
-    next: ptr[Task]
+    next: ptr[TaskStruct]
     stamps: array[u64] = length(2)
     alive: bool
 
@@ -49,7 +49,7 @@ class PtRegs(Struct):
     eflags: u32
 
 
-init_task: Task = Task(pid=1, comm=b"swapper", low=5, high=77, op=nothing, next=addr(init_task), alive=True)
+init_task: TaskStruct = TaskStruct(pid=1, comm=b"swapper", low=5, high=77, op=nothing, next=addr(init_task), alive=True)
 
 
 @guest
@@ -70,12 +70,12 @@ def timer_interrupt(regs: ptr[PtRegs]) -> None:
 
 
 @guest
-def wait_for_it(task: ptr[Task], limit: u64, small: u8) -> u32:
+def wait_for_it(task: ptr[TaskStruct], limit: u64, small: u8) -> u32:
     state: State = State.DEAD
     values: array[u32] = length(3)
     for index in range(2):
         values[index] = 10 + index
-    other: Task = Task(pid=2)
+    other: TaskStruct = TaskStruct(pid=2)
     minus: i16 = -5
     name: cstr = "a name"
     task.state = state
@@ -192,20 +192,20 @@ def test_saved_registers(gdb: Callable[..., str], stopped: tuple[Path, Machine])
 
 def test_types(gdb: Callable[..., str]) -> None:
     shown = gdb(
-        "ptype struct Task",
+        "ptype struct task_struct",
         "ptype callback_t",
         "whatis init_task.op",
-        "print sizeof(struct Task)",
-        "print (enum State)8",
+        "print sizeof(struct task_struct)",
+        "print (enum state)8",
     )
     for text in (
         "u32 pid;",
-        "enum State state;",
+        "enum state state;",
         "u8 comm[8];",
         "u32 low : 3;",
         "u32 high : 7;",
         "i32 (*op)(u32, void *);",
-        "struct Task *next;",
+        "struct task_struct *next;",
         "u64 stamps[2];",
         "bool alive;",
         "= 48",

@@ -56,7 +56,7 @@ def test_every_cpu_is_a_thread_and_can_be_unwound(gdb: Gdb) -> None:
 
 
 def test_locals_arguments_and_types_are_there(gdb: Gdb) -> None:
-    text = gdb("frame function ll_rw_block", "info args", "info locals", "ptype struct TaskStruct")
+    text = gdb("frame function ll_rw_block", "info args", "info locals", "ptype struct task_struct")
     assert re.search(r"^rw = ", text, re.MULTILINE), text
     assert re.search(r"^nr = ", text, re.MULTILINE), text
     assert re.search(r"^ +.* comm\[16\];", text, re.MULTILINE), text

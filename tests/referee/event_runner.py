@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from event_prelude import BASE, image_text
 
@@ -17,6 +18,13 @@ LIMIT_NS = 20_000_000_000
 TIMEOUT_S = 20
 
 
+class Run(NamedTuple):
+    """What the image said, and what reset the machine at its end."""
+
+    said: str
+    cause: str | None
+
+
 @cache
 def image(body: str) -> bytes:
     """The assembled image."""
@@ -24,24 +32,28 @@ def image(body: str) -> bytes:
 
 
 @cache
-def here(body: str, cpus: int = 1, seed: int = 0) -> str:
-    """What the image says on kdumpsim."""
+def here(body: str, cpus: int = 1, seed: int = 0) -> Run:
+    """The image on kdumpsim."""
     machine = Machine(MachineConfig(cpus=cpus, memory=32 << 20, seed=seed))
     out = bytearray()
     machine.uarts[0].on_output = out.extend
     machine.load_multiboot(image(body), "")
     stopped = machine.run(until=LIMIT_NS)
-    return out.decode("latin-1") + ("" if stopped is StopReason.RESET else f"\n{stopped} {machine.cpus[0].registers()}")
+    if stopped is not StopReason.RESET:
+        out += f"\n{stopped} {machine.cpus[0].registers()}".encode()
+    return Run(out.decode("latin-1"), machine.reset_cause)
 
 
 @cache
-def on_qemu(qemu: str, body: str, cpus: int = 1) -> str:
-    """What it says on QEMU."""
+def on_qemu(qemu: str, body: str, cpus: int = 1, *, timed: bool = False) -> str:
+    """What it says on QEMU. `timed`: its clock counts instructions, so that a busy host changes nothing."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "image.bin"
         path.write_bytes(image(body))
         command = [qemu, "-kernel", str(path), "-m", "32", "-smp", f"{cpus},sockets={cpus}", "-no-reboot"]
         command += ["-net", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"]
+        if timed:
+            command += ["-icount", "shift=5,sleep=off"]
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False

@@ -2,6 +2,7 @@
 """Exceptions of single instructions in ring 0, without paging."""
 
 CPUS = 1
+TIMED = False
 DIFFERS: dict[str, str] = {}
 BODY = """
     case "6.15 DE by zero"
@@ -61,6 +62,10 @@ BODY = """
     rep stosb
     pushl $2
     popfl
+    done
+    case "6.15 UD int1, to TCG"
+    try
+    .byte 0xF1
     done
     case "6.15 BP int3"
     returns 1

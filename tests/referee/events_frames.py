@@ -2,6 +2,7 @@
 """What is pushed through the kinds of gates, on the kinds of stacks, in ring 0."""
 
 CPUS = 1
+TIMED = False
 # QEMU enters the handler, whatever the limit of its segment.
 DIFFERS = {"6.15 GP gate's offset beyond the limit": "v0d e0000 c0008 i00000000 f00000002 s0017fff4"}
 BODY = """

@@ -2,6 +2,7 @@
 """Ring 3, inner stacks, gates and virtual-8086 mode, without paging."""
 
 CPUS = 1
+TIMED = False
 # RF again, which QEMU leaves clear.
 DIFFERS = {
     "20.2 v86, divide error": "ds0000 fs0000 frame 0000000c 00007000 00033046 00001000 00002000 00003000 00004000"

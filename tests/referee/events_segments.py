@@ -5,6 +5,7 @@ The limit and type checks of plain accesses are TCG's, which has none: those cas
 """
 
 CPUS = 1
+TIMED = False
 DIFFERS: dict[str, str] = {}
 BODY = """
     case "6.15 NP data segment"
@@ -76,6 +77,8 @@ BODY = """
     movw %ax, %es
     done
     case "6.15 GP selector in a null LDT"
+    xorl %eax, %eax
+    lldt %ax
     movw $0x0C, %ax
     try
     movw %ax, %es

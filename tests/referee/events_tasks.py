@@ -2,6 +2,7 @@
 """Double faults, task gates and task switches, without paging."""
 
 CPUS = 1
+TIMED = False
 DIFFERS = {
     # QEMU never says that an exception met another (EXT, 6.13), and takes a TSS in the LDT for an invalid one.
     "6.15 NP after a benign fault": "v0b e0033 c0008 i00000000 f00000002 s0017fff4",

@@ -28,8 +28,10 @@ from kdumpsim.board.ide import IdeController
 from kdumpsim.board.memory import Memory
 from kdumpsim.board.pci import PciBus
 from kdumpsim.board.pit import Pit
+from kdumpsim.board.port92 import Port92
 from kdumpsim.board.rtc import Rtc
 from kdumpsim.board.uart import Uart
+from kdumpsim.board.vga import Vga
 from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock
 from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 
@@ -92,14 +94,19 @@ class Machine:
             for number, (base, irq) in enumerate(UART_PORTS)
         )
         self.i8042 = I8042(self.irq(1), self.irq(12), lambda: self.pull_reset("i8042"))
+        self.port92 = Port92(lambda: self.pull_reset("port 0x92"))
+        self.vga = Vga()
         self.ide = IdeController(clock, self.memory, self.irq(14), self.irq(15), config.disks)
         self.ide.on_remap = lambda: self._ports.remap(self.ide)
         self.pci = PciBus.pc(self.ide.pci, lambda: self.pull_reset("port 0xCF9"))
         self._devices: dict[str, Any] = {
             "pic": self.pic, "ioapic": self.ioapic, "pit": self.pit, "rtc": self.rtc, "uart0": self.uarts[0],
-            "uart1": self.uarts[1], "i8042": self.i8042, "pci": self.pci, "ide": self.ide,
+            "uart1": self.uarts[1], "i8042": self.i8042, "port92": self.port92, "vga": self.vga, "pci": self.pci,
+            "ide": self.ide,
         }  # fmt: skip
-        on_ports: list[PortDevice] = [self.pic, self.pit, self.rtc, *self.uarts, self.i8042, self.pci, self.ide]
+        on_ports: list[PortDevice] = [
+            self.pic, self.pit, self.rtc, *self.uarts, self.i8042, self.port92, self.vga, self.pci, self.ide
+        ]  # fmt: skip
         for device in on_ports:
             self._ports.attach(device)
         lapics, ioapic = self.lapics, self.ioapic
@@ -220,13 +227,16 @@ class Machine:
         self.reset_cause = None
 
     def load_multiboot(self, image: bytes, cmdline: str, modules: Sequence[multiboot.Module | bytes] = ()) -> None:
-        """Reset; then what firmware and boot loader do, up to the kernel's first instruction."""
+        """Reset; then what firmware and boot loader do, up to the kernel's first instruction.
+
+        Firmware comes first, so a kernel may be loaded over what it left in low memory.
+        """
         disks = sum(disk is not None for disk in self.config.disks)
-        state = multiboot.load(image, cmdline, modules, self.memory, self.memory.e820)
-        self.reset()
         firmware.install(
             self.memory, cpus=self.config.cpus, ioapic_id=0, disks=disks, signature=SIGNATURE, features=FEATURES
         )
+        state = multiboot.load(image, cmdline, modules, self.memory, self.memory.e820)
+        self.reset()
         firmware.program(
             lambda port, size, value: self.port_out(0, port, size, value),
             lambda address, size, value: self.mmio_write(0, address, size, value),

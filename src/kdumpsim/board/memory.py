@@ -2,8 +2,8 @@
 """Physical memory: one host mapping, the holes in it, and access by devices.
 
 The mapping is private, so a forked machine has its own. Physical address and offset in the mapping are the same.
-CPUs see RAM without the `holes` and without 0xA0000..0xEFFFF (video memory and option ROMs, which this PC lacks), and
-the firmware ROM at 0xF0000 read-only, once more below 4 GiB.
+CPUs see RAM without the `holes`; from 0xA0000 to 0xEFFFF the VGA's text memory only (there are neither graphics nor
+option ROMs); and the firmware ROM at 0xF0000 read-only, once more below 4 GiB.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kdumpsim.board.firmware import E820, e820
 from kdumpsim.cpu.bus import PAGE, RamBlock
 
 BASE_MEMORY_END = 0xA0000
+TEXT_MEMORY, TEXT_MEMORY_END = 0xB8000, 0xC0000
 ROM = 0xF0000
 HIGH_MEMORY = 0x100000
 ROM_ALIAS = 0xFFFF0000
@@ -43,7 +44,7 @@ class Memory:
         self._map = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(self._map)
         self._host = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self._ranges = [(0, BASE_MEMORY_END), (ROM, HIGH_MEMORY), *self._high_ranges()]
+        self._ranges = [(0, BASE_MEMORY_END), (TEXT_MEMORY, TEXT_MEMORY_END), (ROM, HIGH_MEMORY), *self._high_ranges()]
 
     def _high_ranges(self) -> list[tuple[int, int]]:
         ranges, at = [], HIGH_MEMORY
@@ -71,8 +72,8 @@ class Memory:
         return e820(self.size, self.holes)
 
     def is_ram(self, address: int) -> bool:
-        """Does writable memory answer at a physical address?"""
-        return any(begin <= address < end for begin, end in self._ranges if begin != ROM)
+        """Is it RAM? The ROM isn't, and the VGA's memory isn't either."""
+        return any(begin <= address < end for begin, end in self._ranges if begin not in (TEXT_MEMORY, ROM))
 
     def dma_read(self, address: int, n: int) -> bytes:
         """What a bus master reads; all-ones where nobody answers."""

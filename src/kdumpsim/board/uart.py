@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A 16550A serial port, after National Semiconductor's PC16550D datasheet and the PC's use of OUT2 as interrupt gate.
+"""A 16550A serial port, after National Semiconductor's PC16550D datasheet.
 
 Transmission takes no time: a byte written is a byte sent, and the transmitter is always empty. What was sent is handed
 to `on_output` in batches: after a millisecond of virtual time, after 4096 bytes, or on `flush()`. Input never overruns:
@@ -7,7 +7,7 @@ to `on_output` in batches: after a millisecond of virtual time, after 4096 bytes
 drains it (not faster than one byte per `pace_ns`). The divisor still sets the character time-out.
 
 Not modelled: parity, framing and break errors; modem lines other than a terminal's that is always there (CTS, DSR and
-DCD high); DMA signalling (FCR bit 3). OUT2 gates the interrupt line, and loop-back holds OUT2's pin inactive.
+DCD high); DMA signalling (FCR bit 3); the PC's gate by OUT2 between this part and its interrupt line.
 """
 
 from __future__ import annotations
@@ -359,8 +359,7 @@ class Uart:
         return None
 
     def _update(self) -> None:
-        gate = self._mcr.value & (ModemControl.out2.mask | _LOOP) == ModemControl.out2.mask
-        level = gate and self._cause() is not None
+        level = self._cause() is not None
         if level != self._level:
             self._level = level
             self._irq(level)

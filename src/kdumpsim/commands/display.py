@@ -30,6 +30,7 @@ class PlainDisplay:
         self._guest_console = guest_console
         self._at_line_start = True
         self._quarter = 0
+        self._headed = False
 
     def __enter__(self) -> PlainDisplay:
         return self
@@ -42,6 +43,9 @@ class PlainDisplay:
 
     def end(self, phase: Phase) -> None:
         """A line with the phase's virtual end, name, host cost and detail."""
+        if not self._headed:
+            self._headed = True
+            self._line(f"{'virtual s':>11} {'phase':<9} {'host':>8}")
         self._line(f"[{phase.virtual_end_ns / 1e9:9.3f}] {phase.name:<9} {phase.host_s:6.2f} s  {phase.detail}")
 
     def progress(self, done: int, total: int) -> None:
@@ -72,7 +76,7 @@ class LiveDisplay:
     """Phases ticked off as they pass, a spinner on the one that runs, a bar while the dump is saved."""
 
     def __init__(self, console: Console) -> None:
-        self._done: list[Text] = []
+        self._done: list[Text] = [Text(f"    {'phase':<9}{'virtual':>10} {'host':>8}", style="dim")]
         self._spinner: Spinner | None = None
         self._bar = Progress(TextColumn("    saving"), BarColumn(40), DownloadColumn(binary_units=True))
         self._task = self._bar.add_task("dump", total=None, visible=False)

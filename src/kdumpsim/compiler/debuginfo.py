@@ -8,6 +8,7 @@ pointers, a declaration is enough: debuggers find the definition by name, as in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from .diagnostics import Source
@@ -31,6 +32,13 @@ from .types import (
 COMP_DIR = "."
 #: gdb skips prologues by line table only for a producer it knows.
 PRODUCER = "clang version 22 (kdumpsim guest compiler)"
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def c_tag(name: str) -> str:
+    """A class's name as the C tag a kernel engineer types: `TaskStruct` is ``struct task_struct``."""
+    return _WORD_START.sub("_", name).lower()
 
 
 class DebugInfo:
@@ -117,7 +125,7 @@ class DebugInfo:
 
     @staticmethod
     def _declaration(kind: Type) -> str:
-        return f'!DICompositeType(tag: DW_TAG_structure_type, name: "{kind}", flags: DIFlagFwdDecl)'
+        return f'!DICompositeType(tag: DW_TAG_structure_type, name: "{c_tag(str(kind))}", flags: DIFlagFwdDecl)'
 
     def _describe(self, kind: Type, node: str) -> str:
         match kind:
@@ -149,15 +157,15 @@ class DebugInfo:
                 ]
                 base = self.type(IntType(32, False))
                 return (
-                    f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{kind.name}", file: {self.file}, '
+                    f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{c_tag(kind.name)}", file: {self.file}, '
                     f"line: {kind.line}, baseType: {base}, size: 32, elements: {self._list(members)})"
                 )
             case StructType():
                 kind.complete()
                 elements = self._list([self._member(member, node) for member in kind.fields.values()])
                 return (
-                    f'distinct !DICompositeType(tag: DW_TAG_structure_type, name: "{kind.name}", file: {self.file}, '
-                    f"line: {kind.line}, size: {kind.size * 8}, elements: {elements})"
+                    f'distinct !DICompositeType(tag: DW_TAG_structure_type, name: "{c_tag(kind.name)}", '
+                    f"file: {self.file}, line: {kind.line}, size: {kind.size * 8}, elements: {elements})"
                 )
             case ConstType() | PoisonType():
                 return self._describe(IntType(32, True), node)

@@ -67,7 +67,7 @@ class Session:
         self.clock.begin("boot", "booting the first kernel")
         self.machine.load_multiboot(self._first.stripped, f"{COMMAND_LINE} crashkernel={self.scenario.crashkernel}")
         version = self.agent.hello()
-        self.clock.end(f"{version.splitlines()[0]}, {self.scenario.cpus} CPUs")
+        self.clock.end(f"{version.partition(' (')[0].strip()}, CPUs: {self.scenario.cpus}")
 
     def load_capture_kernel(self) -> None:
         """kexec -p through the agent; the capture kernel lies on the guest's own disk.  KexecError if refused."""

@@ -143,13 +143,6 @@ def wait_on_buffer(bh: ptr[BufferHead]) -> None:
 
 
 @guest
-def lock_buffer(bh: ptr[BufferHead]) -> None:
-    """Lock the buffer, waiting for its holder."""
-    while test_set_buffer_locked(bh):
-        wait_on_buffer(bh)
-
-
-@guest
 def get_bh(bh: ptr[BufferHead]) -> None:
     """Take a reference."""
     fetch_add(addr(bh.b_count), 1)

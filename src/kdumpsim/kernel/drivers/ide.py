@@ -16,7 +16,6 @@ from kdumpsim.kernel.core.timer import TimerList
 # Command block, offsets from the channel's base (ATA/ATAPI-6, section 7).
 IDE_DATA: Final = 0
 IDE_ERROR: Final = 1
-IDE_FEATURE: Final = 1
 IDE_NSECTOR: Final = 2
 IDE_SECTOR: Final = 3
 IDE_LCYL: Final = 4

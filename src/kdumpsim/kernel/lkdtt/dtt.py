@@ -84,15 +84,19 @@ def dtt_induce(kind: u32, name: cstr) -> None:
 
 @guest
 def dtt_crossed(which: u32) -> None:
-    """An armed crash point was crossed: count down, and crash at zero."""
+    """An armed crash point was crossed: count down, and crash at zero.
+
+    Nothing is printed before: by the time a line has gone out, the disk would have ended the very transfer that
+    FS_DEVRW is to meet.
+    """
     point: ptr[CrashPoint] = addr(crash_points[which])
     if fetch_add(addr(point.count), 0xFFFFFFFF) != 1:
         return
     kind: u32 = point.kind
     point.state = CpointState.DISABLED
     cpoint_enabled[which] = 0
-    printk(f"<6>LKDTT: crash point {point.name:s} of type {crash_type_names[kind]:s} hit\n")
     dtt_induce(kind, point.name)
+    printk(f"<6>LKDTT: crash point {point.name:s} of type {crash_type_names[kind]:s} survived\n")
 
 
 @guest

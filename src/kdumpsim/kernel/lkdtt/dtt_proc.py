@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32
-from kdumpsim.kernel.core.string import simple_strtoul, strcmp
+from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32, u64
+from kdumpsim.kernel.core.string import simple_strtoull, strcmp
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
@@ -56,10 +56,10 @@ def split_words(text: ptr[u8], words: ptr[cstr], most: u32) -> u32:
 def parse_count(text: cstr) -> i32:
     """A positive decimal number, or -EINVAL."""
     rest: cstr = NULL
-    count: u32 = simple_strtoul(text, addr(rest), 10)
+    count: u64 = simple_strtoull(text, addr(rest), 10)
     if rest == text or rest[0] != 0 or count == 0 or count > 0x7FFFFFFF:
         return -EINVAL
-    return i32(count)
+    return i32(u32(count))
 
 
 @guest

@@ -49,9 +49,3 @@ def early_copy_string(to: ptr[u8], phys: u32, size: u32) -> None:
         to[i] = source[i]
         i += 1
     to[i] = 0
-
-
-@guest
-def early_u32(phys: u32) -> u32:
-    """A doubleword of physical memory."""
-    return cast(ptr[u32], early_map(phys))[0]

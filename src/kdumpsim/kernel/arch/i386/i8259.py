@@ -32,9 +32,8 @@ NR_8259A_IRQS: Final = 16
 i8259A_lock: Spinlock = Spinlock(slock=1)
 cached_irq_mask: u32 = 0xFFFF
 """What both mask registers hold."""
-timer_ack: bool = False
-"""Whether the timer interrupt's handler must acknowledge IRQ0 at the i8259 although it came by another way."""
 spurious_irq_mask: u32 = 0
+"""Lines whose spurious interrupts have been reported."""
 
 
 @guest

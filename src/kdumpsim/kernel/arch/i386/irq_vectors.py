@@ -11,8 +11,6 @@ FIRST_EXTERNAL_VECTOR: Final = 0x20
 FIRST_DEVICE_VECTOR: Final = 0x31
 """First vector given to lines of the I/O APIC; further ones follow 8 apart, to spread over priority classes."""
 
-FIRST_SYSTEM_VECTOR: Final = 0xEF
-
 LOCAL_TIMER_VECTOR: Final = 0xEF
 CALL_FUNCTION_VECTOR: Final = 0xFB
 RESCHEDULE_VECTOR: Final = 0xFC

@@ -74,8 +74,6 @@ smp_max_cpus: u32 = 1
 """How many CPUs shall take part, from smp_prepare_cpus() on."""
 
 x86_cpu_to_apicid: array[u8] = length(NR_CPUS)
-cpu_callin_map: u32 = 0
-"""CPUs that have reached C."""
 
 
 @guest
@@ -155,7 +153,6 @@ def start_secondary() -> NoReturn:
     cpu = smp_processor_id()
     load_swapper_pg_dir()
     cpu_load_descriptors(cpu, stack_start)
-    fetch_or(addr(cpu_callin_map), 1 << cpu)
     setup_local_APIC()
     setup_secondary_APIC_clock()
     printk(f"<6>CPU{cpu}: online, APIC ID {hard_smp_processor_id()}\n")

@@ -15,7 +15,6 @@ from kdumpsim.kernel.core.config import THREAD_SIZE
 if TYPE_CHECKING:
     from kdumpsim.kernel.core.sched_types import TaskStruct
 
-TIF_SIGPENDING: Final = 2
 TIF_NEED_RESCHED: Final = 3
 """Bit of ThreadInfo.flags: a more urgent task waits for this CPU."""
 
@@ -29,12 +28,6 @@ class ThreadInfo(Struct):
     preempt_count: i32
     """0: preemptible; negative: a bug; the fields are in core/hardirq.py."""
     addr_limit: u32
-
-
-@guest
-def current_stack_pointer() -> u32:
-    """ESP inside this function, good enough to tell which stack we are on."""
-    return asm_value(u32, "movl %esp, $0", "=r")
 
 
 @guest

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMU is the referee: the same vmlinux boots there to the same console lines, up to its workload.
+
+What may differ is declared in `DIFFERENCES` and explained in docs/fidelity.md, "The same kernel on QEMU".
+(The whole crash under QEMU is tested in tests/kexec/test_qemu.py.)
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from kdumpsim import images
+from kdumpsim.board.disk import Disk
+from kdumpsim.board.machine import Machine, MachineConfig
+from kdumpsim.kexec.agent import AgentClient
+from kdumpsim.kexec.transport import MachineTransport
+from kdumpsim.lkdtt.toyfs import mkfs
+
+SECTORS = 16384
+COMMAND_LINE = "console=ttyS0,115200 root=/dev/hda panic_on_oops=1 crashkernel=16M@16M"
+LAST_LINE = "agent: listening on ttyS1"
+PATIENCE_S = 60
+
+
+class Difference(NamedTuple):
+    """What the two consoles may say differently: a pattern, what both become, and why."""
+
+    pattern: str
+    common: str
+    why: str
+
+
+DIFFERENCES = [
+    Difference(
+        r" BIOS-e820: 0000000003fe0000 - 0000000004000000 \(reserved\)\n", "", "SeaBIOS keeps ACPI tables at the top"
+    ),
+    Difference(r"(100000 - 000000000)(3fe0000|4000000) \(usable\)", r"\1RAM (usable)", "so RAM ends 128 KiB lower"),
+    Difference(r"6[34]MB LOWMEM", "RAM LOWMEM", "the same"),
+    Difference(r"Memory: \d+k/\d+k available", "Memory: RAM available", "the same"),
+    Difference(r"(MP-table at 000f5)\w{3}", r"\1xxx", "firmware lays out its ROM as it likes"),
+    Difference(r"(Kernel command line: )vmlinux ", r"\1", "QEMU's loader puts the file's name in front"),
+    Difference(r"loop... .*", "loop... speed", "BogoMIPS: our CPU is slow on purpose"),
+    Difference(r"(hd[ac]: )(QEMU|KDUMPSIM) HARDDISK", r"\1HARDDISK", "the drive's model name"),
+]
+ONE_PACKAGE = [  # -smp 2 without sockets=2
+    Difference(r"Processor #1 APIC version \d\n", "", "QEMU's MP table has one entry for each package"),
+    Difference(r"Processors: \d\n", "", "so the MP table counts one"),
+    Difference(r"ACPI: MADT adds 1 processors\n", "", "and the ACPI table has the other"),
+]
+
+
+def common(console: str, differences: list[Difference]) -> list[str]:
+    """The console's lines up to the workload, with the declared differences taken out."""
+    text = console.replace("\r", "")
+    text = text[: text.index(LAST_LINE) + len(LAST_LINE)]
+    for difference in differences:
+        text = re.sub(difference.pattern, difference.common, text)
+    return text.splitlines()
+
+
+@pytest.fixture(scope="module")
+def our_console() -> str:
+    """What the kernel says on our machine until its agent listens."""
+    system, dump = Disk.memory(SECTORS), Disk.memory(SECTORS)
+    mkfs(system, SECTORS, {"/hello": b"world"})
+    machine = Machine(MachineConfig(disks=(system, None, dump, None)))
+    output = bytearray()
+    machine.uarts[0].on_output = output.extend
+    machine.load_multiboot(images.kernel().elf, COMMAND_LINE)
+    AgentClient(MachineTransport(machine)).hello()
+    machine.run(until=machine.clock.now + 10_000_000)
+    return output.decode()
+
+
+def qemu_console(tool: str, directory: Path, smp: str) -> str:
+    """What it says on QEMU, from the same files."""
+    (directory / "vmlinux").write_bytes(images.kernel().elf)
+    (directory / "dump").write_bytes(bytes(SECTORS * 512))
+    (directory / "system").write_bytes(bytes(SECTORS * 512))
+    mkfs(Disk.file(directory / "system"), SECTORS, {"/hello": b"world"})
+    console = directory / "console"
+    with subprocess.Popen(
+        [
+            tool, "-kernel", "vmlinux", "-smp", smp, "-m", "64", "-append", COMMAND_LINE,
+            "-drive", "file=system,format=raw,if=ide,index=0", "-drive", "file=dump,format=raw,if=ide,index=2",
+            "-display", "none", "-no-reboot", "-net", "none", "-serial", "file:console", "-serial", "null",
+        ],
+        cwd=directory,
+    ) as process:  # fmt: skip
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while LAST_LINE not in (text := console.read_text(errors="replace") if console.exists() else ""):
+                assert process.poll() is None, text
+                assert time.monotonic() < deadline, text
+                time.sleep(0.05)
+        finally:
+            process.kill()
+    return text
+
+
+@pytest.mark.parametrize(
+    ("smp", "differences"),
+    [("2,sockets=2", DIFFERENCES), ("2", DIFFERENCES + ONE_PACKAGE)],
+    ids=["two-packages", "one-package"],
+)
+def test_the_same_vmlinux_says_the_same_on_qemu(
+    our_console: str, smp: str, differences: list[Difference], tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    theirs = qemu_console(require_tool("qemu-system-i386"), tmp_path, smp)
+    assert common(theirs, differences) == common(our_console, differences)
+    for difference in differences:  # one that no longer shows has to be struck off the list
+        assert re.search(difference.pattern, f"{our_console}{theirs}".replace("\r", "")), difference
+
+
+def test_the_boot_reaches_every_part_of_the_machine(our_console: str) -> None:
+    for part in ("CPU1: online", "IO-APIC", "local APIC timer", "i8042", "BM-DMA", "hda:", "hdc:", "toyfs", "16550A"):
+        assert part in our_console

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A booted guest, talked to through its agent as kexec-tools do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kdumpsim import images
+from kdumpsim.board.disk import SECTOR, Disk
+from kdumpsim.board.machine import Machine, MachineConfig, StopReason
+from kdumpsim.kexec import load
+from kdumpsim.kexec.agent import AgentClient
+from kdumpsim.kexec.transport import MachineTransport
+from kdumpsim.lkdtt.dumpdisk import DumpHeader, find_dump
+from kdumpsim.lkdtt.toyfs import Toyfs, mkfs
+
+MEMORY = 64 << 20
+SYSTEM_SECTORS = 16384
+COMMAND_LINE = "console=ttyS0,115200 root=/dev/hda panic_on_oops=1"
+CAPTURE_PATH = "/boot/vmlinux-kdump"
+
+
+class Booted:
+    """A machine with a system disk and a dump disk, its agent ready."""
+
+    def __init__(self, append: str = "", *, cpus: int = 2, command_line: str = COMMAND_LINE) -> None:
+        self.first, self.capture = images.kernel(), images.kernel(16 << 20)
+        self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
+        mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped})
+        self.machine = Machine(MachineConfig(cpus=cpus, memory=MEMORY, disks=(self.system, None, self.dump, None)))
+        self.console = ""
+        self.machine.uarts[0].on_output = self._print
+        self.agent = AgentClient(MachineTransport(self.machine, 30 * 10**9), 30)
+        self.machine.load_multiboot(self.first.stripped, f"{command_line} crashkernel=16M@16M {append}")
+        self.agent.hello()
+
+    def _print(self, data: bytes) -> None:
+        self.console += data.decode("latin-1")
+
+    def text(self, path: str) -> str:
+        return self.agent.read_file(path).decode()
+
+    def kexec_p(self, append: str = "") -> load.LoadPlan:
+        return load.kexec_load_panic(self.agent, self.capture.stripped, CAPTURE_PATH, f"{COMMAND_LINE} {append}")
+
+    def dtt(self, command: str) -> None:
+        self.agent.write_file("/proc/dtt/ctrl", command.encode() + b"\n")
+
+    def run(self, seconds: float) -> StopReason:
+        return self.machine.run(until=self.machine.clock.now + round(seconds * 1e9))
+
+    def crash(self, append: str = "", point: str = "FS_DEVRW panic 20") -> StopReason:
+        """Load a capture kernel, cross a crash point under the workload, and see it through."""
+        self.kexec_p(append)
+        self.dtt(f"set {point}")
+        self.agent.start("diskio")
+        return self.run(60)
+
+    def dumped(self) -> DumpHeader | None:
+        return find_dump(self.dump)
+
+    def toyfs(self) -> Toyfs:
+        return Toyfs(self.system)
+
+
+@pytest.fixture
+def boot() -> Callable[..., Booted]:
+    return Booted

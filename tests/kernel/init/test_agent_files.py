@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The agent and the files it reads and writes on a booted guest."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from errno import E2BIG, EBADF, EINVAL, ENOENT, ENOSYS
+from typing import Any
+
+import pytest
+
+from kdumpsim.board.machine import StopReason
+from kdumpsim.kexec.agent import Reboot
+from kdumpsim.kexec.errors import AgentError
+
+
+def frame(op: int, payload: bytes, tag: int = 7) -> bytes:
+    return struct.pack("<BBHI", ord("K"), op, tag, len(payload)) + payload
+
+
+def answer(guest: Any, request: bytes) -> tuple[int, int, int]:
+    """Op, tag and status of the reply to raw bytes."""
+    transport = guest.agent.transport
+    transport.send(request)
+    reply = transport.receive(transport.now() + 5, 12)
+    magic, op, tag, _, status = struct.unpack_from("<BBHIi", reply)
+    assert magic == ord("K")
+    return op, tag, status
+
+
+def test_files(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    iomem = guest.text("/proc/iomem")
+    assert "01000000-01ffffff : Crash kernel" in iomem
+    assert "System RAM" in iomem
+    assert "crashkernel=16M@16M" in guest.text("/proc/cmdline")
+    assert guest.text("/proc/version").startswith("kdumpsim version 2.6.16")
+    assert guest.text("/proc/cpuinfo").count("processor") == 2
+    assert "MemTotal:" in guest.text("/proc/meminfo")
+    assert guest.text("/sys/kernel/kexec_crash_size") == f"{16 << 20}\n"
+    notes = [int(guest.text(f"/sys/devices/system/cpu/cpu{cpu}/crash_notes"), 16) for cpu in range(2)]
+    assert notes[1] - notes[0] == 1024
+    assert guest.text("/sys/kernel/kexec_crash_loaded") == "0\n"
+    guest.kexec_p()
+    assert guest.text("/sys/kernel/kexec_crash_loaded") == "1\n"
+    assert guest.text("/sys/kernel/kexec_loaded") == "0\n"
+    assert guest.agent.read_file("/boot/vmlinux-kdump") == guest.capture.stripped
+
+
+def test_errors(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    for path in ("/nothing", "/proc/nothing", "/sys/devices/system/cpu/cpu2/crash_notes", "/proc/vmcore"):
+        with pytest.raises(AgentError) as caught:
+            guest.agent.read_file(path)
+        assert caught.value.errno == ENOENT
+    with pytest.raises(AgentError):
+        guest.agent.write_file("/proc/iomem", b"x")
+    with pytest.raises(AgentError) as caught:
+        guest.agent.start("no-such-workload")
+    assert caught.value.errno == ENOENT
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (frame(99, b""), -ENOSYS),
+        (frame(2, b"abc"), -EINVAL),
+        (frame(2, struct.pack("<II", 31, 10)), -EBADF),
+        (frame(4, struct.pack("<I", 0xFFFFFFFF)), -EBADF),
+        (frame(1, b"\0\0\0\0"), -EINVAL),
+        (frame(3, b"x" * 20000), -E2BIG),
+        (frame(5, b""), -EINVAL),
+        (frame(5, struct.pack("<III", 0, 1, 17)), -EINVAL),
+        (frame(5, struct.pack("<IIIIIII", 0, 1, 1, 0, 0x1000000, 4096, 4096) + b"short"), -EINVAL),
+        (frame(6, struct.pack("<I", 3)), -EINVAL),
+        (b"noise" + frame(0, b""), 0),
+    ],
+)
+def test_frames_that_are_wrong(boot: Callable[..., Any], request_bytes: bytes, status: int) -> None:
+    guest = boot()
+    op = request_bytes[request_bytes.index(b"K") + 1]
+    assert answer(guest, request_bytes) == (op | 0x80, 7, status)
+    assert "crashkernel" in guest.text("/proc/cmdline")
+
+
+def test_reboot(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    guest.agent.reboot(Reboot.RESTART)
+    assert guest.run(5) is StopReason.RESET
+    assert "Restarting system." in guest.console
+
+
+def test_three_workloads_side_by_side(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    for path in ("/one", "/two", "/three"):
+        guest.agent.start("diskio", path)
+    guest.run(2)
+    assert "diskio:" not in guest.console
+    files = guest.toyfs().files()
+    assert {path: len(files[path]) for path in ("/one", "/two", "/three")} == dict.fromkeys(
+        ("/one", "/two", "/three"), 65536
+    )
+    assert guest.toyfs().check() == []
