@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, ptr, u8, u16, u32, void
+from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, placed, ptr, u8, u16, u32, void
 from kdumpsim.kernel.asm import PAGE_SIZE, PtRegs, insw, kmap_atomic_pfn, kunmap_atomic, outsw
 from kdumpsim.kernel.block.bio import READ, SECTOR_SIZE, Bio, BioVec
 from kdumpsim.kernel.block.queue import Request, RequestQueue, elv_next_request, end_request
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.spinlock import spin_lock_irq, spin_lock_irqsave, spin_unlock_irq, spin_unlock_irqrestore
 from kdumpsim.kernel.core.timer import del_timer, jiffies, mod_timer
 from kdumpsim.kernel.core.types import EIO
 from kdumpsim.kernel.drivers.ide import (
@@ -52,6 +52,7 @@ from kdumpsim.kernel.drivers.ide import (
     ide_wait_stat,
 )
 from kdumpsim.kernel.drivers.ide_dma import ide_dma_end, ide_dma_setup, ide_dma_start, ide_dma_test_irq
+from kdumpsim.kernel.lkdtt.dynamic import CpointHook, cpoint_hook
 
 WAIT_CMD: Final = 10 * HZ
 """How long a command may take before the timer looks after it (Linux WAIT_CMD)."""
@@ -60,6 +61,8 @@ ERROR_MAX: Final = 4
 """Attempts before a request fails."""
 ERROR_RESET: Final = 2
 """Failed attempts after which the channel is reset and the drive goes on without DMA."""
+
+ide_core_cp: CpointHook = placed("cpoint_hooks", CpointHook(name="IDE_CORE_CP"))
 
 
 @guest
@@ -103,11 +106,19 @@ def ide_write_command(dma: bool, lba48: bool) -> u8:
 
 @guest
 def ide_start_request(hwif: ptr[IdeHwif]) -> None:
-    """Give the drive the command of hwif.rq (Linux start_request and __ide_do_rw_disk).  Lock held."""
+    """Give the drive the command of hwif.rq (Linux start_request and __ide_do_rw_disk).  Lock held.
+
+    As in 2.6.16 other interrupts are let in while the drive is selected: hwif.rq keeps the channel reserved, the
+    lock is dropped.  Here lies IDE_CORE_CP.
+    """
     drive: ptr[IdeDrive] = hwif.drive
     rq: ptr[Request] = hwif.rq
+    spin_unlock_irq(addr(hwif.lock))
+    cpoint_hook(addr(ide_core_cp))
     ide_select(hwif, drive.unit)
-    if not ide_wait_stat(hwif, READY_STAT, BUSY_STAT | DRQ_STAT, WAIT_READY_MS):
+    ready: bool = ide_wait_stat(hwif, READY_STAT, BUSY_STAT | DRQ_STAT, WAIT_READY_MS)
+    spin_lock_irq(addr(hwif.lock))
+    if not ready:
         printk(f"<4>{drive.name:s}: drive not ready for command\n")
         ide_error(hwif, "status timeout", ide_alt_status(hwif))
         return

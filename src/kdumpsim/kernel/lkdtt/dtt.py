@@ -102,7 +102,7 @@ def dtt_crossed(which: u32) -> None:
 @guest
 def dtt_register(which: u32, name: cstr, location: cstr) -> i32:
     """Make a crash point known; `location` is "kern" for one that is compiled in."""
-    if which >= NR_CPOINTS or crash_points[which].state != CpointState.UNREGISTERED:
+    if which == 0 or which >= NR_CPOINTS or crash_points[which].state != CpointState.UNREGISTERED:
         return -EINVAL
     point: ptr[CrashPoint] = addr(crash_points[which])
     point.name = name

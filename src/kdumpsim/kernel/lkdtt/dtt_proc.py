@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """/proc/dtt/ctrl and /proc/dtt/cpoints, which ttutils talks to (LKDTT paper, section 3.3).
 
-ctrl takes one command a write: ``set NAME TYPE [COUNT]`` and ``reset NAME [-f]``.  Crash points are
-compiled in here, so the paper's ``add`` and ``rmv`` are refused like every unknown command (EINVAL).
+ctrl takes one command a write: ``set NAME TYPE [COUNT]``, ``reset NAME [-f]``, ``add NAME ID`` and ``rmv NAME``.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from kdumpsim.kernel.lkdtt.dtt import (
     dtt_reset,
     dtt_set,
 )
+from kdumpsim.kernel.lkdtt.dynamic import dtt_add, dtt_remove
 
 MAX_COMMAND: Final = 128
 MAX_WORDS: Final = 4
@@ -95,6 +95,21 @@ def ctrl_reset(words: ptr[cstr], nr: u32) -> i32:
 
 
 @guest
+def ctrl_add(words: ptr[cstr], nr: u32) -> i32:
+    """``add NAME ID``"""
+    if nr != 3:
+        return -EINVAL
+    which: i32 = parse_count(words[2])
+    return dtt_add(words[1], u32(which)) if which > 0 else which
+
+
+@guest
+def ctrl_rmv(words: ptr[cstr], nr: u32) -> i32:
+    """``rmv NAME``"""
+    return dtt_remove(words[1]) if nr == 2 else -EINVAL
+
+
+@guest
 def dtt_ctrl_store(text: cstr, count: u32) -> i32:
     """A command was written to /proc/dtt/ctrl."""
     line: array[u8] = length(MAX_COMMAND)
@@ -111,6 +126,10 @@ def dtt_ctrl_store(text: cstr, count: u32) -> i32:
         return ctrl_set(words, nr)
     if strcmp(words[0], "reset") == 0:
         return ctrl_reset(words, nr)
+    if strcmp(words[0], "add") == 0:
+        return ctrl_add(words, nr)
+    if strcmp(words[0], "rmv") == 0:
+        return ctrl_rmv(words, nr)
     return -EINVAL
 
 
