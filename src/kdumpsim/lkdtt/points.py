@@ -9,6 +9,9 @@ from __future__ import annotations
 
 CRASH_POINTS: dict[str, str] = {
     "INT_HARDWARE_ENTRY": "IRQ handling with interrupts off: __do_IRQ, the descriptor's lock held",
+    "INT_HW_IRQ_EN": "IRQ handling with interrupts on: handle_IRQ_event, before the handlers of a line that allows it",
+    "TASKLET": "tasklet service with interrupts off: tasklet_action takes the list of tasklets",
+    "INT_TASKLET_ENTRY": "tasklet service with interrupts on: before a tasklet is called",
     "FS_DEVRW": "block I/O: ll_rw_block, right after the buffer was submitted, a DMA transfer in flight",
     "TIMERADD": "starting or restarting a high-resolution timer: hrtimer_start",
 }
@@ -18,10 +21,12 @@ CRASH_TYPES: dict[str, str] = {
     "panic": "call panic()",
     "bug": "BUG(): an invalid opcode, hence an oops",
     "exception": "dereference a null pointer",
+    "loop": "hang: loop for ever, interrupts as they are at the point",
+    "overflow": "recurse rec_num times with 1 KiB of stack each",
 }
 
-TYPE_ALIASES: dict[str, str] = {"oops": "bug"}
-"""Table 2 of the paper says `oops` where ttutils says `bug`."""
+TYPE_ALIASES: dict[str, str] = {"oops": "bug", "hang": "loop"}
+"""Table 2 of the paper says `oops` where ttutils says `bug`, and `hang` where it says `loop`."""
 
 DEFAULT_COUNT = 10
 """Crossings before the crash: the default `pass_num` of ttutils (section 3.3)."""

@@ -48,7 +48,7 @@ from kdumpsim.kernel.core.spinlock import (
 from kdumpsim.kernel.core.types import EBUSY, EINVAL, ENOMEM
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
-from kdumpsim.kernel.lkdtt.cpoint import CP_INT_HARDWARE_ENTRY, cpoint
+from kdumpsim.kernel.lkdtt.cpoint import CP_INT_HARDWARE_ENTRY, CP_INT_HW_IRQ_EN, cpoint
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def handle_IRQ_event(irq: u32, regs: ptr[PtRegs], action: ptr[IrqAction]) -> u32
     retval: u32 = 0
     if action.flags & SA_INTERRUPT == 0:
         local_irq_enable()
+        cpoint(CP_INT_HW_IRQ_EN)
     while action != NULL:
         retval |= action.handler(irq, action.dev_id, regs)
         action = action.next

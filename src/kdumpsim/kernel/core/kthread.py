@@ -10,6 +10,7 @@ from kdumpsim.compiler.lang import (
     NoReturn,
     addr,
     cast,
+    container_of,
     cstr,
     fetch_add,
     fn,
@@ -27,6 +28,7 @@ from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.list import list_add_tail, list_del
 from kdumpsim.kernel.core.panic import bug, panic
 from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.sched import finish_task_switch, init_idle, schedule, set_cpus_allowed, wake_up_new_task
 from kdumpsim.kernel.core.sched_types import (
     CPU_MASK_ALL,
@@ -39,6 +41,7 @@ from kdumpsim.kernel.core.sched_types import (
 )
 from kdumpsim.kernel.core.spinlock import Spinlock, preempt_disable, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import strlcpy
+from kdumpsim.kernel.core.types import RcuHead
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
@@ -148,7 +151,14 @@ def do_exit(code: i32) -> NoReturn:
 
 
 @guest
-def put_dead_task(p: ptr[TaskStruct]) -> None:
-    """Free a task that will never run again."""
+def delayed_put_task_struct(head: ptr[RcuHead]) -> None:
+    """Nobody who walked the list of tasks can have this one in hand any more: free it and its stack."""
+    p: ptr[TaskStruct] = container_of(head, TaskStruct, "rcu")
     free_pages(p.thread_info, THREAD_ORDER)
     kfree(p)
+
+
+@guest
+def put_dead_task(p: ptr[TaskStruct]) -> None:
+    """Free a task that will never run again, when nobody can be looking at it."""
+    call_rcu(addr(p.rcu), delayed_put_task_struct)

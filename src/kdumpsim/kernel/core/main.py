@@ -22,6 +22,7 @@ from kdumpsim.kernel.core.irq import init_irq_desc
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.params import cmdline_find
 from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.rcupdate import rcu_init
 from kdumpsim.kernel.core.sched import sched_init, schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.softirq import softirq_init, spawn_ksoftirqd
@@ -117,6 +118,7 @@ def start_kernel() -> NoReturn:
     preempt_disable()
     printk(f"Kernel command line: {boot_command_line:s}\n")
     trap_init()
+    rcu_init()
     init_irq_desc()
     init_IRQ()
     init_timers()

@@ -289,7 +289,12 @@ def pick_next_task(rq: ptr[RunQueue]) -> ptr[TaskStruct]:
 
 @extern
 def put_dead_task(p: ptr[TaskStruct]) -> None:
-    """Free a task that will never run again; fork.py."""
+    """Free a task that will never run again; kthread.py."""
+
+
+@extern
+def rcu_qsctr_inc(cpu: u32) -> None:
+    """This CPU switches tasks; rcupdate.py."""
 
 
 @guest
@@ -327,6 +332,7 @@ def schedule() -> None:
         if next == prev:
             spin_unlock_irq(addr(rq.lock))
         else:
+            rcu_qsctr_inc(smp_processor_id())
             rq.nr_switches += 1
             rq.curr = next
             rq.prev = prev

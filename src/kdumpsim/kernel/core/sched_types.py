@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import Struct, array, i32, length, ptr, u8, u32, u64, void
 from kdumpsim.kernel.core.config import TASK_COMM_LEN
-from kdumpsim.kernel.core.types import ListHead
+from kdumpsim.kernel.core.types import ListHead, RcuHead
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.asm import ThreadInfo, ThreadStruct
@@ -79,6 +79,8 @@ class TaskStruct(Struct):
     """Involuntary ones."""
     utime: u32
     stime: u32
+    rcu: RcuHead
+    """For the wait until nobody can be looking at a dead task."""
     last_ran: u64
     """sched_clock() when it last got a CPU."""
     thread: ThreadStruct

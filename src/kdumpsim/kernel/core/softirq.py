@@ -41,6 +41,7 @@ from kdumpsim.kernel.core.sched import cond_resched, schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import LOW_PRIO, TASK_INTERRUPTIBLE, TASK_RUNNING, TaskStruct
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable, preempt_enable_no_resched
 from kdumpsim.kernel.core.vsprintf import snprintf
+from kdumpsim.kernel.lkdtt.cpoint import CP_INT_TASKLET_ENTRY, CP_TASKLET, cpoint
 
 MAX_SOFTIRQ_RESTART: Final = 10
 """Rounds of new work before the rest is left to ksoftirqd."""
@@ -229,19 +230,25 @@ def tasklet_hi_schedule(t: ptr[TaskletStruct]) -> None:
 
 @guest
 def run_tasklets(lists: ptr[ptr[TaskletStruct]], nr: SoftirqVector) -> None:
-    """Run this CPU's list; a tasklet that runs elsewhere or is disabled goes back."""
+    """Run this CPU's list; a tasklet that runs elsewhere or is disabled goes back.
+
+    The LKDTT paper's two points of tasklet service (section 4.1): TASKLET while the list is taken with interrupts off,
+    INT_TASKLET_ENTRY before each tasklet, with interrupts on.
+    """
     scheduled: u32 = TaskletState.TASKLET_STATE_SCHED
     running: u32 = TaskletState.TASKLET_STATE_RUN
     cpu = smp_processor_id()
     local_irq_disable()
     t = lists[cpu]
     lists[cpu] = NULL
+    cpoint(CP_TASKLET)
     local_irq_enable()
     while t != NULL:
         after = t.next
         if fetch_or(addr(t.state), running) & running == 0:
             if load_volatile(addr(t.count)) == 0:
                 fetch_and(addr(t.state), ~scheduled)
+                cpoint(CP_INT_TASKLET_ENTRY)
                 t.func(t.data)
                 fetch_and(addr(t.state), ~running)
                 t = after

@@ -27,7 +27,8 @@ from kdumpsim.kernel.asm import cpu_relax, current, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_run_queues
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
-from kdumpsim.kernel.core.sched import schedule, scheduler_tick, wake_up_process
+from kdumpsim.kernel.core.rcupdate import rcu_check_callbacks, rcu_pending
+from kdumpsim.kernel.core.sched import idle_cpu, schedule, scheduler_tick, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.softirq import SoftirqVector, open_softirq, raise_softirq
 from kdumpsim.kernel.core.spinlock import (
@@ -201,13 +202,16 @@ def do_timer() -> None:
 
 @guest
 def update_process_times(user: bool) -> None:
-    """What every CPU does every tick: account it, run timers, end time slices."""
+    """What every CPU does every tick: account it, run timers, free what nobody reads any more, end time slices."""
     task = current()
+    cpu = smp_processor_id()
     if user:
         task.utime += 1
     else:
         task.stime += 1
     run_local_timers()
+    if rcu_pending(cpu):
+        rcu_check_callbacks(cpu, user, idle_cpu(cpu))
     scheduler_tick()
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Types everybody shares: the doubly linked list head and error numbers (include/asm-generic/errno-base.h)."""
+"""Types everybody shares: links of lists and of RCU callbacks, error numbers (include/asm-generic/errno-base.h)."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, ptr
+from kdumpsim.compiler.lang import Struct, fn, ptr
 
 
 class ListHead(Struct):
@@ -13,6 +13,13 @@ class ListHead(Struct):
 
     next: ptr[ListHead]
     prev: ptr[ListHead]
+
+
+class RcuHead(Struct):
+    """What an object needs to be handed to call_rcu(); the operations are in rcupdate.py."""
+
+    next: ptr[RcuHead]
+    func: fn[[ptr[RcuHead]], None]
 
 
 EPERM: Final = 1

@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cstr, fn, guest, i32, length, ptr, u8, u32, u64, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    container_of,
+    cstr,
+    fn,
+    guest,
+    i32,
+    length,
+    ptr,
+    u8,
+    u32,
+    u64,
+    void,
+)
+from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import strncmp
-from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE
+from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, RcuHead
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.fs.proc import ProcEntry, proc_open
@@ -23,7 +40,7 @@ O_RDWR: Final = 2
 O_ACCMODE: Final = 3
 O_CREAT: Final = 0o100
 O_TRUNC: Final = 0o1000
-NR_OPEN: Final = 32
+NR_OPEN: Final = 64
 
 
 class FileOperations(Struct):
@@ -44,6 +61,7 @@ class File(Struct):
     private_data: ptr[void]
     entry: ptr["ProcEntry"]
     busy: bool
+    f_rcuhead: RcuHead
 
 
 open_files: array[File] = length(NR_OPEN)
@@ -126,6 +144,12 @@ def sys_write(fd: u32, buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
+def file_free_rcu(head: ptr[RcuHead]) -> None:
+    """Nobody can have the closed file in hand any more: the slot is free."""
+    container_of(head, File, "f_rcuhead").busy = False
+
+
+@guest
 def sys_close(fd: u32) -> i32:
     """Close a file."""
     file: ptr[File] = fget(fd)
@@ -133,5 +157,5 @@ def sys_close(fd: u32) -> i32:
         return -EBADF
     file.f_op.release(file)
     file.f_op = NULL
-    file.busy = False
+    call_rcu(addr(file.f_rcuhead), file_free_rcu)
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file-system workload: write a file, sync it, read it back from the disk, compare, sleep, and again, for ever."""
+"""The file-system workload: write a file, sync it, read it back from the disk, compare, close, sleep; again, for ever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdumpsim.compiler.lang import NULL, cast, cstr, guest, i32, placed, ptr, u8
 from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.types import EIO, ENOMEM
-from kdumpsim.kernel.fs.files import O_CREAT, O_RDWR, O_TRUNC, sys_close, sys_open, sys_read, sys_write
+from kdumpsim.kernel.fs.files import O_CREAT, O_RDWR, sys_close, sys_open, sys_read, sys_write
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
 from kdumpsim.kernel.init.workload import Workload
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages
@@ -41,7 +41,6 @@ def diskio_check(words: ptr[u32], seed: u32) -> bool:
 def diskio_pass(fd: u32, words: ptr[u32], number: u32) -> i32:
     """Write the file, sync it, and read it back from the disk."""
     buffer: ptr[u8] = cast(ptr[u8], words)
-    sys_rewind(fd, False)
     for i in range(CHUNKS):
         diskio_fill(words, (number << 16) + (i << 10))
         if sys_write(fd, buffer, CHUNK) != CHUNK:
@@ -66,18 +65,18 @@ def diskio(argument: ptr[void]) -> i32:
     words: ptr[u32] = cast(ptr[u32], __get_free_pages(0))
     if words == NULL:
         return -ENOMEM
-    fd: i32 = sys_open(path, O_RDWR | O_CREAT | O_TRUNC)
-    if fd < 0:
-        printk(f"<3>diskio: cannot open {path:s}: error {-fd}\n")
-        return fd
     number: u32 = 0
     error: i32 = 0
     while error == 0:
+        fd: i32 = sys_open(path, O_RDWR | O_CREAT)
+        if fd < 0:
+            printk(f"<3>diskio: cannot open {path:s}: error {-fd}\n")
+            return fd
         error = diskio_pass(u32(fd), words, number)
+        sys_close(u32(fd))
         number += 1
         hrtimer_nanosleep(THINK_TIME)
     printk(f"<3>diskio: pass {number} failed: error {-error}\n")
-    sys_close(u32(fd))
     return error
 
 

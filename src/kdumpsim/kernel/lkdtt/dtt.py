@@ -32,7 +32,17 @@ from kdumpsim.kernel.core.panic import bug, panic
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp
 from kdumpsim.kernel.core.types import EINVAL, ENOENT
-from kdumpsim.kernel.lkdtt.cpoint import CP_FS_DEVRW, CP_INT_HARDWARE_ENTRY, CP_TIMERADD, NR_CPOINTS, cpoint_enabled
+from kdumpsim.kernel.lkdtt.cpoint import (
+    CP_FS_DEVRW,
+    CP_INT_HARDWARE_ENTRY,
+    CP_INT_HW_IRQ_EN,
+    CP_INT_TASKLET_ENTRY,
+    CP_TASKLET,
+    CP_TIMERADD,
+    NR_CPOINTS,
+    cpoint_enabled,
+)
+from kdumpsim.kernel.lkdtt.crashes import dtt_loop, dtt_overflow, rec_num
 
 DEFAULT_COUNT: Final = 10
 """Crossings before the crash when ``set`` gives no count: pass_num of ttutils (section 3.3)."""
@@ -45,6 +55,8 @@ class CrashType(IntEnum):
     PANIC = 1
     BUG = 2
     EXCEPTION = 3
+    LOOP = 4
+    OVERFLOW = 5
 
 
 class CpointState(IntEnum):
@@ -67,8 +79,8 @@ class CrashPoint(Struct):
 
 
 crash_points: array[CrashPoint] = length(NR_CPOINTS)
-crash_type_names: array[cstr] = ["none", "panic", "bug", "exception"]
-NR_CRASH_TYPES: Final = 4
+crash_type_names: array[cstr] = ["none", "panic", "bug", "exception", "loop", "overflow"]
+NR_CRASH_TYPES: Final = 6
 
 
 @guest
@@ -80,6 +92,10 @@ def dtt_induce(kind: u32, name: cstr) -> None:
         bug("kernel/lkdtt/dtt.py", 0)
     elif kind == CrashType.EXCEPTION:
         store_volatile(cast(ptr[u32], 0), 0)
+    elif kind == CrashType.LOOP:
+        dtt_loop()
+    elif kind == CrashType.OVERFLOW:
+        dtt_overflow(rec_num)
 
 
 @guest
@@ -124,9 +140,11 @@ def dtt_find(name: cstr) -> i32:
 
 @guest
 def dtt_find_type(name: cstr) -> i32:
-    """The number of a crash type by name ("oops" is what the paper's Table 2 calls "bug"), or -EINVAL."""
+    """The number of a crash type by name, or -EINVAL; the paper's Table 2 has "oops" for "bug", "hang" for "loop"."""
     if strcmp(name, "oops") == 0:
         return i32(CrashType.BUG)
+    if strcmp(name, "hang") == 0:
+        return i32(CrashType.LOOP)
     for kind in range(NR_CRASH_TYPES):
         if strcmp(crash_type_names[kind], name) == 0:
             return i32(kind)
@@ -159,8 +177,11 @@ def dtt_reset(which: u32, forget_type: bool) -> None:
 def dtt_init() -> i32:
     """Register the crash points that are compiled in."""
     dtt_register(CP_INT_HARDWARE_ENTRY, "INT_HARDWARE_ENTRY", "kern")
+    dtt_register(CP_INT_HW_IRQ_EN, "INT_HW_IRQ_EN", "kern")
     dtt_register(CP_FS_DEVRW, "FS_DEVRW", "kern")
+    dtt_register(CP_TASKLET, "TASKLET", "kern")
     dtt_register(CP_TIMERADD, "TIMERADD", "kern")
+    dtt_register(CP_INT_TASKLET_ENTRY, "INT_TASKLET_ENTRY", "kern")
     return 0
 
 
