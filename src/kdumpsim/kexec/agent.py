@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from .errors import AgentError, AgentProtocolError, AgentTimeout
 from .segments import FileData, Segment
@@ -142,6 +142,14 @@ class AgentClient:
         self._decoder = FrameDecoder()
         self._frames: list[Frame] = []
         self._tag = 0
+
+    def state(self) -> dict[str, Any]:
+        """What a client has to know to go on where this one is, between requests, as plain data."""
+        return {"version": self.version, "tag": self._tag}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where another client was."""
+        self.version, self._tag = state["version"], state["tag"]
 
     def hello(self, timeout: float | None = None) -> str:
         """Wait for the greeting that the agent sends when it starts; the kernel's version text."""

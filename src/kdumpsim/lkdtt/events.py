@@ -57,7 +57,7 @@ class PhaseClock:
 
     def __init__(self, observer: Observer, virtual_now: Callable[[], int]) -> None:
         self.phases: list[Phase] = []
-        self._observer = observer
+        self.observer = observer
         self._virtual_now = virtual_now
         self._open: tuple[str, int, float] | None = None
 
@@ -65,7 +65,7 @@ class PhaseClock:
         """End the open phase, if any, and begin the next."""
         self.end()
         self._open = (name, self._virtual_now(), time.perf_counter())
-        self._observer.begin(name, title)
+        self.observer.begin(name, title)
 
     def end(self, detail: str = "") -> None:
         """End the open phase; a second call does nothing."""
@@ -76,4 +76,4 @@ class PhaseClock:
         now = self._virtual_now()
         phase = Phase(name, detail, now, now - virtual, time.perf_counter() - host)
         self.phases.append(phase)
-        self._observer.end(phase)
+        self.observer.end(phase)
