@@ -23,8 +23,10 @@ def test_build_time_choices_become_constants_for_the_compiler() -> None:
     assert config({"stack": "4k", "preempt": "0", "sysrq": "0"}) == {"THREAD_SIZE": 4096, "PREEMPT": 0}
 
 
-def test_the_last_value_given_for_an_option_counts() -> None:
-    assert parse(["stack=4k", "stack=8k", "rec_num=007"]) == {"stack": "8k", "rec_num": "7"}
+def test_an_option_said_twice_must_say_the_same() -> None:
+    assert parse(["stack=4k", "stack=4k", "rec_num=007", "rec_num=7"]) == {"stack": "4k", "rec_num": "7"}
+    with pytest.raises(OptionError, match="stack cannot be '4k' and '8k' at once"):
+        parse(["stack=4k", "stack=8k"])
 
 
 @pytest.mark.parametrize(

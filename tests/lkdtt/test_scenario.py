@@ -16,6 +16,7 @@ from kdumpsim.lkdtt.scenario import (
     ScenarioError,
     format_size,
     parse_crashkernel,
+    parse_holes,
     parse_size,
 )
 
@@ -41,7 +42,7 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
     ("options", "complaint"),
     [
         ({"crash_point": "FS_DEVRX"}, "FS_DEVRW"),
-        ({"crash_type": "loop"}, "panic, bug, exception"),
+        ({"crash_type": "meltdown"}, "panic, bug, exception"),
         ({"count": 0}, "count 0 is out of range"),
         ({"cpus": 9}, "1 to 8"),
         ({"memory": 4 * MIB}, "16M to 512M"),
@@ -50,6 +51,17 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
         ({"crashkernel": Reservation(16 * MIB, 512 * 1024)}, "below 1M"),
         ({"crashkernel": Reservation(16 * MIB, 16 * MIB + 12)}, "multiples of 4K"),
         ({"inject": "gremlins"}, "corrupt-capture-kernel"),
+        ({"profile": "2.4"}, "there is: default, 2.6.16"),
+        ({"kernel_options": (("stack", "16k"),)}, "4k|8k"),
+        ({"crash_cpu": 2}, "0 to 1 is allowed"),
+        ({"cpus": 1, "other_cpus": "spinning"}, "--cpus 2 to 8 is allowed"),
+        ({"other_cpus": "asleep"}, "halted, spinning, nmi"),
+        ({"dma": ("floppy",)}, "there is: disk"),
+        ({"patience": 0}, "patience 0 is out of range"),
+        ({"memory_holes": ((40 * MIB, 100),)}, "multiples of 4K"),
+        ({"memory_holes": ((17 * MIB, MIB),)}, "overlaps the reserved region"),
+        ({"memory_holes": ((40 * MIB, MIB), (40 * MIB, 4096))}, "overlaps another one"),
+        ({"memory_holes": ((63 * MIB, 2 * MIB),)}, "1M to 64M is allowed"),
     ],
 )
 def test_bad_scenarios_are_refused_with_what_is_allowed(options: dict[str, object], complaint: str) -> None:
@@ -73,3 +85,32 @@ def test_the_printed_command_names_every_option_that_is_not_the_default() -> Non
     assert shlex.split(scenario.command()) == shlex.split(
         "kdumpsim run --crashpoint TIMERADD --type bug --seed 7 --cpus 4 --memory 128M --crashkernel 8M@32M"
     )
+
+
+def test_the_printed_command_names_profile_options_and_conditions_and_parses_to_the_same_scenario() -> None:
+    scenario = Scenario(
+        "FS_DEVRW",
+        "bug",
+        profile="2.6.16",
+        kernel_options=(("panic_on_oops", "1"), ("stack", "8k")),
+        load=("memdrain", "diskio"),
+        patience=30,
+        crash_cpu=1,
+        other_cpus="spinning",
+        memory_holes=((40 * MIB, MIB), (50 * MIB, 65536)),
+        pending_irq=True,
+        dma=("disk",),
+    )
+    assert shlex.split(scenario.command())[2:] == shlex.split(
+        "--crashpoint FS_DEVRW --type bug --profile 2.6.16 --patience 30 --crash-cpu 1 --other-cpus spinning "
+        "--kernel-option stack=8k --kernel-option panic_on_oops=1 --load memdrain,diskio "
+        "--memory-holes 40M:1M,50M:64K --dma disk --pending-irq"
+    )
+    assert parse_holes("50M:64K,40M:1M") == ((50 * MIB, 65536), (40 * MIB, MIB))
+    assert scenario.as_dict()["kernel_options"]["panic_on_oops"] == "1"
+
+
+def test_scenarios_that_differ_from_arming_on_boot_alike() -> None:
+    first, second = Scenario("FS_DEVRW", "bug"), Scenario("TIMERADD", "panic", count=3, patience=9, load=())
+    assert first.boot_key() == second.boot_key()
+    assert first.boot_key() != Scenario("FS_DEVRW", "bug", profile="2.6.16").boot_key()

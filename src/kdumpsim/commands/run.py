@@ -15,10 +15,14 @@ from rich.table import Table
 
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
+from kdumpsim.lkdtt.options import OptionError, parse
+from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
+from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
 from kdumpsim.lkdtt.result import Result
 from kdumpsim.lkdtt.run import run_scenario
-from kdumpsim.lkdtt.scenario import INJECTIONS, Scenario, ScenarioError, parse_crashkernel, parse_size
+from kdumpsim.lkdtt.scenario import INJECTIONS, Scenario, ScenarioError, parse_crashkernel, parse_holes, parse_size
+from kdumpsim.vmcore.compare import Judgement
 
 
 def _table(title: str, rows: dict[str, str]) -> str:
@@ -66,6 +70,21 @@ _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.i
     metavar="SIZE@START",
     help="The region reserved for the capture kernel.",
 )
+@click.option(
+    "--profile",
+    default=DEFAULT_PROFILE,
+    show_default=True,
+    metavar="NAME",
+    help=f"A named set of kernel options: {', '.join(PROFILES)}. `kdumpsim options` shows them.",
+)
+@click.option(
+    "--kernel-option",
+    "kernel_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change one option of the profile; repeatable. `kdumpsim options` shows them all.",
+)
+@click.option("--memory-holes", metavar="BASE:SIZE,…", help="Pieces of physical memory that are not there.")
 @click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
 @click.option("--inject", metavar="FAULT", help=_FAULTS)
 @click.option(
@@ -86,6 +105,9 @@ def run(
     cpus: int,
     memory: str,
     crashkernel: str,
+    profile: str,
+    kernel_options: tuple[str, ...],
+    memory_holes: str | None,
     timeout: int,
     inject: str | None,
     output: Path,
@@ -104,10 +126,13 @@ def run(
             crashkernel=parse_crashkernel(crashkernel),
             timeout=timeout,
             inject=inject,
+            profile=profile,
+            kernel_options=tuple(parse(kernel_options).items()),
+            memory_holes=parse_holes(memory_holes or ""),
         )
         screen = Console(stderr=as_json, highlight=False)
         result = _run(scenario, output, screen, guest_console=console, quiet=as_json and not sys.stderr.isatty())
-    except ScenarioError as error:
+    except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
         click.echo("Interrupted; nothing half-written was left behind.", err=True)
@@ -115,8 +140,10 @@ def run(
     if as_json:
         click.echo(result.dumps(), nl=False)
     else:
-        screen.print(_closing_panel(result))
-        for line in _next_steps(result, output):
+        title = f"{scenario.crash_point} / {scenario.crash_type}"
+        vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
+        screen.print(closing_panel(title, result.outcome, result.judgement, vmcore))
+        for line in next_steps(output, captured=vmcore is not None):
             screen.print(line, soft_wrap=True)
     sys.exit(0 if result.outcome.captured else 1)
 
@@ -134,9 +161,9 @@ def _percent(fraction: float) -> str:
     return "100 %" if fraction == 1 else f"{min(fraction * 100, 99.999):.3f} %"
 
 
-def _next_steps(result: Result, output: Path) -> list[str]:
+def next_steps(output: Path, *, captured: bool) -> list[str]:
     """What to type next, each on a line of its own, to be copied."""
-    if not result.vmcore_sha256:
+    if not captured:
         return [f"Next: [bold]{escape(shlex.join(['less', f'{output}/console.log']))}[/]"]
     files = [f"{output}/vmlinux", f"{output}/vmcore"]
     sources = str(Path(kdumpsim.__file__).parent.parent)
@@ -146,20 +173,20 @@ def _next_steps(result: Result, output: Path) -> list[str]:
     ]
 
 
-def _closing_panel(result: Result) -> Panel:
+def closing_panel(title: str, outcome: Outcome, judgement: Judgement | None, vmcore: tuple[int, str] | None) -> Panel:
+    """What a run came to; `vmcore` is its size in bytes and its SHA-256."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
-    outcome, judgement = result.outcome, result.judgement
-    grid.add_row("outcome", f"[bold {'green' if outcome.captured else 'red'}]{outcome}[/]  {outcome.reason}")
+    good = str(outcome).startswith("O")
+    grid.add_row("outcome", f"[bold {'green' if good else 'red'}]{outcome}[/]  {escape(outcome.reason)}")
     for line in outcome.evidence:
-        grid.add_row("evidence", line)
+        grid.add_row("evidence", escape(line))
     if judgement is not None:
         grid.add_row("completeness", f"{_percent(judgement.completeness)}  of the RAM pages are in the dump")
         grid.add_row("accuracy", f"{_percent(judgement.accuracy)}  of them equal the machine's truth at the jump")
-        good = sum(check.ok for check in judgement.registers)
-        grid.add_row("registers", f"{good} of {len(judgement.registers)} CPUs as the machine saw them")
-    if result.vmcore_sha256:
-        grid.add_row("vmcore", f"{result.vmcore_bytes / (1 << 20):.1f} MiB, sha256 {result.vmcore_sha256[:16]}…")
-    title = f"{result.scenario.crash_point} / {result.scenario.crash_type}"
-    return Panel(grid, title=title, title_align="left", border_style="green" if outcome.captured else "red")
+        right = sum(check.ok for check in judgement.registers)
+        grid.add_row("registers", f"{right} of {len(judgement.registers)} CPUs as the machine saw them")
+    if vmcore is not None:
+        grid.add_row("vmcore", f"{vmcore[0] / (1 << 20):.1f} MiB, sha256 {vmcore[1][:16]}…")
+    return Panel(grid, title=title, title_align="left", border_style="green" if good else "red")

@@ -11,6 +11,9 @@ from .segments import Range
 COMMAND_LINE_SIZE = 2048
 """Bytes, the closing NUL included, that the kernel keeps (``boot_command_line``)."""
 
+CAPTURE_DEFAULTS = ("maxcpus=1", "reset_devices")
+"""Said to a capture kernel unless the user says otherwise."""
+
 _OURS = ("crashkernel=", "memmap=", "elfcorehdr=", "mem=", "BOOT_IMAGE=")
 """Options that belong to the first kernel or are ours to set; dropped from what the user gives."""
 
@@ -20,7 +23,7 @@ def capture_command_line(
     usable: Sequence[Range],
     elfcorehdr: int,
     *,
-    defaults: Sequence[str] = ("maxcpus=1", "reset_devices"),
+    defaults: Sequence[str] = CAPTURE_DEFAULTS,
     limit: int = COMMAND_LINE_SIZE,
 ) -> str:
     """`append` without the first kernel's options, then the defaults it does not set, then the memory map.

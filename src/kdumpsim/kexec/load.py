@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from .agent import AgentClient, KexecFlags
 from .bootparams import LOADER_MAGIC, multiboot_info
-from .cmdline import capture_command_line, checked
+from .cmdline import CAPTURE_DEFAULTS, capture_command_line, checked
 from .elfcorehdr import BACKUP_SOURCE, core_headers
 from .errors import AgentError, KexecError
 from .image import KernelImage, load_image
@@ -58,6 +58,7 @@ def plan_panic(
     *,
     guest_path: str | None = None,
     elf64: bool = False,
+    defaults: Sequence[str] = CAPTURE_DEFAULTS,
 ) -> LoadPlan:
     """kexec -p: everything inside the reserved region; KexecError says what does not fit and what is allowed."""
     crash = layout.require_crash()
@@ -76,7 +77,7 @@ def plan_panic(
     header_range = Range(elfcorehdr, elfcorehdr + page_up(len(headers)))
     segments.append(Segment("elfcorehdr", elfcorehdr, header_range.size, headers))
     usable = [BACKUP_SOURCE, *subtract([crash], [backup_range, header_range])]
-    line = capture_command_line(append, usable, elfcorehdr)
+    line = capture_command_line(append, usable, elfcorehdr, defaults=defaults)
     entry, rest = _purgatory_and_parameters(kernel, segments, layout, purgatory, line, room, backup)
     return LoadPlan(
         entry, KexecFlags.ON_CRASH | KexecFlags.ARCH_386, _finished(segments + rest), line, kernel,
@@ -175,16 +176,18 @@ def kexec_load_panic(
     purgatory: bytes | None = None,
     elf64_headers: bool = False,
     name: str = "capture kernel",
+    defaults: Sequence[str] = CAPTURE_DEFAULTS,
 ) -> LoadPlan:
     """kexec -p: load `kernel` to be started when the running kernel panics.
 
     With `kernel_path_in_guest` its contents are read from that file in the guest, which must be the same.
-    `purgatory` is the relocatable object to use in place of ours.
+    `purgatory` is the relocatable object to use in place of ours; `defaults` are said to the capture kernel unless
+    `append` says otherwise.
     """
     image = load_image(kernel, name)
     plan = plan_panic(
         image, read_layout(agent), read_crash_notes(agent), purgatory or default_purgatory(), append,
-        guest_path=kernel_path_in_guest, elf64=elf64_headers,
+        guest_path=kernel_path_in_guest, elf64=elf64_headers, defaults=defaults,
     )  # fmt: skip
     agent.kexec_load(plan.entry, plan.segments, plan.flags)
     return plan

@@ -137,7 +137,7 @@ OPTIONS: dict[str, Option] = {
 
 
 def parse(texts: Iterable[str]) -> dict[str, str]:
-    """Options by name from `NAME=VALUE` texts; the last of a name counts.  OptionError for what makes no sense."""
+    """Options by name from `NAME=VALUE` texts.  OptionError for what makes no sense or contradicts itself."""
     chosen: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -145,7 +145,9 @@ def parse(texts: Iterable[str]) -> dict[str, str]:
             raise OptionError(f"kernel option '{text}' has no value: write NAME=VALUE")
         if name not in OPTIONS:
             raise OptionError(f"unknown kernel option '{name}'; there is: {', '.join(OPTIONS)}")
-        chosen[name] = OPTIONS[name].check(value)
+        kept = OPTIONS[name].check(value)
+        if chosen.setdefault(name, kept) != kept:
+            raise OptionError(f"kernel option {name} cannot be '{chosen[name]}' and '{kept}' at once; say it once")
     return chosen
 
 
@@ -153,6 +155,14 @@ def checked(options: Mapping[str, str]) -> dict[str, str]:
     """`options` in the table's order, each one checked; OptionError for what makes no sense."""
     chosen = parse(f"{name}={value}" for name, value in options.items())
     return {name: chosen[name] for name in OPTIONS if name in chosen}
+
+
+def check_contradictions(asked: Mapping[str, str], options: Mapping[str, str]) -> None:
+    """OptionError if something asked for can have no effect among all the `options` of a run."""
+    if "watchdog_thresh" in asked and options["nmi_watchdog"] == "0" and options["softlockup"] == "off":
+        raise OptionError(
+            "watchdog_thresh has no watchdog to set: with it, nmi_watchdog=1|2 or softlockup=warn|panic is allowed"
+        )
 
 
 def command_line(options: Mapping[str, str], kernel: Kernel) -> str:

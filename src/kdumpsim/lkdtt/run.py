@@ -9,6 +9,7 @@ from kdumpsim import images
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.events import Observer, Silent
+from kdumpsim.lkdtt.options import config
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.result import Result, remove_stale, write_atomically
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario, ScenarioError, format_size
@@ -27,12 +28,36 @@ def run_scenario(scenario: Scenario, output: Path, observer: Observer | None = N
     Raises ScenarioError for a scenario or directory that cannot be used; nothing is written then.  Whatever the guest
     does is an outcome, never an exception.
     """
+    session = power_on(scenario, observer)
+    prepare(output)
+    return finish(session, output, start(session))
+
+
+def power_on(scenario: Scenario, observer: Observer | None = None) -> Session:
+    """The machine of a scenario, not yet started.  ScenarioError for one that cannot be."""
     first, capture = build_kernels(scenario)
-    _prepare(output)
-    write_atomically(output / "vmlinux", first.elf)  # before the dump: gdb warns of a kernel newer than its core
-    session = Session(scenario, first, capture, observer or Silent())
-    outcome = _drive(session)
-    result = Result(scenario, outcome)
+    return Session(scenario, first, capture, observer or Silent())
+
+
+def start(session: Session) -> str | None:
+    """Boot and load the capture kernel: all that comes before the crash point is armed.  What went wrong, or None."""
+    try:
+        session.boot()
+        session.load_capture_kernel()
+    except KexecError as error:
+        return str(error)
+    return None
+
+
+def finish(session: Session, output: Path, failed: str | None) -> Result:
+    """Arm, crash, capture, save, judge; leave the four files in `output`, a directory that was prepared.
+
+    `failed` is what `start` said.
+    """
+    # Before the dump: gdb warns of a kernel newer than its core.
+    write_atomically(output / "vmlinux", session.first.elf)
+    outcome = _drive(session, failed)
+    result = Result(session.scenario, outcome)
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
     header = find_dump(session.dump_disk)
     if header is not None:
@@ -54,10 +79,11 @@ def run_scenario(scenario: Scenario, output: Path, observer: Observer | None = N
 
 def build_kernels(scenario: Scenario) -> tuple[images.KernelImage, images.KernelImage]:
     """First and capture kernel for a scenario; ScenarioError where one of them does not fit the machine."""
-    first = images.kernel()
+    constants = config(scenario.options)
+    first = images.kernel(config=constants)
     scenario.check_kernel(first.physical_end)
     region = scenario.crashkernel
-    capture = images.kernel(region.base)
+    capture = images.kernel(region.base, constants)
     needed = capture.physical_end - region.base + CAPTURE_WORKING_MEMORY
     if needed > region.size:
         least = -(-needed // PAGE_SIZE) * PAGE_SIZE
@@ -67,7 +93,7 @@ def build_kernels(scenario: Scenario) -> tuple[images.KernelImage, images.Kernel
     return first, capture
 
 
-def _prepare(output: Path) -> None:
+def prepare(output: Path) -> None:
     """Make the directory and take away what an earlier run left in it."""
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -79,14 +105,15 @@ def _prepare(output: Path) -> None:
         raise ScenarioError(f"cannot write to output directory '{output}': {error.strerror}") from error
 
 
-def _drive(session: Session) -> Outcome:
-    """Everything up to the reboot (or to where it ends instead), and what is to be called its outcome."""
+def _drive(session: Session, failed: str | None) -> Outcome:
+    """From arming up to the reboot (or to where it ends instead), and what is to be called its outcome."""
     try:
-        session.boot()
-        session.load_capture_kernel()
-        session.arm()
+        if failed is None:
+            session.arm()
     except KexecError as error:
-        return Outcome(False, reason=f"the machine did not get as far as the crash: {error}")
+        failed = str(error)
+    if failed is not None:
+        return Outcome(False, reason=f"the machine did not get as far as the crash: {failed}")
     session.crash()
     if session.jumped:
         session.capture()

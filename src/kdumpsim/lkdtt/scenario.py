@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kdumpsim.lkdtt.conditions import DMA, OTHER_CPUS, ConditionError, check_cpus, check_holes
+from kdumpsim.lkdtt.options import OptionError, checked
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, TYPE_ALIASES
+from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, effective
 
 MIB = 1 << 20
 PAGE_SIZE = 4096
@@ -15,6 +19,9 @@ MAX_CPUS = 8
 MIN_MEMORY, MAX_MEMORY = 16 * MIB, 512 * MIB
 MIN_RESERVED = 4 * MIB
 """Below this the capture kernel has no room for its image, the headers and its own page tables."""
+DEFAULT_LOAD = ("diskio",)
+NO_LOAD = "none"
+"""What `--load` is given for no load at all."""
 INJECTIONS: dict[str, str] = {
     "corrupt-capture-kernel": "flip bits of the capture kernel in the reserved region, after it was loaded",
 }
@@ -68,6 +75,29 @@ def parse_crashkernel(text: str) -> Reservation:
     return Reservation(parse_size(size), parse_size(base))
 
 
+def parse_holes(text: str) -> tuple[tuple[int, int], ...]:
+    """Memory holes from `BASE:SIZE,…`; ScenarioError otherwise."""
+    holes = []
+    for part in words_of(text):
+        base, colon, size = part.partition(":")
+        if not colon:
+            raise ScenarioError(f"memory hole '{part}' has no size: write BASE:SIZE, such as 40M:1M")
+        holes.append((parse_size(base), parse_size(size)))
+    return tuple(holes)
+
+
+def parse_load(text: str) -> tuple[str, ...]:
+    """Programs to start, from `NAME,…` or `none`; ScenarioError for an empty list."""
+    if not words_of(text):
+        raise ScenarioError(f"load '{text}' names no program: write NAME,… or {NO_LOAD}")
+    return () if text.strip() == NO_LOAD else words_of(text)
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a comma-separated list."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 def _one_of(what: str, given: str, allowed: dict[str, str]) -> None:
     if given not in allowed:
         raise ScenarioError(f"unknown {what} '{given}'; there is: {', '.join(allowed)}")
@@ -75,7 +105,10 @@ def _one_of(what: str, given: str, allowed: dict[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One run: where to crash, how, and on what machine.  Sizes in bytes, `timeout` in virtual seconds."""
+    """One run: where to crash, how, on what machine, with which kernels and under which conditions.
+
+    Sizes in bytes, `timeout` and `patience` in virtual seconds.
+    """
 
     crash_point: str
     crash_type: str
@@ -86,6 +119,20 @@ class Scenario:
     crashkernel: Reservation = Reservation(16 * MIB, 16 * MIB)
     timeout: int = 120
     inject: str | None = None
+    profile: str = DEFAULT_PROFILE
+    kernel_options: tuple[tuple[str, str], ...] = ()
+    """What was asked for beyond the profile, as (name, value)."""
+    load: tuple[str, ...] = DEFAULT_LOAD
+    """Programs that are started in the guest once the crash point is armed."""
+    patience: int = 15
+    """How long the operator waits for a machine that no longer answers before he acts."""
+    crash_cpu: int | None = None
+    """Only crossings on this CPU count; the load and the interrupts are bound to it."""
+    other_cpus: str | None = None
+    memory_holes: tuple[tuple[int, int], ...] = ()
+    pending_irq: bool = False
+    """Keyboard and serial input arrive at the hand-over."""
+    dma: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "crash_type", TYPE_ALIASES.get(self.crash_type, self.crash_type))
@@ -93,15 +140,39 @@ class Scenario:
         _one_of("crash type", self.crash_type, CRASH_TYPES)
         if self.inject is not None:
             _one_of("injection", self.inject, INJECTIONS)
+        if self.other_cpus is not None:
+            _one_of("state of other CPUs", self.other_cpus, OTHER_CPUS)
+        for device in self.dma:
+            _one_of("DMA device", device, DMA)
         for what, value, low, high in (
             ("count", self.count, 1, 1_000_000),
             ("seed", self.seed, 0, 2**64 - 1),
             ("cpus", self.cpus, 1, MAX_CPUS),
             ("timeout", self.timeout, 1, 86_400),
+            ("patience", self.patience, 1, 86_400),
         ):
             if not low <= value <= high:
                 raise ScenarioError(f"{what} {value} is out of range: {low} to {high} is allowed")
         self._check_memory()
+        region = self.crashkernel
+        try:
+            effective(self.profile, dict(self.kernel_options))
+            object.__setattr__(self, "kernel_options", tuple(checked(dict(self.kernel_options)).items()))
+            object.__setattr__(self, "memory_holes", tuple(sorted(self.memory_holes)))
+            check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
+            check_holes(self.memory_holes, self.memory, (region.base, region.end))
+        except (OptionError, ConditionError) as error:
+            raise ScenarioError(str(error)) from error
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The value of every kernel option: the profile's, changed by what was asked for."""
+        return effective(self.profile, dict(self.kernel_options))
+
+    def boot_key(self) -> tuple[Any, ...]:
+        """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
+        options = tuple(self.options.items())
+        return (self.seed, self.cpus, self.memory, str(self.crashkernel), self.inject, options, self.memory_holes)
 
     def _check_memory(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
@@ -131,22 +202,42 @@ class Scenario:
                 f"crashkernel {self.crashkernel} overlaps the first kernel, which ends at {kernel_end:#x}; "
                 f"start it at {first}M or above"
             )
+        for base, size in self.memory_holes:
+            if base < kernel_end:
+                raise ScenarioError(
+                    f"memory hole {base:#x}:{size:#x} lies in the first kernel, which ends at {kernel_end:#x}; "
+                    f"at or above it is allowed"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for result.json."""
         data = asdict(self)
         data["crashkernel"] = str(self.crashkernel)
+        data["kernel_options"] = self.options
+        data["asked_kernel_options"] = dict(self.kernel_options)
+        data["memory_holes"] = [list(hole) for hole in self.memory_holes]
+        data["load"], data["dma"] = list(self.load), list(self.dma)
         return data
 
     def command(self) -> str:
         """The command line that runs this scenario again."""
         words = ["kdumpsim run", f"--crashpoint {self.crash_point}", f"--type {self.crash_type}"]
         default = Scenario(self.crash_point, self.crash_type)
-        for name in ("count", "seed", "cpus", "timeout", "inject"):
+        for name in ("count", "seed", "cpus", "timeout", "inject", "profile", "patience", "crash_cpu", "other_cpus"):
             if getattr(self, name) != getattr(default, name):
-                words.append(f"--{name} {getattr(self, name)}")
+                words.append(f"--{name.replace('_', '-')} {getattr(self, name)}")
+        words += [f"--kernel-option {name}={value}" for name, value in self.kernel_options]
         if self.memory != default.memory:
             words.append(f"--memory {format_size(self.memory)}")
         if self.crashkernel != default.crashkernel:
             words.append(f"--crashkernel {self.crashkernel}")
+        if self.load != default.load:
+            words.append(f"--load {shlex.quote(','.join(self.load) or NO_LOAD)}")
+        if self.memory_holes:
+            holes = ",".join(f"{format_size(base)}:{format_size(size)}" for base, size in self.memory_holes)
+            words.append(f"--memory-holes {holes}")
+        if self.dma:
+            words.append(f"--dma {','.join(self.dma)}")
+        if self.pending_irq:
+            words.append("--pending-irq")
         return " ".join(words)

@@ -8,6 +8,7 @@ dump disk, the reset line.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kdumpsim import images
 from kdumpsim.board.disk import SECTOR, Disk
@@ -18,6 +19,7 @@ from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
 from kdumpsim.kexec.transport import MachineTransport
 from kdumpsim.lkdtt.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.lkdtt.events import Observer, PhaseClock
+from kdumpsim.lkdtt.options import Kernel, command_line
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario
 from kdumpsim.lkdtt.toyfs import mkfs
@@ -28,7 +30,8 @@ CAPTURE_KERNEL_PATH = "/boot/vmlinux-kdump"
 SYSTEM_DISK_SECTORS = 16384
 AGENT_TIMEOUT_S = 30
 WORKLOAD = "diskio"
-COMMAND_LINE = "console=ttyS0,115200 root=/dev/hda panic_on_oops=1"
+COMMAND_LINE = "console=ttyS0,115200 root=/dev/hda"
+CAPTURE_DEFAULTS = ("maxcpus=1",)
 DEAD = (StopReason.RESET, StopReason.ALL_SHUTDOWN, StopReason.IDLE_FOREVER)
 
 
@@ -43,8 +46,9 @@ class Session:
         self.plan: LoadPlan | None = None
         self.capture_started_ns: int | None = None
         self.saving = False
-        self._first, self._capture, self._observer = first, capture, observer
-        self._stop: StopReason | None = None
+        self.first, self._capture, self._observer = first, capture, observer
+        self.stop_reason: StopReason | None = None
+        """Why the machine stopped for good, once it has."""
         self._deadline = scenario.timeout * NS
         self.dump_disk = Disk.memory(2 * (scenario.memory + DATA_OFFSET) // SECTOR)
         system_disk = Disk.memory(SYSTEM_DISK_SECTORS)
@@ -53,6 +57,7 @@ class Session:
             MachineConfig(
                 cpus=scenario.cpus,
                 memory=scenario.memory,
+                holes=scenario.memory_holes,
                 disks=(system_disk, None, self.dump_disk, None),
                 seed=scenario.seed,
             )
@@ -65,19 +70,48 @@ class Session:
     def boot(self) -> None:
         """Power on; returns when the agent has said hello.  KexecError if it never does."""
         self.clock.begin("boot", "booting the first kernel")
-        self.machine.load_multiboot(self._first.stripped, f"{COMMAND_LINE} crashkernel={self.scenario.crashkernel}")
+        line = f"{self._command_line(Kernel.FIRST)} crashkernel={self.scenario.crashkernel}"
+        self.machine.load_multiboot(self.first.stripped, line)
         version = self.agent.hello()
         self.clock.end(f"{version.partition(' (')[0].strip()}, CPUs: {self.scenario.cpus}")
 
     def load_capture_kernel(self) -> None:
         """kexec -p through the agent; the capture kernel lies on the guest's own disk.  KexecError if refused."""
         self.clock.begin("load", "kexec -p: loading the capture kernel")
-        self.plan = plan = kexec_load_panic(self.agent, self._capture.stripped, CAPTURE_KERNEL_PATH, COMMAND_LINE)
-        self.oracle.watch_jump(plan.entry, plan.crash, plan.backup)
-        self.machine.watch(self._capture.symbols["start_kernel"], self._capture_started)
+        line = self._command_line(Kernel.CAPTURE)
+        self.plan = plan = kexec_load_panic(
+            self.agent, self._capture.stripped, CAPTURE_KERNEL_PATH, line, defaults=CAPTURE_DEFAULTS
+        )
+        self._watch_capture(plan)
         self.clock.end(f"capture kernel at {self.scenario.crashkernel}, {len(plan.segments)} segments")
         if self.scenario.inject == "corrupt-capture-kernel":
             self._corrupt()
+
+    def retarget(self, scenario: Scenario, observer: Observer) -> None:
+        """Go on from here for a scenario that agrees with this one in all that came before (`Scenario.boot_key`)."""
+        self.scenario = scenario
+        self._observer = self.clock.observer = observer
+        self._deadline = scenario.timeout * NS
+
+    def state(self) -> dict[str, Any]:
+        """The booted machine and what the host knows of it, as plain data."""
+        return {
+            "machine": self.machine.snapshot(),
+            "agent": self.agent.state(),
+            "console": self.console_log,
+            "plan": self.plan,
+            "phases": list(self.clock.phases),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Make a session of the same scenario, just made, what the saved one was."""
+        self.machine.restore(state["machine"])
+        self.agent.restore(state["agent"])
+        self.console_log = state["console"]
+        self.clock.phases = list(state["phases"])
+        self.plan = state["plan"]
+        if self.plan is not None:
+            self._watch_capture(self.plan)
 
     def arm(self) -> None:
         """Set the crash point through /proc/dtt/ctrl and start the workload that crosses it."""
@@ -126,7 +160,7 @@ class Session:
         outcome.evidence.append(self._crash_story())
         if outcome.captured:
             outcome.reason = "the dump was captured"
-            if self._stop is not StopReason.RESET:
+            if self.stop_reason is not StopReason.RESET:
                 outcome.mark("nrbt", f"the header of the dump is on the disk, but {self._ending()}")
         elif self.capture_started_ns is not None:
             outcome.reason = "the capture kernel was reached and did not bring a dump home"
@@ -140,12 +174,20 @@ class Session:
             outcome.evidence.append(f"last line on the console: {last}")
         return outcome
 
+    def _command_line(self, kernel: Kernel) -> str:
+        """What a kernel is told: where its console and its disk are, and the options that it would not take itself."""
+        return f"{COMMAND_LINE} {command_line(self.scenario.options, kernel)}".strip()
+
     def _run_until(self, condition: Callable[[], bool]) -> None:
-        if self._stop in DEAD:
+        if self.stop_reason in DEAD:
             return
         reason = self.machine.run(until=self._deadline, stop=condition)
         if reason is not StopReason.STOPPED:
-            self._stop = reason
+            self.stop_reason = reason
+
+    def _watch_capture(self, plan: LoadPlan) -> None:
+        self.oracle.watch_jump(plan.entry, plan.crash, plan.backup)
+        self.machine.watch(self._capture.symbols["start_kernel"], self._capture_started)
 
     def _console(self, data: bytes) -> None:
         text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
@@ -193,4 +235,4 @@ class Session:
             StopReason.UNTIL: f"nothing more happened until the timeout of {self.scenario.timeout} s",
             StopReason.IDLE_FOREVER: f"every CPU halted for good {seconds}",
             StopReason.ALL_SHUTDOWN: f"the CPUs shut down (triple fault) {seconds}",
-        }[self._stop]
+        }[self.stop_reason]

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hardware conditions of a crash (LKDTT paper, sections 1.1 and 3.4): what may be asked for, and checks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+OTHER_CPUS: dict[str, str] = {
+    "halted": "idle: the load is bound to the crashing CPU",
+    "spinning": "busy for ever with interrupts off",
+    "nmi": "inside an NMI handler that does not return",
+}
+"""States the other CPUs can be put into before the crash."""
+
+DMA: dict[str, str] = {
+    "disk": "two programs write to the disk, so that transfers are in flight when the capture kernel takes over",
+}
+"""Devices that can be kept busy with DMA."""
+
+PAGE_SIZE = 4096
+MIB = 1 << 20
+
+
+class ConditionError(ValueError):
+    """Conditions that cannot be: the message says what is allowed."""
+
+
+def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[int, int]) -> None:
+    """ConditionError if a hole (base, size) is not made of whole pages of RAM between 1 MiB and the end of memory,
+    or if it meets another or the reserved region."""
+    end_of_last = MIB
+    for base, size in sorted(holes):
+        end = base + size
+        where = f"memory hole {base:#x}:{size:#x}"
+        if base % PAGE_SIZE or size % PAGE_SIZE or size <= 0:
+            raise ConditionError(f"{where} is not made of whole pages: BASE and SIZE must be multiples of 4K")
+        if base < MIB or end > memory:
+            raise ConditionError(f"{where} is outside of what can be taken away: 1M to {memory >> 20}M is allowed")
+        if base < end_of_last:
+            raise ConditionError(f"{where} overlaps another one")
+        if base < reserved[1] and end > reserved[0]:
+            raise ConditionError(f"{where} overlaps the reserved region, {reserved[0]:#x} to {reserved[1]:#x}")
+        end_of_last = end
+
+
+def check_cpus(cpus: int, crash_cpu: int | None, other_cpus: str | None) -> None:
+    """ConditionError if a CPU is named that is not there, or the state of others where there are none."""
+    if crash_cpu is not None and not 0 <= crash_cpu < cpus:
+        raise ConditionError(f"crash-cpu {crash_cpu} is not there: with --cpus {cpus}, 0 to {cpus - 1} is allowed")
+    if other_cpus is not None and cpus == 1:
+        raise ConditionError(f"other-cpus {other_cpus} needs others: with it, --cpus 2 to 8 is allowed")
