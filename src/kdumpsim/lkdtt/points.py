@@ -25,6 +25,9 @@ CRASH_TYPES: dict[str, str] = {
     "overflow": "recurse rec_num times with 1 KiB of stack each",
 }
 
+POINT_ALIASES: dict[str, str] = {"FS_SUBMIT_BH": "FS_DEVRW", "SCSI_QUEUE_RQ": "SCSI_DISPATCH_CMD"}
+"""Names that LKDTM, the crash module of later Linux kernels, gives to the same places."""
+
 TYPE_ALIASES: dict[str, str] = {"oops": "bug", "hang": "loop"}
 """Table 2 of the paper says `oops` where ttutils says `bug`, and `hang` where it says `loop`."""
 
