@@ -11,7 +11,7 @@ from kdumpsim.compiler import lang
 
 page_alloc = host_module("kdumpsim.kernel.mm.page_alloc")
 
-PAGE_STRUCT = 24
+PAGE_STRUCT = 28
 FIRST, END = 3, 300
 steps = st.lists(st.one_of(st.integers(0, 4), st.integers(0, 30).map(lambda n: -1 - n)), max_size=60)
 

@@ -49,7 +49,9 @@ class Page(Struct):
     private: u32
     """Order of a free block or of a large kmalloc."""
     mapping: ptr[void]
-    """The slab cache of a PG_slab page."""
+    """The slab cache of a PG_slab page; the address space that maps a user's page."""
+    index: u32
+    """The address a user's page is mapped at."""
     lru: ListHead
 
 
