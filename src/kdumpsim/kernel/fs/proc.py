@@ -7,7 +7,7 @@ Files with operations of their own (/proc/vmcore, /dev/oldmem) are found by the 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import (
     NULL,
@@ -33,6 +33,9 @@ from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, File, FileOp
 from kdumpsim.kernel.fs.seq_file import SeqFile
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.fs.readdir import O_DIRECTORY, open_directory
 
 MAX_ORDER: Final = 4
 MAX_STORE: Final = 256
@@ -180,6 +183,8 @@ proc_file_operations: FileOperations = FileOperations(read=proc_read, write=proc
 @guest
 def proc_open(path: cstr, file: ptr[File]) -> i32:
     """Open a file of /proc, /sys or /dev."""
+    if file.f_flags & O_DIRECTORY:
+        return open_directory(path, file)
     entry: ptr[ProcEntry] = proc_find(path)
     if entry == NULL:
         return -ENOENT

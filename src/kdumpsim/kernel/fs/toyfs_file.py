@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, u64, void
 from kdumpsim.kernel.block.bio import READ, rw_kernel
@@ -38,6 +38,9 @@ from kdumpsim.kernel.fs.toyfs import (
     toyfs_unlock,
 )
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.fs.readdir import O_DIRECTORY, open_directory
 
 READ_AHEAD: Final = 8
 """Blocks that one call of read has on their way at once."""
@@ -189,6 +192,8 @@ toyfs_file_operations: FileOperations = FileOperations(read=toyfs_read, write=to
 @guest
 def toyfs_open(path: cstr, file: ptr[File]) -> i32:
     """open(): O_CREAT makes a missing file, O_TRUNC empties it."""
+    if file.f_flags & O_DIRECTORY:
+        return open_directory(path, file)
     if toyfs_root.bdev == NULL:
         return -ENOENT
     node: ptr[ToyNode] = cast(ptr[ToyNode], kzalloc(sizeof(ToyNode)))
