@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @guest
 def ps_show(m: ptr[SeqFile]) -> i32:
-    """/proc/ps: pid, CPU, state, voluntary context switches and name of every task that is in the list (idle tasks are not)."""
+    """/proc/ps: pid, CPU, state, voluntary context switches and name of every task; idle tasks are not in the list."""
     seq_printf(m, "PID  CPU STAT SWITCHES COMMAND\n")
     flags: u32 = spin_lock_irqsave(addr(tasklist_lock))
     entry: ptr[ListHead] = init_task.tasks.next
