@@ -87,7 +87,8 @@ class Oracle:
     """Purgatory's first instruction."""
     kexec_call: KexecCall | None = None
     nmi: dict[int, Registers] = field(default_factory=dict)
-    """Registers of each CPU when it took its first NMI after the crash began."""
+    """Registers of each CPU when it took its last NMI after the crash began: none returns from the one that stops it,
+    and one before that was a watchdog's."""
     reserved: Region | None = None
     backup: Region | None = None
     on_crash: Callable[[], None] | None = None
@@ -134,7 +135,7 @@ class Oracle:
             self.kexec_call = KexecCall(registers, frame, pointer)
 
     def _take_nmi(self, cpu: Cpu) -> None:
-        if self.crash is not None and self.jump is None and cpu.index not in self.nmi:
+        if self.crash is not None and self.jump is None:
             self.nmi[cpu.index] = cpu.registers()
 
     def _jumped(self, cpu: Cpu) -> None:

@@ -20,6 +20,7 @@ from kdumpsim.lkdtt.toyfs import Toyfs, mkfs
 STUBS = Path(__file__).parent / "stubs"
 REPLACED = {
     "kdumpsim.kernel.asm": "asm",
+    "kdumpsim.kernel.core.rcupdate": "rcupdate",
     "kdumpsim.kernel.core.sched": "sched",
     "kdumpsim.kernel.core.timer": "timer",
     "kdumpsim.kernel.core.printk": "printk",

@@ -26,6 +26,7 @@ from kdumpsim.kernel.core.rcupdate import rcu_init
 from kdumpsim.kernel.core.sched import sched_init, schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.softirq import softirq_init, spawn_ksoftirqd
+from kdumpsim.kernel.core.softlockup import spawn_softlockup_task
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable_no_resched
 from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.timer import init_timers
@@ -91,6 +92,7 @@ def init(arg: ptr[void]) -> i32:
     if cpus > 1:
         smp_boot_secondaries()
     spawn_ksoftirqd()
+    spawn_softlockup_task()
     do_initcalls()
     while True:
         set_current_state(TASK_INTERRUPTIBLE)

@@ -238,6 +238,13 @@ def console_verbose() -> None:
 
 
 @guest
+def console_silent() -> None:
+    """Show nothing from now on: what is being done must not wait for a console."""
+    global console_loglevel
+    console_loglevel = 0
+
+
+@guest
 def register_console(console: ptr[Console]) -> None:
     """Add a console; with CON_PRINTBUFFER it shows the log from the beginning."""
     global console_drivers, con_start, at_line_start

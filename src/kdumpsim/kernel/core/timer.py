@@ -15,6 +15,7 @@ from kdumpsim.compiler.lang import (
     addr,
     array,
     cast,
+    extern,
     fn,
     guest,
     i32,
@@ -200,6 +201,11 @@ def do_timer() -> None:
     jiffies += 1
 
 
+@extern
+def softlockup_tick() -> None:
+    """Whether tasks get to run on this CPU; softlockup.py."""
+
+
 @guest
 def update_process_times(user: bool) -> None:
     """What every CPU does every tick: account it, run timers, free what nobody reads any more, end time slices."""
@@ -210,6 +216,7 @@ def update_process_times(user: bool) -> None:
     else:
         task.stime += 1
     run_local_timers()
+    softlockup_tick()
     if rcu_pending(cpu):
         rcu_check_callbacks(cpu, user, idle_cpu(cpu))
     scheduler_tick()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file-system workload: write a file, sync it, read it back from the disk, compare, close, sleep; again, for ever."""
+"""The file-system workload: write a file, sync it, read it back from the disk, compare, close, sleep, and again."""
 
 from __future__ import annotations
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, NoReturn, array, cstr, guest, i32, length, placed, u8, u32
-from kdumpsim.kernel.asm import cpu_relax
+from kdumpsim.compiler.lang import NULL, addr, array, cstr, guest, i32, length, load_volatile, placed, u8, u32
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.string import memset, simple_strtoul
 
@@ -17,11 +16,15 @@ rec_num: u32 = 10
 """How deep the recursion goes (dtt.rec_num=): about so many KiB of stack (section 3.3)."""
 
 
+dtt_lock: u32 = 0
+"""A lock that is taken, and that nobody will ever free."""
+
+
 @guest
-def dtt_loop() -> NoReturn:
-    """Hang as a CPU does that waits for a lock nobody will ever free; interrupts stay as they were."""
-    while True:
-        cpu_relax()
+def dtt_loop() -> None:
+    """Hang as a CPU does after a locking error: it waits for a lock for ever; interrupts stay as they were."""
+    while load_volatile(addr(dtt_lock)) == 0:
+        pass
 
 
 @guest

@@ -28,6 +28,7 @@ from kdumpsim.kernel.arch.i386.io_apic import (
 )
 from kdumpsim.kernel.arch.i386.mpparse import find_isa_irq_pin
 from kdumpsim.kernel.arch.i386.mpspec import MpIrqType
+from kdumpsim.kernel.arch.i386.nmi_watchdog import NMI_IO_APIC, nmi_watchdog, no_nmi_watchdog, setup_nmi
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable, local_irq_restore, local_irq_save
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq import irq_desc
@@ -125,6 +126,10 @@ def check_timer() -> None:
     if pin1 >= 0:
         unmask_IO_APIC_irq(0)
         if timer_irq_works():
+            if nmi_watchdog == NMI_IO_APIC:
+                disable_8259A_irq(0)
+                setup_nmi()
+                enable_8259A_irq(0)
             return
         clear_IO_APIC_pin(u32(pin1))
         irq_2_pin[0] = -1
@@ -135,10 +140,15 @@ def check_timer() -> None:
         setup_ExtINT_IRQ0_pin(u32(pin2), vector)
         if timer_irq_works():
             printk("works.\n")
+            if nmi_watchdog == NMI_IO_APIC:
+                setup_nmi()
             return
         clear_IO_APIC_pin(u32(pin2))
         irq_2_pin[0] = -1
     printk(" failed.\n")
+    if nmi_watchdog == NMI_IO_APIC:
+        printk("<4>timer doesn't work through the IO-APIC - disabling NMI Watchdog!\n")
+        no_nmi_watchdog()
     printk("<6>...trying to set up timer as Virtual Wire IRQ...")
     disable_8259A_irq(0)
     irq_desc[0].handler = addr(lapic_irq_type)

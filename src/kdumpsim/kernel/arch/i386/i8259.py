@@ -26,6 +26,7 @@ ICW4_AUTO_EOI: Final = 0x03
 OCW2_SPECIFIC_EOI: Final = 0x60
 OCW3_READ_ISR: Final = 0x0B
 OCW3_READ_IRR: Final = 0x0A
+OCW3_POLL: Final = 0x0C
 
 NR_8259A_IRQS: Final = 16
 
@@ -102,6 +103,15 @@ def mask_and_ack_8259A(irq: u32) -> None:
         outb(OCW2_SPECIFIC_EOI + PIC_CASCADE_IR, PIC_MASTER_CMD)
     else:
         outb(u8(OCW2_SPECIFIC_EOI + irq), PIC_MASTER_CMD)
+    spin_unlock_irqrestore(addr(i8259A_lock), flags)
+
+
+@guest
+def ack_timer_8259A() -> None:
+    """Take the timer's request off the chip, which ends it by itself: INTR falls, so that the next tick is an edge."""
+    flags = spin_lock_irqsave(addr(i8259A_lock))
+    outb(OCW3_POLL, PIC_MASTER_CMD)
+    inb(PIC_MASTER_CMD)
     spin_unlock_irqrestore(addr(i8259A_lock), flags)
 
 

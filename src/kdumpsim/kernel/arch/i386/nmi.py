@@ -61,9 +61,28 @@ def nmi_exit() -> None:
 
 
 @guest
-def default_do_nmi(cpu: u32) -> None:
-    """Find out why from the board's system control port, and complain."""
-    reason: u8 = inb(SYSTEM_CONTROL_PORT)
+def no_nmi_watchdog_tick(regs: ptr[PtRegs]) -> bool:
+    """There is no watchdog."""
+    return False
+
+
+watchdog_tick: fn[[ptr[PtRegs]], bool] = no_nmi_watchdog_tick
+"""Is asked about an NMI the board knows no reason for; whether it was the watchdog's."""
+
+
+@guest
+def set_nmi_watchdog_tick(tick: fn[[ptr[PtRegs]], bool]) -> None:
+    """Have the watchdog see NMIs the board knows no reason for."""
+    global watchdog_tick
+    watchdog_tick = tick
+
+
+@guest
+def default_do_nmi(regs: ptr[PtRegs], cpu: u32) -> None:
+    """Find out why from the board's system control port, which is wired to the boot CPU; ask the watchdog; complain."""
+    reason: u8 = 0
+    if cpu == 0:
+        reason = inb(SYSTEM_CONTROL_PORT)
     if reason & NMI_REASON_MEMORY:
         printk(f"<0>Uhhuh. NMI received. Dazed and confused, but trying to continue on CPU {cpu}\n")
         outb(reason & 0xF | 0x4, SYSTEM_CONTROL_PORT)
@@ -72,6 +91,8 @@ def default_do_nmi(cpu: u32) -> None:
         printk("<0>NMI: IOCK error (debug interrupt?)\n")
         outb(reason & 0xF | 0x8, SYSTEM_CONTROL_PORT)
         outb(reason & 0x7, SYSTEM_CONTROL_PORT)
+        return
+    if watchdog_tick(regs):
         return
     printk(f"<0>Uhhuh. NMI received for unknown reason {u32(reason):02x} on CPU {cpu}.\n")
     printk("<0>Dazed and confused, but trying to continue\n")
@@ -84,5 +105,5 @@ def do_nmi(regs: ptr[PtRegs], error_code: u32) -> None:
     cpu = smp_processor_id()
     nmi_count[cpu] += 1
     if nmi_callback(regs, cpu) == 0:
-        default_do_nmi(cpu)
+        default_do_nmi(regs, cpu)
     nmi_exit()

@@ -45,8 +45,10 @@ from kdumpsim.kernel.arch.i386.check_timer import check_timer
 from kdumpsim.kernel.arch.i386.delay import mdelay, udelay
 from kdumpsim.kernel.arch.i386.desc import cpu_load_descriptors
 from kdumpsim.kernel.arch.i386.head import stack_start
+from kdumpsim.kernel.arch.i386.i8259 import disable_8259A_irq, enable_8259A_irq
 from kdumpsim.kernel.arch.i386.io_apic import setup_IO_APIC
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
+from kdumpsim.kernel.arch.i386.nmi_watchdog import NMI_IO_APIC, enable_NMI_through_LVT0, nmi_watchdog
 from kdumpsim.kernel.arch.i386.page import va
 from kdumpsim.kernel.arch.i386.paging import load_swapper_pg_dir
 from kdumpsim.kernel.arch.i386.process import cpu_idle
@@ -155,6 +157,10 @@ def start_secondary() -> NoReturn:
     cpu_load_descriptors(cpu, stack_start)
     setup_local_APIC()
     setup_secondary_APIC_clock()
+    if nmi_watchdog == NMI_IO_APIC:
+        disable_8259A_irq(0)
+        enable_NMI_through_LVT0()
+        enable_8259A_irq(0)
     printk(f"<6>CPU{cpu}: online, APIC ID {hard_smp_processor_id()}\n")
     fetch_or(addr(cpu_online_map), 1 << cpu)
     local_irq_enable()

@@ -8,6 +8,8 @@ from typing import Final
 from kdumpsim.compiler.lang import NULL, addr, guest, load_volatile, ptr, u32, u64, void
 from kdumpsim.kernel.arch.i386.apic import using_apic_timer
 from kdumpsim.kernel.arch.i386.delay import calibrate_delay
+from kdumpsim.kernel.arch.i386.i8259 import ack_timer_8259A
+from kdumpsim.kernel.arch.i386.nmi_watchdog import NMI_IO_APIC, nmi_watchdog
 from kdumpsim.kernel.arch.i386.pit import setup_pit_timer
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.core.config import HZ
@@ -21,6 +23,8 @@ NSEC_PER_JIFFY: Final = 1_000_000_000 // HZ
 @guest
 def timer_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """IRQ 0: one jiffy more.  Until the local APIC timers run, it is the boot CPU's tick as well."""
+    if nmi_watchdog == NMI_IO_APIC:
+        ack_timer_8259A()
     do_timer()
     if not using_apic_timer:
         update_process_times(user_mode(regs))

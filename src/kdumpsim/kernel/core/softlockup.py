@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The soft-lockup watchdog: finds CPUs on which no task gets to run (kernel/softlockup.c of 2.6.16).
+
+Every CPU has a thread of the highest priority that takes the time once a second.  The timer interrupt looks how old
+that time is.  Interrupts have to be on for that, so what it finds are loops in which nothing can be scheduled:
+softirqs, tasklets, interrupt handlers, code that has disabled preemption.
+
+2.6.16 looks in do_timer(), that is, on the CPU that counts jiffies only; as from 2.6.17 on, every CPU looks after
+itself here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, addr, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
+from kdumpsim.kernel.asm import cpu_online, current, dump_stack, smp_processor_id
+from kdumpsim.kernel.core.config import HZ, NR_CPUS
+from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
+from kdumpsim.kernel.core.panic import panic
+from kdumpsim.kernel.core.params import ObsKernelParam
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TaskStruct
+from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
+from kdumpsim.kernel.core.string import simple_strtoul, strcmp
+from kdumpsim.kernel.core.timer import jiffies, schedule_timeout, time_after_eq
+from kdumpsim.kernel.core.vsprintf import snprintf
+
+MAX_RT_PRIO: Final = 0
+"""Nothing is more urgent."""
+
+softlockup_off: bool = False
+softlockup_panic: bool = False
+"""Whether a soft lockup is the end (softlockup=panic); 2.6.16 knew no such thing, it only printed."""
+watchdog_thresh: u32 = 5
+"""Seconds until the NMI watchdog calls a CPU locked up; the soft-lockup watchdog waits twice as long, as in 2.6.16."""
+
+touch_timestamp: array[u32] = length(NR_CPUS)
+"""When each CPU's thread last ran, in jiffies."""
+print_timestamp: array[u32] = length(NR_CPUS)
+"""The time of touch_timestamp that was complained about last: once is enough."""
+print_lock: Spinlock = Spinlock(slock=1)
+watchdog_task: array[ptr[TaskStruct]] = length(NR_CPUS)
+
+
+@guest
+def touch_softlockup_watchdog() -> None:
+    """This CPU is all right."""
+    touch_timestamp[smp_processor_id()] = jiffies
+
+
+@guest
+def softlockup_tick() -> None:
+    """The timer interrupt's part."""
+    cpu = smp_processor_id()
+    if watchdog_task[cpu] == NULL:
+        return
+    timestamp = touch_timestamp[cpu]
+    if print_timestamp[cpu] == timestamp or not time_after_eq(jiffies, timestamp + 2 * watchdog_thresh * HZ + 1):
+        return
+    print_timestamp[cpu] = timestamp
+    spin_lock(addr(print_lock))
+    printk(f"<3>BUG: soft lockup detected on CPU#{cpu}!\n")
+    dump_stack()
+    spin_unlock(addr(print_lock))
+    if softlockup_panic:
+        panic("softlockup: hung tasks")
+
+
+@guest
+def watchdog(arg: ptr[void]) -> i32:
+    """A CPU's thread: once a second it shows that it can run."""
+    current().prio = MAX_RT_PRIO
+    current().static_prio = MAX_RT_PRIO
+    while True:
+        current().state = TASK_INTERRUPTIBLE
+        schedule_timeout(HZ)
+        touch_softlockup_watchdog()
+    return 0
+
+
+@guest
+def spawn_softlockup_task() -> None:
+    """Start the threads of all CPUs that are online."""
+    name: array[u8] = length(16)
+    if softlockup_off:
+        return
+    for cpu in range(NR_CPUS):
+        if cpu_online(cpu):
+            snprintf(name, 16, "watchdog/%u", cpu)
+            touch_timestamp[cpu] = jiffies
+            print_timestamp[cpu] = jiffies - 1
+            watchdog_task[cpu] = kernel_thread_on_cpu(watchdog, NULL, name, cpu)
+
+
+@guest
+def setup_softlockup(value: cstr) -> i32:
+    """softlockup=off|warn|panic"""
+    global softlockup_off, softlockup_panic
+    softlockup_off = strcmp(value, "off") == 0
+    softlockup_panic = strcmp(value, "panic") == 0
+    return 0
+
+
+@guest
+def setup_watchdog_thresh(value: cstr) -> i32:
+    """watchdog_thresh=seconds"""
+    global watchdog_thresh
+    watchdog_thresh = max(simple_strtoul(value, NULL, 10), 1)
+    return 0
+
+
+_param_softlockup: ObsKernelParam = placed(
+    "setup_params", ObsKernelParam(str="softlockup=", setup_func=setup_softlockup)
+)
+_param_watchdog_thresh: ObsKernelParam = placed(
+    "setup_params", ObsKernelParam(str="watchdog_thresh=", setup_func=setup_watchdog_thresh)
+)
