@@ -24,7 +24,7 @@ from kdumpsim.kexec.transport import MachineTransport
 from kdumpsim.lkdtt.toyfs import mkfs
 
 SECTORS = 16384
-COMMAND_LINE = "console=ttyS0,115200 root=/dev/hda panic_on_oops=1 crashkernel=16M@16M"
+COMMAND_LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1 crashkernel=16M@16M"
 LAST_LINE = "agent: listening on ttyS1"
 PATIENCE_S = 60
 

@@ -18,8 +18,9 @@ from kdumpsim.lkdtt.toyfs import Toyfs, mkfs
 
 MEMORY = 64 << 20
 SYSTEM_SECTORS = 16384
-COMMAND_LINE = "console=ttyS0,115200 root=/dev/hda panic_on_oops=1"
+COMMAND_LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1"
 CAPTURE_PATH = "/boot/vmlinux-kdump"
+UNCORRECTABLE = 0x40
 
 
 class Booted:
@@ -57,6 +58,22 @@ class Booted:
         self.dtt(f"set {point}")
         self.agent.start("diskio")
         return self.run(60)
+
+    def fail_dma(self, commands: set[int]) -> list[int]:
+        """Let the system disk end some of its coming DMA commands with an error; counts them."""
+        channel = self.machine.ide.channels[0]
+        go, seen = channel._dma_go, [0]
+
+        def troubled() -> None:
+            if channel._dma and channel._transfer is not None and not channel._step and channel.bus_master.active:
+                seen[0] += 1
+                if seen[0] in commands:
+                    channel._end(UNCORRECTABLE)
+                    return
+            go()
+
+        channel._dma_go = troubled  # type: ignore[method-assign]
+        return seen
 
     def dumped(self) -> DumpHeader | None:
         return find_dump(self.dump)

@@ -19,7 +19,7 @@ from kdumpsim.kexec.transport import MachineTransport
 from kdumpsim.lkdtt.toyfs import mkfs
 
 SECTORS = 16384
-LINE = "console=ttyS0,115200 root=/dev/hda panic_on_oops=1"
+LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1"
 CRASH = KexecFlags.ON_CRASH | KexecFlags.ARCH_386
 LOADED, CRASH_LOADED = "/sys/kernel/kexec_loaded", "/sys/kernel/kexec_crash_loaded"
 

@@ -60,7 +60,7 @@ def qemu(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Qemu]:
     process = subprocess.Popen(
         [
             tool, "-kernel", "vmlinux", "-smp", "2", "-m", "64", "-display", "none", "-no-reboot", "-net", "none",
-            "-append", "console=ttyS0,115200 root=/dev/hda panic_on_oops=1 crashkernel=16M@16M",
+            "-append", "console=ttyS0,115200 root=/dev/sda panic_on_oops=1 crashkernel=16M@16M",
             "-serial", "file:console", "-serial", "unix:agent,server=on,wait=off",
             "-drive", "file=system,format=raw,if=ide,index=0", "-drive", "file=dump,format=raw,if=ide,index=2",
         ],

@@ -125,6 +125,14 @@ OPTIONS: dict[str, Option] = {
             flag=True,
         ),
         Option(
+            "combined_mode",
+            "who drives the primary ATA channel: libata, its disk is sda, or the IDE driver, its disk is hda",
+            "libata",
+            _switch("libata", "ide"),
+            BOTH,
+            "combined_mode",
+        ),
+        Option(
             "rec_num",
             "crash type overflow: how deep to recurse, with about 1 KiB of stack a level",
             "10",

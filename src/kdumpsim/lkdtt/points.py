@@ -13,6 +13,8 @@ CRASH_POINTS: dict[str, str] = {
     "TASKLET": "tasklet service with interrupts off: tasklet_action takes the list of tasklets",
     "INT_TASKLET_ENTRY": "tasklet service with interrupts on: before a tasklet is called",
     "FS_DEVRW": "block I/O: ll_rw_block, right after the buffer was submitted, a DMA transfer in flight",
+    "SCSI_DISPATCH_CMD": "SCSI command dispatch: scsi_dispatch_cmd, above the SATA disk's driver",
+    "IDE_CORE_CP": "the IDE driver's request path: ide_start_request; not built in, registered before it is armed",
     "TIMERADD": "starting or restarting a high-resolution timer: hrtimer_start",
 }
 
@@ -27,6 +29,15 @@ CRASH_TYPES: dict[str, str] = {
 
 POINT_ALIASES: dict[str, str] = {"FS_SUBMIT_BH": "FS_DEVRW", "SCSI_QUEUE_RQ": "SCSI_DISPATCH_CMD"}
 """Names that LKDTM, the crash module of later Linux kernels, gives to the same places."""
+
+DYNAMIC_POINTS: dict[str, int] = {"IDE_CORE_CP": 50}
+"""Points that exist only once they were added at run time, and the id the paper's Table 1 gives them."""
+
+POINT_OPTIONS: dict[str, dict[str, str]] = {
+    "IDE_CORE_CP": {"combined_mode": "ide"},
+    "SCSI_DISPATCH_CMD": {"combined_mode": "libata"},
+}
+"""Kernel options without which nothing would cross a point."""
 
 TYPE_ALIASES: dict[str, str] = {"oops": "bug", "hang": "loop"}
 """Table 2 of the paper says `oops` where ttutils says `bug`, and `hang` where it says `loop`."""

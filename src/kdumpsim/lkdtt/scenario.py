@@ -10,7 +10,7 @@ from typing import Any
 
 from kdumpsim.lkdtt.conditions import DMA, OTHER_CPUS, ConditionError, check_cpus, check_holes
 from kdumpsim.lkdtt.options import OptionError, checked
-from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, TYPE_ALIASES
+from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, POINT_OPTIONS, TYPE_ALIASES
 from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, effective
 
 MIB = 1 << 20
@@ -156,6 +156,7 @@ class Scenario:
         self._check_memory()
         region = self.crashkernel
         try:
+            self._check_point_options(dict(self.kernel_options))
             effective(self.profile, dict(self.kernel_options))
             object.__setattr__(self, "kernel_options", tuple(checked(dict(self.kernel_options)).items()))
             object.__setattr__(self, "memory_holes", tuple(sorted(self.memory_holes)))
@@ -166,8 +167,15 @@ class Scenario:
 
     @property
     def options(self) -> dict[str, str]:
-        """The value of every kernel option: the profile's, changed by what was asked for."""
-        return effective(self.profile, dict(self.kernel_options))
+        """The value of every kernel option: the profile's, changed by what the point needs and what was asked for."""
+        return effective(self.profile, POINT_OPTIONS.get(self.crash_point, {}) | dict(self.kernel_options))
+
+    def _check_point_options(self, asked: dict[str, str]) -> None:
+        for name, needed in POINT_OPTIONS.get(self.crash_point, {}).items():
+            if asked.get(name, needed) != needed:
+                raise ScenarioError(
+                    f"{self.crash_point} is never crossed with kernel option {name}={asked[name]}; it takes {needed}"
+                )
 
     def boot_key(self) -> tuple[Any, ...]:
         """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""

@@ -21,6 +21,7 @@ from kdumpsim.lkdtt.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.lkdtt.events import Observer, PhaseClock
 from kdumpsim.lkdtt.options import Kernel, command_line
 from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.lkdtt.points import DYNAMIC_POINTS
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario
 from kdumpsim.lkdtt.toyfs import mkfs
 from kdumpsim.vmcore.oracle import Oracle
@@ -30,7 +31,9 @@ CAPTURE_KERNEL_PATH = "/boot/vmlinux-kdump"
 SYSTEM_DISK_SECTORS = 16384
 AGENT_TIMEOUT_S = 30
 WORKLOAD = "diskio"
-COMMAND_LINE = "console=ttyS0,115200 root=/dev/hda"
+COMMAND_LINE = "console=ttyS0,115200"
+ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
+"""The system disk's name, by who drives it (kernel option combined_mode)."""
 CAPTURE_DEFAULTS = ("maxcpus=1",)
 DEAD = (StopReason.RESET, StopReason.ALL_SHUTDOWN, StopReason.IDLE_FOREVER)
 
@@ -117,6 +120,9 @@ class Session:
         """Set the crash point through /proc/dtt/ctrl and start the workload that crosses it."""
         scenario = self.scenario
         self.clock.begin("arm", f"arming {scenario.crash_point}")
+        if scenario.crash_point in DYNAMIC_POINTS:
+            command = f"add {scenario.crash_point} {DYNAMIC_POINTS[scenario.crash_point]}\n"
+            self.agent.write_file("/proc/dtt/ctrl", command.encode())
         command = f"set {scenario.crash_point} {scenario.crash_type} {scenario.count}\n"
         self.agent.write_file("/proc/dtt/ctrl", command.encode())
         self.agent.start(WORKLOAD)
@@ -176,7 +182,8 @@ class Session:
 
     def _command_line(self, kernel: Kernel) -> str:
         """What a kernel is told: where its console and its disk are, and the options that it would not take itself."""
-        return f"{COMMAND_LINE} {command_line(self.scenario.options, kernel)}".strip()
+        options = self.scenario.options
+        return f"{COMMAND_LINE} root={ROOT[options['combined_mode']]} {command_line(options, kernel)}".strip()
 
     def _run_until(self, condition: Callable[[], bool]) -> None:
         if self.stop_reason in DEAD:

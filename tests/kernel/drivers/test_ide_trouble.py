@@ -6,25 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-UNCORRECTABLE = 0x40
-
-
-def fail_dma(guest: Any, commands: set[int]) -> list[int]:
-    """Let the drive hda end some of its coming DMA commands with an error; counts them."""
-    channel = guest.machine.ide.channels[0]
-    go, seen = channel._dma_go, [0]
-
-    def troubled() -> None:
-        if channel._dma and channel._transfer is not None and not channel._step and channel.bus_master.active:
-            seen[0] += 1
-            if seen[0] in commands:
-                channel._end(UNCORRECTABLE)
-                return
-        go()
-
-    channel._dma_go = troubled
-    return seen
-
 
 def test_without_dma(boot: Callable[..., Any]) -> None:
     guest = boot("ide=nodma")
@@ -55,7 +36,7 @@ def test_a_lost_interrupt_is_found_by_the_timer(boot: Callable[..., Any]) -> Non
 
 def test_one_failure_is_tried_again(boot: Callable[..., Any]) -> None:
     guest = boot()
-    seen = fail_dma(guest, {5})
+    seen = guest.fail_dma({5})
     guest.agent.start("diskio")
     guest.run(1)
     assert guest.console.count("hda: dma_intr: status=0x51 { DriveReady SeekComplete Error }") == 1
@@ -66,7 +47,7 @@ def test_one_failure_is_tried_again(boot: Callable[..., Any]) -> None:
 
 def test_more_failures_reset_the_channel_and_go_on_without_dma(boot: Callable[..., Any]) -> None:
     guest = boot()
-    seen = fail_dma(guest, set(range(5, 100)))
+    seen = guest.fail_dma(set(range(5, 100)))
     guest.agent.start("diskio")
     guest.run(1)
     assert "ide0: reset: success" in guest.console

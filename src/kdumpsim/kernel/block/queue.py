@@ -11,18 +11,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, Struct, addr, array, container_of, fn, guest, i32, length, ptr, u32, void
-from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
+from kdumpsim.kernel.core.list import init_list_head, list_add, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.core.wait import (
+    Completion,
     WaitEntry,
     WaitQueue,
+    complete,
     finish_wait,
+    init_completion,
     init_waitqueue,
     prepare_to_wait,
+    wait_for_completion,
     wake_up,
 )
 
@@ -46,6 +50,10 @@ class Request(Struct):
     errors: u32
     bio: ptr["Bio"]
     biotail: ptr["Bio"]
+    special: ptr[void]
+    """What the driver keeps about the request: a SCSI command."""
+    waiting: ptr[Completion]
+    """Who waits for a request without bios (blk_execute_rq)."""
 
 
 class RequestQueue(Struct):
@@ -54,6 +62,7 @@ class RequestQueue(Struct):
     queue_head: ListHead
     queue_lock: ptr[Spinlock]
     request_fn: fn[[ptr["RequestQueue"]], None]
+    softirq_done_fn: fn[[ptr[Request]], None]
     queuedata: ptr[void]
     max_sectors: u32
     max_segments: u32
@@ -97,7 +106,7 @@ def elv_merge(q: ptr[RequestQueue], bio: ptr["Bio"], segments: u32) -> bool:
     while entry != addr(q.queue_head):
         rq: ptr[Request] = container_of(entry, Request, "queuelist")
         entry = entry.next
-        if rq.bdev != bio.bi_bdev or rq.rw != bio.bi_rw:
+        if rq.bdev != bio.bi_bdev or rq.rw != bio.bi_rw or rq.special != NULL:
             continue
         if rq.nr_sectors + bio.bi_nr_sectors > q.max_sectors or rq.nr_segments + segments > q.max_segments:
             continue
@@ -150,6 +159,7 @@ def make_request(q: ptr[RequestQueue], bio: ptr["Bio"]) -> None:
     rq.errors = 0
     rq.bio = bio
     rq.biotail = bio
+    rq.special = NULL
     list_add_tail(addr(rq.queuelist), addr(q.queue_head))
     q.request_fn(q)
     spin_unlock_irqrestore(q.queue_lock, flags)
@@ -166,17 +176,52 @@ def elv_next_request(q: ptr[RequestQueue]) -> ptr[Request]:
 
 
 @guest
-def end_request(rq: ptr[Request], error: i32) -> None:
-    """A request is done: end its bios, free it.  Queue lock held, interrupts off."""
-    if error != 0:
-        printk(f"<4>end_request: I/O error, dev {rq.bdev.bd_name:s}, sector {rq.sector}\n")
+def elv_requeue_request(q: ptr[RequestQueue], rq: ptr[Request]) -> None:
+    """Put a request back to be the next (Linux blk_requeue_request).  Queue lock held."""
+    list_add(addr(rq.queuelist), addr(q.queue_head))
+
+
+@guest
+def blk_execute_rq(q: ptr[RequestQueue], rq: ptr[Request]) -> None:
+    """Have the driver serve a request of the caller's own, which has no bios, and wait for its end."""
+    done: Completion = Completion()
+    init_completion(addr(done))
+    rq.q = q
+    rq.waiting = addr(done)
+    flags: u32 = spin_lock_irqsave(q.queue_lock)
+    list_add_tail(addr(rq.queuelist), addr(q.queue_head))
+    q.request_fn(q)
+    spin_unlock_irqrestore(q.queue_lock, flags)
+    wait_for_completion(addr(done))
+
+
+@guest
+def end_that_request_first(rq: ptr[Request], error: i32) -> None:
+    """End all bios of a request."""
     bio: ptr[Bio] = rq.bio
+    if error != 0 and bio != NULL:
+        printk(f"<4>end_request: I/O error, dev {rq.bdev.bd_name:s}, sector {rq.sector}\n")
     while bio != NULL:
         following: ptr[Bio] = bio.bi_next
         bio.bi_next = NULL
         bio.bi_end_io(bio, error)
         bio = following
     rq.bio = NULL
+
+
+@guest
+def end_that_request_last(rq: ptr[Request]) -> None:
+    """Free a request, or wake who waits for it.  Queue lock held."""
+    if rq.waiting != NULL:
+        complete(rq.waiting)
+        return
     q: ptr[RequestQueue] = rq.q
     list_add_tail(addr(rq.queuelist), addr(q.free_list))
     wake_up(addr(q.free_wait))
+
+
+@guest
+def end_request(rq: ptr[Request], error: i32) -> None:
+    """A request is done: end its bios, free it.  Queue lock held, interrupts off."""
+    end_that_request_first(rq, error)
+    end_that_request_last(rq)

@@ -39,6 +39,7 @@ from kdumpsim.kernel.core.spinlock import spin_lock_init
 from kdumpsim.kernel.core.string import strcmp
 from kdumpsim.kernel.core.timer import init_timer
 from kdumpsim.kernel.core.vsprintf import snprintf
+from kdumpsim.kernel.drivers.ata_piix import libata_has_primary
 from kdumpsim.kernel.drivers.ide import (
     BUSY_STAT,
     CTL_DEFAULT,
@@ -67,6 +68,7 @@ from kdumpsim.kernel.drivers.ide import (
 from kdumpsim.kernel.drivers.ide_io import do_ide_request, ide_intr, ide_timer_expiry
 from kdumpsim.kernel.drivers.pci import (
     PCI_BASE_ADDRESS_4,
+    PCI_CLASS_STORAGE_IDE,
     PCI_NONE,
     pci_find_class,
     pci_read_config_dword,
@@ -74,7 +76,6 @@ from kdumpsim.kernel.drivers.pci import (
 )
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages
 
-PCI_CLASS_STORAGE_IDE: Final = 0x0101
 WAIT_BSY_MS: Final = 35000
 WAIT_IDENTIFY_MS: Final = 10000
 
@@ -236,14 +237,15 @@ def ide_init_hwif(index: u32, io_base: u16, ctl_port: u16, irq: u32, dma_base: u
 
 @guest
 def ide_init() -> i32:
-    """Find the controller and probe its two channels, in compatibility mode at the legacy ports."""
+    """Find the controller and probe its channels, in compatibility mode at the legacy ports, except libata's."""
     devfn: u32 = pci_find_class(PCI_CLASS_STORAGE_IDE)
     base: u16 = 0
     if devfn != PCI_NONE:
         pci_set_master(devfn)
         base = u16(pci_read_config_dword(devfn, PCI_BASE_ADDRESS_4) & 0xFFF0)
         printk(f"<6>PIIX: IDE controller at PCI slot 0000:00:{devfn >> 3:02x}.{devfn & 7}, BM-DMA at 0x{base:04x}\n")
-    ide_init_hwif(0, 0x1F0, 0x3F6, 14, base)
+    if not libata_has_primary():
+        ide_init_hwif(0, 0x1F0, 0x3F6, 14, base)
     ide_init_hwif(1, 0x170, 0x376, 15, 0 if base == 0 else base + 8)
     return 0
 

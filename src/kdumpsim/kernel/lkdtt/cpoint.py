@@ -14,9 +14,11 @@ from kdumpsim.compiler.lang import array, extern, guest, length, u8, u32
 CP_INT_HARDWARE_ENTRY: Final = 1
 CP_INT_HW_IRQ_EN: Final = 2
 CP_FS_DEVRW: Final = 3
+CP_MEM_SWAPOUT: Final = 4
 CP_TASKLET: Final = 5
 CP_TIMERADD: Final = 6
 CP_INT_TASKLET_ENTRY: Final = 7
+CP_SCSI_DISPATCH_CMD: Final = 8
 NR_CPOINTS: Final = 64
 
 cpoint_enabled: array[u8] = length(NR_CPOINTS)

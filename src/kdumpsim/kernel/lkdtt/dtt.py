@@ -37,6 +37,7 @@ from kdumpsim.kernel.lkdtt.cpoint import (
     CP_INT_HARDWARE_ENTRY,
     CP_INT_HW_IRQ_EN,
     CP_INT_TASKLET_ENTRY,
+    CP_SCSI_DISPATCH_CMD,
     CP_TASKLET,
     CP_TIMERADD,
     NR_CPOINTS,
@@ -182,6 +183,7 @@ def dtt_init() -> i32:
     dtt_register(CP_TASKLET, "TASKLET", "kern")
     dtt_register(CP_TIMERADD, "TIMERADD", "kern")
     dtt_register(CP_INT_TASKLET_ENTRY, "INT_TASKLET_ENTRY", "kern")
+    dtt_register(CP_SCSI_DISPATCH_CMD, "SCSI_DISPATCH_CMD", "kern")
     return 0
 
 

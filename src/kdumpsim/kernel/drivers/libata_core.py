@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libata: issuing commands, their interrupts and their timeouts (Linux drivers/scsi/libata-core.c, 2.6.16).
+
+Data go by DMA; only IDENTIFY is programmed input, polled by the task that asks (2.6.16 has a work queue for that).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, addr, cast, guest, ptr, u8, u32, void
+from kdumpsim.kernel.asm import PtRegs
+from kdumpsim.kernel.block.bio import Bio, BioVec
+from kdumpsim.kernel.core.config import HZ
+from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.wait import complete, init_completion, wait_for_completion_timeout
+from kdumpsim.kernel.drivers.ide import PrdEntry
+from kdumpsim.kernel.drivers.libata import (
+    ATA_BUSY,
+    ATA_DEVICE_OBS,
+    ATA_DF,
+    ATA_DMA_INTR,
+    ATA_ERR,
+    ATA_LBA,
+    ATA_MAX_PRD,
+    AtaDevice,
+    AtaErrMask,
+    AtaPort,
+    AtaProtocol,
+    AtaQueuedCmd,
+    AtaTaskfile,
+    ata_altstatus,
+    ata_bmdma_irq_clear,
+    ata_bmdma_setup,
+    ata_bmdma_start,
+    ata_bmdma_status,
+    ata_bmdma_stop,
+    ata_chk_status,
+    ata_dev_select,
+    ata_exec_command,
+    ata_tf_load,
+)
+from kdumpsim.kernel.drivers.scsi.scsi_error import scsi_eh_finish_cmd, scsi_eh_flush_done_q
+from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiCmnd, ScsiHost
+
+ATA_TMOUT_INTERNAL: Final = 30 * HZ
+DMA_BOUNDARY: Final = 0x10000
+
+
+@guest
+def ata_qc_new_init(ap: ptr[AtaPort], dev: ptr[AtaDevice]) -> ptr[AtaQueuedCmd]:
+    """The port's command with an empty taskfile, or NULL while it is in use."""
+    qc: ptr[AtaQueuedCmd] = addr(ap.qc)
+    if qc.active:
+        return NULL
+    tf: AtaTaskfile = AtaTaskfile()
+    qc.ap = ap
+    qc.dev = dev
+    qc.scsicmd = NULL
+    qc.err_mask = 0
+    qc.tf = tf
+    qc.tf.ctl = ap.ctl
+    qc.tf.device = u8(ATA_DEVICE_OBS | ATA_LBA | (dev.devno << 4))
+    return qc
+
+
+@guest
+def ac_err_mask(status: u8) -> u32:
+    """What a status register says about a command that has ended."""
+    if status & ATA_BUSY:
+        return AtaErrMask.AC_ERR_ATA_BUS
+    if status & (ATA_ERR | ATA_DF):
+        return AtaErrMask.AC_ERR_DEV
+    return 0
+
+
+@guest
+def ata_fill_sg(ap: ptr[AtaPort], bio: ptr[Bio]) -> bool:
+    """Describe the memory of a chain of bios in the port's PRD table; False if that cannot be done."""
+    count: u32 = 0
+    while bio != NULL:
+        for i in range(bio.bi_vcnt):
+            vec: ptr[BioVec] = addr(bio.bi_io_vec[i])
+            at: u32 = vec.bv_phys
+            left: u32 = vec.bv_len
+            if (at | left) & 1:
+                return False
+            while left != 0:
+                if count == ATA_MAX_PRD:
+                    return False
+                piece: u32 = min(left, DMA_BOUNDARY - (at & (DMA_BOUNDARY - 1)))
+                entry: ptr[PrdEntry] = addr(ap.prd[count])
+                entry.base = at
+                entry.count = piece & 0xFFFF
+                entry.end_of_table = 0
+                at += piece
+                left -= piece
+                count += 1
+        bio = bio.bi_next
+    if count == 0:
+        return False
+    ap.prd[count - 1].end_of_table = 1
+    return True
+
+
+@guest
+def ata_qc_issue(qc: ptr[AtaQueuedCmd]) -> None:
+    """Give the drive a command; its interrupt ends it (ata_qc_issue, ata_qc_issue_prot).  Lock held."""
+    ap: ptr[AtaPort] = qc.ap
+    qc.active = True
+    ata_dev_select(ap, qc.dev.devno)
+    ata_tf_load(ap, addr(qc.tf))
+    if qc.tf.protocol == AtaProtocol.ATA_PROT_DMA:
+        ata_bmdma_setup(qc)
+        ata_bmdma_start(ap)
+    else:
+        ata_exec_command(ap, addr(qc.tf))
+
+
+@guest
+def ata_qc_complete(qc: ptr[AtaQueuedCmd]) -> None:
+    """A command is over.  Lock held."""
+    qc.active = False
+    qc.complete_fn(qc)
+
+
+@guest
+def ata_host_intr(ap: ptr[AtaPort], qc: ptr[AtaQueuedCmd]) -> bool:
+    """An interrupt while a command is under way: is it its end?"""
+    if qc.tf.protocol == AtaProtocol.ATA_PROT_DMA:
+        if ata_bmdma_status(ap) & ATA_DMA_INTR == 0:
+            return False
+        ata_bmdma_stop(ap)
+    if ata_altstatus(ap) & ATA_BUSY:
+        return False
+    status: u8 = ata_chk_status(ap)
+    if status & ATA_BUSY:
+        return False
+    ata_bmdma_irq_clear(ap)
+    qc.err_mask |= ac_err_mask(status)
+    ata_qc_complete(qc)
+    return True
+
+
+@guest
+def ata_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
+    """The port's interrupt.  One that belongs to no command is left alone: the drive's INTRQ stays up."""
+    ap: ptr[AtaPort] = cast(ptr[AtaPort], dev_id)
+    flags: u32 = spin_lock_irqsave(addr(ap.lock))
+    handled: bool = ap.qc.active and ata_host_intr(ap, addr(ap.qc))
+    spin_unlock_irqrestore(addr(ap.lock), flags)
+    return IRQ_HANDLED if handled else IRQ_NONE
+
+
+@guest
+def ata_qc_complete_internal(qc: ptr[AtaQueuedCmd]) -> None:
+    """End of a command of the driver's own."""
+    complete(addr(qc.waiting))
+
+
+@guest
+def ata_exec_nodata(ap: ptr[AtaPort], dev: ptr[AtaDevice], command: u8, feature: u8, nsect: u8) -> u32:
+    """Send a command that moves no data and wait for its interrupt; its err_mask (ata_exec_internal)."""
+    flags: u32 = spin_lock_irqsave(addr(ap.lock))
+    qc: ptr[AtaQueuedCmd] = ata_qc_new_init(ap, dev)
+    init_completion(addr(qc.waiting))
+    qc.complete_fn = ata_qc_complete_internal
+    qc.tf.protocol = AtaProtocol.ATA_PROT_NODATA
+    qc.tf.command = command
+    qc.tf.feature = feature
+    qc.tf.nsect = nsect
+    ata_qc_issue(qc)
+    spin_unlock_irqrestore(addr(ap.lock), flags)
+    if wait_for_completion_timeout(addr(qc.waiting), ATA_TMOUT_INTERNAL) == 0:
+        flags = spin_lock_irqsave(addr(ap.lock))
+        if qc.active:
+            qc.err_mask = AtaErrMask.AC_ERR_OTHER
+            qc.active = False
+            printk(f"<4>ata{ap.id}: qc timeout (cmd 0x{command:x})\n")
+        spin_unlock_irqrestore(addr(ap.lock), flags)
+    return qc.err_mask
+
+
+@guest
+def ata_eh_scsidone(cmd: ptr[ScsiCmnd]) -> None:
+    """In place of scsi_done() while the error handler has the command."""
+
+
+@guest
+def ata_qc_timeout(qc: ptr[AtaQueuedCmd]) -> None:
+    """A command did not end in time: stop the bus master, take what the drive says for its end."""
+    ap: ptr[AtaPort] = qc.ap
+    flags: u32 = spin_lock_irqsave(addr(ap.lock))
+    host_stat: u8 = 0
+    if qc.tf.protocol == AtaProtocol.ATA_PROT_DMA:
+        host_stat = ata_bmdma_status(ap)
+        ata_bmdma_stop(ap)
+    ata_altstatus(ap)
+    status: u8 = ata_chk_status(ap)
+    ata_bmdma_irq_clear(ap)
+    printk(f"<3>ata{ap.id}: command 0x{qc.tf.command:x} timeout, stat 0x{status:x} host_stat 0x{host_stat:x}\n")
+    qc.err_mask |= ac_err_mask(status)
+    qc.scsidone = ata_eh_scsidone
+    ata_qc_complete(qc)
+    spin_unlock_irqrestore(addr(ap.lock), flags)
+
+
+@guest
+def ata_scsi_error(host: ptr[ScsiHost]) -> None:
+    """The host's error handler (ata_scsi_error and ata_eng_timeout)."""
+    ap: ptr[AtaPort] = cast(ptr[AtaPort], host.hostdata)
+    if ap.qc.active and ap.qc.scsicmd != NULL:
+        cmd: ptr[ScsiCmnd] = ap.qc.scsicmd
+        ata_qc_timeout(addr(ap.qc))
+        scsi_eh_finish_cmd(cmd, addr(ap.eh_done_q))
+    else:
+        printk(f"<3>ata{ap.id}: BUG: timeout without command\n")
+    scsi_eh_flush_done_q(addr(ap.eh_done_q))

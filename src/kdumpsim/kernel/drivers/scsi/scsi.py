@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The SCSI mid-layer: dispatching commands and taking them back (Linux drivers/scsi/scsi.c, 2.6.16).
+
+A command goes down from scsi_request_fn() by scsi_dispatch_cmd() to the host's queuecommand.  The host's interrupt
+ends it by scsi_done(); all that follows runs in the BLOCK softirq (scsi_softirq_done) and there starts the next one.
+"""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import addr, guest, ptr, u32
+from kdumpsim.kernel.block.blk_softirq import blk_complete_request
+from kdumpsim.kernel.core.spinlock import spin_lock, spin_lock_irqsave, spin_unlock, spin_unlock_irqrestore
+from kdumpsim.kernel.drivers.scsi.scsi_error import scsi_add_timer, scsi_delete_timer, scsi_eh_wakeup, scsi_times_out
+from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiCmnd, ScsiDevice, ScsiHost
+from kdumpsim.kernel.lkdtt.cpoint import CP_SCSI_DISPATCH_CMD, cpoint
+
+
+@guest
+def scsi_dispatch_cmd(cmd: ptr[ScsiCmnd]) -> None:
+    """Give a command to its host, which has room for it.  No lock held, interrupts on.
+
+    Here lies SCSI_DISPATCH_CMD.  The first request of an idle disk comes here in the task that submits it, those
+    that wait in the queue come from the BLOCK softirq that ended the one before.
+    """
+    cpoint(CP_SCSI_DISPATCH_CMD)
+    host: ptr[ScsiHost] = cmd.device.host
+    scsi_add_timer(cmd, cmd.timeout_per_command, scsi_times_out)
+    cmd.device.iorequest_cnt += 1
+    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    host.cmd_serial_number += 1
+    cmd.serial_number = host.cmd_serial_number
+    host.queuecommand(cmd, scsi_done)
+    spin_unlock_irqrestore(addr(host.host_lock), flags)
+
+
+@guest
+def scsi_done(cmd: ptr[ScsiCmnd]) -> None:
+    """The host has ended a command; interrupt context.  One that has timed out belongs to the error handler."""
+    if scsi_delete_timer(cmd):
+        __scsi_done(cmd)
+
+
+@guest
+def __scsi_done(cmd: ptr[ScsiCmnd]) -> None:
+    """Leave the rest of a command's end to the softirq."""
+    cmd.serial_number = 0
+    cmd.device.iodone_cnt += 1
+    if cmd.result != 0:
+        cmd.device.ioerr_cnt += 1
+    blk_complete_request(cmd.request)
+
+
+@guest
+def scsi_device_unbusy(sdev: ptr[ScsiDevice]) -> None:
+    """A command no longer occupies its host and its device."""
+    host: ptr[ScsiHost] = sdev.host
+    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    host.host_busy -= 1
+    if host.in_recovery and host.host_failed != 0:
+        scsi_eh_wakeup(host)
+    spin_unlock(addr(host.host_lock))
+    spin_lock(addr(sdev.queue_lock))
+    sdev.device_busy -= 1
+    spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
+
+
+@guest
+def scsi_finish_command(cmd: ptr[ScsiCmnd]) -> None:
+    """A command is over, well or not: its upper-level driver decides what becomes of the request."""
+    scsi_device_unbusy(cmd.device)
+    cmd.done(cmd)

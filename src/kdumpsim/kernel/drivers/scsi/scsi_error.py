@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""SCSI timeouts and the error handler thread (Linux drivers/scsi/scsi_error.c, 2.6.16).
+
+A command that takes too long is put on its host's list; when nothing but failed commands is left on the host, its
+thread wakes and has the driver's strategy handler clean up.  Commands then are tried again or given up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdumpsim.compiler.lang import NULL, addr, cast, container_of, fn, guest, i32, ptr, u32, void
+from kdumpsim.kernel.core.kthread import kernel_thread
+from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
+from kdumpsim.kernel.core.panic import panic
+from kdumpsim.kernel.core.sched import schedule, set_current_state, wake_up_process
+from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TASK_RUNNING
+from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.timer import del_timer, jiffies, mod_timer, setup_timer
+from kdumpsim.kernel.core.types import ListHead
+from kdumpsim.kernel.core.vsprintf import snprintf
+from kdumpsim.kernel.drivers.scsi.scsi_types import (
+    ABORTED_COMMAND,
+    DID_OK,
+    DRIVER_TIMEOUT,
+    MEDIUM_ERROR,
+    SAM_STAT_CHECK_CONDITION,
+    ScsiCmnd,
+    ScsiHost,
+)
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.drivers.scsi.scsi import scsi_finish_command
+    from kdumpsim.kernel.drivers.scsi.scsi_lib import scsi_queue_insert, scsi_run_host_queues
+
+
+@guest
+def scsi_add_timer(cmd: ptr[ScsiCmnd], timeout: u32, complete: fn[[u32], None]) -> None:
+    """Start the clock of a command."""
+    setup_timer(addr(cmd.eh_timeout), complete, u32(cmd))
+    mod_timer(addr(cmd.eh_timeout), jiffies + timeout)
+
+
+@guest
+def scsi_delete_timer(cmd: ptr[ScsiCmnd]) -> bool:
+    """Stop the clock of a command; False if its time was over."""
+    return del_timer(addr(cmd.eh_timeout))
+
+
+@guest
+def scsi_eh_wakeup(host: ptr[ScsiHost]) -> None:
+    """Wake the error handler when all commands the host still has are failed ones.  host_lock held."""
+    if host.host_busy == host.host_failed:
+        wake_up_process(host.ehandler)
+
+
+@guest
+def scsi_eh_scmd_add(cmd: ptr[ScsiCmnd]) -> None:
+    """Hand a command to the error handler; the host takes no others until it is through."""
+    host: ptr[ScsiHost] = cmd.device.host
+    if host.ehandler == NULL:
+        panic("Error handler thread not present for host %u", host.host_no)
+    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    host.in_recovery = True
+    list_add_tail(addr(cmd.eh_entry), addr(host.eh_cmd_q))
+    host.host_failed += 1
+    scsi_eh_wakeup(host)
+    spin_unlock_irqrestore(addr(host.host_lock), flags)
+
+
+@guest
+def scsi_times_out(data: u32) -> None:
+    """A command's time is over; timer softirq."""
+    scsi_eh_scmd_add(cast(ptr[ScsiCmnd], data))
+
+
+@guest
+def scsi_needs_retry(cmd: ptr[ScsiCmnd]) -> bool:
+    """Shall a command that was ended by the device be tried again? (scsi_decide_disposition, scsi_check_sense)"""
+    if (cmd.result >> 16) & 0xFF != DID_OK or cmd.result & 0xFF != SAM_STAT_CHECK_CONDITION:
+        return False
+    key: u32 = u32(cmd.sense_buffer[2]) & 0xF
+    if key != ABORTED_COMMAND and key != MEDIUM_ERROR:
+        return False
+    cmd.retries += 1
+    return cmd.retries < cmd.allowed
+
+
+@guest
+def scsi_eh_flush_done_q(done_q: ptr[ListHead]) -> None:
+    """Commands the error handler is through with: once more, or the end."""
+    while not list_empty(done_q):
+        cmd: ptr[ScsiCmnd] = container_of(done_q.next, ScsiCmnd, "eh_entry")
+        list_del(addr(cmd.eh_entry))
+        cmd.retries += 1
+        if cmd.retries < cmd.allowed:
+            scsi_queue_insert(cmd)
+            continue
+        if cmd.result == 0:
+            cmd.result = DRIVER_TIMEOUT << 24
+        scsi_finish_command(cmd)
+
+
+@guest
+def scsi_eh_finish_cmd(cmd: ptr[ScsiCmnd], done_q: ptr[ListHead]) -> None:
+    """The strategy handler is through with a command."""
+    host: ptr[ScsiHost] = cmd.device.host
+    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    host.host_failed -= 1
+    list_del(addr(cmd.eh_entry))
+    list_add_tail(addr(cmd.eh_entry), done_q)
+    spin_unlock_irqrestore(addr(host.host_lock), flags)
+
+
+@guest
+def scsi_eh_ready(host: ptr[ScsiHost]) -> bool:
+    """Have commands failed, and is none other left on the host?"""
+    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    ready: bool = host.host_failed != 0 and host.host_failed == host.host_busy
+    spin_unlock_irqrestore(addr(host.host_lock), flags)
+    return ready
+
+
+@guest
+def scsi_restart_operations(host: ptr[ScsiHost]) -> None:
+    """Commands may go to the host again."""
+    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    host.in_recovery = False
+    spin_unlock_irqrestore(addr(host.host_lock), flags)
+    scsi_run_host_queues(host)
+
+
+@guest
+def scsi_error_handler(data: ptr[void]) -> i32:
+    """The thread scsi_eh_N."""
+    host: ptr[ScsiHost] = cast(ptr[ScsiHost], data)
+    while True:
+        set_current_state(TASK_INTERRUPTIBLE)
+        if not scsi_eh_ready(host):
+            schedule()
+            continue
+        set_current_state(TASK_RUNNING)
+        host.eh_strategy_handler(host)
+        scsi_restart_operations(host)
+
+
+@guest
+def scsi_start_error_handler(host: ptr[ScsiHost]) -> None:
+    """Prepare a host for failures."""
+    init_list_head(addr(host.eh_cmd_q))
+    snprintf(host.eh_name, 16, f"scsi_eh_{host.host_no}")
+    host.ehandler = kernel_thread(scsi_error_handler, cast(ptr[void], host), host.eh_name)
