@@ -113,8 +113,10 @@ def test_a_sweep_that_is_broken_off_leaves_neither_workers_nor_files(
     pids = []
     fork = Booted.fork
 
-    def remembered(self: Booted, scenario: Scenario, directory: Path) -> forking.Worker:
-        worker = fork(self, scenario, directory)
+    def remembered(
+        self: Booted, scenario: Scenario, directory: Path, workers: set[forking.Worker] | None = None
+    ) -> forking.Worker:
+        worker = fork(self, scenario, directory, workers)
         pids.append(worker.pid)
         return worker
 

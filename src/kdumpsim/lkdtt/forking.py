@@ -55,8 +55,11 @@ class Booted:
         self._failed = start(self._session)
         self._state: dict[str, Any] | None = None
 
-    def fork(self, scenario: Scenario, directory: Path) -> Worker:
-        """Crash a copy in a process of its own; its four files go to `directory`."""
+    def fork(self, scenario: Scenario, directory: Path, workers: set[Worker] | None = None) -> Worker:
+        """Crash a copy in a process of its own; its four files go to `directory`.
+
+        Whatever signal comes meanwhile, a worker that was started is in `workers`.
+        """
         self._check(scenario)
         reader, writer = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until each side is ready to be ended
@@ -65,7 +68,10 @@ class Booted:
             if pid == 0:
                 _child(reader, writer, lambda: self._crash(self._session, scenario, directory))
             os.close(writer)
-            return Worker(pid, reader, scenario, directory)
+            worker = Worker(pid, reader, scenario, directory)
+            if workers is not None:
+                workers.add(worker)
+            return worker
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -202,8 +208,9 @@ def _forked(groups: Iterable[deque[Job]], processes: int) -> Iterator[Report]:
                     assert isinstance(worker, Worker)
                     if worker.read():
                         selector.unregister(worker)
+                        report = worker.report()
                         workers.discard(worker)
-                        yield worker.report()
+                        yield report
 
         try:
             for group in groups:
@@ -218,8 +225,7 @@ def _forked(groups: Iterable[deque[Job]], processes: int) -> Iterator[Report]:
                     yield from wait(processes - 1)
                     sys.stdout.flush()
                     sys.stderr.flush()
-                    worker = booted.fork(scenario, directory)
-                    workers.add(worker)
+                    worker = booted.fork(scenario, directory, workers)
                     selector.register(worker, selectors.EVENT_READ)
                 del booted
             yield from wait(0)

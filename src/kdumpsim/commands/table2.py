@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim table2`: every crash point and crash type, beside the paper's table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from kdumpsim.lkdtt.forking import Report
+from kdumpsim.lkdtt.options import OptionError, parse
+from kdumpsim.lkdtt.paper import Agreement, cells
+from kdumpsim.lkdtt.points import POINT_ALIASES, TYPE_ALIASES
+from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
+from kdumpsim.lkdtt.scenario import ScenarioError
+from kdumpsim.lkdtt.sweep import directory_name, sweep
+from kdumpsim.lkdtt.table2 import CellRuns, plan, scenarios_of, summary
+
+HELP = """Run the cells of the LKDTT paper's Table 2 and print them beside its kdump 2.6.16 column.
+
+Each crash point is crashed in each way, and each run ends in an outcome in the paper's legend: O (dump captured)
+or X (not), with marks. Nothing in a run knows what the paper says. A machine is booted once for each seed and forked
+for each cell; the command that is printed for a cell (--json, --csv, result.json) runs it alone, from power-on, to the
+same end, byte for byte. docs/table2.md tells what decided each cell.
+
+The exit status is 0 when every run came home, whatever its outcome; 1 when a worker died; 2 for input that makes no
+sense; 130 after Ctrl-C.
+
+\b
+Examples:
+  kdumpsim table2
+  kdumpsim table2 --profile 2.6.16 --runs 3
+  kdumpsim table2 --point FS_DEVRW --type hang --json
+  kdumpsim table2 --output /tmp/table2        # keep result.json and console.log of each run
+"""
+_FIELDS = ("crash_point", "crash_type", "outcome", "paper", "seed", "command", "evidence")
+_STYLES = {Agreement.FULL: "green", Agreement.LETTER: "yellow", Agreement.NONE: "red"}
+
+
+class _Bar:
+    """Progress on a terminal.  Drawn only when told to: a thread of its own would not survive a fork."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        columns = (TextColumn("{task.description:<34}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, auto_refresh=False, transient=True)
+        self._task = self._progress.add_task("booting", total=total)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        self._progress.refresh()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def tell(self, report: Report) -> None:
+        """One run more."""
+        self._progress.update(self._task, advance=1, description=_story(report), refresh=True)
+
+
+class _Lines:
+    """Progress elsewhere: a line a run, or nothing."""
+
+    def __init__(self, console: Console | None, total: int) -> None:
+        self._console, self._total, self._done = console, total, 0
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        pass
+
+    def tell(self, report: Report) -> None:
+        """One run more."""
+        self._done += 1
+        if self._console is not None:
+            width = len(str(self._total))
+            line = f"[{self._done:>{width}}/{self._total}] {_story(report)}"
+            self._console.print(line, soft_wrap=True, markup=False)
+
+
+def _story(report: Report) -> str:
+    scenario = report.scenario
+    end = str(report.result.outcome) if report.result else "worker died"
+    return f"{scenario.crash_point} {scenario.crash_type} seed {scenario.seed}: {end}"
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.option(
+    "--profile",
+    default=DEFAULT_PROFILE,
+    show_default=True,
+    metavar="NAME",
+    help=f"Kernel options, the same for every cell: {', '.join(PROFILES)}.",
+)
+@click.option(
+    "--kernel-option",
+    "kernel_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change one option of the profile; repeatable.",
+)
+@click.option("--runs", default=1, show_default=True, help="Runs of each cell, with seeds S, S+1, …")
+@click.option("--seed", default=0, show_default=True, metavar="S", help="The first seed.")
+@click.option("--jobs", default=None, type=int, help="Runs side by side.  [default: the CPUs of this host]")
+@click.option("--point", "points", multiple=True, metavar="P", help="Only this crash point; repeatable.")
+@click.option("--type", "types", multiple=True, metavar="T", help="Only this crash type; repeatable.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep result.json and console.log of each run in DIR/POINT-TYPE-seedN.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a run, and nothing else.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the same as CSV.")
+def table2(
+    profile: str,
+    kernel_options: tuple[str, ...],
+    runs: int,
+    seed: int,
+    jobs: int | None,
+    points: tuple[str, ...],
+    types: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Parse, run, show."""
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    for what, value in (("--runs", runs), ("--jobs", jobs)):
+        if value is not None and value < 1:
+            raise click.UsageError(f"{what} {value} is out of range: 1 or more is allowed")
+    quiet = as_json or as_csv
+    screen = Console(stderr=quiet, highlight=False)
+    try:
+        planned = plan(
+            range(seed, seed + runs),
+            points=_names("crash point", points, [cell.crash_point for cell in cells()], POINT_ALIASES),
+            types=_names("crash type", types, [cell.crash_type for cell in cells()], _table_types()),
+            profile=profile,
+            kernel_options=tuple(parse(kernel_options).items()),
+        )
+        _run(planned, jobs or os.cpu_count() or 1, output, screen, quiet=quiet)
+    except (ScenarioError, OptionError) as error:
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted; the workers were ended, and nothing half-written was left behind.", err=True)
+        sys.exit(130)
+    objects = [entry for cell in planned for entry in cell.as_dicts()]
+    if as_json:
+        click.echo(json.dumps(objects, indent=2))
+    elif as_csv:
+        click.echo(_as_csv(objects), nl=False)
+    else:
+        _print_table(planned, screen, profile)
+    dead = [report for cell in planned for report in cell.dead]
+    for report in dead:
+        click.echo(f"worker died (seed {report.scenario.seed}): {report.scenario.command()}\n  {report.died}", err=True)
+    if output is not None and not quiet and any(cell.reports for cell in planned):
+        example = next(directory_name(cell.scenarios[0]) for cell in planned if cell.built)
+        screen.print(f"[dim]Kept in {escape(str(output))}: {example}/console.log and so on.[/]", soft_wrap=True)
+    sys.exit(1 if dead else 0)
+
+
+def _names(what: str, given: Iterable[str], known: Iterable[str], aliases: dict[str, str]) -> list[str]:
+    """Names as the table has them; ScenarioError for an unknown one."""
+    known = list(dict.fromkeys(known))
+    names = [aliases.get(name, name) for name in given]
+    for name in names:
+        if name not in known:
+            raise ScenarioError(f"unknown {what} '{name}'; the table has: {', '.join(known)}")
+    return names
+
+
+def _table_types() -> dict[str, str]:
+    """ttutils' names of the crash types that the paper's table calls something else."""
+    return {ours: paper for paper, ours in TYPE_ALIASES.items()}
+
+
+def _run(planned: list[CellRuns], jobs: int, output: Path | None, screen: Console, *, quiet: bool) -> None:
+    by_scenario = {scenario: cell for cell in planned for scenario in cell.scenarios}
+    total = len(by_scenario)
+    display = _Bar(screen, total) if screen.is_terminal else _Lines(None if quiet else screen, total)
+
+    def terminated(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        with display, closing(sweep(scenarios_of(planned), jobs, output)) as reports:
+            for report in reports:
+                by_scenario[report.scenario].reports.append(report)
+                display.tell(report)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _as_csv(objects: list[dict[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _FIELDS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for entry in objects:
+        evidence = entry["evidence"]
+        assert isinstance(evidence, list)
+        writer.writerow({**entry, "evidence": "; ".join(evidence)})
+    return text.getvalue()
+
+
+def _print_table(planned: list[CellRuns], screen: Console, profile: str) -> None:
+    header = ("crash point", "type", "kdumpsim", "paper", "agree", "what was seen")
+    rows = [_row(cell) for cell in planned]
+    if screen.is_terminal:
+        table = Table(*header, title=f"LKDTT Table 2, kdump 2.6.16, profile {profile}", title_justify="left")
+        for name in ("crash point", "type", "kdumpsim", "agree"):
+            table.columns[header.index(name)].no_wrap = True
+        point = ""
+        for name, *rest in rows:
+            if point and name != point:
+                table.add_section()
+            rest[3] = f"[{_STYLES.get(rest[3], 'dim')}]{escape(rest[3])}[/]"
+            table.add_row("" if name == point else name, *rest)
+            point = name
+        screen.print(table)
+    else:
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in (header, *rows):
+            text = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+            screen.print(text, soft_wrap=True, markup=False)
+    for line in _closing(planned):
+        screen.print(line, soft_wrap=True, markup=False)
+
+
+def _row(cell: CellRuns) -> tuple[str, ...]:
+    seen = "not built: the kernel has no such crash point or type"
+    if cell.built:
+        results = [report.result for report in cell.reports if report.result is not None]
+        seen = results[0].outcome.reason if results else "worker died"
+    paper = cell.cell.published or "not in the table"
+    return (cell.cell.crash_point, cell.cell.crash_type, cell.shown, paper, cell.agreement, seen)
+
+
+def _closing(planned: list[CellRuns]) -> list[str]:
+    total = summary(planned)
+    lines = [
+        f"{total.full} of {total.compared} cells agree with the paper; {total.letter} more agree in O or X, "
+        f"not in the marks."
+    ]
+    if total.unequal_seeds:
+        lines.append(f"In {total.unequal_seeds} cells the seeds disagree with each other.")
+    if total.not_built:
+        lines.append(f"{total.not_built} cells are not built.")
+    if total.dead:
+        lines.append(f"{total.dead} runs have no outcome: their workers died.")
+    return lines

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim table2` as a user starts it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import kdumpsim
+
+OBJECT = {"crash_point", "crash_type", "outcome", "paper", "seed", "command", "evidence"}
+FEW = ("--point", "FS_DEVRW", "--point", "TIMERADD", "--type", "panic", "--type", "exception")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers through /proc")
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kdumpsim.cli", "table2", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def workers(pid: int) -> list[int]:
+    """Forked runs of a table2 process, once there are any."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            return [int(child) for child in children]
+        time.sleep(0.005)
+    raise AssertionError("no worker was forked")
+
+
+def test_every_cell_is_printed_beside_the_papers_with_agreement_in_sum() -> None:
+    process = kdumpsim("table2", *FEW, "--jobs", "2")
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    assert lines[0].startswith("[1/4] ")  # plain lines, since this is no terminal
+    (row,) = (line for line in lines if line.split()[:2] == ["TIMERADD", "exception"])
+    assert row.split()[2:5] == ["O", "O", "yes"]
+    (total,) = (line for line in lines if "agree with the paper" in line)
+    assert " of 4 cells" in total
+
+
+def test_json_is_a_list_of_objects_and_a_command_reruns_its_cell_to_the_same_dump(tmp_path: Path) -> None:
+    process = kdumpsim("table2", *FEW, "--seed", "6", "--json")
+    assert process.returncode == 0, process.stderr
+    objects = json.loads(process.stdout)
+    assert len(objects) == 4
+    for entry in objects:
+        assert set(entry) >= OBJECT
+        assert (entry["seed"], entry["outcome"]) == (6, "O")
+    entry = next(e for e in objects if (e["crash_point"], e["crash_type"]) == ("TIMERADD", "exception"))
+    name, *words = shlex.split(entry["command"])
+    assert name == "kdumpsim"
+    alone = kdumpsim(*words, "--output", str(tmp_path / "alone"))
+    assert alone.returncode == 0, alone.stderr
+    assert hashlib.sha256((tmp_path / "alone" / "vmcore").read_bytes()).hexdigest() == entry["vmcore_sha256"]
+    assert json.loads((tmp_path / "alone" / "result.json").read_text())["evidence"] == entry["evidence"]
+
+
+def test_runs_repeats_cells_with_the_seeds_that_follow_and_csv_has_a_line_each() -> None:
+    process = kdumpsim("table2", "--point", "FS_SUBMIT_BH", "--type", "bug", "--runs", "2", "--seed", "3", "--csv")
+    assert process.returncode == 0, process.stderr
+    rows = list(csv.DictReader(io.StringIO(process.stdout)))
+    assert [(row["crash_point"], row["crash_type"], row["seed"]) for row in rows] == [
+        ("FS_DEVRW", "oops", "3"),
+        ("FS_DEVRW", "oops", "4"),
+    ]
+    assert set(rows[0]) == OBJECT
+
+
+def test_output_keeps_result_and_console_of_each_run(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    process = kdumpsim("table2", "--point", "TIMERADD", "--type", "panic", "--output", str(kept))
+    assert process.returncode == 0, process.stderr
+    (directory,) = kept.iterdir()
+    assert directory.name == "TIMERADD-panic-seed0"
+    assert json.loads((directory / "result.json").read_text())["outcome"] == "O"
+    assert "Kernel panic - not syncing" in (directory / "console.log").read_text()
+
+
+@needs_proc
+def test_a_worker_that_dies_is_reported_with_seed_and_command_and_the_status_is_1() -> None:
+    process = start("--point", "FS_DEVRW", "--type", "panic", "--seed", "2", "--json")
+    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    output, complaint = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "seed 2" in complaint
+    assert "kdumpsim run --crashpoint FS_DEVRW --type panic --seed 2" in complaint
+    assert "SIGKILL" in complaint
+    (entry,) = json.loads(output)
+    assert entry["outcome"] is None
+
+
+@needs_proc
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_a_kill_end_the_workers_and_leave_no_files(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    process = start(*FEW, "--jobs", "2", "--output", str(tmp_path / "kept"))
+    started = workers(process.pid)
+    os.kill(process.pid, number)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in complaint
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert not list((tmp_path / "kept").glob("kdumpsim-*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--point", "NOWHERE"), "FS_DEVRW"),
+        (("--type", "explode"), "overflow"),
+        (("--runs", "0"), "1 or more"),
+        (("--jobs", "0"), "1 or more"),
+        (("--seed", "-1"), "seed -1 is out of range"),
+        (("--json", "--csv"), "exclude each other"),
+        (("--profile", "9.9"), "2.6.16"),
+        (("--kernel-option", "stack=5k"), "stack"),
+    ],
+)
+def test_bad_input_is_one_clear_message(options: tuple[str, ...], complaint: str) -> None:
+    process = kdumpsim("table2", *options)
+    assert process.returncode == 2
+    assert complaint in process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stdout == ""
