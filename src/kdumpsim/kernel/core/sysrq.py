@@ -5,17 +5,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import Struct, addr, array, container_of, cstr, fn, guest, ptr, u8
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, container_of, cstr, fn, guest, i32, placed, ptr, u8, u32
 from kdumpsim.kernel.asm import current, machine_restart
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.kexec import crash_kexec
+from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import task_cpu
 from kdumpsim.kernel.core.sched_types import TaskState, TaskStruct
+from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.mm.page_alloc import show_mem
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.asm import PtRegs
+
+
+sysrq_enabled: u32 = 1
+"""Whether the keyboard's SysRq key works (sysrq=); /proc/sysrq-trigger always does."""
 
 
 class SysrqKeyOp(Struct):
@@ -107,3 +113,14 @@ def handle_sysrq(key: u8, regs: ptr[PtRegs]) -> None:
     for i in range(NR_SYSRQ_KEYS):
         printk("%s ", sysrq_key_table[i].help_msg)
     printk("\n")
+
+
+@guest
+def setup_sysrq(value: cstr) -> i32:
+    """sysrq=0|1, named like the sysctl"""
+    global sysrq_enabled
+    sysrq_enabled = simple_strtoul(value, NULL, 10)
+    return 0
+
+
+_param_sysrq: ObsKernelParam = placed("setup_params", ObsKernelParam(str="sysrq=", setup_func=setup_sysrq))

@@ -14,7 +14,7 @@ from kdumpsim.kernel.asm import PtRegs, inb, outb, udelay
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.sysrq import handle_sysrq
+from kdumpsim.kernel.core.sysrq import handle_sysrq, sysrq_enabled
 from kdumpsim.kernel.core.types import ENODEV
 from kdumpsim.kernel.drivers.tty import tty_insert_char
 
@@ -113,7 +113,8 @@ def kbd_keycode(code: u8, down: bool, regs: ptr[PtRegs]) -> None:
     if char == 0:
         return
     if kbd_sysrq:
-        handle_sysrq(char, regs)
+        if sysrq_enabled != 0:
+            handle_sysrq(char, regs)
         return
     if kbd_shift:
         char = keymap_shift[code]

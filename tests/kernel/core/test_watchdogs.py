@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Watchdogs, SysRq in hangs, stack overflows: what happens inside the machine."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from kdumpsim.cpu import Cpu
+
+THREAD_SIZE = 8192
+FILLED = 0xFFFFFFFF
+Boot = Callable[..., Any]
+
+
+def press(guest: Any, *keys: str) -> None:
+    for key in keys:
+        guest.machine.i8042.press(key)
+        guest.run(0.05)
+    for key in reversed(keys):
+        guest.machine.i8042.release(key)
+        guest.run(0.05)
+
+
+def hang(boot: Boot, point: str, append: str) -> Any:
+    guest = boot(append)
+    guest.kexec_p()
+    guest.dtt(f"set {point} loop 5")
+    guest.agent.start("diskio")
+    guest.run(15)
+    assert guest.dumped() is None
+    return guest
+
+
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_the_nmi_watchdog_ticks_on_every_cpu_of_a_healthy_machine(boot: Boot, cpus: int) -> None:
+    guest = boot("nmi_watchdog=1", cpus=cpus)
+    assert "activating NMI Watchdog ... done." in guest.console
+    assert "testing NMI watchdog ... OK." in guest.console
+    count = guest.first.symbols["nmi_count"] - 0xC0000000
+    before = struct.unpack_from(f"<{cpus}I", guest.machine.memory.view, count)
+    guest.agent.start("diskio")
+    guest.run(8)
+    after = struct.unpack_from(f"<{cpus}I", guest.machine.memory.view, count)
+    assert all(790 < late - early < 810 for late, early in zip(after, before, strict=True))
+    assert "LOCKUP" not in guest.console
+    assert "soft lockup" not in guest.console
+
+
+def test_the_performance_counter_mode_is_refused_by_a_processor_that_has_none(boot: Boot) -> None:
+    guest = boot("nmi_watchdog=2")
+    assert "activating" not in guest.console
+    assert "nmi_watchdog=2: this processor has no performance counters" in guest.text("/proc/kmsg")
+
+
+@pytest.mark.parametrize("point", ["INT_TASKLET_ENTRY", "INT_HW_IRQ_EN", "FS_DEVRW"])
+def test_sysrq_starts_the_dump_in_a_hang_with_interrupts_on(boot: Boot, point: str) -> None:
+    guest = hang(boot, point, "nmi_watchdog=1")
+    press(guest, "leftalt", "sysrq", "c")
+    guest.run(10)
+    assert "SysRq : Trigger a crashdump" in guest.console
+    assert guest.dumped() is not None
+
+
+def test_sysrq_can_be_switched_off(boot: Boot) -> None:
+    guest = boot("sysrq=0")
+    press(guest, "leftalt", "sysrq", "h")
+    assert "SysRq" not in guest.console
+    guest.agent.write_file("/proc/sysrq-trigger", b"h")
+    guest.run(0.1)
+    assert "SysRq : HELP" in guest.console
+
+
+def test_an_overflow_that_fits_the_stack_is_survived(boot: Boot) -> None:
+    guest = boot("dtt.rec_num=3")
+    guest.dtt("set FS_DEVRW overflow 5")
+    guest.agent.start("diskio")
+    guest.run(2)
+    assert "FS_DEVRW of type overflow survived" in guest.console
+    assert guest.text("/proc/interrupts")
+    (line,) = [line for line in guest.text("/proc/dtt/cpoints").splitlines() if "FS_DEVRW" in line]
+    assert line.split() == ["3", "overflow", "FS_DEVRW", "0", "kern"]
+
+
+def test_an_overflow_of_ten_levels_overwrites_thread_info_and_what_lies_below(boot: Boot) -> None:
+    guest = boot()
+    symbols, view = guest.first.symbols, guest.machine.memory.view
+    stacks: list[int] = []
+    seen: list[tuple[int, ...]] = []
+
+    def begun(cpu: Cpu) -> None:
+        stacks.append(cpu.registers().esp)
+
+    def over(cpu: Cpu) -> None:
+        if stacks and not seen:
+            base = (stacks[0] & -THREAD_SIZE) - 0xC0000000
+            seen.append(struct.unpack_from("<4I", view, base))
+            seen.append(struct.unpack_from("<4I", view, base - 256))
+
+    guest.machine.watch(symbols["dtt_overflow"], begun)
+    guest.machine.watch(symbols["printk"], over)
+    guest.dtt("set INT_HARDWARE_ENTRY overflow 5")
+    guest.agent.start("diskio")
+    guest.run(2)
+    assert len(stacks) == 10
+    steps = {high - low for high, low in pairwise(stacks)}
+    assert all(1024 < step < 1100 for step in steps)
+    assert seen == [(FILLED,) * 4, (FILLED,) * 4]
