@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ttutils, the user-space bit of LKDTT (LKDTT paper, section 3.3 and Table 1).
+
+It writes commands to the guest's /proc/dtt/ctrl and reads /proc/dtt/cpoints, which are the guest's DTT module.
+A command line is checked here first, so that a script's mistakes are found before anything boots.
+"""
+
+from __future__ import annotations
+
+import errno
+import getopt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kdumpsim import __version__
+from kdumpsim.kexec.errors import AgentError
+from kdumpsim.lkdtt.points import CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, TYPE_ALIASES
+
+CTRL = "/proc/dtt/ctrl"
+CPOINTS = "/proc/dtt/cpoints"
+MAX_COUNT = 0x7FFFFFFF
+MAX_ID = 63
+
+USAGE = f"""\
+usage: ttutils command [options]
+
+commands:
+  help                   display usage information
+  ver(sion)              display version number of LKDTT
+  list|ls                show registered crash points
+  set                    configure a crash point (CP)
+    -p cpoint_name       CP's name
+    -t cpoint_type       CP's crash type: {" ".join(CRASH_TYPES)}
+    -c pass_num          times the CP has to be crossed before the failure is induced (default {DEFAULT_COUNT})
+  reset                  disable a CP and reset its counter
+    -p cpoint_name       CP's name
+    -f                   revert its type to none, too
+  add                    register a CP of a driver that does not do it itself
+    -p cpoint_name       CP's name
+    -n id                ID to be associated with the CP (1 to {MAX_ID})
+  rmv                    remove a CP registered using add
+    -p cpoint_name       CP's name"""
+
+
+class Usage(ValueError):
+    """Wrong use of ttutils; :data:`USAGE` says what is right."""
+
+
+class TtutilsError(Exception):
+    """The guest's DTT module refused."""
+
+
+class Files(Protocol):
+    """What ttutils needs of a guest: :class:`kdumpsim.kexec.agent.AgentClient` has it."""
+
+    def read_file(self, path: str) -> bytes: ...
+    def write_file(self, path: str, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line that was understood: `ctrl` is what is written to /proc/dtt/ctrl, if anything."""
+
+    command: str
+    point: str = ""
+    ctrl: str = ""
+
+
+@dataclass(frozen=True)
+class _Syntax:
+    """Options in getopt's notation, and those that must be there."""
+
+    options: str = ""
+    needed: tuple[str, ...] = field(default=())
+
+
+_COMMANDS = {
+    "help": _Syntax(),
+    "ver": _Syntax(),
+    "ls": _Syntax(),
+    "set": _Syntax("p:t:c:", ("-p", "-t")),
+    "reset": _Syntax("p:f", ("-p",)),
+    "add": _Syntax("p:n:", ("-p", "-n")),
+    "rmv": _Syntax("p:", ("-p",)),
+}
+_SYNONYMS = {"version": "ver", "list": "ls"}
+
+
+def parse(words: Sequence[str]) -> Request:
+    """Understand ``command [options]``; Usage says what is wrong with it."""
+    if not words:
+        raise Usage("no command")
+    command = _SYNONYMS.get(words[0], words[0])
+    if command not in _COMMANDS:
+        raise Usage(f"unknown command '{words[0]}'")
+    syntax = _COMMANDS[command]
+    try:
+        pairs, rest = getopt.getopt(list(words[1:]), syntax.options)
+    except getopt.GetoptError as error:
+        raise Usage(f"{command}: {error}") from None
+    if rest:
+        raise Usage(f"{command}: '{rest[0]}' is not understood")
+    options = dict(pairs)
+    missing = [name for name in syntax.needed if not options.get(name)]
+    if missing:
+        raise Usage(f"{command} needs {' and '.join(missing)}")
+    point = _point(options.get("-p", ""))
+    return Request(command, point, _ctrl(command, point, options))
+
+
+def run(words: Sequence[str], guest: Files) -> str:
+    """Do what a command line says; what ttutils prints.  Usage or TtutilsError if it cannot."""
+    return perform(parse(words), guest)
+
+
+def perform(request: Request, guest: Files) -> str:
+    """Do what was understood; what ttutils prints."""
+    if request.command == "help":
+        return USAGE + "\n"
+    if request.command == "ver":
+        return f"LKDTT of kdumpsim {__version__}\n"
+    if request.command == "ls":
+        return guest.read_file(CPOINTS).decode("ascii", "replace")
+    try:
+        guest.write_file(CTRL, f"{request.ctrl}\n".encode())
+    except AgentError as error:
+        reason = _REFUSALS.get((request.command, error.errno)) or _REFUSALS.get(("", error.errno))
+        if reason is None:
+            raise
+        raise TtutilsError(f"{request.command} {request.point}: {reason}") from None
+    return ""
+
+
+_REFUSALS: dict[tuple[str, int], str] = {
+    ("", errno.ENOENT): "there is no such crash point; ttutils ls shows those there are",
+    ("add", errno.ENOENT): "no driver has a crash point of this name",
+    ("add", errno.EEXIST): "the crash point is registered already",
+    ("add", errno.EINVAL): "the ID belongs to another crash point",
+    ("rmv", errno.EPERM): "a crash point of the kernel itself cannot be removed",
+}
+
+
+def _point(name: str) -> str:
+    if any(character.isspace() for character in name):
+        raise Usage(f"'{name}' is no crash point's name")
+    return POINT_ALIASES.get(name, name)
+
+
+def _ctrl(command: str, point: str, options: dict[str, str]) -> str:
+    """The words for /proc/dtt/ctrl (kernel/lkdtt/dtt_proc.py)."""
+    if command == "set":
+        kind = TYPE_ALIASES.get(options["-t"], options["-t"])
+        if kind not in CRASH_TYPES:
+            raise Usage(f"unknown crash type '{options['-t']}'; there is: {', '.join(CRASH_TYPES)}")
+        count = _number("pass_num", options.get("-c", str(DEFAULT_COUNT)), MAX_COUNT)
+        return f"set {point} {kind} {count}"
+    if command == "reset":
+        return f"reset {point} -f" if "-f" in options else f"reset {point}"
+    if command == "add":
+        return f"add {point} {_number('id', options['-n'], MAX_ID)}"
+    return f"rmv {point}" if command == "rmv" else ""
+
+
+def _number(what: str, text: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise Usage(f"{what} '{text}' is not a number from 1 to {most}")
+    return int(text)
