@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which guest modules make which image: the two kernels and purgatory, built once and cached by content.
+"""Which guest modules make which image: kernels, purgatory and programs, built once and cached by content.
 
-Run as ``python -m kdumpsim.images --out DIR`` it writes vmlinux, vmlinux-kdump and purgatory.ro.
+Run as ``python -m kdumpsim.images --out DIR`` it writes vmlinux, vmlinux-kdump, purgatory.ro and the programs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ FIRST_KERNEL_BASE = 0x100000
 KERNEL_ENTRY = "startup_32"
 OPTIMIZED = ("kdumpsim.purgatory.sha256",)
 """Modules whose speed matters more than how they look in a debugger."""
+
+USER_BASE = 0x08048000
+USER_PROGRAMS = {
+    "/bin/hello": "hello",
+    "/sbin/init": "init",
+}
+"""The programs of the system disk: their paths, and their modules below kdumpsim.userland."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,32 @@ def purgatory() -> bytes:
     return cache.cached(key, build)
 
 
+def user_program(path: str) -> bytes:
+    """One of USER_PROGRAMS as an ELF executable with symbols and debug data."""
+    return _user_program(USER_PROGRAMS[path])[0]
+
+
+def userland() -> dict[str, bytes]:
+    """All programs by their paths, as they lie on the system disk."""
+    return {path: _user_program(module)[1] for path, module in USER_PROGRAMS.items()}
+
+
+def _user_program(name: str) -> list[bytes]:
+    """A program's ELF file, whole and stripped."""
+    modules = [f"kdumpsim.userland.{name}", "kdumpsim.userland.start"]
+
+    def build() -> bytes:
+        from kdumpsim.compiler import compile_modules
+        from kdumpsim.compiler.linker import Layout, link
+
+        objects = compile_modules(modules)
+        image = link(objects, Layout(USER_BASE, USER_BASE, "_start"))
+        return _pack(image.elf, image.stripped())
+
+    key = cache.sources_key(["kdumpsim.userland"], more=["userland", name])
+    return _unpack(cache.cached(key, build))
+
+
 def _pack(*parts: bytes) -> bytes:
     return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
@@ -94,6 +127,8 @@ def main() -> None:
     (options.out / "vmlinux").write_bytes(kernel().elf)
     (options.out / "vmlinux-kdump").write_bytes(kernel(options.capture_base).elf)
     (options.out / "purgatory.ro").write_bytes(purgatory())
+    for path in USER_PROGRAMS:
+        (options.out / Path(path).name).write_bytes(user_program(path))
 
 
 if __name__ == "__main__":

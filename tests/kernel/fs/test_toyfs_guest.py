@@ -25,6 +25,7 @@ REPLACED = {
     "kdumpsim.kernel.core.timer": "timer",
     "kdumpsim.kernel.core.printk": "printk",
     "kdumpsim.kernel.mm.slab": "slab",
+    "kdumpsim.kernel.mm.vma": "vma",
     "kdumpsim.kernel.mm.page_alloc": "page_alloc",
     "fake_disk": "fake_disk",
 }

@@ -29,6 +29,7 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.sched import schedule, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TASK_RUNNING, TaskStruct
+from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import (
     Spinlock,
     spin_lock_init,
@@ -208,12 +209,12 @@ def hrtimer_wakeup(timer: ptr[Hrtimer]) -> u32:
 
 @guest
 def hrtimer_nanosleep(nanoseconds: u64) -> None:
-    """Sleep at least this long."""
+    """Sleep at least this long, or until a signal comes."""
     sleeper: HrtimerSleeper = HrtimerSleeper()
     hrtimer_init(addr(sleeper.timer), hrtimer_wakeup)
     sleeper.task = current()
     mode = HrtimerMode.HRTIMER_REL
-    while load_volatile(addr(sleeper.task)) != NULL:
+    while load_volatile(addr(sleeper.task)) != NULL and not signal_pending():
         current().state = TASK_INTERRUPTIBLE
         hrtimer_start(addr(sleeper.timer), nanoseconds, mode)
         if load_volatile(addr(sleeper.task)) != NULL:

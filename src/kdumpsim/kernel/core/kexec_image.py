@@ -7,7 +7,7 @@ in pages outside all destinations, and a list of words tells relocate_new_kernel
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, addr, cast, container_of, guest, i32, ptr, sizeof, u8, u32
 from kdumpsim.kernel.asm import PAGE_SIZE, va
@@ -25,9 +25,12 @@ from kdumpsim.kernel.core.list import init_list_head, list_add, list_del
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.resource_types import Resource
 from kdumpsim.kernel.core.string import memcpy, memset
-from kdumpsim.kernel.core.types import EADDRNOTAVAIL, EINVAL, ENOMEM, ListHead
+from kdumpsim.kernel.core.types import EADDRNOTAVAIL, EFAULT, EINVAL, ENOMEM, ListHead
 from kdumpsim.kernel.mm.page_alloc import Page, alloc_page, page_address, page_to_phys, put_page
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.asm import __copy_user
 
 PAGE_MASK: Final = ~(PAGE_SIZE - 1) & 0xFFFFFFFF
 
@@ -208,7 +211,8 @@ def kimage_load_segment(image: ptr[Kimage], segment: ptr[KexecSegment]) -> i32:
 def kimage_load_crash_segment(segment: ptr[KexecSegment]) -> i32:
     """Copy a segment to where it will be needed, and clear the rest of its memory."""
     to = cast(ptr[u8], va(segment.mem))
-    memcpy(to, segment.buf, segment.bufsz)
+    if __copy_user(to, segment.buf, segment.bufsz) != 0:
+        return -EFAULT
     memset(to + segment.bufsz, 0, segment.memsz - segment.bufsz)
     return 0
 
@@ -225,7 +229,8 @@ def kimage_load_normal_segment(image: ptr[Kimage], segment: ptr[KexecSegment]) -
         to = cast(ptr[u8], page_address(page))
         bytes_left = segment.bufsz - offset if segment.bufsz > offset else 0
         count = min(bytes_left, PAGE_SIZE)
-        memcpy(to, cast(ptr[u8], segment.buf) + offset, count)
+        if __copy_user(to, cast(ptr[u8], segment.buf) + offset, count) != 0:
+            return -EFAULT
         memset(to + count, 0, PAGE_SIZE - count)
         result = kimage_add_entry(image, page_to_phys(page) | IND_SOURCE)
         offset += PAGE_SIZE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Making and ending kernel threads (kernel/{fork,exit}.c, kernel_thread() of arch/i386/kernel/process.c)."""
+"""Making tasks, kernel threads above all (kernel/fork.c, kernel_thread() of arch/i386/kernel/process.c)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kdumpsim.compiler.lang import (
     cast,
     container_of,
     cstr,
+    extern,
     fetch_add,
     fn,
     guest,
@@ -23,23 +24,20 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.asm import PAGE_SHIFT, ThreadInfo, current, kernel_thread_setup, smp_processor_id
 from kdumpsim.kernel.core.config import TASK_COMM_LEN, THREAD_SIZE
-from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
-from kdumpsim.kernel.core.list import list_add_tail, list_del
-from kdumpsim.kernel.core.panic import bug, panic
-from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.list import list_add_tail
+from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.rcupdate import call_rcu
-from kdumpsim.kernel.core.sched import finish_task_switch, init_idle, schedule, set_cpus_allowed, wake_up_new_task
+from kdumpsim.kernel.core.sched import finish_task_switch, init_idle, set_cpus_allowed, wake_up_new_task
 from kdumpsim.kernel.core.sched_types import (
     CPU_MASK_ALL,
     DEFAULT_PRIO,
-    EXIT_DEAD,
-    PF_EXITING,
     PF_KTHREAD,
     TASK_UNINTERRUPTIBLE,
     TaskStruct,
 )
-from kdumpsim.kernel.core.spinlock import Spinlock, preempt_disable, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.signal import tasklist_lock as tasklist_lock
+from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import strlcpy
 from kdumpsim.kernel.core.types import RcuHead
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
@@ -49,7 +47,11 @@ THREAD_ORDER: Final = 1 if THREAD_SIZE > (1 << PAGE_SHIFT) else 0
 """Order of the pages of a kernel stack."""
 
 last_pid: i32 = 0
-tasklist_lock: Spinlock = Spinlock(slock=1)
+
+
+@extern
+def do_exit(code: i32) -> NoReturn:
+    """End this task; exit.py."""
 
 
 @guest
@@ -77,17 +79,23 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
 
 
 @guest
+def link_task(task: ptr[TaskStruct]) -> None:
+    """Give a new task its number and its place among all tasks."""
+    task.pid = fetch_add(addr(last_pid), 1) + 1
+    task.state = TASK_UNINTERRUPTIBLE
+    flags = spin_lock_irqsave(addr(tasklist_lock))
+    list_add_tail(addr(task.tasks), addr(init_task.tasks))
+    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+
+
+@guest
 def create_thread(function: fn[[ptr[void]], i32], arg: ptr[void], name: cstr) -> ptr[TaskStruct]:
     """A kernel thread that does not run yet: wake_up_new_task() starts it (copy_process)."""
     task = dup_task_struct(name)
     if task == NULL:
         return NULL
     kernel_thread_setup(task, function, arg)
-    task.pid = fetch_add(addr(last_pid), 1) + 1
-    task.state = TASK_UNINTERRUPTIBLE
-    flags = spin_lock_irqsave(addr(tasklist_lock))
-    list_add_tail(addr(task.tasks), addr(init_task.tasks))
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    link_task(task)
     return task
 
 
@@ -125,29 +133,6 @@ def fork_idle(cpu: u32) -> ptr[TaskStruct]:
         panic("failed fork for CPU %u", cpu)
     init_idle(task, cpu)
     return task
-
-
-@guest
-def do_exit(code: i32) -> NoReturn:
-    """End this task; locks it holds stay held."""
-    task = current()
-    if in_interrupt():
-        panic("Aiee, killing interrupt handler!")
-    if task.pid == 0:
-        panic("Attempted to kill the idle task!")
-    if task.pid == 1:
-        panic("Attempted to kill init!")
-    task.flags |= PF_EXITING
-    if in_atomic():
-        printk("<6>note: %s[%d] exited with preempt_count %d\n", task.comm, u32(task.pid), u32(preempt_count()))
-    task.exit_code = code
-    flags = spin_lock_irqsave(addr(tasklist_lock))
-    list_del(addr(task.tasks))
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
-    preempt_disable()
-    task.state = EXIT_DEAD
-    schedule()
-    bug("core/kthread.py", 0)
 
 
 @guest

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, NoReturn, array, external, fn, guest, i32, length, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, NoReturn, array, extern, external, fn, guest, i32, length, ptr, u8, u32, void
 from kdumpsim.kernel.asm import (
     boot_command_line,
     cpu_idle,
@@ -33,6 +33,12 @@ from kdumpsim.kernel.core.timer import init_timers
 from kdumpsim.kernel.core.version import linux_banner
 from kdumpsim.kernel.mm.page_alloc import mem_init
 from kdumpsim.kernel.mm.slab import kmem_cache_init
+
+
+@extern
+def init_post() -> None:
+    """Become the first process; late.py."""
+
 
 __start_con_initcall: array[fn[[], i32]] = external()
 __stop_con_initcall: array[fn[[], i32]] = external()
@@ -86,7 +92,7 @@ def max_cpus() -> u32:
 
 @guest
 def init(arg: ptr[void]) -> i32:
-    """Thread 1: starts the other CPUs and all drivers; what the machine is for starts in late initcalls."""
+    """Thread 1: starts the other CPUs and all drivers; then it becomes the first process."""
     cpus = max_cpus()
     smp_prepare_cpus(cpus)
     if cpus > 1:
@@ -94,6 +100,7 @@ def init(arg: ptr[void]) -> i32:
     spawn_ksoftirqd()
     spawn_softlockup_task()
     do_initcalls()
+    init_post()
     while True:
         set_current_state(TASK_INTERRUPTIBLE)
         schedule()

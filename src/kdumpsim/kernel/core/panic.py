@@ -26,9 +26,9 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop
 from kdumpsim.kernel.core.config import HZ
+from kdumpsim.kernel.core.exit import do_exit
 from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.kexec import crash_kexec, kexec_should_crash
-from kdumpsim.kernel.core.kthread import do_exit
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE

@@ -9,12 +9,14 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import Struct, array, i32, length, ptr, u8, u32, u64, void
+from kdumpsim.compiler.lang import Struct, array, i32, length, ptr, u8, u32, u64
 from kdumpsim.kernel.core.config import TASK_COMM_LEN
 from kdumpsim.kernel.core.types import ListHead, RcuHead
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.asm import ThreadInfo, ThreadStruct
+    from kdumpsim.kernel.fs.files import FilesStruct
+    from kdumpsim.kernel.mm.vma import MmStruct
 
 MAX_PRIO: Final = 8
 """Number of priorities; 0 is served first."""
@@ -46,11 +48,12 @@ class TaskState(IntEnum):
 TASK_RUNNING: Final = TaskState.TASK_RUNNING
 TASK_INTERRUPTIBLE: Final = TaskState.TASK_INTERRUPTIBLE
 TASK_UNINTERRUPTIBLE: Final = TaskState.TASK_UNINTERRUPTIBLE
+EXIT_ZOMBIE: Final = TaskState.EXIT_ZOMBIE
 EXIT_DEAD: Final = TaskState.EXIT_DEAD
 
 
 class TaskStruct(Struct):
-    """A schedulable kernel thread."""
+    """A kernel thread or a process."""
 
     state: TaskState
     thread_info: ptr[ThreadInfo]
@@ -67,10 +70,17 @@ class TaskStruct(Struct):
     cpus_allowed: u32
     tasks: ListHead
     """Link in the list of all tasks, which starts at init_task."""
-    mm: ptr[void]
+    mm: ptr[MmStruct]
     """User address space; kernel threads have none."""
+    files: ptr[FilesStruct]
+    """Open files; NULL stands for the kernel threads' common table."""
+    pending: u32
+    """Signals to be delivered, one bit each."""
+    waits_for_child: bool
+    """Sleeps in waitpid()."""
     pid: i32
     exit_code: i32
+    """As waitpid() tells it: the code of exit() times 256, or the signal that killed it."""
     parent: ptr[TaskStruct]
     comm: array[u8] = length(TASK_COMM_LEN)
     nvcsw: u32

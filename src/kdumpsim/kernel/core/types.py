@@ -24,11 +24,14 @@ class RcuHead(Struct):
 
 EPERM: Final = 1
 ENOENT: Final = 2
+ESRCH: Final = 3
 EINTR: Final = 4
 EIO: Final = 5
 ENXIO: Final = 6
 E2BIG: Final = 7
+ENOEXEC: Final = 8
 EBADF: Final = 9
+ECHILD: Final = 10
 EAGAIN: Final = 11
 ENOMEM: Final = 12
 EACCES: Final = 13
@@ -50,5 +53,11 @@ ENOSYS: Final = 38
 EADDRNOTAVAIL: Final = 99
 ETIMEDOUT: Final = 110
 
+SIGILL: Final = 4
+SIGTRAP: Final = 5
+SIGBUS: Final = 7
+SIGFPE: Final = 8
 SIGKILL: Final = 9
 SIGSEGV: Final = 11
+SIGCHLD: Final = 17
+NSIG: Final = 32

@@ -9,7 +9,10 @@ from kdumpsim.compiler.lang import NULL, addr, array, fn, guest, i32, length, lo
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
+from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.string import memcpy
+from kdumpsim.kernel.core.types import EINTR
 from kdumpsim.kernel.core.wait import (
     WaitEntry,
     WaitQueue,
@@ -22,6 +25,7 @@ from kdumpsim.kernel.fs.files import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 
 TTY_SIZE: Final = 256
+TTY_CHUNK: Final = 128
 
 tty_buffer: array[u8] = length(TTY_SIZE)
 tty_head: u32 = 0
@@ -49,7 +53,7 @@ def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     wait: WaitEntry = WaitEntry()
     while True:
         prepare_to_wait(addr(tty_wait), addr(wait), TASK_INTERRUPTIBLE)
-        if load_volatile(addr(tty_head)) != tty_tail:
+        if load_volatile(addr(tty_head)) != tty_tail or signal_pending():
             break
         schedule()
     finish_wait(addr(tty_wait), addr(wait))
@@ -59,14 +63,20 @@ def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
         buffer[i] = tty_buffer[tty_tail % TTY_SIZE]
         tty_tail += 1
     spin_unlock_irqrestore(addr(tty_lock), flags)
-    return i32(n)
+    return i32(n) if n != 0 or count == 0 else -EINTR
 
 
 @guest
 def tty_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     """Text for the console."""
-    for i in range(count):
-        printk(f"{buffer[i]:c}")
+    text: array[u8] = length(TTY_CHUNK, zeroed=False)
+    done: u32 = 0
+    while done < count:
+        n: u32 = min(count - done, TTY_CHUNK - 1)
+        memcpy(text, buffer + done, n)
+        text[n] = 0
+        printk(f"{text:s}")
+        done += n
     return i32(count)
 
 

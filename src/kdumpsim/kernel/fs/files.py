@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The file table: open, read, write and close by path, for the kernel's own threads (Linux fs/open.c, read_write.c).
+"""Open files and descriptors (Linux fs/{open,read_write,file_table}.c): what the kernel's own threads use too.
 
-Paths below /proc, /sys and /dev are files the kernel makes (`fs.proc`); all others lie on the root file system.
+Each process has a table of descriptors of its own, kernel threads share one.  Paths below /proc, /sys and /dev are
+files the kernel makes (`fs.proc`); all others lie on the root file system.
 """
 
 from __future__ import annotations
@@ -13,22 +14,27 @@ from kdumpsim.compiler.lang import (
     Struct,
     addr,
     array,
+    cast,
     container_of,
     cstr,
+    fetch_add,
     fn,
     guest,
     i32,
     length,
     ptr,
+    sizeof,
     u8,
     u32,
     u64,
     void,
 )
+from kdumpsim.kernel.asm import current
 from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import strncmp
-from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, RcuHead
+from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, ENOMEM, RcuHead
+from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.fs.proc import ProcEntry, proc_open
@@ -41,18 +47,23 @@ O_ACCMODE: Final = 3
 O_CREAT: Final = 0o100
 O_TRUNC: Final = 0o1000
 NR_OPEN: Final = 64
+"""Descriptors of a table."""
 
 
 class FileOperations(Struct):
-    """What a kind of file can do; `read` and `write` may be NULL."""
+    """What a kind of file can do; all but `release` may be NULL."""
 
     read: fn[[ptr["File"], ptr[u8], u32], i32]
     write: fn[[ptr["File"], ptr[u8], u32], i32]
     release: fn[[ptr["File"]], None]
+    open: fn[[ptr["File"]], i32]
+    """Called for files of /dev and the like when they are opened."""
+    size: fn[[ptr["File"]], u64]
+    """Where the file ends, for lseek()."""
 
 
 class File(Struct):
-    """An open file; f_op is NULL in a free slot."""
+    """An open file."""
 
     f_op: ptr[FileOperations]
     f_flags: u32
@@ -60,33 +71,53 @@ class File(Struct):
     f_size: u32
     private_data: ptr[void]
     entry: ptr["ProcEntry"]
-    busy: bool
+    f_count: u32
+    """Descriptors that stand for it."""
     f_rcuhead: RcuHead
 
 
-open_files: array[File] = length(NR_OPEN)
+class FilesStruct(Struct):
+    """A table of descriptors."""
+
+    fd: array[ptr[File]] = length(NR_OPEN)
+
+
+kernel_files: FilesStruct = FilesStruct()
+"""The kernel threads' table."""
 files_lock: Spinlock = Spinlock(slock=1)
+reserved_file: File = File()
+"""Stands in a table for a file that is being opened."""
+
+
+@guest
+def current_files() -> ptr[FilesStruct]:
+    """This task's table."""
+    files = current().files
+    return files if files != NULL else addr(kernel_files)
 
 
 @guest
 def get_unused_fd() -> i32:
-    """Reserve a slot of the table, or -EMFILE."""
+    """Reserve a descriptor, or -EMFILE."""
+    files = current_files()
+    result: i32 = -EMFILE
     spin_lock(addr(files_lock))
     for fd in range(NR_OPEN):
-        if not open_files[fd].busy:
-            open_files[fd].busy = True
-            spin_unlock(addr(files_lock))
-            return i32(fd)
+        if files.fd[fd] == NULL:
+            files.fd[fd] = addr(reserved_file)
+            result = i32(fd)
+            break
     spin_unlock(addr(files_lock))
-    return -EMFILE
+    return result
 
 
 @guest
 def fget(fd: u32) -> ptr[File]:
     """The open file of a descriptor, or NULL."""
-    if fd >= NR_OPEN or not open_files[fd].busy or open_files[fd].f_op == NULL:
+    if fd >= NR_OPEN:
         return NULL
-    return addr(open_files[fd])
+    file = current_files().fd[fd]
+    return NULL if file == addr(reserved_file) else file
 
 
 @guest
@@ -96,29 +127,52 @@ def is_kernel_file(path: cstr) -> bool:
 
 
 @guest
-def sys_open(path: cstr, flags: u32) -> i32:
-    """Open a file by its absolute path; a descriptor or a negative errno."""
+def filp_open(path: cstr, flags: u32, out: ptr[ptr[File]]) -> i32:
+    """Open a file by its absolute path; 0 or a negative errno."""
     if path[0] != ord("/"):
         return -EINVAL
+    file = cast(ptr[File], kzalloc(sizeof(File)))
+    if file == NULL:
+        return -ENOMEM
+    file.f_flags = flags
+    file.f_count = 1
+    error = proc_open(path, file) if is_kernel_file(path) else toyfs_open(path, file)
+    if error != 0:
+        kfree(file)
+        return error
+    if file.f_op.open != NULL:
+        error = file.f_op.open(file)
+        if error != 0:
+            fput(file)
+            return error
+    out[0] = file
+    return 0
+
+
+@guest
+def file_free_rcu(head: ptr[RcuHead]) -> None:
+    """Nobody can have the closed file in hand any more."""
+    kfree(container_of(head, File, "f_rcuhead"))
+
+
+@guest
+def fput(file: ptr[File]) -> None:
+    """Give a file back; the last one closes it."""
+    if fetch_add(addr(file.f_count), u32(-1)) == 1:
+        file.f_op.release(file)
+        call_rcu(addr(file.f_rcuhead), file_free_rcu)
+
+
+@guest
+def sys_open(path: cstr, flags: u32) -> i32:
+    """Open a file by its absolute path; a descriptor or a negative errno."""
     fd: i32 = get_unused_fd()
     if fd < 0:
         return fd
-    file: ptr[File] = addr(open_files[fd])
-    file.f_op = NULL
-    file.f_flags = flags
-    file.f_pos = 0
-    file.f_size = 0
-    file.private_data = NULL
-    error: i32 = 0
-    if is_kernel_file(path):
-        error = proc_open(path, file)
-    else:
-        error = toyfs_open(path, file)
-    if error != 0:
-        file.f_op = NULL
-        file.busy = False
-        return error
-    return fd
+    file: ptr[File] = NULL
+    error = filp_open(path, flags, addr(file))
+    current_files().fd[u32(fd)] = file
+    return error if error != 0 else fd
 
 
 @guest
@@ -144,18 +198,35 @@ def sys_write(fd: u32, buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
-def file_free_rcu(head: ptr[RcuHead]) -> None:
-    """Nobody can have the closed file in hand any more: the slot is free."""
-    container_of(head, File, "f_rcuhead").busy = False
-
-
-@guest
 def sys_close(fd: u32) -> i32:
-    """Close a file."""
+    """Close a descriptor."""
     file: ptr[File] = fget(fd)
     if file == NULL:
         return -EBADF
-    file.f_op.release(file)
-    file.f_op = NULL
-    call_rcu(addr(file.f_rcuhead), file_free_rcu)
+    current_files().fd[fd] = NULL
+    fput(file)
     return 0
+
+
+@guest
+def share_files(inherited: u32) -> ptr[FilesStruct]:
+    """A table for a new process, with this task's first descriptors; NULL without memory."""
+    files = cast(ptr[FilesStruct], kzalloc(sizeof(FilesStruct)))
+    if files != NULL:
+        for fd in range(inherited):
+            file = fget(fd)
+            if file != NULL:
+                fetch_add(addr(file.f_count), 1)
+                files.fd[fd] = file
+    return files
+
+
+@guest
+def put_files(files: ptr[FilesStruct]) -> None:
+    """Close all of a process's files; NULL is nothing."""
+    if files == NULL:
+        return
+    for fd in range(NR_OPEN):
+        if files.fd[fd] != NULL:
+            fput(files.fd[fd])
+    kfree(files)

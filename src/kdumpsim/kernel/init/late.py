@@ -13,10 +13,12 @@ from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.params import cmdline_find
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strlcpy
+from kdumpsim.kernel.fs.exec import kernel_execve
 from kdumpsim.kernel.fs.toyfs import toyfs_mount
 from kdumpsim.kernel.init.agent import agent
 
 DISK_NAME: Final = 16
+PATH_SIZE: Final = 64
 
 
 @guest
@@ -39,6 +41,16 @@ def late_init() -> i32:
     mount_root()
     kernel_thread(agent, NULL, "agent")
     return 0
+
+
+@guest
+def init_post() -> None:
+    """Thread 1 becomes /sbin/init, or what ``init=`` names; comes back if it cannot."""
+    path: array[u8] = length(PATH_SIZE)
+    strlcpy(path, "/sbin/init", PATH_SIZE)
+    cmdline_find("init=", path, PATH_SIZE)
+    error: i32 = kernel_execve(path, NULL)
+    printk(f"<4>No init found: {path:s}: error {-error}.  Try passing init= option to kernel.\n")
 
 
 _init_late: fn[[], i32] = placed("initcall7", late_init)

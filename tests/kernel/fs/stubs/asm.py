@@ -38,6 +38,7 @@ class ThreadInfo(Struct):
 
 
 the_thread: ThreadInfo = ThreadInfo()
+the_task: TaskStruct = TaskStruct()
 
 
 @guest
@@ -47,7 +48,7 @@ def current_thread_info() -> ptr[ThreadInfo]:
 
 @guest
 def current() -> ptr[TaskStruct]:
-    return the_thread.task
+    return addr(the_task)
 
 
 @guest

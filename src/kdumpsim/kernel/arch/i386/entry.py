@@ -5,6 +5,8 @@ Every stub leaves a `PtRegs` on the stack and calls a handler with its address a
 got is also how a call trace (oops.py) finds its way from an entry stub back to the interrupted code.  The call frame
 information marks the stubs as signal frames, so that gdb unwinds through them.
 
+System calls come by INT 0x80; the way back to ring 3 looks at need_resched and at signals.
+
 An exception's and an interrupt's handler runs on the stack of the interrupted task, as with 8 KiB stacks in 2.6.16.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, external, module_asm, offsetof, u8, u32
+from kdumpsim.compiler.lang import array, external, module_asm, offsetof, sizeof, u8, u32
 from kdumpsim.kernel.arch.i386.irq_vectors import (
     CALL_FUNCTION_VECTOR,
     ERROR_APIC_VECTOR,
@@ -22,7 +24,7 @@ from kdumpsim.kernel.arch.i386.irq_vectors import (
 )
 from kdumpsim.kernel.arch.i386.ptrace import EFLAGS_IF, EFLAGS_VM, PtRegs
 from kdumpsim.kernel.arch.i386.segment import __USER_DS
-from kdumpsim.kernel.arch.i386.thread_info import TIF_NEED_RESCHED, ThreadInfo
+from kdumpsim.kernel.arch.i386.thread_info import TIF_NEED_RESCHED, TIF_SIGPENDING, ThreadInfo
 from kdumpsim.kernel.core.config import NR_IRQS, PREEMPT, THREAD_SIZE
 
 ORIG_EAX: Final = offsetof(PtRegs, "orig_eax")
@@ -31,6 +33,8 @@ EFLAGS: Final = offsetof(PtRegs, "eflags")
 TI_FLAGS: Final = offsetof(ThreadInfo, "flags")
 TI_PREEMPT_COUNT: Final = offsetof(ThreadInfo, "preempt_count")
 NEED_RESCHED_MASK: Final = 1 << TIF_NEED_RESCHED
+WORK_MASK: Final = 1 << TIF_NEED_RESCHED | 1 << TIF_SIGPENDING
+"""What must be looked at before a return to ring 3."""
 
 entry_text_start: array[u8] = external()
 entry_text_end: array[u8] = external()
@@ -210,6 +214,52 @@ nmi:
     .cfi_endproc
     .size nmi, . - nmi
 
+    # INT 0x80: call do_system_call(regs). Nothing that gdb could show lies below: a dump holds no user stack.
+    .globl system_call
+    .type system_call, @function
+    .balign 16
+system_call:
+    .cfi_startproc
+    .cfi_undefined eip
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    SAVE_ALL
+    movl %esp, %eax
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    call do_system_call
+    addl $4, %esp
+    .cfi_adjust_cfa_offset -4
+    jmp resume_userspace
+    .cfi_endproc
+    .size system_call, . - system_call
+
+    # A new process runs here first, its user registers on top of the stack.
+    .globl ret_from_fork
+    .type ret_from_fork, @function
+    .balign 16
+ret_from_fork:
+    .cfi_startproc
+    .cfi_undefined eip
+    xorl %ebp, %ebp
+    call finish_task_switch
+    jmp resume_userspace
+    .cfi_endproc
+    .size ret_from_fork, . - ret_from_fork
+
+    # start_user(regs): a kernel thread that has become a process goes to ring 3; regs lies on top of its stack.
+    .globl start_user
+    .type start_user, @function
+    .balign 16
+start_user:
+    .cfi_startproc
+    .cfi_undefined eip
+    movl 4(%esp), %esp
+    xorl %ebp, %ebp
+    jmp resume_userspace
+    .cfi_endproc
+    .size start_user, . - start_user
+
     # The double fault task starts here; there is nothing to go back to.
     .globl doublefault
     .type doublefault, @function
@@ -264,11 +314,11 @@ common_interrupt:
 ret_from_exception:
 ret_from_intr:
     cli                                 # need_resched must not change behind our back
-    .if {PREEMPT}
     movl {EFLAGS}(%esp), %eax
     movb {XCS}(%esp), %al
     testl ${EFLAGS_VM | 3}, %eax
-    jnz restore_all                     # back to ring 3
+    jnz resume_userspace
+    .if {PREEMPT}
     testl ${EFLAGS_IF}, {EFLAGS}(%esp)
     jz restore_all                      # the interrupted code wanted no interruption
 1:  movl %esp, %eax
@@ -284,6 +334,30 @@ restore_all:
     RESTORE_ALL
     .cfi_endproc
     .size common_interrupt, . - common_interrupt
+
+    # Back to ring 3, unless there is something to do first: another task, a signal.
+    .balign 16
+    .globl resume_userspace
+    .type resume_userspace, @function
+resume_userspace:
+    .cfi_startproc simple
+    .cfi_def_cfa esp, {sizeof(PtRegs)}
+    .cfi_undefined eip
+    cli
+    movl %esp, %eax
+    andl ${-THREAD_SIZE}, %eax
+    testb ${WORK_MASK}, {TI_FLAGS}(%eax)
+    jz 1f
+    movl %esp, %eax
+    pushl %eax
+    .cfi_adjust_cfa_offset 4
+    call do_notify_resume
+    addl $4, %esp
+    .cfi_adjust_cfa_offset -4
+    jmp resume_userspace
+1:  RESTORE_ALL
+    .cfi_endproc
+    .size resume_userspace, . - resume_userspace
 
     .globl entry_text_end
 entry_text_end:

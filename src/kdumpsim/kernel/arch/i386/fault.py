@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Page faults (arch/i386/mm/fault.c of 2.6.16).
 
-Kernel memory is mapped once and for all, so a fault in the kernel is always a bug.
+Kernel memory is mapped once and for all, so a fault on it is always a bug.
 """
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import cast, guest, ptr, u32
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u32
 from kdumpsim.kernel.arch.i386.oops import die
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, va
 from kdumpsim.kernel.arch.i386.paging import PAGE_PRESENT, PAGE_PSE
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable, read_cr2, read_cr3
-from kdumpsim.kernel.arch.i386.ptrace import EFLAGS_IF, EFLAGS_VM, PtRegs
+from kdumpsim.kernel.arch.i386.ptrace import EFLAGS_IF, EFLAGS_VM, PtRegs, user_mode
+from kdumpsim.kernel.arch.i386.thread_info import current
+from kdumpsim.kernel.arch.i386.uaccess import fixup_exception
+from kdumpsim.kernel.core.hardirq import in_atomic
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
+from kdumpsim.kernel.core.signal import force_sig
+from kdumpsim.kernel.core.types import SIGBUS, SIGKILL, SIGSEGV
+from kdumpsim.kernel.mm.memory import VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, handle_mm_fault
+from kdumpsim.kernel.mm.vma import TASK_SIZE, VM_EXEC, VM_READ, VM_WRITE, find_vma
+
+PF_WRITE: Final = 0x2
+"""Bit of a page fault's error code: the access was a write."""
 
 
 @guest
@@ -26,11 +38,53 @@ def show_page_entries(address: u32) -> None:
 
 
 @guest
+def do_user_page_fault(regs: ptr[PtRegs], error_code: u32, address: u32) -> bool:
+    """A fault on a user address that its task may have: find the page.  False if it has no right to the address."""
+    task = current()
+    vma = find_vma(task.mm, address)
+    if vma == NULL or vma.vm_start > address:
+        return False
+    write = error_code & PF_WRITE != 0
+    if vma.vm_flags & (VM_WRITE if write else VM_READ | VM_EXEC) == 0:
+        return False
+    result = handle_mm_fault(task.mm, vma, address, write)
+    if result == VM_FAULT_OOM:
+        printk(f"<3>VM: killing process {task.comm:s}\n")
+        force_sig(SIGKILL)
+    elif result == VM_FAULT_SIGBUS:
+        force_sig(SIGBUS)
+    return result >= VM_FAULT_MINOR or user_mode(regs)
+
+
+@guest
+def bad_user_access(regs: ptr[PtRegs], error_code: u32, address: u32) -> None:
+    """A process touched what it may not touch."""
+    task = current()
+    printk(f"<6>{task.comm:s}[{task.pid}]: segfault at {address:08x} ip {regs.eip:08x}")
+    printk(f" sp {regs.esp:08x} error {error_code:x}\n")
+    force_sig(SIGSEGV)
+
+
+@guest
 def do_page_fault(regs: ptr[PtRegs], error_code: u32) -> None:
-    """#PF, vector 14: say what address was touched and by whom, then die()."""
+    """#PF, vector 14: a page that is due, a process's mistake, a bad pointer in a system call, or an oops."""
     address: u32 = read_cr2()
     if regs.eflags & (EFLAGS_IF | EFLAGS_VM):
         local_irq_enable()
+    if address < TASK_SIZE and not in_atomic() and current().mm != NULL:
+        if do_user_page_fault(regs, error_code, address):
+            return
+    if user_mode(regs):
+        bad_user_access(regs, error_code, address)
+        return
+    if fixup_exception(regs):
+        return
+    no_context(regs, error_code, address)
+
+
+@guest
+def no_context(regs: ptr[PtRegs], error_code: u32, address: u32) -> None:
+    """The kernel touched what is not there: say what and where, then die()."""
     bust_spinlocks(True)
     if address < PAGE_SIZE:
         printk("<1>Unable to handle kernel NULL pointer dereference")

@@ -16,6 +16,7 @@ from kdumpsim.kernel.arch.i386.irq_vectors import (
     LOCAL_TIMER_VECTOR,
     RESCHEDULE_VECTOR,
     SPURIOUS_APIC_VECTOR,
+    SYSCALL_VECTOR,
 )
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.core.irq import irq_desc, setup_irq
@@ -62,7 +63,8 @@ def init_IRQ() -> None:
         irq_desc[irq].depth = 1
         irq_desc[irq].handler = addr(i8259A_irq_type)
     for vector in range(FIRST_EXTERNAL_VECTOR, NR_VECTORS):
-        set_intr_gate(vector, u32(unexpected_interrupt))
+        if vector != SYSCALL_VECTOR:
+            set_intr_gate(vector, u32(unexpected_interrupt))
     for irq in range(NR_8259A_IRQS):
         set_intr_gate(FIRST_EXTERNAL_VECTOR + irq, interrupt[irq])
     apic_intr_init()

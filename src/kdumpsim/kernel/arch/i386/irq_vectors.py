@@ -11,6 +11,9 @@ FIRST_EXTERNAL_VECTOR: Final = 0x20
 FIRST_DEVICE_VECTOR: Final = 0x31
 """First vector given to lines of the I/O APIC; further ones follow 8 apart, to spread over priority classes."""
 
+SYSCALL_VECTOR: Final = 0x80
+"""INT 0x80; no interrupt line gets it."""
+
 LOCAL_TIMER_VECTOR: Final = 0xEF
 CALL_FUNCTION_VECTOR: Final = 0xFB
 RESCHEDULE_VECTOR: Final = 0xFC

@@ -25,12 +25,18 @@ from kdumpsim.compiler.lang import (
     void,
 )
 from kdumpsim.kernel.arch.i386.desc import load_esp0
-from kdumpsim.kernel.arch.i386.processor import local_irq_disable, local_irq_enable, safe_halt
+from kdumpsim.kernel.arch.i386.pgtable import switch_mm
+from kdumpsim.kernel.arch.i386.processor import EFLAGS_IF, local_irq_disable, local_irq_enable, safe_halt
+from kdumpsim.kernel.arch.i386.ptrace import PtRegs
+from kdumpsim.kernel.arch.i386.segment import __USER_CS, __USER_DS
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
 from kdumpsim.kernel.core.config import THREAD_SIZE
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.spinlock import need_resched, preempt_disable, preempt_enable_no_resched
+
+EFLAGS_RESERVED: Final = 0x2
+"""Bit 1 of EFLAGS always reads as set."""
 
 THREAD_ESP: Final = offsetof(TaskStruct, "thread.esp")
 THREAD_EIP: Final = offsetof(TaskStruct, "thread.eip")
@@ -103,6 +109,14 @@ def switch_to(prev: ptr[TaskStruct], next: ptr[TaskStruct]) -> None:
     """Give the CPU from one task to another; comes back when `prev` gets a CPU again."""
 
 
+@extern
+def start_user(regs: ptr[PtRegs]) -> NoReturn:
+    """Leave the kernel for ring 3 with the registers on top of this task's stack (entry.py)."""
+
+
+ret_from_fork: array[u8] = external()
+"""The first code of every new process."""
+
 kernel_thread_helper: array[u8] = external()
 """The first code of every kernel thread."""
 
@@ -119,6 +133,7 @@ class ThreadFrame(Struct):
 def __switch_to(next: ptr[TaskStruct]) -> None:
     """Runs on the new task's stack: what the processor must know of it."""
     load_esp0(smp_processor_id(), next.thread.esp0)
+    switch_mm(next.mm)
 
 
 @guest
@@ -131,6 +146,42 @@ def kernel_thread_setup(task: ptr[TaskStruct], func: fn[[ptr[void]], i32], arg: 
     task.thread.esp0 = top
     task.thread.esp = u32(frame)
     task.thread.eip = u32(kernel_thread_helper)
+
+
+@guest
+def task_pt_regs(task: ptr[TaskStruct]) -> ptr[PtRegs]:
+    """A process's user registers while it is in the kernel: on top of its stack."""
+    return cast(ptr[PtRegs], u32(task.thread_info) + THREAD_SIZE - sizeof(PtRegs))
+
+
+@guest
+def start_thread(regs: ptr[PtRegs], eip: u32, esp: u32) -> None:
+    """The registers with which a program starts."""
+    regs.ebx = 0
+    regs.ecx = 0
+    regs.edx = 0
+    regs.esi = 0
+    regs.edi = 0
+    regs.ebp = 0
+    regs.eax = 0
+    regs.xds = __USER_DS
+    regs.xes = __USER_DS
+    regs.orig_eax = -1
+    regs.eip = eip
+    regs.xcs = __USER_CS
+    regs.eflags = EFLAGS_IF | EFLAGS_RESERVED
+    regs.esp = esp
+    regs.xss = __USER_DS
+
+
+@guest
+def user_thread_setup(task: ptr[TaskStruct], eip: u32, esp: u32) -> None:
+    """Make switch_to() start a new process in ring 3."""
+    regs = task_pt_regs(task)
+    start_thread(regs, eip, esp)
+    task.thread.esp0 = u32(task.thread_info) + THREAD_SIZE
+    task.thread.esp = u32(regs)
+    task.thread.eip = u32(ret_from_fork)
 
 
 @guest

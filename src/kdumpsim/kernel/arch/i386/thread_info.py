@@ -15,6 +15,8 @@ from kdumpsim.kernel.core.config import THREAD_SIZE
 if TYPE_CHECKING:
     from kdumpsim.kernel.core.sched_types import TaskStruct
 
+TIF_SIGPENDING: Final = 2
+"""Bit of ThreadInfo.flags: a signal is to be delivered before the return to ring 3."""
 TIF_NEED_RESCHED: Final = 3
 """Bit of ThreadInfo.flags: a more urgent task waits for this CPU."""
 

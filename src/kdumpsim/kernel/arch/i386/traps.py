@@ -11,6 +11,7 @@ from kdumpsim.compiler.lang import (
     array,
     asm_value,
     cast,
+    cstr,
     external,
     guest,
     length,
@@ -30,14 +31,17 @@ from kdumpsim.kernel.arch.i386.desc import (
     set_trap_gate,
 )
 from kdumpsim.kernel.arch.i386.head import init_thread_union, swapper_pg_dir
+from kdumpsim.kernel.arch.i386.irq_vectors import SYSCALL_VECTOR
 from kdumpsim.kernel.arch.i386.oops import die
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET, pa
-from kdumpsim.kernel.arch.i386.processor import DescPtr, cpu_relax
-from kdumpsim.kernel.arch.i386.ptrace import PtRegs
+from kdumpsim.kernel.arch.i386.processor import DescPtr, cpu_relax, local_irq_enable
+from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS, DOUBLEFAULT_SELECTOR
-from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
+from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
 from kdumpsim.kernel.core.config import THREAD_SIZE
 from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.signal import force_sig
+from kdumpsim.kernel.core.types import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
 
 DOUBLEFAULT_STACKSIZE: Final = 1024
 LOW_MEMORY_END: Final = PAGE_OFFSET + 0x0100_0000
@@ -65,78 +69,90 @@ coprocessor_error: array[u8] = external()
 alignment_check: array[u8] = external()
 machine_check: array[u8] = external()
 simd_coprocessor_error: array[u8] = external()
+system_call: array[u8] = external()
+
+
+@guest
+def do_trap(signal: u32, what: cstr, regs: ptr[PtRegs], error_code: u32) -> None:
+    """An exception: a signal for a process, the end of the kernel for the kernel."""
+    if not user_mode(regs):
+        die(what, regs, error_code)
+    local_irq_enable()
+    task = current()
+    printk(f"<6>{task.comm:s}[{task.pid}] trap {what:s} ip {regs.eip:08x} sp {regs.esp:08x} error {error_code:x}\n")
+    force_sig(signal)
 
 
 @guest
 def do_divide_error(regs: ptr[PtRegs], error_code: u32) -> None:
     """#DE, vector 0."""
-    die("divide error", regs, error_code)
+    do_trap(SIGFPE, "divide error", regs, error_code)
 
 
 @guest
 def do_debug(regs: ptr[PtRegs], error_code: u32) -> None:
     """#DB, vector 1."""
-    die("debug", regs, error_code)
+    do_trap(SIGTRAP, "debug", regs, error_code)
 
 
 @guest
 def do_int3(regs: ptr[PtRegs], error_code: u32) -> None:
     """#BP, vector 3."""
-    die("int3", regs, error_code)
+    do_trap(SIGTRAP, "int3", regs, error_code)
 
 
 @guest
 def do_overflow(regs: ptr[PtRegs], error_code: u32) -> None:
     """#OF, vector 4."""
-    die("overflow", regs, error_code)
+    do_trap(SIGSEGV, "overflow", regs, error_code)
 
 
 @guest
 def do_bounds(regs: ptr[PtRegs], error_code: u32) -> None:
     """#BR, vector 5."""
-    die("bounds", regs, error_code)
+    do_trap(SIGSEGV, "bounds", regs, error_code)
 
 
 @guest
 def do_invalid_op(regs: ptr[PtRegs], error_code: u32) -> None:
     """#UD, vector 6: an undefined instruction, and how BUG() stops the kernel."""
-    die("invalid opcode", regs, error_code)
+    do_trap(SIGILL, "invalid opcode", regs, error_code)
 
 
 @guest
 def do_device_not_available(regs: ptr[PtRegs], error_code: u32) -> None:
     """#NM, vector 7: this kernel saves no coprocessor state, so nobody may use the coprocessor."""
-    die("device not available", regs, error_code)
+    do_trap(SIGFPE, "device not available", regs, error_code)
 
 
 @guest
 def do_coprocessor_segment_overrun(regs: ptr[PtRegs], error_code: u32) -> None:
     """Vector 9, of the 386 only."""
-    die("coprocessor segment overrun", regs, error_code)
+    do_trap(SIGFPE, "coprocessor segment overrun", regs, error_code)
 
 
 @guest
 def do_invalid_TSS(regs: ptr[PtRegs], error_code: u32) -> None:
     """#TS, vector 10."""
-    die("invalid TSS", regs, error_code)
+    do_trap(SIGSEGV, "invalid TSS", regs, error_code)
 
 
 @guest
 def do_segment_not_present(regs: ptr[PtRegs], error_code: u32) -> None:
     """#NP, vector 11."""
-    die("segment not present", regs, error_code)
+    do_trap(SIGBUS, "segment not present", regs, error_code)
 
 
 @guest
 def do_stack_segment(regs: ptr[PtRegs], error_code: u32) -> None:
     """#SS, vector 12."""
-    die("stack segment", regs, error_code)
+    do_trap(SIGBUS, "stack segment", regs, error_code)
 
 
 @guest
 def do_general_protection(regs: ptr[PtRegs], error_code: u32) -> None:
     """#GP, vector 13."""
-    die("general protection fault", regs, error_code)
+    do_trap(SIGSEGV, "general protection fault", regs, error_code)
 
 
 @guest
@@ -147,13 +163,13 @@ def do_spurious_interrupt_bug(regs: ptr[PtRegs], error_code: u32) -> None:
 @guest
 def do_coprocessor_error(regs: ptr[PtRegs], error_code: u32) -> None:
     """#MF, vector 16."""
-    die("coprocessor error", regs, error_code)
+    do_trap(SIGFPE, "coprocessor error", regs, error_code)
 
 
 @guest
 def do_alignment_check(regs: ptr[PtRegs], error_code: u32) -> None:
     """#AC, vector 17."""
-    die("alignment check", regs, error_code)
+    do_trap(SIGBUS, "alignment check", regs, error_code)
 
 
 @guest
@@ -165,7 +181,7 @@ def do_machine_check(regs: ptr[PtRegs], error_code: u32) -> None:
 @guest
 def do_simd_coprocessor_error(regs: ptr[PtRegs], error_code: u32) -> None:
     """#XM, vector 19."""
-    die("simd coprocessor error", regs, error_code)
+    do_trap(SIGFPE, "simd coprocessor error", regs, error_code)
 
 
 @guest
@@ -235,6 +251,7 @@ def trap_init() -> None:
     set_trap_gate(17, u32(alignment_check))
     set_trap_gate(18, u32(machine_check))
     set_trap_gate(19, u32(simd_coprocessor_error))
+    set_system_gate(SYSCALL_VECTOR, u32(system_call))
     init_doublefault_tss()
     init_apic_mappings()
     cpu_load_descriptors(0, u32(init_thread_union) + THREAD_SIZE)

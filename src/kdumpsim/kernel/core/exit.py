@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The end of tasks, and waiting for it (kernel/exit.c).
+
+A process stays a zombie until its parent has asked for its exit code; kernel threads vanish by themselves.  Children
+of a dead process become init's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kdumpsim.compiler.lang import (
+    NULL,
+    NoReturn,
+    addr,
+    cast,
+    container_of,
+    guest,
+    i32,
+    load_volatile,
+    placed,
+    ptr,
+    u32,
+    void,
+)
+from kdumpsim.kernel.asm import copy_to_user, cpu_relax, current, switch_mm
+from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
+from kdumpsim.kernel.core.init_task import init_task
+from kdumpsim.kernel.core.kthread import put_dead_task
+from kdumpsim.kernel.core.list import list_del
+from kdumpsim.kernel.core.panic import bug, panic
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import schedule, set_current_state, wake_up_process
+from kdumpsim.kernel.core.sched_types import (
+    EXIT_DEAD,
+    EXIT_ZOMBIE,
+    PF_EXITING,
+    PF_KTHREAD,
+    TASK_INTERRUPTIBLE,
+    TASK_RUNNING,
+    TaskStruct,
+)
+from kdumpsim.kernel.core.signal import find_task_by_pid, signal_pending, tasklist_lock
+from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.sys import NR_exit, NR_waitpid, Syscall
+from kdumpsim.kernel.core.types import ECHILD, EFAULT, EINTR
+from kdumpsim.kernel.fs.files import put_files
+from kdumpsim.kernel.mm.memory import mmput
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.asm import PtRegs
+
+WNOHANG: Final = 1
+
+
+@guest
+def exit_mm(task: ptr[TaskStruct]) -> None:
+    """Give up this task's address space."""
+    mm = task.mm
+    preempt_disable()
+    task.mm = NULL
+    switch_mm(NULL)
+    preempt_enable()
+    mmput(mm)
+
+
+@guest
+def wake_parent(parent: ptr[TaskStruct]) -> None:
+    """Tell a parent that a child of it has died."""
+    if parent.waits_for_child:
+        wake_up_process(parent)
+
+
+@guest
+def forget_children(task: ptr[TaskStruct]) -> None:
+    """Leave the children of a dying task to init.  tasklist_lock is held."""
+    reaper = find_task_by_pid(1)
+    entry = init_task.tasks.next
+    while entry != addr(init_task.tasks):
+        child = container_of(entry, TaskStruct, "tasks")
+        if child.parent == task:
+            child.parent = reaper
+            if child.state == EXIT_ZOMBIE:
+                wake_parent(reaper)
+        entry = entry.next
+
+
+@guest
+def exit_notify(task: ptr[TaskStruct]) -> None:
+    """Become a zombie that the parent will bury, or nothing at all; preemption is off for good."""
+    flags = spin_lock_irqsave(addr(tasklist_lock))
+    forget_children(task)
+    if task.flags & PF_KTHREAD:
+        list_del(addr(task.tasks))
+        task.state = EXIT_DEAD
+    else:
+        task.state = EXIT_ZOMBIE
+        wake_parent(task.parent)
+    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+
+
+@guest
+def do_exit(code: i32) -> NoReturn:
+    """End this task; locks it holds stay held."""
+    task = current()
+    if in_interrupt():
+        panic("Aiee, killing interrupt handler!")
+    if task.pid == 0:
+        panic("Attempted to kill the idle task!")
+    if task.pid == 1:
+        panic("Attempted to kill init!")
+    task.flags |= PF_EXITING
+    if in_atomic():
+        printk("<6>note: %s[%d] exited with preempt_count %d\n", task.comm, u32(task.pid), u32(preempt_count()))
+    task.exit_code = code
+    exit_mm(task)
+    put_files(task.files)
+    task.files = NULL
+    preempt_disable()
+    exit_notify(task)
+    schedule()
+    bug("core/exit.py", 0)
+
+
+@guest
+def release_task(task: ptr[TaskStruct]) -> None:
+    """Free a zombie that is on no list any more, once no CPU runs on its stack."""
+    while load_volatile(addr(task.on_cpu)):
+        cpu_relax()
+    put_dead_task(task)
+
+
+@guest
+def find_dead_child(pid: i32, out: ptr[ptr[TaskStruct]]) -> bool:
+    """Whether this task has such children (pid -1: any); a dead one comes off the list and out.  tasklist_lock held."""
+    task = current()
+    found = False
+    entry = init_task.tasks.next
+    while entry != addr(init_task.tasks):
+        child = container_of(entry, TaskStruct, "tasks")
+        entry = entry.next
+        if child.parent != task or child.flags & PF_KTHREAD or (pid != -1 and child.pid != pid):
+            continue
+        found = True
+        if child.state == EXIT_ZOMBIE:
+            list_del(addr(child.tasks))
+            out[0] = child
+            return True
+    return found
+
+
+@guest
+def wait_for_child(pid: i32, options: u32, out: ptr[ptr[TaskStruct]]) -> i32:
+    """Sleep until a child is dead; 0, or a negative errno, or 0 without a child for WNOHANG."""
+    error: i32 = 0
+    task = current()
+    while True:
+        task.waits_for_child = True
+        set_current_state(TASK_INTERRUPTIBLE)
+        flags = spin_lock_irqsave(addr(tasklist_lock))
+        if not find_dead_child(pid, out):
+            error = -ECHILD
+        spin_unlock_irqrestore(addr(tasklist_lock), flags)
+        if out[0] != NULL or error != 0 or options & WNOHANG:
+            break
+        if signal_pending():
+            error = -EINTR
+            break
+        schedule()
+    set_current_state(TASK_RUNNING)
+    task.waits_for_child = False
+    return error
+
+
+@guest
+def sys_waitpid(regs: ptr[PtRegs]) -> i32:
+    """waitpid(pid, status, options): pid -1 is any child; the dead one's pid, 0 (WNOHANG), or a negative errno."""
+    child: ptr[TaskStruct] = NULL
+    error = wait_for_child(i32(regs.ebx), regs.edx, addr(child))
+    if child == NULL:
+        return error
+    pid = child.pid
+    status = child.exit_code
+    release_task(child)
+    if regs.ecx != 0 and copy_to_user(regs.ecx, cast(ptr[void], addr(status)), 4) != 0:
+        return -EFAULT
+    return pid
+
+
+@guest
+def sys_exit(regs: ptr[PtRegs]) -> i32:
+    """exit(code)"""
+    do_exit(i32((regs.ebx & 0xFF) << 8))
+
+
+_syscall_exit: Syscall = placed("syscalls", Syscall(nr=NR_exit, call=sys_exit))
+_syscall_waitpid: Syscall = placed("syscalls", Syscall(nr=NR_waitpid, call=sys_waitpid))

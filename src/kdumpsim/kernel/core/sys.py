@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""System calls: the table, and the calls that belong nowhere else (arch/i386/kernel/syscall_table.S, kernel/sys.c).
+
+A module adds a call with `placed("syscalls", Syscall(nr=..., call=...))`.  Numbers and arguments are Linux/i386's, in
+EBX, ECX, EDX, ESI, EDI; the result goes to EAX.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cast,
+    external,
+    fn,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    sizeof,
+    u32,
+    u64,
+    void,
+)
+from kdumpsim.kernel.asm import copy_from_user, current, machine_halt, machine_restart
+from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
+from kdumpsim.kernel.core.kexec import kernel_kexec
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import yield_cpu
+from kdumpsim.kernel.core.signal import signal_pending
+from kdumpsim.kernel.core.types import EFAULT, EINTR, EINVAL, ENOSYS
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.asm import PtRegs
+
+NR_exit: Final = 1
+NR_read: Final = 3
+NR_write: Final = 4
+NR_open: Final = 5
+NR_close: Final = 6
+NR_waitpid: Final = 7
+NR_execve: Final = 11
+NR_lseek: Final = 19
+NR_getpid: Final = 20
+NR_kill: Final = 37
+NR_brk: Final = 45
+NR_reboot: Final = 88
+NR_fsync: Final = 118
+NR_sched_yield: Final = 158
+NR_nanosleep: Final = 162
+NR_sendfile: Final = 187
+NR_fadvise64: Final = 250
+NR_kexec_load: Final = 283
+NR_spawn: Final = 512
+"""Ours: fork and execve in one."""
+NR_syscalls: Final = 513
+
+LINUX_REBOOT_MAGIC1: Final = 0xFEE1DEAD
+LINUX_REBOOT_MAGIC2: Final = 672274793
+LINUX_REBOOT_CMD_RESTART: Final = 0x01234567
+LINUX_REBOOT_CMD_HALT: Final = 0xCDEF0123
+LINUX_REBOOT_CMD_KEXEC: Final = 0x45584543
+NSEC_PER_SEC: Final = 1_000_000_000
+
+
+class Syscall(Struct):
+    """A system call's number and what does it."""
+
+    nr: u32
+    call: fn[[ptr[PtRegs]], i32]
+
+
+class Timespec(Struct):
+    """Seconds and nanoseconds."""
+
+    tv_sec: u32
+    tv_nsec: u32
+
+
+__start_syscalls: array[Syscall] = external()
+__stop_syscalls: array[Syscall] = external()
+
+sys_call_table: array[fn[[ptr[PtRegs]], i32]] = length(NR_syscalls)
+
+
+@guest
+def syscalls_init() -> i32:
+    """Fill in the table."""
+    entry: ptr[Syscall] = __start_syscalls
+    while entry < __stop_syscalls:
+        sys_call_table[entry.nr] = entry.call
+        entry += 1
+    return 0
+
+
+@guest
+def do_system_call(regs: ptr[PtRegs]) -> None:
+    """INT 0x80."""
+    nr = u32(regs.orig_eax)
+    if nr >= NR_syscalls or sys_call_table[nr] == NULL:
+        regs.eax = u32(-ENOSYS)
+        return
+    regs.eax = u32(sys_call_table[nr](regs))
+
+
+@guest
+def sys_getpid(regs: ptr[PtRegs]) -> i32:
+    """getpid()"""
+    return current().pid
+
+
+@guest
+def sys_sched_yield(regs: ptr[PtRegs]) -> i32:
+    """sched_yield()"""
+    yield_cpu()
+    return 0
+
+
+@guest
+def sys_nanosleep(regs: ptr[PtRegs]) -> i32:
+    """nanosleep(request, remaining); what remains is not told."""
+    request: Timespec = Timespec()
+    if copy_from_user(cast(ptr[void], addr(request)), regs.ebx, sizeof(Timespec)) != 0:
+        return -EFAULT
+    if request.tv_nsec >= NSEC_PER_SEC or request.tv_sec > 0x7FFF_FFFF:
+        return -EINVAL
+    hrtimer_nanosleep(u64(request.tv_sec) * NSEC_PER_SEC + request.tv_nsec)
+    return -EINTR if signal_pending() else 0
+
+
+@guest
+def sys_reboot(regs: ptr[PtRegs]) -> i32:
+    """reboot(magic1, magic2, command)"""
+    if regs.ebx != LINUX_REBOOT_MAGIC1 or regs.ecx != LINUX_REBOOT_MAGIC2:
+        return -EINVAL
+    if regs.edx == LINUX_REBOOT_CMD_RESTART:
+        printk("<0>Restarting system.\n")
+        machine_restart()
+    if regs.edx == LINUX_REBOOT_CMD_HALT:
+        printk("<0>System halted.\n")
+        machine_halt()
+    if regs.edx == LINUX_REBOOT_CMD_KEXEC:
+        return kernel_kexec()
+    return -EINVAL
+
+
+_init_syscalls: fn[[], i32] = placed("initcall1", syscalls_init)
+_syscall_getpid: Syscall = placed("syscalls", Syscall(nr=NR_getpid, call=sys_getpid))
+_syscall_sched_yield: Syscall = placed("syscalls", Syscall(nr=NR_sched_yield, call=sys_sched_yield))
+_syscall_nanosleep: Syscall = placed("syscalls", Syscall(nr=NR_nanosleep, call=sys_nanosleep))
+_syscall_reboot: Syscall = placed("syscalls", Syscall(nr=NR_reboot, call=sys_reboot))

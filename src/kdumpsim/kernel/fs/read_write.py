@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files by system call (Linux fs/{open,read_write}.c, mm/fadvise.c).
+
+Files read and write kernel memory; what goes to or comes from a process passes through a page in between, so that a
+file's code never meets a bad address or a page that must be fetched first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kdumpsim.compiler.lang import NULL, array, cast, fn, guest, i32, length, placed, ptr, u8, u32, u64, void
+from kdumpsim.kernel.asm import PAGE_SIZE, access_ok, copy_from_user, copy_to_user, strncpy_from_user
+from kdumpsim.kernel.core.sys import (
+    NR_close,
+    NR_fadvise64,
+    NR_fsync,
+    NR_lseek,
+    NR_open,
+    NR_read,
+    NR_write,
+    Syscall,
+)
+from kdumpsim.kernel.core.types import EBADF, EFAULT, EINVAL, ENOMEM, ESPIPE
+from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, File, fget, sys_close, sys_open
+from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
+
+if TYPE_CHECKING:
+    from kdumpsim.kernel.asm import PtRegs
+
+MAX_PATH: Final = 256
+SMALL: Final = 128
+"""Up to here a transfer passes through the stack."""
+MAX_COUNT: Final = 0x7FFF_F000
+SEEK_SET: Final = 0
+SEEK_CUR: Final = 1
+SEEK_END: Final = 2
+POSIX_FADV_DONTNEED: Final = 4
+
+
+@guest
+def sys_open_user(regs: ptr[PtRegs]) -> i32:
+    """open(path, flags)"""
+    path: array[u8] = length(MAX_PATH, zeroed=False)
+    error = strncpy_from_user(path, regs.ebx, MAX_PATH)
+    return error if error < 0 else sys_open(path, regs.ecx)
+
+
+@guest
+def sys_close_user(regs: ptr[PtRegs]) -> i32:
+    """close(fd)"""
+    return sys_close(regs.ebx)
+
+
+@guest
+def read_piece(file: ptr[File], to: u32, count: u32, buffer: ptr[u8]) -> i32:
+    """Read at most a bufferful."""
+    n = file.f_op.read(file, buffer, count)
+    if n > 0 and copy_to_user(to, cast(ptr[void], buffer), u32(n)) != 0:
+        return -EFAULT
+    return n
+
+
+@guest
+def write_piece(file: ptr[File], source: u32, count: u32, buffer: ptr[u8]) -> i32:
+    """Write at most a bufferful."""
+    if copy_from_user(cast(ptr[void], buffer), source, count) != 0:
+        return -EFAULT
+    return file.f_op.write(file, buffer, count)
+
+
+@guest
+def transfer(
+    file: ptr[File],
+    user: u32,
+    count: u32,
+    buffer: ptr[u8],
+    size: u32,
+    piece: fn[[ptr[File], u32, u32, ptr[u8]], i32],
+) -> i32:
+    """Read or write in pieces until one is short; how much, or the errno of the first piece."""
+    done: u32 = 0
+    while True:
+        part = min(count - done, size)
+        n = piece(file, user + done, part, buffer)
+        if n < 0:
+            return i32(done) if done != 0 else n
+        done += u32(n)
+        if u32(n) != part or done == count:
+            return i32(done)
+
+
+@guest
+def bounce(file: ptr[File], user: u32, count: u32, piece: fn[[ptr[File], u32, u32, ptr[u8]], i32]) -> i32:
+    """A whole transfer, by way of the stack or a page."""
+    if count > MAX_COUNT or not access_ok(user, count):
+        return -EFAULT
+    if count <= SMALL:
+        small: array[u8] = length(SMALL, zeroed=False)
+        return transfer(file, user, count, small, SMALL, piece)
+    page = __get_free_pages(0)
+    if page == NULL:
+        return -ENOMEM
+    n = transfer(file, user, count, cast(ptr[u8], page), PAGE_SIZE, piece)
+    free_pages(page, 0)
+    return n
+
+
+@guest
+def sys_read_user(regs: ptr[PtRegs]) -> i32:
+    """read(fd, buffer, count)"""
+    file: ptr[File] = fget(regs.ebx)
+    if file == NULL or file.f_flags & O_ACCMODE == O_WRONLY:
+        return -EBADF
+    if file.f_op.read == NULL:
+        return -EINVAL
+    return bounce(file, regs.ecx, regs.edx, read_piece)
+
+
+@guest
+def sys_write_user(regs: ptr[PtRegs]) -> i32:
+    """write(fd, buffer, count)"""
+    file: ptr[File] = fget(regs.ebx)
+    if file == NULL or file.f_flags & O_ACCMODE == O_RDONLY:
+        return -EBADF
+    if file.f_op.write == NULL:
+        return -EINVAL
+    return bounce(file, regs.ecx, regs.edx, write_piece)
+
+
+@guest
+def sys_lseek(regs: ptr[PtRegs]) -> i32:
+    """lseek(fd, offset, whence); the end is known of files that have a `size`."""
+    file: ptr[File] = fget(regs.ebx)
+    if file == NULL:
+        return -EBADF
+    position = u64(regs.ecx)
+    if regs.edx == SEEK_CUR:
+        position += file.f_pos
+    elif regs.edx == SEEK_END:
+        if file.f_op.size == NULL:
+            return -ESPIPE
+        position += file.f_op.size(file)
+    elif regs.edx != SEEK_SET:
+        return -EINVAL
+    position &= 0xFFFF_FFFF
+    if position > MAX_COUNT:
+        return -EINVAL
+    file.f_pos = position
+    return i32(u32(position))
+
+
+@guest
+def sys_fsync_user(regs: ptr[PtRegs]) -> i32:
+    """fsync(fd)"""
+    return sys_fsync(regs.ebx)
+
+
+@guest
+def sys_fadvise64(regs: ptr[PtRegs]) -> i32:
+    """fadvise64(fd, offset, offset_high, length, advice): POSIX_FADV_DONTNEED forgets all of a file's clean blocks."""
+    file: ptr[File] = fget(regs.ebx)
+    if file == NULL:
+        return -EBADF
+    if regs.edi != POSIX_FADV_DONTNEED:
+        return 0
+    position = file.f_pos
+    error = sys_rewind(regs.ebx, True)
+    file.f_pos = position
+    return error
+
+
+_syscall_open: Syscall = placed("syscalls", Syscall(nr=NR_open, call=sys_open_user))
+_syscall_close: Syscall = placed("syscalls", Syscall(nr=NR_close, call=sys_close_user))
+_syscall_read: Syscall = placed("syscalls", Syscall(nr=NR_read, call=sys_read_user))
+_syscall_write: Syscall = placed("syscalls", Syscall(nr=NR_write, call=sys_write_user))
+_syscall_lseek: Syscall = placed("syscalls", Syscall(nr=NR_lseek, call=sys_lseek))
+_syscall_fsync: Syscall = placed("syscalls", Syscall(nr=NR_fsync, call=sys_fsync_user))
+_syscall_fadvise64: Syscall = placed("syscalls", Syscall(nr=NR_fadvise64, call=sys_fadvise64))

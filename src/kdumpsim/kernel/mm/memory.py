@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pages of user address spaces (mm/memory.c of 2.6.16, much reduced): demand zero, mapping, unmapping."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, addr, fetch_add, guest, ptr, u32
+from kdumpsim.kernel.asm import (
+    PAGE_ACCESSED,
+    PAGE_PRESENT,
+    PAGE_RW,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    PAGE_USER,
+    flush_tlb_page,
+    pte_alloc,
+    pte_offset,
+)
+from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
+from kdumpsim.kernel.core.string import memset
+from kdumpsim.kernel.mm.page_alloc import Page, alloc_page, page_address, page_to_phys, pfn_to_page, put_page
+from kdumpsim.kernel.mm.vma import VM_WRITE, MmStruct, VmArea, mm_free, unlink_mm
+
+VM_FAULT_OOM: Final = 0
+VM_FAULT_SIGBUS: Final = 1
+VM_FAULT_MINOR: Final = 2
+VM_FAULT_MAJOR: Final = 3
+
+PG_anon: Final = 1 << 20
+"""A user's page: Page.mapping is its MmStruct, Page.index the address it is mapped at."""
+
+PAGE_ADDRESS: Final = 0xFFFF_F000
+
+
+@guest
+def alloc_user_page(mm: ptr[MmStruct], address: u32) -> ptr[Page]:
+    """A zeroed page for a user address, or NULL."""
+    page = alloc_page()
+    if page == NULL:
+        return NULL
+    memset(page_address(page), 0, PAGE_SIZE)
+    page.flags = PG_anon
+    page.mapping = mm
+    page.index = address & PAGE_ADDRESS
+    return page
+
+
+@guest
+def free_user_page(page: ptr[Page]) -> None:
+    """Give back a user's page that is mapped no more."""
+    page.flags = 0
+    page.mapping = NULL
+    page.private = 0
+    put_page(page)
+
+
+@guest
+def pte_page(entry: u32) -> ptr[Page]:
+    """The Page a present page table entry shows."""
+    return pfn_to_page(entry >> PAGE_SHIFT)
+
+
+@guest
+def mk_pte(page: ptr[Page], vma_flags: u32) -> u32:
+    """The page table entry of a page in a region with these rights; x86 cannot forbid execution here."""
+    entry = page_to_phys(page) | PAGE_PRESENT | PAGE_USER | PAGE_ACCESSED
+    return entry | PAGE_RW if vma_flags & VM_WRITE else entry
+
+
+@guest
+def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32]) -> u32:
+    """The first touch of an anonymous page."""
+    page = alloc_user_page(mm, address)
+    if page == NULL:
+        return VM_FAULT_OOM
+    spin_lock(addr(mm.page_table_lock))
+    due = pte[0] == 0
+    if due:
+        pte[0] = mk_pte(page, vma.vm_flags)
+        mm.rss += 1
+    spin_unlock(addr(mm.page_table_lock))
+    if not due:
+        free_user_page(page)
+    return VM_FAULT_MINOR
+
+
+@guest
+def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, write: bool) -> u32:
+    """Make an address of a region accessible, whose rights allow the access; a VM_FAULT_ code."""
+    pte = pte_alloc(mm, address)
+    if pte == NULL:
+        return VM_FAULT_OOM
+    entry = pte[0]
+    if entry & PAGE_PRESENT:
+        # Somebody else's change of the entry came between: the old translation must go.
+        flush_tlb_page(mm, address)
+        return VM_FAULT_MINOR
+    if entry == 0:
+        return do_anonymous_page(mm, vma, address, pte)
+    return VM_FAULT_SIGBUS
+
+
+@guest
+def get_user_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32) -> ptr[Page]:
+    """The page at an address of a region, made if need be; for filling a space nobody runs in yet.  NULL: no memory."""
+    pte = pte_offset(mm.pgd, address)
+    if pte == NULL or pte[0] & PAGE_PRESENT == 0:
+        if handle_mm_fault(mm, vma, address, True) == VM_FAULT_OOM:
+            return NULL
+        pte = pte_offset(mm.pgd, address)
+    return pte_page(pte[0])
+
+
+@guest
+def zap_page_range(mm: ptr[MmStruct], start: u32, end: u32) -> None:
+    """Unmap and free the pages between two page addresses."""
+    address = start
+    while address < end:
+        pte = pte_offset(mm.pgd, address)
+        if pte == NULL:
+            address = (address | 0x3F_FFFF) + 1
+            if address == 0:
+                return
+            continue
+        spin_lock(addr(mm.page_table_lock))
+        entry = pte[0]
+        pte[0] = 0
+        if entry & PAGE_PRESENT:
+            mm.rss -= 1
+        spin_unlock(addr(mm.page_table_lock))
+        if entry & PAGE_PRESENT:
+            flush_tlb_page(mm, address)
+            free_user_page(pte_page(entry))
+        address += PAGE_SIZE
+
+
+@guest
+def exit_mmap(mm: ptr[MmStruct]) -> None:
+    """Free all pages of an address space."""
+    vma = mm.mmap
+    while vma != NULL:
+        zap_page_range(mm, vma.vm_start, vma.vm_end)
+        vma = vma.vm_next
+
+
+@guest
+def mmget(mm: ptr[MmStruct]) -> None:
+    """Keep an address space from going away; mmlist_lock is held, or it is one's own."""
+    fetch_add(addr(mm.mm_users), 1)
+
+
+@guest
+def mmput(mm: ptr[MmStruct]) -> None:
+    """Give an address space back; the last one frees it.  NULL is nothing."""
+    if mm != NULL and fetch_add(addr(mm.mm_users), u32(-1)) == 1:
+        unlink_mm(mm)
+        exit_mmap(mm)
+        mm_free(mm)
