@@ -21,7 +21,17 @@ from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
 from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
 from kdumpsim.lkdtt.result import Result
 from kdumpsim.lkdtt.run import run_scenario
-from kdumpsim.lkdtt.scenario import INJECTIONS, Scenario, ScenarioError, parse_crashkernel, parse_holes, parse_size
+from kdumpsim.lkdtt.scenario import (
+    DEFAULT_LOAD,
+    INJECTIONS,
+    NO_LOAD,
+    Scenario,
+    ScenarioError,
+    parse_crashkernel,
+    parse_holes,
+    parse_load,
+    parse_size,
+)
 from kdumpsim.vmcore.compare import Judgement
 
 
@@ -41,8 +51,12 @@ then compared with what the machine itself knew at the crash.
 
 {_table("Crash types (LKDTT paper, section 3.3; oops is another name for bug):", CRASH_TYPES)}
 
-The outcome is O (dump captured) or X (not captured), with the paper's marks in brackets. The exit status is
-0 for O, 1 for X, 2 for input that makes no sense, 130 after Ctrl-C.
+An operator stands at the machine: if it no longer answers, or nobody can log in any more, he waits, presses
+Alt-SysRq-C, and in the end pulls the plug; a system that recovered he reboots.
+
+The outcome is O (success) or X (failure), with the paper's marks in brackets: docs/outcomes.md has the legend.
+A dump that only SysRq started is judged too, but counts as X. The exit status is 0 for O, 1 for X, 2 for input
+that makes no sense, 130 after Ctrl-C.
 
 \b
 Examples:
@@ -86,6 +100,19 @@ _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.i
 )
 @click.option("--memory-holes", metavar="BASE:SIZE,…", help="Pieces of physical memory that are not there.")
 @click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
+@click.option(
+    "--load",
+    default=",".join(DEFAULT_LOAD),
+    show_default=True,
+    metavar="NAME,…",
+    help=f"Programs of the guest that are started once the point is armed; {NO_LOAD} for none.",
+)
+@click.option(
+    "--patience",
+    default=15,
+    show_default=True,
+    help="How long the operator waits for a machine that is not well before he presses SysRq, in virtual seconds.",
+)
 @click.option("--inject", metavar="FAULT", help=_FAULTS)
 @click.option(
     "--output",
@@ -109,6 +136,8 @@ def run(
     kernel_options: tuple[str, ...],
     memory_holes: str | None,
     timeout: int,
+    load: str,
+    patience: int,
     inject: str | None,
     output: Path,
     console: bool,
@@ -126,6 +155,8 @@ def run(
             crashkernel=parse_crashkernel(crashkernel),
             timeout=timeout,
             inject=inject,
+            load=parse_load(load),
+            patience=patience,
             profile=profile,
             kernel_options=tuple(parse(kernel_options).items()),
             memory_holes=parse_holes(memory_holes or ""),
@@ -145,7 +176,7 @@ def run(
         screen.print(closing_panel(title, result.outcome, result.judgement, vmcore))
         for line in next_steps(output, captured=vmcore is not None):
             screen.print(line, soft_wrap=True)
-    sys.exit(0 if result.outcome.captured else 1)
+    sys.exit(0 if result.outcome.ok else 1)
 
 
 def _run(scenario: Scenario, output: Path, screen: Console, *, guest_console: bool, quiet: bool) -> Result:

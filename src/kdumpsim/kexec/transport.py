@@ -21,13 +21,15 @@ AGENT_PORT = 1
 class MachineTransport:
     """Bytes to and from our own machine; waiting for the guest runs it. The clock is virtual time.
 
-    One request may take at most `timeout_ns` of it, whatever deadline the client sets.
+    One request may take at most `timeout_ns` of it, whatever deadline the client sets.  Once `interrupted()` holds nobody
+    is waited for any more.
     """
 
     def __init__(self, machine: Machine, timeout_ns: int = 60 * NS) -> None:
         self._machine = machine
         self._timeout_ns = timeout_ns
         self._received = bytearray()
+        self.interrupted: Callable[[], bool] = lambda: False
         machine.uarts[AGENT_PORT].on_output = self._received.extend
 
     def send(self, data: bytes) -> None:
@@ -41,9 +43,13 @@ class MachineTransport:
         machine, received = self._machine, self._received
         if len(received) < wanted:
             until = min(round(deadline * NS), machine.clock.now + self._timeout_ns)
-            reason = machine.run(until=until, stop=lambda: len(received) >= wanted)
+            if self.interrupted():
+                raise AgentGone("the guest's agent is no more")
+            reason = machine.run(until=until, stop=lambda: len(received) >= wanted or self.interrupted())
             if len(received) < wanted and reason not in (StopReason.UNTIL, StopReason.STOPPED):
                 raise AgentGone(f"the machine stopped before its agent answered: {reason.name.lower()}")
+            if len(received) < wanted and self.interrupted():
+                raise AgentGone("the guest's agent is no more")
         data = bytes(received)
         received.clear()
         return data

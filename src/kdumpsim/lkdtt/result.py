@@ -48,6 +48,9 @@ class Result:
             "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],
             "phases": [_phase(phase) for phase in self.phases],
             "evidence": self.outcome.evidence,
+            "recovered": self.outcome.recovered,
+            "marks": [mark.as_dict() for mark in self.outcome.details],
+            "timeline": [note.as_dict() for note in self.outcome.timeline],
         }
 
     def dumps(self) -> str:

@@ -56,7 +56,11 @@ def finish(session: Session, output: Path, failed: str | None) -> Result:
     """
     # Before the dump: gdb warns of a kernel newer than its core.
     write_atomically(output / "vmlinux", session.first.elf)
-    outcome = _drive(session, failed)
+    try:
+        outcome = _drive(session, failed)
+    except ScenarioError:
+        remove_stale(output, OUTPUT_FILES)
+        raise
     result = Result(session.scenario, outcome)
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
     header = find_dump(session.dump_disk)

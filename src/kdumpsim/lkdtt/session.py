@@ -15,14 +15,17 @@ from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.cpu import Cpu
 from kdumpsim.kexec.agent import AgentClient
+from kdumpsim.kexec.errors import AgentGone, AgentTimeout
 from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
 from kdumpsim.kexec.transport import MachineTransport
 from kdumpsim.lkdtt.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.lkdtt.events import Observer, PhaseClock
+from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.options import Kernel, command_line
-from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.lkdtt.outcome import Note, Outcome, Seen, console_notes, name_outcome
 from kdumpsim.lkdtt.points import DYNAMIC_POINTS
-from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario
+from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario, ScenarioError
+from kdumpsim.lkdtt.scene import MachineScene
 from kdumpsim.lkdtt.toyfs import mkfs
 from kdumpsim.vmcore.oracle import Oracle
 
@@ -30,7 +33,9 @@ NS = 1_000_000_000
 CAPTURE_KERNEL_PATH = "/boot/vmlinux-kdump"
 SYSTEM_DISK_SECTORS = 16384
 AGENT_TIMEOUT_S = 30
-WORKLOAD = "diskio"
+ARMED_TIMEOUT_S = 3
+"""Once a crash point is armed, silence of the agent may be the crash."""
+PASSWD = b"root::0:0:root:/root:/bin/sh\n"
 COMMAND_LINE = "console=ttyS0,115200"
 ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
 """The system disk's name, by who drives it (kernel option combined_mode)."""
@@ -52,10 +57,19 @@ class Session:
         self.first, self._capture, self._observer = first, capture, observer
         self.stop_reason: StopReason | None = None
         """Why the machine stopped for good, once it has."""
-        self._deadline = scenario.timeout * NS
+        self.deadline = scenario.timeout * NS
+        """When the run ends at the latest, in virtual time."""
+        self.loads: dict[int, str] = {}
+        """Programs that were started in the guest, by pid."""
+        self.notes: list[Note] = []
+        """What the operator saw and did."""
+        self._lines: list[tuple[int, str]] = [(0, "")]
+        self._armed_at = 0
+        self._jumped_at: int | None = None
         self.dump_disk = Disk.memory(2 * (scenario.memory + DATA_OFFSET) // SECTOR)
         system_disk = Disk.memory(SYSTEM_DISK_SECTORS)
-        mkfs(system_disk, SYSTEM_DISK_SECTORS, {CAPTURE_KERNEL_PATH: capture.stripped})
+        files = {CAPTURE_KERNEL_PATH: capture.stripped, "/etc/passwd": PASSWD, "/var/log/wtmp": b""}
+        mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
         self.machine = Machine(
             MachineConfig(
                 cpus=scenario.cpus,
@@ -68,7 +82,10 @@ class Session:
         self.machine.uarts[0].on_output = self._console
         self.clock = PhaseClock(observer, lambda: self.machine.clock.now)
         self.oracle = Oracle(self.machine, first.symbols)
-        self.agent = AgentClient(MachineTransport(self.machine, AGENT_TIMEOUT_S * NS), AGENT_TIMEOUT_S)
+        self.oracle.on_jump = self._jump
+        transport = MachineTransport(self.machine, AGENT_TIMEOUT_S * NS)
+        transport.interrupted = lambda: self.gone
+        self.agent = AgentClient(transport, AGENT_TIMEOUT_S)
 
     def boot(self) -> None:
         """Power on; returns when the agent has said hello.  KexecError if it never does."""
@@ -94,7 +111,7 @@ class Session:
         """Go on from here for a scenario that agrees with this one in all that came before (`Scenario.boot_key`)."""
         self.scenario = scenario
         self._observer = self.clock.observer = observer
-        self._deadline = scenario.timeout * NS
+        self.deadline = scenario.timeout * NS
 
     def state(self) -> dict[str, Any]:
         """The booted machine and what the host knows of it, as plain data."""
@@ -111,33 +128,50 @@ class Session:
         self.machine.restore(state["machine"])
         self.agent.restore(state["agent"])
         self.console_log = state["console"]
+        self._lines = [(0, line) for line in self.console_log.split("\n")]
         self.clock.phases = list(state["phases"])
         self.plan = state["plan"]
         if self.plan is not None:
             self._watch_capture(self.plan)
 
     def arm(self) -> None:
-        """Set the crash point through /proc/dtt/ctrl and start the workload that crosses it."""
+        """Set the crash point through /proc/dtt/ctrl and start the load that crosses it.
+
+        ScenarioError for a load the guest does not have.  The crash may come as soon as the point is set.
+        """
         scenario = self.scenario
         self.clock.begin("arm", f"arming {scenario.crash_point}")
+        self._check_load()
+        self._armed_at = len(self._lines) - 1
+        self.agent.timeout = ARMED_TIMEOUT_S
         if scenario.crash_point in DYNAMIC_POINTS:
             command = f"add {scenario.crash_point} {DYNAMIC_POINTS[scenario.crash_point]}\n"
             self.agent.write_file("/proc/dtt/ctrl", command.encode())
         command = f"set {scenario.crash_point} {scenario.crash_type} {scenario.count}\n"
-        self.agent.write_file("/proc/dtt/ctrl", command.encode())
-        self.agent.start(WORKLOAD)
-        self.clock.end(f"{scenario.crash_point} {scenario.crash_type}, at crossing {scenario.count}; {WORKLOAD} runs")
+        try:
+            self.agent.write_file("/proc/dtt/ctrl", command.encode())
+            for name in scenario.load:
+                self.loads[self.agent.start(name)] = name
+        except (AgentGone, AgentTimeout):
+            if self.oracle.crash is None:
+                raise
+        runs = f"; {', '.join(self.loads.values())} runs" if self.loads else ""
+        self.clock.end(f"{scenario.crash_point} {scenario.crash_type}, at crossing {scenario.count}{runs}")
 
     def crash(self) -> None:
-        """Run until the dying kernel jumps to purgatory, or ends in some other way."""
+        """Leave the machine to its load and to the operator, until the first kernel is gone or given up."""
         self.clock.begin("crash", f"waiting for {self.scenario.crash_point} to be crossed")
-        self._run_until(lambda: self.jumped)
+        operator = Operator(MachineScene(self), self.scenario.patience * NS, self.loads)
+        operator.attend()
+        self.notes += operator.notes
+        if not self.gone and self.machine.clock.now >= self.deadline:
+            self.stop_reason = StopReason.UNTIL
         self.clock.end(self._crash_story())
 
     def capture(self) -> None:
         """Run purgatory and the capture kernel until it begins to save, or ends in some other way."""
         self.clock.begin("capture", "purgatory checks, the capture kernel boots")
-        self._run_until(self._dump_begun)
+        self._run_patiently(self._dump_begun)
         self.saving = self._dump_begun()
         cpu = self.oracle.jump.cpu if self.oracle.jump else 0
         self.clock.end(f"capture kernel on CPU {cpu}" if self.capture_started_ns else "no capture kernel came up")
@@ -151,7 +185,7 @@ class Session:
             self._observer.progress(min(self._written(), total), total)
             return False
 
-        self._run_until(report)
+        self._run_patiently(report)
         header = find_dump(self.dump_disk)
         self.clock.end(f"{header.size / (1 << 20):.1f} MiB saved, {self._ending()}" if header else self._ending())
 
@@ -160,37 +194,94 @@ class Session:
         """Purgatory was entered."""
         return self.oracle.jump is not None
 
+    @property
+    def gone(self) -> bool:
+        """The first kernel no longer runs: purgatory was entered, or the machine has stopped."""
+        if self.machine.reset_cause is not None:
+            self.stop_reason = StopReason.RESET
+        return self.jumped or self.stop_reason in DEAD
+
+    def run_to(self, until_ns: int, condition: Callable[[], bool] = lambda: False) -> None:
+        """Let the first kernel run until then, until `condition()` holds, or until it is gone."""
+        if self.gone:
+            return
+        reason = self.machine.run(until=until_ns, stop=lambda: self.jumped or condition())
+        if reason in DEAD:
+            self.stop_reason = reason
+
+    def lines_since_arming(self) -> list[tuple[int, str]]:
+        """The first kernel's console since the crash point was armed: (virtual ns, line)."""
+        return self._lines[self._armed_at : self._jumped_at]
+
     def outcome(self) -> Outcome:
         """What it is called in the paper's legend, with what was seen."""
-        outcome = Outcome(find_dump(self.dump_disk) is not None)
-        outcome.evidence.append(self._crash_story())
-        if outcome.captured:
-            outcome.reason = "the dump was captured"
-            if self.stop_reason is not StopReason.RESET:
-                outcome.mark("nrbt", f"the header of the dump is on the disk, but {self._ending()}")
-        elif self.capture_started_ns is not None:
-            outcome.reason = "the capture kernel was reached and did not bring a dump home"
-            outcome.mark("2c", f"capture kernel entered at {self.capture_started_ns / NS:.3f} s; {self._ending()}")
-        elif self.jumped:
-            refusal = self._last_line("purgatory:")
-            outcome.reason = refusal or f"purgatory was entered, the capture kernel was not; {self._ending()}"
-        else:
-            outcome.reason = f"no dump was started: {self._ending()}"
+        now, captured = self.machine.clock.now, find_dump(self.dump_disk) is not None
+        notes = console_notes(self.lines_since_arming()) + self.notes
+        if self.oracle.jump is not None:
+            notes.append(Note(self.oracle.jump.time_ns, Seen.HANDED_OVER, "purgatory was entered"))
+        if self.capture_started_ns is not None:
+            notes.append(Note(self.capture_started_ns, Seen.CAPTURE_STARTED, "the capture kernel was entered"))
+        if captured:
+            notes.append(Note(now, Seen.DUMP_SAVED, "a whole dump stands on the dump disk"))
+        if self.stop_reason is StopReason.RESET:
+            notes.append(Note(now, Seen.RESET, f"the machine reset ({self.machine.reset_cause})"))
+        elif captured:
+            notes.append(Note(now, Seen.REBOOT_HANGS, f"the dump is whole on the dump disk, but {self._ending()}"))
+        outcome = name_outcome(notes)
+        outcome.reason = self._reason(outcome)
+        outcome.evidence.insert(0, self._crash_story())
+        signs = (Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
+        outcome.evidence += [str(note) for note in outcome.timeline if note.seen in signs]
         if not outcome.captured and (last := self._last_line("")):
             outcome.evidence.append(f"last line on the console: {last}")
         return outcome
+
+    def _reason(self, outcome: Outcome) -> str:
+        """The outcome in a sentence."""
+        if outcome.captured and outcome.ok:
+            return "the dump was captured"
+        if outcome.captured:
+            return "a dump was captured, but the kernel did not get there by itself"
+        if self.capture_started_ns is not None:
+            return "the capture kernel was reached and did not bring a dump home"
+        if self.jumped:
+            refusal = self._last_line("purgatory:")
+            return refusal or f"purgatory was entered, the capture kernel was not; {self._ending()}"
+        if outcome.recovered:
+            return "the system survived and works: no dump was called for"
+        return f"no dump was started: {self._ending()}"
 
     def _command_line(self, kernel: Kernel) -> str:
         """What a kernel is told: where its console and its disk are, and the options that it would not take itself."""
         options = self.scenario.options
         return f"{COMMAND_LINE} root={ROOT[options['combined_mode']]} {command_line(options, kernel)}".strip()
 
-    def _run_until(self, condition: Callable[[], bool]) -> None:
-        if self.stop_reason in DEAD:
-            return
-        reason = self.machine.run(until=self._deadline, stop=condition)
-        if reason is not StopReason.STOPPED:
-            self.stop_reason = reason
+    def _run_patiently(self, condition: Callable[[], bool]) -> None:
+        """Run until `condition()` holds; give up when nothing is to be seen for as long as the operator waits."""
+        while self.stop_reason not in DEAD and self.machine.clock.now < self.deadline and not condition():
+            seen = (len(self.console_log), self._written())
+            until = min(self.machine.clock.now + self.scenario.patience * NS, self.deadline)
+            reason = self.machine.run(until=until, stop=condition)
+            if reason is StopReason.STOPPED:
+                return
+            if reason in DEAD or until == self.deadline:
+                self.stop_reason = reason
+            elif seen == (len(self.console_log), self._written()):
+                text = f"nothing to be seen for {self.scenario.patience} s: the operator pulled the plug"
+                self.notes.append(Note(self.machine.clock.now, Seen.PLUG_PULLED, text))
+                return
+
+    def _jump(self) -> None:
+        """Purgatory is about to run: what the console says from here on is not the first kernel's."""
+        self.machine.uarts[0].flush()
+        self._jumped_at = len(self._lines)
+
+    def _check_load(self) -> None:
+        """ScenarioError if the guest does not have a program that is to be started."""
+        known = self.agent.read_file("/proc/workloads").decode().split()
+        for name in self.scenario.load:
+            if name not in known:
+                raise ScenarioError(f"the guest has no program '{name}' to load it with; there is: {', '.join(known)}")
 
     def _watch_capture(self, plan: LoadPlan) -> None:
         self.oracle.watch_jump(plan.entry, plan.crash, plan.backup)
@@ -199,6 +290,11 @@ class Session:
     def _console(self, data: bytes) -> None:
         text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
         self.console_log += text
+        now = self.machine.clock.now
+        first, *more = text.split("\n")
+        begun, line = self._lines[-1]
+        self._lines[-1] = (begun if line else now, line + first)
+        self._lines += [(now, line) for line in more]
         self._observer.console(text)
 
     def _capture_started(self, cpu: Cpu) -> None:
@@ -236,6 +332,8 @@ class Session:
 
     def _ending(self) -> str:
         seconds = f"at {self.machine.clock.now / NS:.3f} s"
+        if any(note.seen is Seen.PLUG_PULLED for note in self.notes):
+            return f"the operator pulled the plug {seconds}"
         return {
             None: f"the machine was still running {seconds}",
             StopReason.RESET: f"the machine reset {seconds}",

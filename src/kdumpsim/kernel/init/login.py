@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a person at the console does to a system besides its work: log in, and shut it down.
+
+Both are done by a thread of their own, so that one which hangs on a lock that a dead task holds hangs alone.  A login
+does what login(1) does to a kernel: it starts a task, reads a file from the disk, writes the record of the login and
+waits until that is on the disk.  A shutdown brings the file system in order, as remounting it read-only does, and
+restarts the machine.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
+from kdumpsim.kernel.asm import machine_restart
+from kdumpsim.kernel.block.ll_rw_block import sync_blocks
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.fs.files import O_RDONLY, O_RDWR, sys_close, sys_open, sys_read, sys_write
+from kdumpsim.kernel.fs.toyfs import toyfs_lock, toyfs_root
+from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
+from kdumpsim.kernel.init.workload import Workload
+
+PASSWD: cstr = "/etc/passwd"
+WTMP: cstr = "/var/log/wtmp"
+PIECE: Final = 64
+
+
+@guest
+def login_read_passwd() -> i32:
+    """Read the first piece of /etc/passwd from the disk, whatever the cache holds."""
+    piece: array[u8] = length(PIECE)
+    fd: i32 = sys_open(PASSWD, O_RDONLY)
+    if fd < 0:
+        return fd
+    sys_rewind(u32(fd), True)
+    n: i32 = sys_read(u32(fd), piece, PIECE)
+    sys_close(u32(fd))
+    return n
+
+
+@guest
+def login_write_wtmp() -> i32:
+    """Record the login and wait until the record is on the disk."""
+    record: array[u8] = length(PIECE)
+    fd: i32 = sys_open(WTMP, O_RDWR)
+    if fd < 0:
+        return fd
+    for i in range(PIECE):
+        record[i] = u8(ord("a") + i % 26)
+    error: i32 = sys_write(u32(fd), record, PIECE)
+    if error >= 0:
+        error = sys_fsync(u32(fd))
+    sys_close(u32(fd))
+    return error
+
+
+@guest
+def login(argument: ptr[void]) -> i32:
+    """The thread of one login; what it prints last stands for the prompt."""
+    error: i32 = login_read_passwd()
+    if error >= 0:
+        error = login_write_wtmp()
+    if error < 0:
+        printk(f"<4>login: cannot make a session: error {-error}\n")
+        return error
+    printk("<6>login: root logged in on ttyS0\n")
+    return 0
+
+
+@guest
+def shutdown(argument: ptr[void]) -> i32:
+    """The thread of ``shutdown -r``: nobody may use the file system any more, all of it is written, and restart."""
+    printk("<5>shutdown: The system is going down for reboot NOW!\n")
+    if toyfs_root.bdev != NULL:
+        toyfs_lock()
+        sync_blocks(toyfs_root.bdev, 0, toyfs_root.super.blocks)
+    printk("<0>Restarting system.\n")
+    machine_restart()
+
+
+_workload_login: Workload = placed("workloads", Workload(name="login", main=login))
+_workload_shutdown: Workload = placed("workloads", Workload(name="shutdown", main=shutdown))

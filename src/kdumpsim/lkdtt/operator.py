@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The operator: a person who stands at the machine while a crash point is tested (LKDTT paper, section 4).
+
+He looks now and then whether the machine still answers, whether one can still log in and whether the load goes on.  If
+something is wrong he waits, presses Alt-SysRq-C, waits again, and in the end pulls the plug.  If the system survives he
+reboots it.  He knows neither the crash type nor anything a person at the machine could not see, and lives in virtual
+time, so that the same run always meets the same operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from kdumpsim.lkdtt.outcome import NS, Note, Seen
+
+LOOK_NS = 2 * NS
+"""Between two looks at the machine."""
+REACTION_NS = 5 * NS
+"""What a key or a kill is given to show an effect."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A line of the machine's list of tasks."""
+
+    state: str
+    switches: int
+    """How often it gave up its CPU by itself: what does not grow belongs to a task that is stuck."""
+
+
+class Scene(Protocol):
+    """What the operator has before him."""
+
+    @property
+    def now(self) -> int:
+        """Virtual time, ns."""
+
+    @property
+    def deadline(self) -> int:
+        """When he has to go home."""
+
+    @property
+    def gone(self) -> bool:
+        """The first kernel no longer runs: purgatory was entered, or the machine reset or shut down."""
+
+    def wait(self, until_ns: int) -> None:
+        """Let the machine run until then, or until it is gone."""
+
+    def said(self, words: str) -> int | None:
+        """When the console first said this since the crash point was armed; None if it did not."""
+
+    def answers(self) -> bool:
+        """Whether the machine answers at once when spoken to."""
+
+    def crossings_left(self) -> int | None:
+        """What ``ttutils ls`` says of the crash point's counter; None without an answer."""
+
+    def log_in(self, patience_ns: int) -> bool:
+        """Log in; whether the prompt came."""
+
+    def tasks(self) -> Mapping[int, Task] | None:
+        """The list of tasks by pid; None if there is none to be had."""
+
+    def kill(self, pid: int) -> bool | None:
+        """Kill a task; whether it could be tried at all."""
+
+    def press_sysrq(self) -> None:
+        """Alt-SysRq-C on the keyboard."""
+
+    def reboot(self) -> None:
+        """shutdown -r."""
+
+
+class Verdict(Enum):
+    """How the work with the first kernel ended."""
+
+    GONE = "the first kernel is gone"
+    WRONG = "something is wrong with it"
+    FINE = "it works"
+    UNTESTED = "the crash point was never crossed"
+
+
+class Operator:
+    """One person, one machine; `loads` are the programs he started, by pid."""
+
+    def __init__(self, scene: Scene, patience_ns: int, loads: Mapping[int, str]) -> None:
+        self.notes: list[Note] = []
+        self._scene = scene
+        self._patience = patience_ns
+        self._loads = loads
+
+    def attend(self) -> None:
+        """Stay until the first kernel is gone, was rebooted, or was given up."""
+        verdict = self._watch()
+        if verdict is Verdict.FINE:
+            self._reboot()
+        elif verdict is Verdict.WRONG:
+            self._press_sysrq()
+
+    def _note(self, seen: Seen, text: str) -> None:
+        self.notes.append(Note(self._scene.now, seen, text))
+
+    def _watch(self) -> Verdict:
+        """Look now and then, until there is something to do."""
+        scene = self._scene
+        answered = counted = scene.now
+        left: int | None = None
+        before: Mapping[int, Task] | None = None  # None until the crash point was hit
+        while not scene.gone and scene.now < scene.deadline:
+            scene.wait(min(scene.now + LOOK_NS, scene.deadline))
+            if scene.gone:
+                break
+            if not scene.answers():
+                if not scene.gone and scene.now - answered >= self._patience:
+                    self._note(Seen.SILENT, f"the machine has not answered since {answered / NS:.3f} s")
+                    return Verdict.WRONG
+                continue
+            answered = scene.now
+            if before is not None:
+                verdict = self._examine(counted, before)
+                if verdict is not None:
+                    return verdict
+                continue
+            count = scene.crossings_left()
+            if count == 0:
+                self._note(Seen.HIT, "the crash point's counter stands at 0: the failure was induced")
+                counted, before = scene.now, scene.tasks() or {}
+            elif count != left:
+                left, counted = count, scene.now
+            elif scene.now - counted >= self._patience:
+                self._note(Seen.NOT_CROSSED, f"the crash point is not being crossed: its counter stands at {left}")
+                return Verdict.UNTESTED
+        return Verdict.GONE
+
+    def _examine(self, hit: int, before: Mapping[int, Task]) -> Verdict | None:
+        """The failure was induced before `hit` and the machine answers: is all well?  None: it is too early to say."""
+        scene = self._scene
+        if not scene.log_in(self._patience):
+            if scene.gone:
+                return Verdict.GONE
+            self._note(Seen.NO_LOGIN, f"logging in has brought no prompt in {self._patience // NS} s")
+            return Verdict.WRONG
+        if scene.said("soft lockup detected") is not None:
+            return Verdict.WRONG
+        if scene.said(" survived") is None and scene.now - hit < self._patience:
+            return None
+        if self._load_is_well(before):
+            self._note(Seen.RECOVERED, "the machine answers, one can log in, and no program is stuck")
+            return Verdict.FINE
+        return Verdict.GONE if scene.gone else Verdict.WRONG
+
+    def _load_is_well(self, before: Mapping[int, Task]) -> bool:
+        """Whether each program of the load has ended or goes on; one that is stuck gets killed."""
+        scene = self._scene
+        now = scene.tasks()
+        if now is None:
+            return not scene.gone
+        for pid, name in self._loads.items():
+            if pid not in now or pid not in before or now[pid].state == "S":
+                continue
+            if now[pid].switches != before[pid].switches:
+                continue
+            self._note(Seen.STUCK, f"{name} (pid {pid}, state {now[pid].state}) makes no progress")
+            if not scene.kill(pid):
+                return False
+            scene.wait(scene.now + REACTION_NS)
+            after = None if scene.gone else scene.tasks()
+            if after is None or pid in after:
+                if not scene.gone:
+                    self._note(Seen.UNKILLABLE, f"{name} (pid {pid}) was killed and is still there")
+                return False
+        return True
+
+    def _press_sysrq(self) -> None:
+        """The key, and if it does not help, the plug."""
+        scene = self._scene
+        self._note(Seen.SYSRQ_PRESSED, "the operator pressed Alt-SysRq-C")
+        scene.press_sysrq()
+        scene.wait(scene.now + REACTION_NS)
+        if not scene.gone:
+            self._note(Seen.PLUG_PULLED, "SysRq had no effect: the operator pulled the plug")
+
+    def _reboot(self) -> None:
+        """The system recovered: it should also go down in good order."""
+        scene = self._scene
+        self._note(Seen.REBOOTING, "the operator rebooted the machine")
+        scene.reboot()
+        scene.wait(scene.now + self._patience)
+        if not scene.gone:
+            self._note(Seen.REBOOT_HANGS, f"the machine had not rebooted after {self._patience // NS} s")
+            self._note(Seen.PLUG_PULLED, "the operator pulled the plug")

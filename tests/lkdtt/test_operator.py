@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The operator before a machine that is nothing but a timetable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from kdumpsim.lkdtt.operator import LOOK_NS, Operator, Task
+from kdumpsim.lkdtt.outcome import NS, Seen
+
+PATIENCE = 15 * NS
+NEVER = 10**18
+
+
+@dataclass
+class Timetable:
+    """When (ns) what happens; `sysrq_works` and `reboots` say what the machine makes of the operator's doings."""
+
+    hit_at: int = 1 * NS
+    silent_from: int = NEVER
+    no_login_from: int = NEVER
+    gone_at: int = NEVER
+    says: Mapping[str, int] = field(default_factory=dict)
+    stuck: bool = False
+    killable: bool | None = None
+    sysrq_works: bool = True
+    reboots: bool = True
+    crossings: int = 10
+    now: int = 0
+    deadline: int = 600 * NS
+    pressed: list[int] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+
+    @property
+    def gone(self) -> bool:
+        return self.now >= self.gone_at
+
+    def wait(self, until_ns: int) -> None:
+        self.now = max(self.now, min(until_ns, self.gone_at))
+
+    def said(self, words: str) -> int | None:
+        at = self.says.get(words, NEVER)
+        return at if at <= self.now else None
+
+    def answers(self) -> bool:
+        if self.now >= self.silent_from:
+            self.wait(self.now + NS)
+            return False
+        return True
+
+    def crossings_left(self) -> int | None:
+        return 0 if self.now >= self.hit_at else self.crossings
+
+    def log_in(self, patience_ns: int) -> bool:
+        if self.now < self.no_login_from:
+            return True
+        self.wait(self.now + patience_ns)
+        return False
+
+    def tasks(self) -> Mapping[int, Task] | None:
+        if self.killed and self.killable:
+            return {}
+        return {7: Task("R", 5 if self.stuck else self.now)}
+
+    def kill(self, pid: int) -> bool | None:
+        self.killed.append(pid)
+        return self.killable is not None
+
+    def press_sysrq(self) -> None:
+        self.pressed.append(self.now)
+        if self.sysrq_works:
+            self.gone_at = self.now + 1000
+
+    def reboot(self) -> None:
+        if self.reboots:
+            self.gone_at = self.now + 1000
+
+
+def attend(machine: Timetable) -> list[Seen]:
+    """What the operator notes."""
+    operator = Operator(machine, PATIENCE, {7: "diskio"})
+    operator.attend()
+    return [note.seen for note in operator.notes]
+
+
+def test_a_kernel_that_hands_over_needs_no_operator() -> None:
+    assert attend(Timetable(gone_at=NS // 2)) == []
+
+
+def test_silence_makes_him_wait_and_then_press_the_key() -> None:
+    machine = Timetable(silent_from=3 * NS)
+    assert attend(machine) == [Seen.HIT, Seen.SILENT, Seen.SYSRQ_PRESSED]
+    assert 3 * NS + PATIENCE - LOOK_NS <= machine.pressed[0] <= 3 * NS + PATIENCE + 2 * LOOK_NS
+
+
+def test_where_the_key_does_nothing_he_pulls_the_plug() -> None:
+    machine = Timetable(silent_from=0, sysrq_works=False)
+    assert attend(machine) == [Seen.SILENT, Seen.SYSRQ_PRESSED, Seen.PLUG_PULLED]
+
+
+def test_a_watchdog_that_hands_over_in_time_spares_him_the_key() -> None:
+    machine = Timetable(silent_from=NS, gone_at=6 * NS)
+    assert attend(machine) == []
+    assert not machine.pressed
+
+
+def test_no_login_is_noticed_although_the_machine_answers() -> None:
+    machine = Timetable(no_login_from=2 * NS)
+    assert attend(machine) == [Seen.HIT, Seen.NO_LOGIN, Seen.SYSRQ_PRESSED]
+
+
+def test_a_printed_lockup_on_a_machine_that_works_on_makes_him_act() -> None:
+    machine = Timetable(says={"soft lockup detected": 11 * NS})
+    assert attend(machine) == [Seen.HIT, Seen.SYSRQ_PRESSED]
+    assert machine.pressed[0] >= 11 * NS
+
+
+def test_a_system_that_works_for_as_long_as_he_watches_has_recovered_and_is_rebooted() -> None:
+    machine = Timetable()
+    assert attend(machine) == [Seen.HIT, Seen.RECOVERED, Seen.REBOOTING]
+    assert machine.now >= machine.hit_at + PATIENCE
+
+
+def test_a_reboot_that_hangs_is_noted() -> None:
+    assert attend(Timetable(reboots=False))[-3:] == [Seen.REBOOTING, Seen.REBOOT_HANGS, Seen.PLUG_PULLED]
+
+
+@pytest.mark.parametrize(
+    ("killable", "notes"),
+    [
+        (True, [Seen.STUCK, Seen.RECOVERED, Seen.REBOOTING]),
+        (False, [Seen.STUCK, Seen.UNKILLABLE, Seen.SYSRQ_PRESSED]),
+        (None, [Seen.STUCK, Seen.SYSRQ_PRESSED]),
+    ],
+)
+def test_a_stuck_load_is_killed_where_that_is_possible(killable: bool | None, notes: list[Seen]) -> None:
+    machine = Timetable(stuck=True, killable=killable)
+    assert attend(machine) == [Seen.HIT, *notes]
+    assert machine.killed == [7]
+
+
+def test_a_point_that_nothing_crosses_is_given_up() -> None:
+    machine = Timetable(hit_at=NEVER)
+    assert attend(machine) == [Seen.NOT_CROSSED]
+    assert machine.now <= PATIENCE + 3 * LOOK_NS
+
+
+def test_he_goes_home_when_the_time_is_over() -> None:
+    machine = Timetable(silent_from=0, deadline=4 * NS)
+    assert attend(machine) == []
