@@ -18,8 +18,8 @@ from kdumpsim.kernel.arch.i386.apicdef import APIC_DM_NMI, APIC_LVT0
 from kdumpsim.kernel.arch.i386.nmi import nmi_count, set_nmi_watchdog_tick
 from kdumpsim.kernel.arch.i386.oops import show_registers
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
-from kdumpsim.kernel.arch.i386.smp import cpu_online
-from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
+from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online
+from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_kexec
 from kdumpsim.kernel.core.kthread import do_exit
@@ -69,6 +69,7 @@ def die_nmi(regs: ptr[PtRegs], msg: cstr) -> None:
     bust_spinlocks(False)
     # A kernel that is caught here is probably in a bad way; get out while that is possible.
     if not user_mode(regs):
+        current().thread.trap_no = NMI_VECTOR
         crash_kexec(regs)
     do_exit(SIGSEGV)
 

@@ -32,6 +32,10 @@ class ThreadStruct(Struct):
     eip: u32
     """Where switch_to() goes on when the task gets a CPU again."""
     esp: u32
+    cr2: u32
+    """The task's last fault in the kernel: its address, vector and error code."""
+    trap_no: u32
+    error_code: u32
 
 
 @packed
