@@ -6,6 +6,9 @@
   Unicorn engine without any hook, in turn, ratio pair by pair.  The Machine fills the engine's TLB itself, which makes
   stores cheaper than the bare engine's (docs/design.md, "Engine facts"), hence the figures above 1;
 * a warm ``kdumpsim run`` as a whole process: wall time, the part from the crash to the saved dump, peak memory;
+* a run forked from a booted machine: CPU time from arming to the judged dump of a panic, and wall time from arming to
+  the jump out of a hang that the 5 s NMI watchdog finds;
+* ``kdumpsim table2`` as a whole process, two runs side by side (once);
 * building the guest images with an empty cache, and finding them in the cache.
 """
 
@@ -16,6 +19,7 @@ import ctypes
 import json
 import mmap
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +33,9 @@ from rich.table import Table
 
 from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.compiler.assembler import assemble
+from kdumpsim.lkdtt.forking import Booted
+from kdumpsim.lkdtt.result import Result
+from kdumpsim.lkdtt.scenario import Scenario
 
 LOOP_ORIGIN = 0x100030
 PROLOGUE = """
@@ -81,6 +88,9 @@ TARGETS = {
     "warm run, wall": ("at most", 2.0, "s"),
     "crash to saved dump": ("at most", 0.7, "s"),
     "peak memory": ("at most", 300.0, "MB"),
+    "forked panic, armed to judged, CPU": ("at most", 0.4, "s"),
+    "hang found by the 5 s NMI watchdog": ("at most", 1.5, "s"),
+    "table2, all cells, 2 jobs": ("at most", 25.0, "s"),
     "first build of all images": ("at most", 10.0, "s"),
     "images from the cache": ("at most", 0.3, "s"),
 }
@@ -128,6 +138,27 @@ def run_once(arguments: list[str], environment: dict[str, str] | None = None) ->
     return time.perf_counter() - start, usage.ru_maxrss / 1000
 
 
+def forked(booted: Booted, scenario: Scenario) -> tuple[float, Result]:
+    """CPU seconds of a forked run, and its result."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as directory:
+        report = booted.fork(scenario, Path(directory)).report()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if report.result is None or not report.result.outcome.captured:
+        raise SystemExit(f"{scenario.command()}: {report.died or report.result}")
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, report.result
+
+
+def measure_forked(runs: int, figures: dict[str, list[float]]) -> None:
+    """Runs that share one boot."""
+    panic, hang = Scenario("FS_DEVRW", "panic"), Scenario("INT_HARDWARE_ENTRY", "loop")
+    booted = Booted(panic)
+    for _ in range(runs):
+        figures["forked panic, armed to judged, CPU"].append(forked(booted, panic)[0])
+        phases = {phase.name: phase.host_s for phase in forked(booted, hang)[1].phases}
+        figures["hang found by the 5 s NMI watchdog"].append(phases["arm"] + phases["crash"])
+
+
 def measure(runs: int) -> dict[str, list[float]]:
     """All figures, `runs` times each."""
     figures: dict[str, list[float]] = {name: [] for name in TARGETS}
@@ -152,6 +183,9 @@ def measure(runs: int) -> dict[str, list[float]]:
                 phase["name"]: phase["host_s"] for phase in json.loads((dump / "result.json").read_text())["phases"]
             }
             figures["crash to saved dump"].append(phases["capture"] + phases["save"])
+        measure_forked(runs, figures)
+        table = [sys.executable, "-m", "kdumpsim.cli", "table2", "--jobs", "2", "--csv"]
+        figures["table2, all cells, 2 jobs"].append(run_once(table, cache)[0])
     return figures
 
 
