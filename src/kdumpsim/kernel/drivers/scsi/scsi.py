@@ -66,6 +66,9 @@ def scsi_device_unbusy(sdev: ptr[ScsiDevice]) -> None:
 
 @guest
 def scsi_finish_command(cmd: ptr[ScsiCmnd]) -> None:
-    """A command is over, well or not: its upper-level driver decides what becomes of the request."""
-    scsi_device_unbusy(cmd.device)
+    """A command is over, well or not: its upper-level driver decides what becomes of the request.
+
+    A device has one command, so its busy count falls only when nobody looks at the command any more
+    (scsi_io_completion); 2.6.16, with a command for each request, lets it fall here.
+    """
     cmd.done(cmd)

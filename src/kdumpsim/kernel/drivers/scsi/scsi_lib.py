@@ -113,10 +113,10 @@ def scsi_run_host_queues(host: ptr[ScsiHost]) -> None:
 def scsi_queue_insert(cmd: ptr[ScsiCmnd]) -> None:
     """Have a command dispatched again, before all others of its device."""
     sdev: ptr[ScsiDevice] = cmd.device
-    scsi_device_unbusy(sdev)
     flags: u32 = spin_lock_irqsave(addr(sdev.queue_lock))
     elv_requeue_request(addr(sdev.queue), cmd.request)
     spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
+    scsi_device_unbusy(sdev)
     scsi_run_host_queues(sdev.host)
 
 
@@ -136,6 +136,7 @@ def scsi_io_completion(cmd: ptr[ScsiCmnd]) -> None:
     rq: ptr[Request] = cmd.request
     sdev: ptr[ScsiDevice] = cmd.device
     end_that_request_first(rq, -EIO if cmd.result != 0 else 0)
+    scsi_device_unbusy(sdev)
     flags: u32 = spin_lock_irqsave(addr(sdev.queue_lock))
     end_that_request_last(rq)
     spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
