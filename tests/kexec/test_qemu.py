@@ -96,8 +96,9 @@ def test_kdump(qemu: Qemu, options: list[str], require_tool: Callable[[str], str
     with Vmcore(qemu.directory / "vmcore") as core:
         assert len(core.cpus) == 2
         assert [load.paddr for load in core.loads] == [0, 0x100000, 0x2000000]
+    files = (qemu.directory / "vmlinux", qemu.directory / "vmcore")
     gdb = subprocess.run(
-        [require_tool("gdb"), "-nx", "-batch", "-ex", "bt", qemu.directory / "vmlinux", qemu.directory / "vmcore"],
+        [require_tool("gdb"), "-nx", "-batch", "-ex", "thread apply all bt", *files],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert gdb.stdout.index("crash_kexec") < gdb.stdout.index("panic") < gdb.stdout.index("ll_rw_block")
