@@ -116,6 +116,38 @@ def test_sysrq_c_brings_a_dump_home(tmp_path: Path, way: str) -> None:
     assert re.search("accuracy +100 %", output)
 
 
+def test_the_same_commands_give_the_same_vmcore(tmp_path: Path) -> None:
+    script = "diskio\nstep 7ms\nps\necho c > /proc/sysrq-trigger\n"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert console(tmp_path / name, script, "--seed", "5")[0] == 0
+    first, second = ((tmp_path / name / "dump" / "vmcore").read_bytes() for name in ("one", "two"))
+    assert first == second
+
+
+def test_a_hang_nobody_finds_is_ended_by_a_person_at_the_keyboard(tmp_path: Path) -> None:
+    script = "ttutils set -p INT_TASKLET_ENTRY -t loop -c 3\ndiskio\ncontinue 2s\nsysrq c\n"
+    status, output, _ = console(tmp_path, script, "--profile", "2.6.16", "--cpus", "1")
+    assert "panic" not in output.partition("# sysrq c")[0]
+    assert "SysRq : Trigger a crashdump" in output.partition("# sysrq c")[2]
+    assert "INT_TASKLET_ENTRY / loop" in output
+    assert status == 0
+
+
+def test_a_machine_that_resets_ends_the_session(tmp_path: Path) -> None:
+    status, output, complaints = console(tmp_path, "echo b > /proc/sysrq-trigger\nps\n")
+    assert "the machine reset at" in output
+    assert "session.txt:2: not run: the machine reset at" in complaints
+    assert status == 1
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    _, output, _ = console(tmp_path, "help\nquit\n")
+    named = [line.split()[0] for line in answers(output)["help"]]
+    for name in ("cat", "echo", "ls", "dmesg", "ps", "ttutils", "kexec", "diskio", "sysrq", "step", "continue", "quit"):
+        assert name in named
+
+
 def test_without_a_capture_kernel_a_crash_is_the_end(tmp_path: Path) -> None:
     script = "cat /sys/kernel/kexec_crash_loaded\nttutils set -p FS_DEVRW -t panic\ndiskio\ncontinue 2s\n"
     status, output, _ = console(tmp_path, script, "--no-kexec")

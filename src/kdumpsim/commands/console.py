@@ -199,7 +199,10 @@ class _Talk:
             while not self._machine.over:
                 try:
                     self._do(input(f"[{self._machine.now / 1e9:9.3f}] {PROMPT}"))
-                except (EOFError, Quit):
+                except EOFError:
+                    self._screen.print()
+                    break
+                except Quit:
                     break
                 except KeyboardInterrupt:
                     self._screen.print()
@@ -218,7 +221,9 @@ class _Talk:
             try:
                 action(self._shell)
             except KexecError:  # nobody answers who is interrupted, or dead
-                if not (self._machine.handed_over or self._machine.interrupted):
+                if self._machine.interrupted or self._machine.over:
+                    self._say(f"{self._machine.ending()}\n")
+                elif not self._machine.handed_over:
                     raise
             if self._machine.handed_over and not self._machine.interrupted:
                 self._machine.follow()

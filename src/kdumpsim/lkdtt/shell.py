@@ -124,17 +124,19 @@ def _echo(words: list[str]) -> Action:
         return lambda shell: shell.say(" ".join(words) + "\n")
     if words.count(">") != 1 or words[-2] != ">":
         raise ValueError("echo TEXT > FILE: one FILE, at the end")
-    text, path = " ".join(words[:-2]) + "\n", _path(words[-1])
+    data, path = f"{' '.join(words[:-2])}\n".encode(), _path(words[-1])
 
     def act(shell: Shell) -> None:
         agent = shell.machine.agent
         fd = agent.open(path, O_WRONLY | O_CREAT | O_TRUNC)
         try:
-            agent.write(fd, text.encode())
+            taken = agent.write(fd, data)
         except AgentError as error:
             agent.close(fd)
             raise Refused(f"{path}: {error.name}") from None
         agent.close(fd)
+        if taken < len(data):
+            raise Refused(f"{path}: only {taken} of {len(data)} bytes were taken")
 
     return act
 
