@@ -20,6 +20,7 @@ from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
 from kdumpsim.kexec.transport import MachineTransport
 from kdumpsim.lkdtt.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.lkdtt.events import Observer, PhaseClock
+from kdumpsim.lkdtt.hardware import Conditions
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.options import Kernel, command_line
 from kdumpsim.lkdtt.outcome import Note, Outcome, Seen, console_notes, name_outcome
@@ -63,6 +64,7 @@ class Session:
         """Programs that were started in the guest, by pid."""
         self.notes: list[Note] = []
         """What the operator saw and did."""
+        self.conditions = Conditions(scenario)
         self._lines: list[tuple[int, str]] = [(0, "")]
         self._armed_at = 0
         self._jumped_at: int | None = None
@@ -110,6 +112,7 @@ class Session:
     def retarget(self, scenario: Scenario, observer: Observer) -> None:
         """Go on from here for a scenario that agrees with this one in all that came before (`Scenario.boot_key`)."""
         self.scenario = scenario
+        self.conditions = Conditions(scenario)
         self._observer = self.clock.observer = observer
         self.deadline = scenario.timeout * NS
 
@@ -147,10 +150,11 @@ class Session:
         if scenario.crash_point in DYNAMIC_POINTS:
             command = f"add {scenario.crash_point} {DYNAMIC_POINTS[scenario.crash_point]}\n"
             self.agent.write_file("/proc/dtt/ctrl", command.encode())
-        command = f"set {scenario.crash_point} {scenario.crash_type} {scenario.count}\n"
+        self.conditions.before_arming(self.agent)
+        command = f"{self.conditions.set_command()}\n"
         try:
             self.agent.write_file("/proc/dtt/ctrl", command.encode())
-            for name in scenario.load:
+            for name in self.conditions.programs():
                 self.loads[self.agent.start(name)] = name
         except (AgentGone, AgentTimeout):
             if self.oracle.crash is None:
@@ -229,7 +233,7 @@ class Session:
             notes.append(Note(now, Seen.REBOOT_HANGS, f"the dump is whole on the dump disk, but {self._ending()}"))
         outcome = name_outcome(notes)
         outcome.reason = self._reason(outcome)
-        outcome.evidence.insert(0, self._crash_story())
+        outcome.evidence[:0] = [self._crash_story(), *self.conditions.evidence]
         signs = (Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
         outcome.evidence += [str(note) for note in outcome.timeline if note.seen in signs]
         if not outcome.captured and (last := self._last_line("")):
@@ -275,6 +279,7 @@ class Session:
         """Purgatory is about to run: what the console says from here on is not the first kernel's."""
         self.machine.uarts[0].flush()
         self._jumped_at = len(self._lines)
+        self.conditions.at_jump(self.machine)
 
     def _check_load(self) -> None:
         """ScenarioError if the guest does not have a program that is to be started."""
