@@ -183,6 +183,9 @@ def test_a_line_that_fails_ends_the_script_and_is_named(tmp_path: Path) -> None:
     status, _, complaints = console(tmp_path, "ttutils rmv -p FS_DEVRW\n")
     assert status == 1
     assert "cannot be removed" in complaints
+    status, _, complaints = console(tmp_path, "start no-such-program\n")
+    assert status == 1
+    assert "this guest has no such program" in complaints
 
 
 @pytest.mark.parametrize(

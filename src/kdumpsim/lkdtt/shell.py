@@ -24,7 +24,6 @@ DEFAULT_STEP_NS = 10_000_000
 LOADS: dict[str, str] = {
     "memdrain": "drain the guest's memory until it swaps",
     "diskio": "write, sync and read back a file, for ever",
-    "netload": "keep the network card receiving",
 }
 PATHS = (
     "/proc/cmdline", "/proc/cpuinfo", "/proc/dtt/cpoints", "/proc/dtt/ctrl", "/proc/interrupts", "/proc/iomem",
@@ -231,6 +230,12 @@ def _load(name: str) -> Callable[[list[str]], Action]:
     return understand
 
 
+def _start(words: list[str]) -> Action:
+    if not words:
+        raise ValueError("start needs a NAME")
+    return _load(words[0])(words[1:])
+
+
 def _sysrq(words: list[str]) -> Action:
     if len(words) != 1 or not re.fullmatch("[a-z0-9]", words[0]):
         raise ValueError("sysrq needs one KEY, a letter or a digit")
@@ -298,6 +303,7 @@ COMMANDS: dict[str, Command] = {
     "modprobe": Command("modprobe dtt", "nothing: the DTT module is built in", _modprobe),
     "kexec": Command("kexec -p|-l|-e|-u", "load a capture kernel, load, start or unload a kernel", _kexec),
     **{name: Command(f"{name} [ARGUMENT…]", f"start a program: {text}", _load(name)) for name, text in LOADS.items()},
+    "start": Command("start NAME [ARGUMENT…]", "start any program or workload of the guest", _start),
     "sysrq": Command("sysrq KEY", "press Alt-SysRq-KEY on the keyboard: b, c, m, t", _sysrq),
     "step": Command("step [TIME]", "let virtual time pass (10ms, 1.5s, …; default 10ms)", _step),
     "continue": Command(
