@@ -32,7 +32,7 @@ class Booted:
         """`one_cable`: the system disk is hdd, beside the dump disk."""
         self.first, self.capture = images.kernel(), images.kernel(16 << 20)
         self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
-        mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped})
+        mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped, **images.userland()})
         disks = (None, None, self.dump, self.system) if one_cable else (self.system, None, self.dump, None)
         self.machine = Machine(MachineConfig(cpus=cpus, memory=MEMORY, disks=disks))
         self.console = ""

@@ -56,7 +56,7 @@ def qemu(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Qemu]:
     (tmp_path / "vmlinux-kdump").write_bytes(capture.stripped)
     (tmp_path / "system").write_bytes(bytes(SYSTEM_SECTORS * 512))
     (tmp_path / "dump").write_bytes(bytes(64 << 20))
-    mkfs(Disk.file(tmp_path / "system"), SYSTEM_SECTORS, {GUEST_PATH: capture.stripped})
+    mkfs(Disk.file(tmp_path / "system"), SYSTEM_SECTORS, {GUEST_PATH: capture.stripped, **images.userland()})
     process = subprocess.Popen(
         [
             tool, "-kernel", "vmlinux", "-smp", "2", "-m", "64", "-display", "none", "-no-reboot", "-net", "none",

@@ -71,6 +71,7 @@ class Session:
         self.dump_disk = Disk.memory(2 * (scenario.memory + DATA_OFFSET) // SECTOR)
         system_disk = Disk.memory(SYSTEM_DISK_SECTORS)
         files = {CAPTURE_KERNEL_PATH: capture.stripped, "/etc/passwd": PASSWD, "/var/log/wtmp": b""}
+        files.update(images.userland())
         mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
         self.machine = Machine(
             MachineConfig(
@@ -283,7 +284,8 @@ class Session:
 
     def _check_load(self) -> None:
         """ScenarioError if the guest does not have a program that is to be started."""
-        known = self.agent.read_file("/proc/workloads").decode().split()
+        known = [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")]
+        known += self.agent.read_file("/proc/workloads").decode().split()
         for name in self.scenario.load:
             if name not in known:
                 raise ScenarioError(f"the guest has no program '{name}' to load it with; there is: {', '.join(known)}")
