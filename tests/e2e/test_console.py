@@ -211,12 +211,12 @@ def test_what_makes_no_sense_is_said_before_anything_boots(
 class Terminal:
     """A person's terminal with the console on it."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, state: Path, *words: str) -> None:
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "kdumpsim.cli", "console", *words],
             stdin=slave, stdout=slave, stderr=slave, close_fds=True,
-            env=os.environ | {"TERM": "xterm", "COLUMNS": "120"}, start_new_session=True,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "120", "XDG_STATE_HOME": str(state)}, start_new_session=True,
         )  # fmt: skip
         os.close(slave)
         self.text = ""
@@ -240,7 +240,7 @@ class Terminal:
 
 
 def test_ctrl_c_interrupts_a_long_continue_and_ctrl_d_leaves(tmp_path: Path) -> None:
-    terminal = Terminal("--output", str(tmp_path / "dump"), "--timeout", "80000")
+    terminal = Terminal(tmp_path / "state", "--output", str(tmp_path / "dump"), "--timeout", "80000")
     terminal.expect("] # ")
     terminal.type("diskio\n")
     terminal.expect("started, pid")
@@ -259,3 +259,25 @@ def test_ctrl_c_interrupts_a_long_continue_and_ctrl_d_leaves(tmp_path: Path) -> 
     terminal.type("\x04")
     assert terminal.process.wait(60) == 0
     os.close(terminal.master)
+    history = (tmp_path / "state" / "kdumpsim" / "console_history").read_text()
+    assert "ttutils ver" in history.splitlines()
+
+
+def test_ctrl_c_ends_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "session.txt"
+    script.write_text("diskio\ncontinue\nps\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kdumpsim.cli", "console", "--timeout", "80000", "--output", str(tmp_path / "dump"),
+         str(script)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "# continue\n":
+            break
+    process.send_signal(signal.SIGINT)
+    output, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted at" in output
+    assert "# ps" not in output
+    assert "Traceback" not in complaints
