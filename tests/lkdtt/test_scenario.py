@@ -114,3 +114,12 @@ def test_scenarios_that_differ_from_arming_on_boot_alike() -> None:
     first, second = Scenario("FS_DEVRW", "bug"), Scenario("TIMERADD", "panic", count=3, patience=9, load=())
     assert first.boot_key() == second.boot_key()
     assert first.boot_key() != Scenario("FS_DEVRW", "bug", profile="2.6.16").boot_key()
+
+
+def test_a_point_of_one_disk_driver_brings_that_driver_and_refuses_the_other() -> None:
+    assert Scenario("FS_DEVRW", "panic").options["combined_mode"] == "libata"
+    assert Scenario("IDE_CORE_CP", "panic").options["combined_mode"] == "ide"
+    with pytest.raises(ScenarioError, match="IDE_CORE_CP is never crossed with kernel option combined_mode=libata"):
+        Scenario("IDE_CORE_CP", "panic", kernel_options=(("combined_mode", "libata"),))
+    with pytest.raises(ScenarioError, match="SCSI_DISPATCH_CMD is never crossed with kernel option combined_mode=ide"):
+        Scenario("SCSI_DISPATCH_CMD", "panic", kernel_options=(("combined_mode", "ide"),))
