@@ -82,6 +82,12 @@ def test_the_reserved_region_can_lie_elsewhere(crash: Crash) -> None:
     assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
 
 
+def test_a_crash_while_the_agent_still_answers_is_a_crash(crash: Crash) -> None:
+    run = crash("INT_HARDWARE_ENTRY", "panic", "--count", "1", "--seed", "9")
+    assert run.status == 0, run.stdout + run.stderr + run.console
+    assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
+
+
 def test_json_prints_the_result_and_nothing_else(tmp_path: Path) -> None:
     directory = tmp_path / "dump"
     process = kdumpsim(

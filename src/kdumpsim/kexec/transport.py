@@ -21,12 +21,14 @@ AGENT_PORT = 1
 class MachineTransport:
     """Bytes to and from our own machine; waiting for the guest runs it. The clock is virtual time.
 
-    One request may take at most `timeout_ns` of it, whatever deadline the client sets.
+    One request may take at most `timeout_ns` of it, whatever deadline the client sets.  `gone` says that no answer will
+    come any more, because the kernel that the agent runs on is dead.
     """
 
-    def __init__(self, machine: Machine, timeout_ns: int = 60 * NS) -> None:
+    def __init__(self, machine: Machine, timeout_ns: int = 60 * NS, gone: Callable[[], bool] = lambda: False) -> None:
         self._machine = machine
         self._timeout_ns = timeout_ns
+        self._gone = gone
         self._received = bytearray()
         machine.uarts[AGENT_PORT].on_output = self._received.extend
 
@@ -41,7 +43,9 @@ class MachineTransport:
         machine, received = self._machine, self._received
         if len(received) < wanted:
             until = min(round(deadline * NS), machine.clock.now + self._timeout_ns)
-            reason = machine.run(until=until, stop=lambda: len(received) >= wanted)
+            reason = machine.run(until=until, stop=lambda: len(received) >= wanted or self._gone())
+            if len(received) < wanted and self._gone():
+                raise AgentGone("the agent's kernel crashed before it answered")
             if len(received) < wanted and reason not in (StopReason.UNTIL, StopReason.STOPPED):
                 raise AgentGone(f"the machine stopped before its agent answered: {reason.name.lower()}")
         data = bytes(received)

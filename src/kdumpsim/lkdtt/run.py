@@ -86,7 +86,8 @@ def _drive(session: Session) -> Outcome:
         session.load_capture_kernel()
         session.arm()
     except KexecError as error:
-        return Outcome(False, reason=f"the machine did not get as far as the crash: {error}")
+        if not session.crashed:
+            return Outcome(False, reason=f"the machine did not get as far as the crash: {error}")
     session.crash()
     if session.jumped:
         session.capture()

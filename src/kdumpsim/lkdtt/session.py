@@ -60,7 +60,9 @@ class Session:
         self.machine.uarts[0].on_output = self._console
         self.clock = PhaseClock(observer, lambda: self.machine.clock.now)
         self.oracle = Oracle(self.machine, first.symbols)
-        self.agent = AgentClient(MachineTransport(self.machine, AGENT_TIMEOUT_S * NS), AGENT_TIMEOUT_S)
+        self.agent = AgentClient(
+            MachineTransport(self.machine, AGENT_TIMEOUT_S * NS, lambda: self.crashed), AGENT_TIMEOUT_S
+        )
 
     def boot(self) -> None:
         """Power on; returns when the agent has said hello.  KexecError if it never does."""
@@ -114,6 +116,11 @@ class Session:
         self._run_until(report)
         header = find_dump(self.dump_disk)
         self.clock.end(f"{header.size / (1 << 20):.1f} MiB saved, {self._ending()}" if header else self._ending())
+
+    @property
+    def crashed(self) -> bool:
+        """The kernel began to die (it may do so while the agent is still answering)."""
+        return self.oracle.crash is not None
 
     @property
     def jumped(self) -> bool:
