@@ -61,7 +61,7 @@ class Session:
         self.clock = PhaseClock(observer, lambda: self.machine.clock.now)
         self.oracle = Oracle(self.machine, first.symbols)
         self.agent = AgentClient(
-            MachineTransport(self.machine, AGENT_TIMEOUT_S * NS, lambda: self.crashed), AGENT_TIMEOUT_S
+            MachineTransport(self.machine, AGENT_TIMEOUT_S * NS, lambda: self.jumped), AGENT_TIMEOUT_S
         )
 
     def boot(self) -> None:
