@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from rich.table import Table
 
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
+from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
 from kdumpsim.lkdtt.result import Result
 from kdumpsim.lkdtt.run import run_scenario
@@ -38,7 +40,7 @@ then compared with what the machine itself knew at the crash.
 {_table("Crash types (LKDTT paper, section 3.3; oops is another name for bug):", CRASH_TYPES)}
 
 The outcome is O (dump captured) or X (not captured), with the paper's marks in brackets. The exit status is
-0 for O, 1 for X, 2 for input that makes no sense, 130 after Ctrl-C.
+0 for O, 1 for X, 2 for input that makes no sense, 130 after Ctrl-C, 143 when killed.
 
 \b
 Examples:
@@ -78,7 +80,9 @@ _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.i
 )
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
+@click.pass_obj
 def run(
+    interrupts: Interrupts | None,
     crashpoint: str,
     crash_type: str,
     count: int,
@@ -106,12 +110,18 @@ def run(
             inject=inject,
         )
         screen = Console(stderr=as_json, highlight=False)
-        result = _run(scenario, output, screen, guest_console=console, quiet=as_json and not sys.stderr.isatty())
+        result = _run(
+            scenario,
+            output,
+            screen,
+            guest_console=console,
+            quiet=as_json and not sys.stderr.isatty(),
+            poll=None if interrupts is None else interrupts.poll,
+        )
     except ScenarioError as error:
         raise click.UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("Interrupted; nothing half-written was left behind.", err=True)
-        sys.exit(130)
+    if interrupts is not None:
+        interrupts.poll()
     if as_json:
         click.echo(result.dumps(), nl=False)
     else:
@@ -121,12 +131,20 @@ def run(
     sys.exit(0 if result.outcome.captured else 1)
 
 
-def _run(scenario: Scenario, output: Path, screen: Console, *, guest_console: bool, quiet: bool) -> Result:
+def _run(
+    scenario: Scenario,
+    output: Path,
+    screen: Console,
+    *,
+    guest_console: bool,
+    quiet: bool,
+    poll: Callable[[], None] | None,
+) -> Result:
     if quiet and not guest_console:
-        return run_scenario(scenario, output)
+        return run_scenario(scenario, output, poll=poll)
     live = screen.is_terminal and not guest_console
     with LiveDisplay(screen) if live else PlainDisplay(screen, guest_console=guest_console) as display:
-        return run_scenario(scenario, output, display)
+        return run_scenario(scenario, output, display, poll)
 
 
 def _percent(fraction: float) -> str:
