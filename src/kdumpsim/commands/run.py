@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -45,18 +45,41 @@ The outcome is O (dump captured) or X (not captured), with the paper's marks in 
 \b
 Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic
-  kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7 --output /tmp/dump
-  kdumpsim run --crashpoint FS_DEVRW --type panic --console        # watch the guest die
+  kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7
+  kdumpsim run --crashpoint FS_DEVRW --type panic --console   # watch it die
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
 """
+
+
+class _Name(click.types.StringParamType):
+    """A word; `Scenario` checks it, this says what there is when it is missing."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = list(allowed)
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"There is: {', '.join(self._allowed)}"
 
 
 _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.items())) + "."
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
-@click.option("--crashpoint", required=True, metavar="NAME", help="Where to crash; the names stand above.")
-@click.option("--type", "crash_type", required=True, metavar="TYPE", help="How to crash; the types stand above.")
+@click.option(
+    "--crashpoint",
+    required=True,
+    type=_Name(CRASH_POINTS),
+    metavar="NAME",
+    help="Where to crash; the names stand above.",
+)
+@click.option(
+    "--type",
+    "crash_type",
+    required=True,
+    type=_Name(CRASH_TYPES),
+    metavar="TYPE",
+    help="How to crash; the types stand above.",
+)
 @click.option("--count", default=DEFAULT_COUNT, show_default=True, help="Crossings of the point before the crash.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same vmcore, byte for byte.")
 @click.option("--cpus", default=2, show_default=True, help="CPUs of the machine, 1 to 8.")

@@ -8,9 +8,9 @@ crossing does.  Names and meanings are those of the LKDTT paper, sections 3.2.1,
 from __future__ import annotations
 
 CRASH_POINTS: dict[str, str] = {
-    "INT_HARDWARE_ENTRY": "IRQ handling with interrupts off: __do_IRQ, the descriptor's lock held",
-    "FS_DEVRW": "block I/O: ll_rw_block, right after the buffer was submitted, a DMA transfer in flight",
-    "TIMERADD": "starting or restarting a high-resolution timer: hrtimer_start",
+    "INT_HARDWARE_ENTRY": "IRQ handling: __do_IRQ, its descriptor's lock held",
+    "FS_DEVRW": "block I/O: ll_rw_block, a DMA transfer just started",
+    "TIMERADD": "starting a high-resolution timer: hrtimer_start",
 }
 
 CRASH_TYPES: dict[str, str] = {
