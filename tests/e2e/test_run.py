@@ -82,6 +82,12 @@ def test_the_reserved_region_can_lie_elsewhere(crash: Crash) -> None:
     assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
 
 
+def test_a_crash_while_the_agent_still_answers_is_a_crash(crash: Crash) -> None:
+    run = crash("INT_HARDWARE_ENTRY", "panic", "--count", "1", "--seed", "9")
+    assert run.status == 0, run.stdout + run.stderr + run.console
+    assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
+
+
 def test_json_prints_the_result_and_nothing_else(tmp_path: Path) -> None:
     directory = tmp_path / "dump"
     process = kdumpsim(
@@ -143,7 +149,18 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path: Path) -
     assert "cannot write to output directory" in process.stderr
 
 
-def test_ctrl_c_leaves_no_half_written_vmcore(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment", "status", "says"),
+    [
+        (signal.SIGINT, "boot", 130, "Interrupted"),
+        (signal.SIGINT, "savecore", 130, "Interrupted"),
+        (signal.SIGTERM, "boot", 143, "Terminated"),
+        (signal.SIGTERM, "savecore", 143, "Terminated"),
+    ],
+)
+def test_an_interrupt_or_a_kill_leaves_nothing_half_written(
+    number: signal.Signals, moment: str, status: int, says: str, tmp_path: Path
+) -> None:
     directory = tmp_path / "dump"
     process = subprocess.Popen(
         [sys.executable, "-m", "kdumpsim.cli", "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--console",
@@ -152,11 +169,38 @@ def test_ctrl_c_leaves_no_half_written_vmcore(tmp_path: Path) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
-        if "boot" in line:
+        if moment in line:
             break
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in complaint
-    assert not (directory / "vmcore").exists()
-    assert not list(directory.glob(".*partial"))
+    assert process.returncode == status
+    assert complaint.strip() == f"{says}; nothing half-written was left behind."
+    assert [path.name for path in directory.iterdir()] == ["vmlinux"]
+
+
+def test_a_runaway_guest_is_bounded_by_the_timeout(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "panic", "--count", "1000000", "--timeout", "1")
+    assert run.status == 1
+    assert run.result["outcome"] == "X"
+    assert "until the timeout of 1 s" in run.result["reason"]
+    assert run.result["phases"][-1]["virtual_end_ns"] == 1_000_000_000
+    assert not (run.directory / "vmcore").exists()
+
+
+def test_a_crash_of_type_none_is_soon_over(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "none")
+    assert run.status == 1
+    assert run.result["outcome"] == "X"
+    assert "type none does nothing" in run.result["reason"]
+    assert run.result["phases"][-1]["virtual_end_ns"] < 1_000_000_000
+    assert "of type none survived" in run.console
+
+
+def test_json_with_console_keeps_stdout_pure(tmp_path: Path) -> None:
+    directory = tmp_path / "dump"
+    process = kdumpsim(
+        "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--json", "--console", "--output", str(directory)
+    )
+    assert json.loads(process.stdout)["outcome"] == "O"
+    for line in (directory / "console.log").read_text().splitlines():
+        assert line in process.stderr

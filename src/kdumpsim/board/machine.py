@@ -72,6 +72,7 @@ class Machine:
         self.config = config = config or MachineConfig()
         if not 1 <= config.cpus <= MAX_CPUS:
             raise ValueError(f"{config.cpus} CPUs: 1 to {MAX_CPUS}")
+        self.poll: Callable[[], None] | None = None  # asked between rounds; what it raises comes out of run()
         self.clock = clock = Clock()
         self.memory = Memory(config.memory, config.holes)
         self.reset_cause: str | None = None
@@ -271,6 +272,8 @@ class Machine:
         if self.reset_cause is not None:
             self.reset()
         while True:
+            if self.poll is not None:
+                self.poll()
             if self._pending_round is None:
                 clock.fire()
                 if stop is not None and stop():
