@@ -62,8 +62,8 @@ def test_every_cpu_is_a_thread_and_can_be_unwound(gdb: Gdb) -> None:
 
 
 def test_locals_arguments_and_types_are_there(gdb: Gdb) -> None:
-    commands = ("frame function ll_rw_block", "info args", "info locals")
-    text = gdb(*(f"thread apply all -s {command}" for command in commands), "ptype struct task_struct")
+    number = crashed_thread(gdb("thread apply all bt")).split()[0]
+    text = gdb(f"thread {number}", "frame function ll_rw_block", "info args", "info locals", "ptype struct task_struct")
     assert re.search(r"^rw = ", text, re.MULTILINE), text
     assert re.search(r"^nr = ", text, re.MULTILINE), text
     assert re.search(r"^ +.* comm\[16\];", text, re.MULTILINE), text
