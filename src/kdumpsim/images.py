@@ -23,7 +23,10 @@ OPTIMIZED = ("kdumpsim.purgatory.sha256",)
 
 USER_BASE = 0x08048000
 USER_PROGRAMS = {
+    "/bin/diskio": "diskio",
     "/bin/hello": "hello",
+    "/sbin/agent": "agent",
+    "/bin/memdrain": "memdrain",
     "/sbin/init": "init",
 }
 """The programs of the system disk: their paths, and their modules below kdumpsim.userland."""

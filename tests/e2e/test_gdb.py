@@ -38,18 +38,20 @@ def functions(backtrace: str) -> list[str]:
     return re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(\S+) \(", backtrace, re.MULTILINE)
 
 
-def crashed_thread(backtraces: str) -> str:
-    """The one of all threads' backtraces that shows the crash path."""
-    (thread,) = (text for text in backtraces.split("\nThread ")[1:] if "in crash_kexec (" in text)
-    return thread
+def crashing_thread(gdb: Gdb) -> str:
+    """The gdb command that selects the CPU that crashed."""
+    for block in gdb("thread apply all bt").split("\nThread ")[1:]:
+        if "crash_kexec" in block:
+            return f"thread {int(block.split()[0])}"
+    raise AssertionError("no CPU crashed")
 
 
-def test_the_crashing_cpus_backtrace_reads_from_the_crash_path_to_the_threads_start(gdb: Gdb) -> None:
-    text = crashed_thread(gdb("thread apply all bt"))
+def test_the_crashing_cpus_backtrace_reads_from_the_crash_path_to_the_system_call(gdb: Gdb) -> None:
+    text = gdb(crashing_thread(gdb), "bt")
     names = functions(text)
     for inner, outer in (("crash_kexec", "panic"), ("panic", "ll_rw_block")):
         assert names.index(inner) < names.index(outer), text
-    assert names[-1] == "kernel_thread_helper", text
+    assert names[-2:] == ["do_system_call", "system_call"], text
     assert "??" not in text
     assert re.search(r"ll_rw_block \(.*\) at .*kernel/block/.*\.py:\d+", text)
 
@@ -62,8 +64,9 @@ def test_every_cpu_is_a_thread_and_can_be_unwound(gdb: Gdb) -> None:
 
 
 def test_locals_arguments_and_types_are_there(gdb: Gdb) -> None:
-    number = crashed_thread(gdb("thread apply all bt")).split()[0]
-    text = gdb(f"thread {number}", "frame function ll_rw_block", "info args", "info locals", "ptype struct task_struct")
+    text = gdb(
+        crashing_thread(gdb), "frame function ll_rw_block", "info args", "info locals", "ptype struct task_struct"
+    )
     assert re.search(r"^rw = ", text, re.MULTILINE), text
     assert re.search(r"^nr = ", text, re.MULTILINE), text
     assert re.search(r"^ +.* comm\[16\];", text, re.MULTILINE), text
@@ -76,7 +79,7 @@ def test_kernel_structures_can_be_printed(gdb: Gdb) -> None:
 
 def test_an_interrupts_backtrace_goes_on_into_what_was_interrupted(crash: Crash, gdb: Gdb) -> None:
     run = crash("INT_HARDWARE_ENTRY", "panic")
-    text = crashed_thread(gdb("thread apply all bt", directory=str(run.directory)))
+    text = gdb("bt", directory=str(run.directory))
     names = functions(text)
     assert names.index("panic") < names.index("__do_IRQ") < len(names) - 2, text
     assert "??" not in text

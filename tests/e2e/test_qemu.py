@@ -69,7 +69,7 @@ def common(console: str, differences: list[Difference]) -> list[str]:
 def our_console() -> str:
     """What the kernel says on our machine until its agent listens."""
     system, dump = Disk.memory(SECTORS), Disk.memory(SECTORS)
-    mkfs(system, SECTORS, {"/hello": b"world"})
+    mkfs(system, SECTORS, {"/hello": b"world", **images.userland()})
     machine = Machine(MachineConfig(disks=(system, None, dump, None)))
     output = bytearray()
     machine.uarts[0].on_output = output.extend
@@ -84,7 +84,7 @@ def qemu_console(tool: str, directory: Path, smp: str) -> str:
     (directory / "vmlinux").write_bytes(images.kernel().elf)
     (directory / "dump").write_bytes(bytes(SECTORS * 512))
     (directory / "system").write_bytes(bytes(SECTORS * 512))
-    mkfs(Disk.file(directory / "system"), SECTORS, {"/hello": b"world"})
+    mkfs(Disk.file(directory / "system"), SECTORS, {"/hello": b"world", **images.userland()})
     console = directory / "console"
     with subprocess.Popen(
         [

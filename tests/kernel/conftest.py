@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -26,11 +26,15 @@ UNCORRECTABLE = 0x40
 class Booted:
     """A machine with a system disk and a dump disk, its agent ready."""
 
-    def __init__(self, append: str = "", *, cpus: int = 2, command_line: str = COMMAND_LINE) -> None:
+    def __init__(
+        self, append: str = "", *, cpus: int = 2, command_line: str = COMMAND_LINE, one_cable: bool = False
+    ) -> None:
+        """`one_cable`: the system disk is hdd, beside the dump disk."""
         self.first, self.capture = images.kernel(), images.kernel(16 << 20)
         self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
-        mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped})
-        self.machine = Machine(MachineConfig(cpus=cpus, memory=MEMORY, disks=(self.system, None, self.dump, None)))
+        mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped, **images.userland()})
+        disks = (None, None, self.dump, self.system) if one_cable else (self.system, None, self.dump, None)
+        self.machine = Machine(MachineConfig(cpus=cpus, memory=MEMORY, disks=disks))
         self.console = ""
         self.machine.uarts[0].on_output = self._print
         self.agent = AgentClient(MachineTransport(self.machine, 30 * 10**9), 30)
@@ -43,8 +47,9 @@ class Booted:
     def text(self, path: str) -> str:
         return self.agent.read_file(path).decode()
 
-    def kexec_p(self, append: str = "") -> load.LoadPlan:
-        return load.kexec_load_panic(self.agent, self.capture.stripped, CAPTURE_PATH, f"{COMMAND_LINE} {append}")
+    def kexec_p(self, append: str = "", *, defaults: Sequence[str] = load.CAPTURE_DEFAULTS) -> load.LoadPlan:
+        line = f"{COMMAND_LINE} {append}"
+        return load.kexec_load_panic(self.agent, self.capture.stripped, CAPTURE_PATH, line, defaults=defaults)
 
     def dtt(self, command: str) -> None:
         self.agent.write_file("/proc/dtt/ctrl", command.encode() + b"\n")

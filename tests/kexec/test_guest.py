@@ -29,7 +29,8 @@ class Guest:
 
     def __init__(self) -> None:
         disk = Disk.memory(SECTORS)
-        mkfs(disk, SECTORS, {"/boot/vmlinux": images.kernel().stripped, "/small": b"0123456789" * 1000})
+        files = {"/boot/vmlinux": images.kernel().stripped, "/small": b"0123456789" * 1000}
+        mkfs(disk, SECTORS, {**files, **images.userland()})
         self.machine = Machine(MachineConfig(cpus=2, memory=64 << 20, disks=(disk, None, None, None)))
         self.console = bytearray()
         self.machine.uarts[0].on_output = self.console.extend

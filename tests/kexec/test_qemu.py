@@ -56,7 +56,7 @@ def qemu(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Qemu]:
     (tmp_path / "vmlinux-kdump").write_bytes(capture.stripped)
     (tmp_path / "system").write_bytes(bytes(SYSTEM_SECTORS * 512))
     (tmp_path / "dump").write_bytes(bytes(64 << 20))
-    mkfs(Disk.file(tmp_path / "system"), SYSTEM_SECTORS, {GUEST_PATH: capture.stripped})
+    mkfs(Disk.file(tmp_path / "system"), SYSTEM_SECTORS, {GUEST_PATH: capture.stripped, **images.userland()})
     process = subprocess.Popen(
         [
             tool, "-kernel", "vmlinux", "-smp", "2", "-m", "64", "-display", "none", "-no-reboot", "-net", "none",
@@ -96,7 +96,6 @@ def test_kdump(qemu: Qemu, options: list[str], require_tool: Callable[[str], str
     with Vmcore(qemu.directory / "vmcore") as core:
         assert len(core.cpus) == 2
         assert [load.paddr for load in core.loads] == [0, 0x100000, 0x2000000]
-    # The notes are in order of CPUs, and under QEMU it is not always the first one that crashes.
     files = (qemu.directory / "vmlinux", qemu.directory / "vmcore")
     gdb = subprocess.run(
         [require_tool("gdb"), "-nx", "-batch", "-ex", "thread apply all bt", *files],

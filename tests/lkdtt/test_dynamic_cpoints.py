@@ -27,7 +27,7 @@ class Guest:
 
     def __init__(self) -> None:
         disk = Disk.memory(SECTORS)
-        mkfs(disk, SECTORS, {})
+        mkfs(disk, SECTORS, images.userland())
         self.machine = Machine(MachineConfig(cpus=2, memory=64 << 20, disks=(disk,)))
         self.console = bytearray()
         self.machine.uarts[0].on_output = self.console.extend

@@ -17,6 +17,7 @@ from rich.table import Table
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.interrupts import Interrupts
+from kdumpsim.lkdtt.conditions import DMA, OTHER_CPUS
 from kdumpsim.lkdtt.options import OptionError, parse
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
@@ -33,6 +34,7 @@ from kdumpsim.lkdtt.scenario import (
     parse_holes,
     parse_load,
     parse_size,
+    words_of,
 )
 from kdumpsim.vmcore.compare import Judgement
 
@@ -82,6 +84,10 @@ class _Name(click.types.StringParamType):
 _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.items())) + "."
 
 
+def _states(title: str, states: dict[str, str]) -> str:
+    return f"{title}: {'; '.join(f'{name} ({text})' for name, text in states.items())}."
+
+
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.option(
     "--crashpoint",
@@ -123,6 +129,15 @@ _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.i
     metavar="NAME=VALUE",
     help="Change one option of the profile; repeatable. `kdumpsim options` shows them all.",
 )
+@click.option(
+    "--crash-cpu",
+    type=int,
+    metavar="N",
+    help="Crash on this CPU: only crossings there count, and the load and all interrupts are bound to it.",
+)
+@click.option("--other-cpus", metavar="STATE", help=_states("What the other CPUs do", OTHER_CPUS))
+@click.option("--dma", metavar="DEVICE,…", help=_states("Devices that are busy with DMA", DMA))
+@click.option("--pending-irq", is_flag=True, help="A key and a serial byte arrive at the hand-over.")
 @click.option("--memory-holes", metavar="BASE:SIZE,…", help="Pieces of physical memory that are not there.")
 @click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
 @click.option(
@@ -161,6 +176,10 @@ def run(
     crashkernel: str,
     profile: str,
     kernel_options: tuple[str, ...],
+    crash_cpu: int | None,
+    other_cpus: str | None,
+    dma: str | None,
+    pending_irq: bool,
     memory_holes: str | None,
     timeout: int,
     load: str,
@@ -186,6 +205,10 @@ def run(
             patience=patience,
             profile=profile,
             kernel_options=tuple(parse(kernel_options).items()),
+            crash_cpu=crash_cpu,
+            other_cpus=other_cpus,
+            dma=words_of(dma or ""),
+            pending_irq=pending_irq,
             memory_holes=parse_holes(memory_holes or ""),
         )
         screen = Console(stderr=as_json, highlight=False)

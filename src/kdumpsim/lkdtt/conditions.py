@@ -13,7 +13,7 @@ OTHER_CPUS: dict[str, str] = {
 """States the other CPUs can be put into before the crash."""
 
 DMA: dict[str, str] = {
-    "disk": "two programs write to the disk, so that transfers are in flight when the capture kernel takes over",
+    "disk": "long reads, one behind the other, so that it writes to memory when the capture kernel takes over",
 }
 """Devices that can be kept busy with DMA."""
 

@@ -20,6 +20,7 @@ from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
 from kdumpsim.kexec.transport import MachineTransport
 from kdumpsim.lkdtt.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.lkdtt.events import Observer, PhaseClock
+from kdumpsim.lkdtt.hardware import Conditions
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.options import Kernel, command_line
 from kdumpsim.lkdtt.outcome import Note, Outcome, Seen, console_notes, name_outcome
@@ -63,12 +64,14 @@ class Session:
         """Programs that were started in the guest, by pid."""
         self.notes: list[Note] = []
         """What the operator saw and did."""
+        self.conditions = Conditions(scenario)
         self._lines: list[tuple[int, str]] = [(0, "")]
         self._armed_at = 0
         self._jumped_at: int | None = None
         self.dump_disk = Disk.memory(2 * (scenario.memory + DATA_OFFSET) // SECTOR)
         system_disk = Disk.memory(SYSTEM_DISK_SECTORS)
         files = {CAPTURE_KERNEL_PATH: capture.stripped, "/etc/passwd": PASSWD, "/var/log/wtmp": b""}
+        files.update(images.userland())
         mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
         self.machine = Machine(
             MachineConfig(
@@ -111,6 +114,7 @@ class Session:
     def retarget(self, scenario: Scenario, observer: Observer) -> None:
         """Go on from here for a scenario that agrees with this one in all that came before (`Scenario.boot_key`)."""
         self.scenario = scenario
+        self.conditions = Conditions(scenario)
         self._observer = self.clock.observer = observer
         self.deadline = scenario.timeout * NS
 
@@ -148,10 +152,11 @@ class Session:
         if scenario.crash_point in DYNAMIC_POINTS:
             command = f"add {scenario.crash_point} {DYNAMIC_POINTS[scenario.crash_point]}\n"
             self.agent.write_file("/proc/dtt/ctrl", command.encode())
-        command = f"set {scenario.crash_point} {scenario.crash_type} {scenario.count}\n"
+        self.conditions.before_arming(self.agent)
+        command = f"{self.conditions.set_command()}\n"
         try:
             self.agent.write_file("/proc/dtt/ctrl", command.encode())
-            for name in scenario.load:
+            for name in self.conditions.programs():
                 self.loads[self.agent.start(name)] = name
         except (AgentGone, AgentTimeout):
             if self.oracle.crash is None:
@@ -235,7 +240,7 @@ class Session:
             notes.append(Note(now, Seen.REBOOT_HANGS, f"the dump is whole on the dump disk, but {self._ending()}"))
         outcome = name_outcome(notes)
         outcome.reason = self._reason(outcome)
-        outcome.evidence.insert(0, self._crash_story())
+        outcome.evidence[:0] = [self._crash_story(), *self.conditions.evidence]
         signs = (Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
         outcome.evidence += [str(note) for note in outcome.timeline if note.seen in signs]
         if not outcome.captured and (last := self._last_line("")):
@@ -281,10 +286,12 @@ class Session:
         """Purgatory is about to run: what the console says from here on is not the first kernel's."""
         self.machine.uarts[0].flush()
         self._jumped_at = len(self._lines)
+        self.conditions.at_jump(self.machine)
 
     def _check_load(self) -> None:
         """ScenarioError if the guest does not have a program that is to be started."""
-        known = self.agent.read_file("/proc/workloads").decode().split()
+        known = [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")]
+        known += self.agent.read_file("/proc/workloads").decode().split()
         for name in self.scenario.load:
             if name not in known:
                 raise ScenarioError(f"the guest has no program '{name}' to load it with; there is: {', '.join(known)}")

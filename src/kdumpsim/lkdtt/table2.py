@@ -18,7 +18,7 @@ from kdumpsim.lkdtt.paper import Agreement, Cell, agreement, cells
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, TYPE_ALIASES
 from kdumpsim.lkdtt.scenario import Scenario
 
-CONDITIONS: dict[str, dict[str, Any]] = {}
+CONDITIONS: dict[str, dict[str, Any]] = {"MEM_SWAPOUT": {"load": ("memdrain",)}}
 """Fields of the scenario that a crash point needs to be crossed at all, beyond the defaults."""
 
 

@@ -165,6 +165,12 @@ def fadvise(fd: u32, advice: u32) -> i32:
 
 
 @guest
+def set_affinity(mask: u32) -> i32:
+    """sched_setaffinity(2) of this process."""
+    return syscall3(241, 0, 4, u32(addr(mask)))
+
+
+@guest
 def kexec_load(entry: u32, nr_segments: u32, segments: ptr[void], flags: u32) -> i32:
     """kexec_load(2)"""
     return syscall5(283, entry, nr_segments, u32(segments), flags, 0)
@@ -177,12 +183,28 @@ def spawn(path: cstr, argv: ptr[cstr]) -> i32:
 
 
 @guest
+def start_workload(name: cstr, argument: cstr) -> i32:
+    """Start a thread of the kernel by its name; its pid."""
+    return syscall3(513, u32(name), u32(argument), 0)
+
+
+@guest
 def memset(target: ptr[void], value: i32, count: u32) -> ptr[void]:
     """Fill."""
     out: ptr[u8] = cast(ptr[u8], target)
     for i in range(count):
         out[i] = u8(value)
     return target
+
+
+@guest
+def strcpy(target: ptr[u8], source: cstr) -> None:
+    """Copy a string with its NUL."""
+    i: u32 = 0
+    while source[i] != 0:
+        target[i] = source[i]
+        i += 1
+    target[i] = 0
 
 
 @guest
@@ -211,6 +233,15 @@ def strcmp(a: cstr, b: cstr) -> i32:
     while a[i] != 0 and a[i] == b[i]:
         i += 1
     return i32(a[i]) - i32(b[i])
+
+
+@guest
+def strncmp(a: cstr, b: cstr, count: u32) -> i32:
+    """strcmp() of the first `count` characters."""
+    i: u32 = 0
+    while i < count and a[i] != 0 and a[i] == b[i]:
+        i += 1
+    return 0 if i == count else i32(a[i]) - i32(b[i])
 
 
 @guest

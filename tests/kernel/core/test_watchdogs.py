@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from kdumpsim.cpu import Cpu
+from kdumpsim.kexec.errors import AgentGone, AgentTimeout
 
 THREAD_SIZE = 8192
 FILLED = 0xFFFFFFFF
@@ -26,11 +28,18 @@ def press(guest: Any, *keys: str) -> None:
         guest.run(0.05)
 
 
+def start_diskio(guest: Any) -> None:
+    """The guest may die before its agent can say that the program runs."""
+    guest.agent.timeout = 1
+    with contextlib.suppress(AgentGone, AgentTimeout):
+        guest.agent.start("diskio")
+
+
 def hang(boot: Boot, point: str, append: str) -> Any:
     guest = boot(append)
     guest.kexec_p()
     guest.dtt(f"set {point} loop 5")
-    guest.agent.start("diskio")
+    start_diskio(guest)
     guest.run(15)
     assert guest.dumped() is None
     return guest
@@ -104,9 +113,24 @@ def test_an_overflow_of_ten_levels_overwrites_thread_info_and_what_lies_below(bo
     guest.machine.watch(symbols["dtt_overflow"], begun)
     guest.machine.watch(symbols["printk"], over)
     guest.dtt("set INT_HARDWARE_ENTRY overflow 5")
-    guest.agent.start("diskio")
+    start_diskio(guest)
     guest.run(2)
     assert len(stacks) == 10
     steps = {high - low for high, low in pairwise(stacks)}
     assert all(1024 < step < 1100 for step in steps)
     assert seen == [(FILLED,) * 4, (FILLED,) * 4]
+
+
+def test_a_page_fault_that_trusts_an_overwritten_thread_info_faults_again_and_again(boot: Boot) -> None:
+    """The paper's section 5.2.2 and listing 5: it goes on until the stack has run through what the CPU needs itself."""
+    guest = boot()
+    guest.kexec_p()
+    faults: list[int] = []
+    guest.machine.watch(guest.first.symbols["do_page_fault"], lambda cpu: faults.append(cpu.registers().esp))
+    guest.dtt("set INT_HARDWARE_ENTRY overflow 5")
+    with pytest.raises(AgentGone, match="reset"):
+        guest.agent.start("diskio")
+        guest.agent.identify()
+    assert len(faults) > 100
+    assert all(later < earlier for earlier, later in pairwise(faults[:100]))
+    assert guest.dumped() is None

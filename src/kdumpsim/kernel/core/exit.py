@@ -26,6 +26,7 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.asm import copy_to_user, cpu_relax, current, switch_mm
 from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
+from kdumpsim.kernel.core.itimer import exit_itimers
 from kdumpsim.kernel.core.kthread import put_dead_task
 from kdumpsim.kernel.core.list import list_del
 from kdumpsim.kernel.core.panic import bug, panic
@@ -113,6 +114,7 @@ def do_exit(code: i32) -> NoReturn:
     if in_atomic():
         printk("<6>note: %s[%d] exited with preempt_count %d\n", task.comm, u32(task.pid), u32(preempt_count()))
     task.exit_code = code
+    exit_itimers(task)
     exit_mm(task)
     put_files(task.files)
     task.files = NULL

@@ -142,10 +142,14 @@ def enqueue_hrtimer(timer: ptr[Hrtimer], base: ptr[HrtimerBase]) -> None:
 
 @guest
 def hrtimer_start(timer: ptr[Hrtimer], time: u64, mode: HrtimerMode) -> bool:
-    """(Re)start a timer on this CPU; whether it was pending."""
-    cpoint(CP_TIMERADD)
+    """(Re)start a timer on this CPU; whether it was pending.
+
+    The crash point TIMERADD lies where the queue is locked and interrupts are off: the NMI watchdog found its hang in
+    the LKDTT paper's tests (table 2), as it does only with interrupts off.
+    """
     flags: u32 = 0
     base = lock_hrtimer_base(timer, addr(flags))
+    cpoint(CP_TIMERADD)
     pending = remove_hrtimer(timer)
     new_base: ptr[HrtimerBase] = addr(hrtimer_bases[smp_processor_id()])
     if base != new_base and base.curr_timer != timer:
@@ -175,10 +179,8 @@ def hrtimer_cancel(timer: ptr[Hrtimer]) -> bool:
 
 @guest
 def hrtimer_run_queues() -> None:
-    """Run this CPU's timers whose time has come; from the TIMER softirq."""
+    """Run this CPU's timers whose time has come; from the TIMER softirq.  2.6.16 takes the lock in any case."""
     base: ptr[HrtimerBase] = addr(hrtimer_bases[smp_processor_id()])
-    if list_empty(addr(base.active)):
-        return
     now = ktime_get()
     spin_lock_irq(addr(base.lock))
     while not list_empty(addr(base.active)):

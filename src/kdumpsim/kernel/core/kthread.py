@@ -25,6 +25,7 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.asm import PAGE_SHIFT, ThreadInfo, current, kernel_thread_setup, smp_processor_id
 from kdumpsim.kernel.core.config import TASK_COMM_LEN, THREAD_SIZE
 from kdumpsim.kernel.core.init_task import init_task
+from kdumpsim.kernel.core.itimer import init_itimers
 from kdumpsim.kernel.core.list import list_add_tail
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.rcupdate import call_rcu
@@ -74,6 +75,7 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
     task.static_prio = DEFAULT_PRIO
     task.cpus_allowed = CPU_MASK_ALL
     task.parent = current()
+    init_itimers(task)
     strlcpy(task.comm, name, TASK_COMM_LEN)
     return task
 

@@ -15,6 +15,7 @@ from kdumpsim.kernel.core.types import ListHead, RcuHead
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.asm import ThreadInfo, ThreadStruct
+    from kdumpsim.kernel.core.hrtimer import Hrtimer
     from kdumpsim.kernel.fs.files import FilesStruct
     from kdumpsim.kernel.mm.vma import MmStruct
 
@@ -89,6 +90,8 @@ class TaskStruct(Struct):
     """Involuntary ones."""
     utime: u32
     stime: u32
+    real_timer: Hrtimer
+    """What alarm() sets."""
     rcu: RcuHead
     """For the wait until nobody can be looking at a dead task."""
     last_ran: u64

@@ -27,11 +27,12 @@ from kdumpsim.compiler.lang import (
     u64,
     void,
 )
-from kdumpsim.kernel.asm import copy_from_user, current, machine_halt, machine_restart
+from kdumpsim.kernel.asm import copy_from_user, cpu_online, current, machine_halt, machine_restart
+from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
 from kdumpsim.kernel.core.kexec import kernel_kexec
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.sched import yield_cpu
+from kdumpsim.kernel.core.sched import set_cpus_allowed, yield_cpu
 from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.types import EFAULT, EINTR, EINVAL, ENOSYS
 
@@ -55,10 +56,13 @@ NR_sched_yield: Final = 158
 NR_nanosleep: Final = 162
 NR_sendfile: Final = 187
 NR_fadvise64: Final = 250
+NR_sched_setaffinity: Final = 241
 NR_kexec_load: Final = 283
 NR_spawn: Final = 512
 """Ours: fork and execve in one."""
-NR_syscalls: Final = 513
+NR_start_workload: Final = 513
+"""Ours: start a thread of the kernel by its name."""
+NR_syscalls: Final = 514
 
 LINUX_REBOOT_MAGIC1: Final = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2: Final = 672274793
@@ -134,6 +138,24 @@ def sys_nanosleep(regs: ptr[PtRegs]) -> i32:
 
 
 @guest
+def sys_sched_setaffinity(regs: ptr[PtRegs]) -> i32:
+    """sched_setaffinity(0, size, mask) of this process: it counts from its next wake-up on, and for its children."""
+    mask: u32 = 0
+    if regs.ebx != 0 or regs.ecx < 4:
+        return -EINVAL
+    if copy_from_user(cast(ptr[void], addr(mask)), regs.edx, 4) != 0:
+        return -EFAULT
+    online: u32 = 0
+    for cpu in range(NR_CPUS):
+        if cpu_online(cpu):
+            online |= u32(1) << cpu
+    if mask & online == 0:
+        return -EINVAL
+    set_cpus_allowed(current(), mask)
+    return 0
+
+
+@guest
 def sys_reboot(regs: ptr[PtRegs]) -> i32:
     """reboot(magic1, magic2, command)"""
     if regs.ebx != LINUX_REBOOT_MAGIC1 or regs.ecx != LINUX_REBOOT_MAGIC2:
@@ -153,4 +175,5 @@ _init_syscalls: fn[[], i32] = placed("initcall1", syscalls_init)
 _syscall_getpid: Syscall = placed("syscalls", Syscall(nr=NR_getpid, call=sys_getpid))
 _syscall_sched_yield: Syscall = placed("syscalls", Syscall(nr=NR_sched_yield, call=sys_sched_yield))
 _syscall_nanosleep: Syscall = placed("syscalls", Syscall(nr=NR_nanosleep, call=sys_nanosleep))
+_syscall_sched_setaffinity: Syscall = placed("syscalls", Syscall(nr=NR_sched_setaffinity, call=sys_sched_setaffinity))
 _syscall_reboot: Syscall = placed("syscalls", Syscall(nr=NR_reboot, call=sys_reboot))

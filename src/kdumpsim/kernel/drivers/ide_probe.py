@@ -3,8 +3,9 @@
 
 A capture kernel meets a controller that nobody shut down: a transfer may be under way, an interrupt
 pending, a drive busy.  Told by the option ``reset_devices`` (kexec-tools append it), the driver stops the
-bus master and resets each channel before it touches anything else.  Without it, it does what
-a 2.6.16 kernel does: wait for BSY to go away, and hope.
+bus master and resets each channel before it touches anything else.  Without it, it does what a 2.6.16 kernel
+does: wait for BSY to go away, then ask who is there.  A transfer that ends by itself is survived this way, and so is
+an interrupt nobody has acknowledged; a drive that waits for the rest of a command's data is not found.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.asm import insw, outb
 from kdumpsim.kernel.block.bio import BlockDevice, add_disk
 from kdumpsim.kernel.block.queue import blk_init_queue
+from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import SA_SHIRQ
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock_init
 from kdumpsim.kernel.core.string import strcmp
-from kdumpsim.kernel.core.timer import init_timer
+from kdumpsim.kernel.core.timer import init_timer, jiffies, msleep, time_after_eq
 from kdumpsim.kernel.core.vsprintf import snprintf
 from kdumpsim.kernel.drivers.ata_piix import libata_has_primary
 from kdumpsim.kernel.drivers.ide import (
@@ -50,20 +52,22 @@ from kdumpsim.kernel.drivers.ide import (
     IDE_DATA,
     IDE_HCYL,
     IDE_LCYL,
+    IDE_SELECT,
     IDE_STATUS,
     MAX_DRIVES,
     PRD_ENTRIES,
+    READY_STAT,
     WIN_IDENTIFY,
+    WRERR_STAT,
     IdeDrive,
     IdeHwif,
     PrdEntry,
     ide_alt_status,
+    ide_delay_400ns,
     ide_hwifs,
     ide_inb,
     ide_outb,
     ide_reset_channel,
-    ide_select,
-    ide_wait_stat,
 )
 from kdumpsim.kernel.drivers.ide_io import do_ide_request, ide_intr, ide_timer_expiry
 from kdumpsim.kernel.drivers.pci import (
@@ -77,7 +81,11 @@ from kdumpsim.kernel.drivers.pci import (
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages
 
 WAIT_BSY_MS: Final = 35000
-WAIT_IDENTIFY_MS: Final = 10000
+WAIT_IDENTIFY_MS: Final = 15000
+"""Half of WAIT_WORSTCASE."""
+BREATHER_MS: Final = 20
+SELECT_OBSOLETE: Final = 0xA0
+"""Bits of the select register that are always set; LBA is not asked for."""
 
 # Words of the IDENTIFY DEVICE data (ATA/ATAPI-6, section 8.15).
 ID_MODEL: Final = 27
@@ -123,25 +131,73 @@ def ide_fix_string(to: ptr[u8], words: ptr[u16], count: u32) -> None:
 
 
 @guest
-def ide_identify(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> bool:
-    """Ask a drive who it is, polling with interrupts off at the drive; False if no ATA disk answers."""
-    ide_select(hwif, drive.unit)
-    status: u8 = ide_alt_status(hwif)
-    if status == 0 or status == 0xFF:
+def ide_wait_not_busy(hwif: ptr[IdeHwif], milliseconds: u32) -> bool:
+    """Sleep until BSY is clear, or the time is over."""
+    end: u32 = jiffies + milliseconds * HZ // 1000
+    while ide_alt_status(hwif) & BUSY_STAT:
+        if time_after_eq(jiffies, end):
+            return False
+        msleep(BREATHER_MS)
+    return True
+
+
+@guest
+def ide_probe_select(hwif: ptr[IdeHwif], unit: u32) -> u8:
+    """Select a drive nothing is known of; what was written."""
+    select: u8 = u8(SELECT_OBSOLETE | (unit << 4))
+    ide_outb(hwif, select, IDE_SELECT)
+    ide_delay_400ns(hwif)
+    return select
+
+
+@guest
+def wait_hwif_ready(hwif: ptr[IdeHwif]) -> bool:
+    """Wait for both drives: this is all that 2.6.16 does about a channel somebody else may have left busy."""
+    if not ide_wait_not_busy(hwif, WAIT_BSY_MS):
         return False
+    for unit in range(MAX_DRIVES):
+        ide_probe_select(hwif, unit)
+        outb(CTL_DEFAULT, hwif.ctl_port)
+        if not ide_wait_not_busy(hwif, WAIT_BSY_MS):
+            return False
+    return True
+
+
+@guest
+def try_to_identify(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> bool:
+    """IDENTIFY DEVICE, polled; True if data came (Linux actual_try_to_identify)."""
     ide_outb(hwif, WIN_IDENTIFY, IDE_COMMAND)
-    if not ide_wait_stat(hwif, 0, BUSY_STAT, WAIT_IDENTIFY_MS):
+    ide_delay_400ns(hwif)
+    if not ide_wait_not_busy(hwif, WAIT_IDENTIFY_MS):
         printk(f"<4>{drive.name:s}: IDENTIFY timed out\n")
         return False
-    status = ide_inb(hwif, IDE_STATUS)
+    status: u8 = ide_inb(hwif, IDE_STATUS)
     if status & ERR_STAT:
         if ide_inb(hwif, IDE_LCYL) == 0x14 and ide_inb(hwif, IDE_HCYL) == 0xEB:
             printk(f"<6>{drive.name:s}: ATAPI device, ignored\n")
         return False
-    if not ide_wait_stat(hwif, DRQ_STAT, BUSY_STAT, 100):
+    if status & (DRQ_STAT | WRERR_STAT) != DRQ_STAT:
         return False
     insw(hwif.io_base + IDE_DATA, ide_identity, 256)
     ide_inb(hwif, IDE_STATUS)
+    return True
+
+
+@guest
+def do_probe(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> bool:
+    """Is there an ATA disk?  (Linux do_probe)
+
+    A drive whose select register does not hold what was written is taken for absent.  So is one that the first
+    kernel has left in the middle of a transfer, waiting for data: while DRQ is set it takes no register writes.
+    """
+    select: u8 = ide_probe_select(hwif, drive.unit)
+    if ide_inb(hwif, IDE_SELECT) != select:
+        return False
+    status: u8 = ide_inb(hwif, IDE_STATUS)
+    if status & (READY_STAT | BUSY_STAT) != READY_STAT:
+        return False
+    if not try_to_identify(hwif, drive) and not try_to_identify(hwif, drive):
+        return False
     if ide_identity[ID_CAPABILITY] & 0x0200 == 0:
         printk(f"<4>{drive.name:s}: no LBA, ignored\n")
         return False
@@ -185,10 +241,11 @@ def ide_probe_hwif(hwif: ptr[IdeHwif]) -> bool:
     found: bool = False
     if ide_inb(hwif, IDE_STATUS) == 0xFF:
         return False
+    printk(f"<7>Probing IDE interface {hwif.name:s}...\n")
     if reset_devices:
         if not ide_reset_channel(hwif):
             printk(f"<4>{hwif.name:s}: still busy after reset\n")
-    elif not ide_wait_stat(hwif, 0, BUSY_STAT, WAIT_BSY_MS):
+    elif not wait_hwif_ready(hwif):
         printk(f"<4>{hwif.name:s}: Wait for ready failed before probe !\n")
     outb(CTL_DEFAULT | CTL_NIEN, hwif.ctl_port)
     for unit in range(MAX_DRIVES):
@@ -196,12 +253,13 @@ def ide_probe_hwif(hwif: ptr[IdeHwif]) -> bool:
         drive.hwif = hwif
         drive.unit = unit
         snprintf(drive.name, 8, f"hd{u8(ord('a') + hwif.index * 2 + unit):c}")
-        if not ide_identify(hwif, drive):
+        if not do_probe(hwif, drive):
             continue
         drive.present = True
         ide_fix_string(drive.model, addr(ide_identity[ID_MODEL]), 20)
         ide_read_capacity(drive)
         found = True
+    ide_probe_select(hwif, 0)
     ide_inb(hwif, IDE_STATUS)
     outb(CTL_DEFAULT, hwif.ctl_port)
     return found

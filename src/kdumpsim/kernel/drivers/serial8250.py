@@ -33,7 +33,9 @@ from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import CON_PRINTBUFFER, Console, printk, register_console
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
+from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.types import EINTR
 from kdumpsim.kernel.core.wait import (
     WaitEntry,
     WaitQueue,
@@ -230,12 +232,12 @@ def serial8250_unthrottle(port: ptr[Uart8250]) -> None:
 
 @guest
 def serial8250_wait(port: ptr[Uart8250]) -> u32:
-    """Sleep until there is input; how many bytes there are."""
+    """Sleep until there is input; how many bytes there are, 0 if a signal came first."""
     wait: WaitEntry = WaitEntry()
     while True:
         prepare_to_wait(addr(port.wait), addr(wait), TASK_INTERRUPTIBLE)
         available: u32 = load_volatile(addr(port.head)) - port.tail
-        if available != 0:
+        if available != 0 or signal_pending():
             break
         schedule()
     finish_wait(addr(port.wait), addr(wait))
@@ -243,20 +245,22 @@ def serial8250_wait(port: ptr[Uart8250]) -> u32:
 
 
 @guest
-def serial8250_read(port: ptr[Uart8250], buffer: ptr[u8], count: u32) -> None:
-    """Read exactly `count` bytes, sleeping for them.  One reader a port."""
-    done: u32 = 0
-    while done < count:
-        available: u32 = load_volatile(addr(port.head)) - port.tail
-        if available == 0:
-            available = serial8250_wait(port)
-        n: u32 = min(available, count - done)
-        for i in range(n):
-            buffer[done + i] = port.rx[(port.tail + i) % RX_SIZE]
-        port.tail += n
-        done += n
-        if port.throttled:
-            serial8250_unthrottle(port)
+def serial8250_read_some(port: ptr[Uart8250], buffer: ptr[u8], count: u32) -> i32:
+    """Sleep for at least one byte, then read what there is, up to `count`.  One reader a port."""
+    if count == 0:
+        return 0
+    available: u32 = load_volatile(addr(port.head)) - port.tail
+    if available == 0:
+        available = serial8250_wait(port)
+    if available == 0:
+        return -EINTR
+    n: u32 = min(available, count)
+    for i in range(n):
+        buffer[i] = port.rx[(port.tail + i) % RX_SIZE]
+    port.tail += n
+    if port.throttled:
+        serial8250_unthrottle(port)
+    return i32(n)
 
 
 serial8250_console: Console = Console(name="ttyS", write=serial8250_console_write, flags=CON_PRINTBUFFER)

@@ -269,6 +269,7 @@ def spawn_task(bprm: ptr[LinuxBinprm]) -> ptr[TaskStruct]:
         put_dead_task(task)
         return NULL
     task.flags &= ~u32(PF_KTHREAD)
+    task.cpus_allowed = current().cpus_allowed
     task.mm = bprm.mm
     user_thread_setup(task, bprm.entry, bprm.esp)
     link_task(task)

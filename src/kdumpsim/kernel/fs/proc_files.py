@@ -12,6 +12,8 @@ from kdumpsim.kernel.core.version import linux_banner
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
 from kdumpsim.kernel.mm.page_alloc import nr_free_pages, totalram_pages
+from kdumpsim.kernel.mm.swap import nr_active, nr_inactive
+from kdumpsim.kernel.mm.swapfile import nr_swap_pages, swap_info
 
 
 @guest
@@ -30,9 +32,14 @@ def version_show(m: ptr[SeqFile]) -> i32:
 
 @guest
 def meminfo_show(m: ptr[SeqFile]) -> i32:
-    """/proc/meminfo: total and free memory."""
-    seq_printf(m, f"MemTotal:     {totalram_pages << (PAGE_SHIFT - 10):8d} kB\n")
-    seq_printf(m, f"MemFree:      {nr_free_pages << (PAGE_SHIFT - 10):8d} kB\n")
+    """/proc/meminfo: total and free memory, and what programs use of it and of swap."""
+    shift: u32 = PAGE_SHIFT - 10
+    seq_printf(m, f"MemTotal:     {totalram_pages << shift:8d} kB\n")
+    seq_printf(m, f"MemFree:      {nr_free_pages << shift:8d} kB\n")
+    seq_printf(m, f"Active:       {nr_active << shift:8d} kB\n")
+    seq_printf(m, f"Inactive:     {nr_inactive << shift:8d} kB\n")
+    seq_printf(m, f"SwapTotal:    {swap_info.pages << shift:8d} kB\n")
+    seq_printf(m, f"SwapFree:     {nr_swap_pages() << shift:8d} kB\n")
     return 0
 
 

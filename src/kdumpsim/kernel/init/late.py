@@ -15,7 +15,6 @@ from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strlcpy
 from kdumpsim.kernel.fs.exec import kernel_execve
 from kdumpsim.kernel.fs.toyfs import toyfs_mount
-from kdumpsim.kernel.init.agent import agent
 
 DISK_NAME: Final = 16
 PATH_SIZE: Final = 64
@@ -39,7 +38,6 @@ def late_init() -> i32:
         kernel_thread(savecore, NULL, "savecore")
         return 0
     mount_root()
-    kernel_thread(agent, NULL, "agent")
     return 0
 
 

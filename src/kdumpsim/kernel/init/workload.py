@@ -3,7 +3,7 @@
 
 A module adds one by `placed("workloads", Workload(name="mine", main=mine))`; `main` gets its argument string.
 /proc/workloads lists them.  An argument that begins with ``cpus=MASK`` (hexadecimal) binds the thread to these CPUs, as
-taskset(1) does, and is not passed on.
+taskset(1) does, and is not passed on; without one the thread may run where its maker may.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import cpu_online
+from kdumpsim.kernel.asm import cpu_online, current
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.kthread import create_thread
 from kdumpsim.kernel.core.sched import set_cpus_allowed, wake_up_new_task
-from kdumpsim.kernel.core.sched_types import CPU_MASK_ALL, TaskStruct
+from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.string import simple_strtoul, strcmp, strlcpy, strncmp
 from kdumpsim.kernel.core.types import EAGAIN, EINVAL, ENOENT, ENOMEM
 from kdumpsim.kernel.fs.proc import register_proc
@@ -57,7 +57,7 @@ def parse_cpus(argument: cstr, rest: ptr[cstr]) -> u32:
     """The CPUs that an argument asks for, and what stands behind them; 0 if none of them is there."""
     rest[0] = argument
     if strncmp(argument, "cpus=", 5) != 0:
-        return CPU_MASK_ALL
+        return current().cpus_allowed
     asked: u32 = simple_strtoul(argument + 5, rest, 16)
     while rest[0][0] == ord(" "):
         rest[0] = rest[0] + 1

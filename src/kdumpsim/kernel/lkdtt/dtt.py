@@ -28,6 +28,7 @@ from kdumpsim.compiler.lang import (
     store_volatile,
     u32,
 )
+from kdumpsim.kernel.asm import smp_processor_id
 from kdumpsim.kernel.core.panic import bug, panic
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp
@@ -47,6 +48,10 @@ from kdumpsim.kernel.lkdtt.crashes import dtt_loop, dtt_overflow, rec_num
 
 DEFAULT_COUNT: Final = 10
 """Crossings before the crash when ``set`` gives no count: pass_num of ttutils (section 3.3)."""
+
+
+ANY_CPU: Final = 0xFFFFFFFF
+"""The CPU of a crash point that is crossed wherever it is crossed."""
 
 
 class CrashType(IntEnum):
@@ -77,6 +82,8 @@ class CrashPoint(Struct):
     state: CpointState
     kind: CrashType
     count: u32
+    cpu: u32
+    """Only crossings on this CPU count; ANY_CPU for all."""
 
 
 crash_points: array[CrashPoint] = length(NR_CPOINTS)
@@ -107,6 +114,8 @@ def dtt_crossed(which: u32) -> None:
     FS_DEVRW is to meet.
     """
     point: ptr[CrashPoint] = addr(crash_points[which])
+    if point.cpu != ANY_CPU and point.cpu != smp_processor_id():
+        return
     if fetch_add(addr(point.count), 0xFFFFFFFF) != 1:
         return
     kind: u32 = point.kind
@@ -126,6 +135,7 @@ def dtt_register(which: u32, name: cstr, location: cstr) -> i32:
     point.location = location
     point.kind = CrashType.NONE
     point.count = 0
+    point.cpu = ANY_CPU
     point.state = CpointState.REGISTERED
     return 0
 
@@ -153,12 +163,13 @@ def dtt_find_type(name: cstr) -> i32:
 
 
 @guest
-def dtt_set(which: u32, kind: u32, count: u32) -> None:
-    """Arm a crash point: after `count` crossings the crash is induced."""
+def dtt_set(which: u32, kind: u32, count: u32, cpu: u32) -> None:
+    """Arm a crash point: after `count` crossings on `cpu` (ANY_CPU: on any) the crash is induced."""
     point: ptr[CrashPoint] = addr(crash_points[which])
     cpoint_enabled[which] = 0
     point.kind = CrashType(kind)
     point.count = count
+    point.cpu = cpu
     point.state = CpointState.ENABLED
     cpoint_enabled[which] = 1
 
@@ -169,6 +180,7 @@ def dtt_reset(which: u32, forget_type: bool) -> None:
     point: ptr[CrashPoint] = addr(crash_points[which])
     cpoint_enabled[which] = 0
     point.count = 0
+    point.cpu = ANY_CPU
     if forget_type:
         point.kind = CrashType.NONE
     point.state = CpointState.DISABLED

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """/proc/dtt/ctrl and /proc/dtt/cpoints, which ttutils talks to (LKDTT paper, section 3.3).
 
-ctrl takes one command a write: ``set NAME TYPE [COUNT]``, ``reset NAME [-f]``, ``add NAME ID`` and ``rmv NAME``.
+ctrl takes one command a write: ``set NAME TYPE [COUNT [CPU]]``, ``reset NAME [-f]``, ``add NAME ID`` and
+``rmv NAME``.  CPU is our own: with it only crossings on that CPU count.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32, u64
+from kdumpsim.kernel.asm import cpu_online
+from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.string import simple_strtoull, strcmp
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
 from kdumpsim.kernel.lkdtt.cpoint import NR_CPOINTS
 from kdumpsim.kernel.lkdtt.dtt import (
+    ANY_CPU,
     DEFAULT_COUNT,
     CpointState,
     CrashPoint,
@@ -28,7 +32,7 @@ from kdumpsim.kernel.lkdtt.dtt import (
 from kdumpsim.kernel.lkdtt.dynamic import dtt_add, dtt_remove
 
 MAX_COMMAND: Final = 128
-MAX_WORDS: Final = 4
+MAX_WORDS: Final = 5
 
 
 @guest
@@ -63,8 +67,18 @@ def parse_count(text: cstr) -> i32:
 
 
 @guest
+def parse_cpu(text: cstr) -> u32:
+    """The number of a CPU that is there, or ANY_CPU."""
+    rest: cstr = NULL
+    cpu: u64 = simple_strtoull(text, addr(rest), 10)
+    if rest == text or rest[0] != 0 or cpu >= NR_CPUS or not cpu_online(u32(cpu)):
+        return ANY_CPU
+    return u32(cpu)
+
+
+@guest
 def ctrl_set(words: ptr[cstr], nr: u32) -> i32:
-    """``set NAME TYPE [COUNT]``"""
+    """``set NAME TYPE [COUNT [CPU]]``"""
     if nr < 3:
         return -EINVAL
     which: i32 = dtt_find(words[1])
@@ -74,11 +88,16 @@ def ctrl_set(words: ptr[cstr], nr: u32) -> i32:
     if kind < 0:
         return kind
     count: i32 = DEFAULT_COUNT
-    if nr == 4:
+    if nr >= 4:
         count = parse_count(words[3])
         if count < 0:
             return count
-    dtt_set(u32(which), u32(kind), u32(count))
+    cpu: u32 = ANY_CPU
+    if nr == 5:
+        cpu = parse_cpu(words[4])
+        if cpu == ANY_CPU:
+            return -EINVAL
+    dtt_set(u32(which), u32(kind), u32(count), cpu)
     return 0
 
 

@@ -19,7 +19,17 @@ from kdumpsim.kernel.asm import (
 )
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memset
-from kdumpsim.kernel.mm.page_alloc import Page, alloc_page, page_address, page_to_phys, pfn_to_page, put_page
+from kdumpsim.kernel.mm.page_alloc import (
+    GFP_HIGHUSER,
+    Page,
+    __alloc_pages,
+    page_address,
+    page_to_phys,
+    pfn_to_page,
+)
+from kdumpsim.kernel.mm.swap import lru_cache_add_active, page_cache_release
+from kdumpsim.kernel.mm.swap_fault import do_swap_page
+from kdumpsim.kernel.mm.swap_state import free_swap_and_cache
 from kdumpsim.kernel.mm.vma import VM_WRITE, MmStruct, VmArea, mm_free, unlink_mm
 
 VM_FAULT_OOM: Final = 0
@@ -36,7 +46,7 @@ PAGE_ADDRESS: Final = 0xFFFF_F000
 @guest
 def alloc_user_page(mm: ptr[MmStruct], address: u32) -> ptr[Page]:
     """A zeroed page for a user address, or NULL."""
-    page = alloc_page()
+    page = __alloc_pages(GFP_HIGHUSER, 0)
     if page == NULL:
         return NULL
     memset(page_address(page), 0, PAGE_SIZE)
@@ -49,10 +59,8 @@ def alloc_user_page(mm: ptr[MmStruct], address: u32) -> ptr[Page]:
 @guest
 def free_user_page(page: ptr[Page]) -> None:
     """Give back a user's page that is mapped no more."""
-    page.flags = 0
     page.mapping = NULL
-    page.private = 0
-    put_page(page)
+    page_cache_release(page)
 
 
 @guest
@@ -80,7 +88,9 @@ def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: pt
         pte[0] = mk_pte(page, vma.vm_flags)
         mm.rss += 1
     spin_unlock(addr(mm.page_table_lock))
-    if not due:
+    if due:
+        lru_cache_add_active(page)
+    else:
         free_user_page(page)
     return VM_FAULT_MINOR
 
@@ -98,7 +108,7 @@ def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, write: bo
         return VM_FAULT_MINOR
     if entry == 0:
         return do_anonymous_page(mm, vma, address, pte)
-    return VM_FAULT_SIGBUS
+    return do_swap_page(mm, vma, address, pte, entry)
 
 
 @guest
@@ -132,6 +142,8 @@ def zap_page_range(mm: ptr[MmStruct], start: u32, end: u32) -> None:
         if entry & PAGE_PRESENT:
             flush_tlb_page(mm, address)
             free_user_page(pte_page(entry))
+        elif entry != 0:
+            free_swap_and_cache(entry)
         address += PAGE_SIZE
 
 

@@ -3,6 +3,9 @@
 
 Free memory is kept in blocks of 2**order pages, aligned to their size.  The first page of a free block carries PG_buddy
 and the order; all other pages are zero in mem_map or belong to somebody.
+
+Below `pages_low` free pages kswapd is woken.  Who may sleep (__GFP_WAIT: memory of user programs) gets no page below
+`pages_min` before it has tried to free some itself; everybody else is served as long as there is any.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from kdumpsim.compiler.lang import (
     array,
     cast,
     container_of,
+    extern,
     guest,
     i32,
     length,
@@ -34,6 +38,12 @@ from kdumpsim.kernel.mm.bootmem import alloc_bootmem, bootmem_map, bootmem_map_s
 
 MAX_ORDER: Final = 11
 
+__GFP_WAIT: Final = 0x10
+"""The caller may sleep, and reclaim memory."""
+GFP_ATOMIC: Final = 0
+GFP_HIGHUSER: Final = __GFP_WAIT
+"""For user programs."""
+
 PG_slab: Final = 1 << 7
 """The page belongs to kmalloc."""
 PG_buddy: Final = 1 << 19
@@ -47,7 +57,7 @@ class Page(Struct):
     _count: i32
     """References; 0 while free."""
     private: u32
-    """Order of a free block or of a large kmalloc."""
+    """Order of a free block or of a large kmalloc; the swap entry of a page in the swap cache."""
     mapping: ptr[void]
     """The slab cache of a PG_slab page; the address space that maps a user's page."""
     index: u32
@@ -69,6 +79,22 @@ free_area: array[FreeArea] = length(MAX_ORDER)
 zone_lock: Spinlock = Spinlock(slock=1)
 totalram_pages: u32 = 0
 nr_free_pages: u32 = 0
+pages_min: u32 = 0
+"""What is kept back from those who can wait."""
+pages_low: u32 = 0
+"""kswapd begins to free memory."""
+pages_high: u32 = 0
+"""kswapd stops."""
+
+
+@extern
+def wakeup_kswapd() -> None:
+    """Have memory freed in the background; vmscan.py."""
+
+
+@extern
+def try_to_free_pages() -> u32:
+    """Free some memory, sleeping; how many pages.  vmscan.py."""
 
 
 @guest
@@ -144,11 +170,13 @@ def free_block(pfn: u32, order: u32) -> None:
 
 
 @guest
-def alloc_pages(order: u32) -> ptr[Page]:
-    """2**order pages in a row; NULL if there are none."""
+def rmqueue(order: u32, mark: u32) -> ptr[Page]:
+    """Take 2**order pages off the free lists if more than `mark` pages stay free; NULL if there are none."""
     global nr_free_pages
     flags = spin_lock_irqsave(addr(zone_lock))
     found = order
+    if nr_free_pages < mark + (u32(1) << order):
+        found = MAX_ORDER
     while found < MAX_ORDER and list_empty(addr(free_area[found].free_list)):
         found += 1
     page: ptr[Page] = NULL
@@ -163,6 +191,28 @@ def alloc_pages(order: u32) -> ptr[Page]:
         page._count = 1
     spin_unlock_irqrestore(addr(zone_lock), flags)
     return page
+
+
+@guest
+def __alloc_pages(gfp_mask: u32, order: u32) -> ptr[Page]:
+    """2**order pages in a row; NULL if there are none, for waiters: and none can be freed (out of memory)."""
+    if nr_free_pages < pages_low:
+        wakeup_kswapd()
+    if gfp_mask & __GFP_WAIT == 0:
+        return rmqueue(order, 0)
+    page = rmqueue(order, pages_min)
+    while page == NULL:
+        freed = try_to_free_pages()
+        page = rmqueue(order, pages_min)
+        if freed == 0:
+            break
+    return page
+
+
+@guest
+def alloc_pages(order: u32) -> ptr[Page]:
+    """2**order pages in a row for the kernel, without sleeping; NULL if there are none."""
+    return __alloc_pages(GFP_ATOMIC, order)
 
 
 @guest
@@ -237,6 +287,28 @@ def free_all_bootmem() -> None:
 
 
 @guest
+def int_sqrt(x: u32) -> u32:
+    """The integer part of a square root (lib/int_sqrt.c), by bits."""
+    root: u32 = 0
+    bit = u32(1) << 15
+    while bit != 0:
+        if (root | bit) * (root | bit) <= x:
+            root |= bit
+        bit >>= 1
+    return root
+
+
+@guest
+def setup_per_zone_pages_min() -> None:
+    """The watermarks: the square root of 16 times the memory, in KiB (128 to 65536), and 5/4 and 3/2 of it."""
+    global pages_min, pages_low, pages_high
+    kilobytes = totalram_pages << (PAGE_SHIFT - 10)
+    pages_min = min(max(int_sqrt(kilobytes * 16), 128), 65536) >> (PAGE_SHIFT - 10)
+    pages_low = pages_min + pages_min // 4
+    pages_high = pages_min + pages_min // 2
+
+
+@guest
 def mem_init() -> None:
     """Make mem_map and the free lists."""
     global mem_map, max_pfn, totalram_pages
@@ -246,6 +318,7 @@ def mem_init() -> None:
         init_list_head(addr(free_area[order].free_list))
     free_all_bootmem()
     totalram_pages = nr_free_pages
+    setup_per_zone_pages_min()
     kilobytes: u32 = PAGE_SIZE // 1024
     printk(f"Memory: {nr_free_pages * kilobytes}k/{max_pfn * kilobytes}k available\n")
 

@@ -23,6 +23,7 @@ from kdumpsim.kernel.core.types import SIGBUS, SIGKILL, SIGSEGV
 from kdumpsim.kernel.mm.memory import VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, handle_mm_fault
 from kdumpsim.kernel.mm.vma import TASK_SIZE, VM_EXEC, VM_READ, VM_WRITE, find_vma
 
+PF_VECTOR: Final = 14
 PF_WRITE: Final = 0x2
 """Bit of a page fault's error code: the access was a write."""
 
@@ -71,8 +72,11 @@ def do_page_fault(regs: ptr[PtRegs], error_code: u32) -> None:
     address: u32 = read_cr2()
     if regs.eflags & (EFLAGS_IF | EFLAGS_VM):
         local_irq_enable()
-    if address < TASK_SIZE and not in_atomic() and current().mm != NULL:
-        if do_user_page_fault(regs, error_code, address):
+    task = current()
+    if address < TASK_SIZE:
+        # Nobody checks `task`: if the stack ran over, this read faults, and so on (LKDTT paper, listing 5).
+        mm = task.mm
+        if not in_atomic() and mm != NULL and do_user_page_fault(regs, error_code, address):
             return
     if user_mode(regs):
         bad_user_access(regs, error_code, address)
@@ -94,4 +98,8 @@ def no_context(regs: ptr[PtRegs], error_code: u32, address: u32) -> None:
     printk("<1> printing eip:\n")
     printk(f"{regs.eip:08x}\n")
     show_page_entries(address)
+    task = current()
+    task.thread.cr2 = address
+    task.thread.trap_no = PF_VECTOR
+    task.thread.error_code = error_code
     die("Oops", regs, error_code)

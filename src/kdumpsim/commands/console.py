@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim console`: a prompt in the running machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from kdumpsim.commands.display import PlainDisplay
+from kdumpsim.commands.run import closing_panel, next_steps
+from kdumpsim.kexec.errors import AgentTimeout, KexecError
+from kdumpsim.lkdtt.livemachine import LiveMachine, MachineDead
+from kdumpsim.lkdtt.options import OptionError
+from kdumpsim.lkdtt.options import parse as parse_options
+from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES
+from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
+from kdumpsim.lkdtt.run import power_on, prepare
+from kdumpsim.lkdtt.scenario import Scenario, ScenarioError, parse_crashkernel, parse_size
+from kdumpsim.lkdtt.script import PROMPT, Line, ScriptError, program, read_script
+from kdumpsim.lkdtt.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
+
+HELP = f"""Boot a machine, load a capture kernel, and give a prompt in it.
+
+The commands read and write the guest's files, set crash points with ttutils, start loads, press keys, and let
+virtual time pass; between commands it stands still. When the kernel dies, its console is shown as it speaks, the
+capture kernel is followed until the machine resets, and the dump is judged as by `kdumpsim run`.
+
+With SCRIPT the commands come from a file, or from standard input for -: one a line, or a session with its
+'# ' prompts, such as Table 1 of the LKDTT paper. It is checked before anything boots.
+
+\b
+Commands: {", ".join(COMMANDS)}
+
+Ctrl-C interrupts a command that takes long, Ctrl-D leaves. The exit status is 0; 1 when a command of a script failed
+or a crash brought no dump home; 2 for input that makes no sense; 130 for Ctrl-C in a script.
+
+\b
+Examples:
+  kdumpsim console
+  kdumpsim console --kernel-option combined_mode=ide session.txt
+  echo 'echo c > /proc/sysrq-trigger' | kdumpsim console -
+"""
+WAITING = ("step", "continue", "quit")
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.argument("script", required=False, metavar="[SCRIPT]")
+@click.option("--seed", default=0, show_default=True, help="Same seed and same commands, same run.")
+@click.option("--cpus", default=2, show_default=True, help="CPUs of the machine, 1 to 8.")
+@click.option("--memory", default="64M", show_default=True, metavar="SIZE", help="RAM, with K, M or G.")
+@click.option(
+    "--crashkernel",
+    default="16M@16M",
+    show_default=True,
+    metavar="SIZE@START",
+    help="The region reserved for the capture kernel.",
+)
+@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, metavar="NAME", help=f"{' or '.join(PROFILES)}.")
+@click.option("--kernel-option", "kernel_options", multiple=True, metavar="NAME=VALUE", help="See `kdumpsim options`.")
+@click.option("--timeout", default=120, show_default=True, help="Virtual seconds that `continue` takes at most.")
+@click.option("--no-kexec", is_flag=True, help="Load no capture kernel; kexec -p does it later.")
+@click.option(
+    "--output",
+    default="dump",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where vmcore, vmlinux and console.log go after a crash.",
+)
+def console(
+    script: str | None,
+    seed: int,
+    cpus: int,
+    memory: str,
+    crashkernel: str,
+    profile: str,
+    kernel_options: tuple[str, ...],
+    timeout: int,
+    no_kexec: bool,
+    output: Path,
+) -> None:
+    """Check the script, boot, talk, judge."""
+    interactive = script is None and sys.stdin.isatty()
+    lines = None if interactive else _script(script or "-")
+    screen = Console(highlight=False)
+    try:
+        scenario = Scenario(
+            "FS_DEVRW",  # nothing is armed: a scenario describes the machine
+            "none",
+            seed=seed,
+            cpus=cpus,
+            memory=parse_size(memory),
+            crashkernel=parse_crashkernel(crashkernel),
+            timeout=timeout,
+            profile=profile,
+            kernel_options=tuple(parse_options(kernel_options).items()),
+        )
+        with PlainDisplay(screen, guest_console=True) as display:
+            session = power_on(scenario, display)
+            prepare(output)
+            machine = LiveMachine(session)
+            talk = _Talk(machine, screen, "script" if script in (None, "-") else str(script))
+            with talk.interrupts():
+                status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
+    except (ScenarioError, OptionError) as error:
+        raise click.UsageError(str(error)) from error
+    if machine.crashed or machine.handed_over:
+        conclusion = machine.conclude(output)
+        screen.print(closing_panel(conclusion.title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
+        for line in next_steps(output, captured=conclusion.vmcore is not None):
+            screen.print(line, soft_wrap=True)
+        status = status or (0 if conclusion.outcome.captured else 1)
+    sys.exit(status)
+
+
+def _script(name: str) -> list[Line]:
+    """The commands of a file or of standard input, checked."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text()
+        return read_script(text, COMMANDS, parse, "script" if name == "-" else name)
+    except OSError as error:
+        raise click.UsageError(f"{name}: {error.strerror}") from None
+    except (ScriptError, UnicodeDecodeError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+class _Talk:
+    """A person or a script on one side, the machine on the other."""
+
+    def __init__(self, machine: LiveMachine, screen: Console, name: str) -> None:
+        self._machine = machine
+        self._screen = screen
+        self._name = name
+        self._busy = False
+        self._shell = Shell(machine, self._say)
+
+    @contextlib.contextmanager
+    def interrupts(self) -> Iterator[None]:
+        """Ctrl-C ends what the machine is doing; at the prompt it ends the line."""
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if not self._busy:
+                raise KeyboardInterrupt
+            self._machine.interrupt()
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def boot(self, *, kexec: bool) -> int:
+        """Power on; an exit status, 0 if all went well."""
+        self._machine.interrupted = False
+        self._busy = True
+        try:
+            self._machine.session.boot()
+            if kexec:
+                self._machine.load_capture_kernel()
+        except KexecError as error:
+            click.echo(f"kdumpsim: {'interrupted' if self._machine.interrupted else error}", err=True)
+            return 130 if self._machine.interrupted else 1
+        finally:
+            self._busy = False
+        return 0
+
+    def replay(self, lines: list[Line]) -> int:
+        """Do a script's commands, each one echoed behind a prompt."""
+        for line in lines:
+            if self._machine.over:
+                if program(line.text.split()[0]) in WAITING:
+                    continue  # it asked for what has happened
+                click.echo(f"{self._name}:{line.number}: not run: {self._machine.ending()}", err=True)
+                return 1
+            self._screen.print(f"{PROMPT}{line.text}", markup=False, soft_wrap=True)
+            try:
+                self._do(line.text)
+            except Quit:
+                return 0
+            except (Refused, KexecError, MachineDead, ValueError) as error:
+                click.echo(f"{self._name}:{line.number}: {error}", err=True)
+                return 130 if self._machine.interrupted else 1
+            if self._machine.interrupted:
+                return 130
+        return 0
+
+    def prompt(self) -> int:
+        """Take commands until the person leaves or the machine stops."""
+        self._screen.print("[dim]help lists the commands; time stands still while you type[/]")
+        with _readline():
+            while not self._machine.over:
+                try:
+                    self._do(input(f"[{self._machine.now / 1e9:9.3f}] {PROMPT}"))
+                except EOFError:
+                    self._screen.print()
+                    break
+                except Quit:
+                    break
+                except KeyboardInterrupt:
+                    self._screen.print()
+                except (Refused, KexecError, MachineDead, ValueError) as error:
+                    self._screen.print(str(error), style="red", markup=False, soft_wrap=True)
+                    if isinstance(error, AgentTimeout):
+                        self._screen.print("[dim]the machine may hang: continue waits, sysrq c asks for a dump[/]")
+        return 0
+
+    def _do(self, text: str) -> None:
+        """One command, and what it led to."""
+        action = parse(text)
+        self._machine.interrupted = False
+        self._busy = True
+        try:
+            try:
+                action(self._shell)
+            except KexecError:  # nobody answers who is interrupted, or dead
+                if self._machine.interrupted or self._machine.over:
+                    self._say(f"{self._machine.ending()}\n")
+                elif not self._machine.handed_over:
+                    raise
+            if self._machine.handed_over and not self._machine.interrupted:
+                self._machine.follow()
+        finally:
+            self._busy = False
+
+    def _say(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _readline() -> Iterator[None]:
+    """History and completion, where Python has them."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    history = state / "kdumpsim" / "console_history"
+    with contextlib.suppress(OSError):
+        readline.read_history_file(history)
+    readline.set_completer(_completer(readline.get_line_buffer))
+    readline.set_completer_delims(" \t")
+    readline.parse_and_bind("tab: complete")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            history.parent.mkdir(parents=True, exist_ok=True)
+            readline.set_history_length(1000)
+            readline.write_history_file(history)
+
+
+def _completer(line: Callable[[], str]) -> Callable[[str, int], str | None]:
+    def complete(word: str, number: int) -> str | None:
+        found = [choice for choice in completions(line()) if choice.startswith(word)]
+        return f"{found[number]} " if number < len(found) else None
+
+    return complete
+
+
+def completions(line: str) -> list[str]:
+    """Words that may stand where `line` ends."""
+    words = line.split()
+    before = words if not line or line[-1].isspace() else words[:-1]
+    if not before:
+        return list(COMMANDS)
+    command = program(before[0])
+    if command == "ttutils":
+        if len(before) == 1:
+            return ["help", "ver", "list", "ls", "set", "reset", "add", "rmv"]
+        return {"-p": list(CRASH_POINTS), "-t": list(CRASH_TYPES)}.get(before[-1], ["-p", "-t", "-c", "-n", "-f"])
+    if command == "kexec":
+        return ["-p", "-l", "-e", "-u"]
+    return [] if command in LOADS else list(PATHS)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A program touches a page that was swapped out (do_swap_page() of mm/memory.c)."""
+
+from __future__ import annotations
+
+from kdumpsim.compiler.lang import NULL, addr, guest, ptr, u32
+from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
+from kdumpsim.kernel.core.types import EIO, ENOMEM
+from kdumpsim.kernel.mm.memory import (
+    PAGE_ADDRESS,
+    VM_FAULT_MAJOR,
+    VM_FAULT_MINOR,
+    VM_FAULT_OOM,
+    VM_FAULT_SIGBUS,
+    PG_anon,
+    mk_pte,
+)
+from kdumpsim.kernel.mm.page_alloc import Page
+from kdumpsim.kernel.mm.page_flags import (
+    PG_swapcache,
+    PG_writeback,
+    lock_page,
+    page_flag,
+    set_page_flag,
+    unlock_page,
+    wait_on_page_bit,
+)
+from kdumpsim.kernel.mm.swap import get_page, page_cache_release
+from kdumpsim.kernel.mm.swap_state import delete_from_swap_cache, lookup_swap_cache, read_swap_cache
+from kdumpsim.kernel.mm.swapfile import swap_free
+from kdumpsim.kernel.mm.vma import MmStruct, VmArea
+
+
+@guest
+def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32], page: ptr[Page]) -> None:
+    """Show a locked page of the swap cache to its program again; its place in the swap area becomes free."""
+    entry = page.private
+    get_page(page)
+    set_page_flag(page, PG_anon)
+    page.index = address & PAGE_ADDRESS
+    spin_lock(addr(mm.page_table_lock))
+    page.mapping = mm
+    pte[0] = mk_pte(page, vma.vm_flags)
+    mm.rss += 1
+    spin_unlock(addr(mm.page_table_lock))
+    swap_free(entry)
+    delete_from_swap_cache(page)
+
+
+@guest
+def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32], entry: u32) -> u32:
+    """Bring a page back, from the swap cache or the disk; a VM_FAULT_ code.
+
+    Only the space's own task comes here, so the page table entry stays what it is meanwhile.
+    """
+    fault: u32 = VM_FAULT_MINOR
+    page = lookup_swap_cache(entry)
+    while page == NULL:
+        error = read_swap_cache(entry)
+        if error == -ENOMEM:
+            return VM_FAULT_OOM
+        if error == -EIO:
+            return VM_FAULT_SIGBUS
+        fault = VM_FAULT_MAJOR
+        page = lookup_swap_cache(entry)
+    lock_page(page)
+    wait_on_page_bit(page, PG_writeback)
+    if page_flag(page, PG_swapcache) and page.private == entry:
+        map_swapped_page(mm, vma, address, pte, page)
+    unlock_page(page)
+    page_cache_release(page)
+    return fault

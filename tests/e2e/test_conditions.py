@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hardware conditions at the crash, as a user asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import Run, kdumpsim
+
+Crash = Callable[..., Run]
+
+
+@pytest.mark.parametrize("cpu", [1, 2])
+def test_the_crash_happens_on_the_cpu_asked_for(crash: Crash, cpu: int) -> None:
+    result = crash("FS_DEVRW", "panic", "--cpus", "3", "--crash-cpu", str(cpu)).result
+    assert result["outcome"] == "O"
+    assert result["evidence"][0].startswith(f"FS_DEVRW on CPU {cpu} ")
+    assert f"--crash-cpu {cpu}" in result["command"]
+    assert result["options"]["crash_cpu"] == cpu
+
+
+@pytest.mark.parametrize("state", ["halted", "spinning"])
+def test_cpus_that_do_nothing_or_spin_with_interrupts_off_are_stopped_and_in_the_dump(crash: Crash, state: str) -> None:
+    result = crash("FS_DEVRW", "panic", "--cpus", "4", "--other-cpus", state).result
+    assert result["outcome"] == "O"
+    assert [check["ok"] for check in result["registers"]] == [True] * 4
+    assert result["accuracy"] == 1
+
+
+def test_a_cpu_inside_an_nmi_handler_cannot_be_stopped(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "panic", "--other-cpus", "nmi")
+    crash_ns, jump_ns = (phase["virtual_end_ns"] for phase in run.result["phases"] if phase["name"] in ("arm", "crash"))
+    assert jump_ns - crash_ns > 1_000_000_000  # the crashing CPU waits a second for it
+    assert run.result["outcome"] == "X (2c)"
+    assert any("triple fault on CPU 1" in line for line in run.result["evidence"])
+
+
+def test_a_disk_that_goes_on_writing_to_memory_does_not_hurt_the_capture_kernel(crash: Crash) -> None:
+    result = crash("FS_DEVRW", "panic", "--dma", "disk").result
+    assert "DMA in flight at the hand-over: ide0" in result["evidence"]
+    assert result["outcome"] == "O"
+    assert result["options"]["dma"] == ["disk"]
+
+
+def test_interrupts_that_wait_for_the_capture_kernel_do_not_hurt_it(crash: Crash) -> None:
+    result = crash("FS_DEVRW", "panic", "--pending-irq").result
+    assert "a key and a byte on the serial line arrived at the hand-over" in result["evidence"]
+    assert result["outcome"] == "O"
+    assert result["accuracy"] == 1
+
+
+def test_a_machine_with_holes_in_its_memory_is_dumped_around_them(crash: Crash) -> None:
+    result = crash("FS_DEVRW", "panic", "--memory-holes", "40M:1M,50M:64K").result
+    assert result["outcome"] == "O"
+    assert (result["completeness"], result["accuracy"]) == (1, 1)
+    whole = crash("FS_DEVRW", "panic").result
+    assert result["vmcore"]["bytes"] < whole["vmcore"]["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [
+        (("--crash-cpu", "2"), "0 to 1 is allowed"),
+        (("--cpus", "1", "--other-cpus", "halted"), "--cpus 2 to 8 is allowed"),
+        (("--other-cpus", "asleep"), "halted, spinning, nmi"),
+        (("--dma", "floppy"), "disk"),
+        (("--memory-holes", "40M"), "BASE:SIZE"),
+        (("--kernel-option", "stack=16k"), "4k|8k"),
+        (("--kernel-option", "hz=100"), "stack, preempt"),
+        (("--profile", "2.4"), "default, 2.6.16"),
+        (("--load", ","), "NAME"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_is_allowed(words: tuple[str, ...], allowed: str) -> None:
+    refused = kdumpsim("run", "--crashpoint", "FS_DEVRW", "--type", "panic", *words)
+    assert refused.returncode == 2
+    assert allowed in refused.stderr.replace("\n", " ")
