@@ -71,6 +71,12 @@ def test_the_same_seed_gives_the_same_vmcore_in_another_process(
         assert (first.directory / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
+def test_another_seed_gives_another_vmcore(crash: Crash) -> None:
+    first, other = crash("FS_DEVRW", "panic"), crash("FS_DEVRW", "panic", "--seed", "1")
+    assert other.result["outcome"] == "O"
+    assert first.result["vmcore"]["sha256"] != other.result["vmcore"]["sha256"]
+
+
 @pytest.mark.parametrize(
     ("point", "kind"),
     [
