@@ -42,11 +42,39 @@ def test_the_console_tells_the_story_in_order(crash: Crash) -> None:
     assert told == sorted(told)
 
 
-def test_the_same_seed_gives_the_same_vmcore_in_another_process(crash: Crash, tmp_path: Path) -> None:
-    again = kdumpsim("run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", str(tmp_path / "again"))
+@pytest.mark.parametrize(
+    ("options", "environment", "prefix"),
+    [
+        (("--console",), {"PYTHONHASHSEED": "1"}, ()),
+        (("--json",), {"PYTHONHASHSEED": "2"}, ("taskset", "-c", "0")),
+        ((), {"PYTHONHASHSEED": "3", "XDG_CACHE_HOME": "{tmp_path}", "TZ": "Asia/Tokyo"}, ()),
+    ],
+    ids=["console", "json-on-one-host-cpu", "empty-cache"],
+)
+def test_the_same_seed_gives_the_same_vmcore_in_another_process(
+    crash: Crash,
+    options: tuple[str, ...],
+    environment: dict[str, str],
+    prefix: tuple[str, ...],
+    tmp_path: Path,
+    require_tool: Callable[[str], str],
+) -> None:
+    for tool in prefix[:1]:
+        require_tool(tool)
+    again = kdumpsim(
+        "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", str(tmp_path / "again"), *options,
+        environment={name: value.format(tmp_path=tmp_path) for name, value in environment.items()}, prefix=prefix,
+    )  # fmt: skip
     assert again.returncode == 0
-    first = crash("FS_DEVRW", "panic").directory / "vmcore"
-    assert first.read_bytes() == (tmp_path / "again" / "vmcore").read_bytes()
+    first = crash("FS_DEVRW", "panic")
+    for name in ("vmcore", "vmlinux", "console.log"):
+        assert (first.directory / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_another_seed_gives_another_vmcore(crash: Crash) -> None:
+    first, other = crash("FS_DEVRW", "panic"), crash("FS_DEVRW", "panic", "--seed", "1")
+    assert other.result["outcome"] == "O"
+    assert first.result["vmcore"]["sha256"] != other.result["vmcore"]["sha256"]
 
 
 @pytest.mark.parametrize(
