@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from typing import Any
 
 import click
 
 from kdumpsim import __version__
+from kdumpsim.commands.interrupts import Interrupted, Interrupts
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kdumpsim.commands.run", "Crash a kernel at a chosen point and judge the dump."),
@@ -20,7 +23,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class _LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one only to run it."""
+    """A group that knows its commands by name and imports one only to run it; signals end it in good order."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            with Interrupts() as interrupts:
+                return super().main(*args, obj=interrupts, **extra)
+        except Interrupted as interrupted:
+            click.echo(interrupted, err=True)
+            sys.exit(interrupted.status)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -295,6 +295,7 @@ def test_nmi_button() -> None:
     [
         ("mov $6, %al\nmov $0xCF9, %dx\nout %al, %dx\n1: jmp 1b", "0xCF9"),
         ("mov $0xFE, %al\nout %al, $0x64\n1: jmp 1b", "i8042"),
+        ("mov $1, %al\nout %al, $0x92\n1: jmp 1b", "port 0x92"),
         ("movl $0, idt_pointer\nlidt idt_pointer\nint $3\n1: jmp 1b", "triple fault on CPU 0"),
     ],
 )
@@ -308,6 +309,40 @@ def test_ways_to_reset(text: str, cause: str) -> None:
     assert computer.cpus[0].registers().eip == 0xFFF0
     assert computer.cpus[1].waiting_for_sipi
     assert computer.run(until=computer.clock.now + 1000) is StopReason.UNTIL  # the firmware's reset vector sleeps
+
+
+SCREEN = """
+main:
+    movw $0x0748, 0xB8000
+    movw $0x0769, 0xB8002
+    movl 0xB8000, %eax
+    movl %eax, 0x70000
+    mov $0x3D4, %dx                   # the cursor behind it, as 16-bit writes
+    mov $0x020F, %ax
+    out %ax, %dx
+    hlt
+"""
+
+
+def test_text_on_the_screen_is_no_ram() -> None:
+    computer = quiet(machine(SCREEN, cpus=1))
+    assert computer.run() is StopReason.IDLE_FOREVER
+    assert computer.vga.text(computer.memory.view)[0] == "Hi"
+    assert computer.vga.cursor == (2, 0)
+    assert word(computer, 0x70000) == 0x07690748
+    assert not any(begin <= 0xB8000 < begin + size for begin, size, _ in computer.memory.e820)
+    other = Machine(MachineConfig(memory=4 << 20, cpus=1))
+    other.restore(computer.snapshot())
+    assert other.vga.text(other.memory.view)[0] == "Hi"
+
+
+def test_a_kernel_may_lie_where_firmware_keeps_its_data() -> None:
+    computer = Machine(MachineConfig(memory=4 << 20, cpus=1))
+    header = ".long 0x1BADB002, 0x10000, -(0x1BADB002 + 0x10000)\n.long 0x400, 0x400, 0, 0, 0x420\n"
+    computer.load_multiboot(assemble(header + "movl $0x1234, 0x70000\nhlt", 0x400), "")
+    quiet(computer)
+    assert computer.run() is StopReason.IDLE_FOREVER
+    assert word(computer, 0x70000) == 0x1234
 
 
 def test_shutdown_without_a_chipset_that_resets() -> None:

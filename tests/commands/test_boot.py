@@ -131,6 +131,15 @@ def read_until(fd: int, wanted: bytes) -> bytes:
     return seen
 
 
+def test_it_ends_with_its_terminal(echo: Path) -> None:
+    user, program = pty.openpty()
+    with subprocess.Popen([*COMMAND, str(echo)], stdin=program, stdout=program, start_new_session=True) as process:
+        os.close(program)
+        read_until(user, b">")
+        os.close(user)
+        assert process.wait(60) == 0
+
+
 @pytest.mark.parametrize("how", ["leave", "reset", "terminate"])
 def test_a_terminal_is_put_back(echo: Path, how: str) -> None:
     user, program = pty.openpty()

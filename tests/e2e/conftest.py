@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,10 +34,13 @@ class Run:
         return (self.directory / "console.log").read_text()
 
 
-def kdumpsim(*words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    """Run the command line tool in a process of its own."""
+def kdumpsim(
+    *words: str, timeout: float = 240, environment: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line tool in a process of its own, with more in its environment and behind another command."""
     return subprocess.run(
-        [sys.executable, "-m", "kdumpsim.cli", *words],
+        [*prefix, sys.executable, "-m", "kdumpsim.cli", *words],
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -85,11 +85,46 @@ def test_an_interrupts_backtrace_goes_on_into_what_was_interrupted(crash: Crash,
     assert "??" not in text
 
 
+def test_an_oopss_backtrace_begins_where_it_happened(crash: Crash, gdb: Gdb) -> None:
+    run = crash("FS_DEVRW", "exception")
+    names = functions(gdb("bt", directory=str(run.directory)))
+    assert names[0] == "dtt_induce"
+    assert names.index("ll_rw_block") < names.index("kernel_thread_helper") == len(names) - 1
+
+
+def test_an_oops_in_an_interrupt_is_unwound_through_its_entry(crash: Crash, gdb: Gdb) -> None:
+    run = crash("INT_HARDWARE_ENTRY", "exception")
+    text = gdb("bt", directory=str(run.directory))
+    names = functions(text)
+    assert names[0] == "dtt_induce"
+    assert names.index("__do_IRQ") < len(names) - 2, text
+    assert "??" not in text
+
+
+def test_gdb_has_no_complaints_about_the_kernel(crash: Crash, require_tool: Callable[[str], str]) -> None:
+    words = [
+        require_tool("gdb"),
+        "-nx",
+        "-batch",
+        "-ex",
+        "set complaints 10",
+        "-ex",
+        f"file {crash('FS_DEVRW', 'panic').directory}/vmlinux",
+    ]
+    words += ["-ex", "maint expand-symtabs", "-ex", "maint check-symtabs"]
+    process = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "", "")
+
+
 def test_readelf_finds_nothing_to_complain_about(crash: Crash, require_tool: Callable[[str], str]) -> None:
     run = crash("FS_DEVRW", "panic")
-    process = subprocess.run(
-        [require_tool("readelf"), "-a", str(run.directory / "vmcore")], capture_output=True, text=True, check=False
-    )
-    assert process.stderr == ""
-    assert "CORE (Core file)" in process.stdout
-    assert process.stdout.count("NT_PRSTATUS") == 2
+    outputs = []
+    for name in ("vmlinux", "vmcore"):
+        process = subprocess.run(
+            [require_tool("readelf"), "-a", str(run.directory / name)], capture_output=True, text=True, check=False
+        )
+        assert process.stderr == ""
+        assert "Warning" not in process.stdout
+        outputs.append(process.stdout)
+    assert "CORE (Core file)" in outputs[1]
+    assert outputs[1].count("NT_PRSTATUS") == 2

@@ -42,11 +42,39 @@ def test_the_console_tells_the_story_in_order(crash: Crash) -> None:
     assert told == sorted(told)
 
 
-def test_the_same_seed_gives_the_same_vmcore_in_another_process(crash: Crash, tmp_path: Path) -> None:
-    again = kdumpsim("run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", str(tmp_path / "again"))
+@pytest.mark.parametrize(
+    ("options", "environment", "prefix"),
+    [
+        (("--console",), {"PYTHONHASHSEED": "1"}, ()),
+        (("--json",), {"PYTHONHASHSEED": "2"}, ("taskset", "-c", "0")),
+        ((), {"PYTHONHASHSEED": "3", "XDG_CACHE_HOME": "{tmp_path}", "TZ": "Asia/Tokyo"}, ()),
+    ],
+    ids=["console", "json-on-one-host-cpu", "empty-cache"],
+)
+def test_the_same_seed_gives_the_same_vmcore_in_another_process(
+    crash: Crash,
+    options: tuple[str, ...],
+    environment: dict[str, str],
+    prefix: tuple[str, ...],
+    tmp_path: Path,
+    require_tool: Callable[[str], str],
+) -> None:
+    for tool in prefix[:1]:
+        require_tool(tool)
+    again = kdumpsim(
+        "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", str(tmp_path / "again"), *options,
+        environment={name: value.format(tmp_path=tmp_path) for name, value in environment.items()}, prefix=prefix,
+    )  # fmt: skip
     assert again.returncode == 0
-    first = crash("FS_DEVRW", "panic").directory / "vmcore"
-    assert first.read_bytes() == (tmp_path / "again" / "vmcore").read_bytes()
+    first = crash("FS_DEVRW", "panic")
+    for name in ("vmcore", "vmlinux", "console.log"):
+        assert (first.directory / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_another_seed_gives_another_vmcore(crash: Crash) -> None:
+    first, other = crash("FS_DEVRW", "panic"), crash("FS_DEVRW", "panic", "--seed", "1")
+    assert other.result["outcome"] == "O"
+    assert first.result["vmcore"]["sha256"] != other.result["vmcore"]["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +106,12 @@ def test_other_machines_dump_too(crash: Crash, options: tuple[str, ...]) -> None
 
 def test_the_reserved_region_can_lie_elsewhere(crash: Crash) -> None:
     run = crash("FS_DEVRW", "panic", "--crashkernel", "12M@32M")
+    assert run.status == 0, run.stdout + run.stderr + run.console
+    assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
+
+
+def test_a_crash_while_the_agent_still_answers_is_a_crash(crash: Crash) -> None:
+    run = crash("INT_HARDWARE_ENTRY", "panic", "--count", "1", "--seed", "9")
     assert run.status == 0, run.stdout + run.stderr + run.console
     assert (run.result["outcome"], run.result["accuracy"], run.result["completeness"]) == ("O", 1, 1)
 
@@ -143,7 +177,18 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path: Path) -
     assert "cannot write to output directory" in process.stderr
 
 
-def test_ctrl_c_leaves_no_half_written_vmcore(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment", "status", "says"),
+    [
+        (signal.SIGINT, "boot", 130, "Interrupted"),
+        (signal.SIGINT, "savecore", 130, "Interrupted"),
+        (signal.SIGTERM, "boot", 143, "Terminated"),
+        (signal.SIGTERM, "savecore", 143, "Terminated"),
+    ],
+)
+def test_an_interrupt_or_a_kill_leaves_nothing_half_written(
+    number: signal.Signals, moment: str, status: int, says: str, tmp_path: Path
+) -> None:
     directory = tmp_path / "dump"
     process = subprocess.Popen(
         [sys.executable, "-m", "kdumpsim.cli", "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--console",
@@ -152,11 +197,38 @@ def test_ctrl_c_leaves_no_half_written_vmcore(tmp_path: Path) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
-        if "boot" in line:
+        if moment in line:
             break
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in complaint
-    assert not (directory / "vmcore").exists()
-    assert not list(directory.glob(".*partial"))
+    assert process.returncode == status
+    assert complaint.strip() == f"{says}; nothing half-written was left behind."
+    assert {path.name for path in directory.iterdir()} <= {"vmlinux"}
+
+
+def test_a_runaway_guest_is_bounded_by_the_timeout(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "panic", "--count", "1000000", "--timeout", "1")
+    assert run.status == 1
+    assert run.result["outcome"] == "X"
+    assert "until the timeout of 1 s" in run.result["reason"]
+    assert run.result["phases"][-1]["virtual_end_ns"] < 1_100_000_000
+    assert not (run.directory / "vmcore").exists()
+
+
+def test_a_crash_of_type_none_is_soon_over(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "none")
+    assert run.status == 0
+    assert run.result["outcome"] == "O"
+    assert run.result["vmcore"] is None
+    assert run.result["phases"][-1]["virtual_end_ns"] < 10_000_000_000
+    assert "of type none survived" in run.console
+
+
+def test_json_with_console_keeps_stdout_pure(tmp_path: Path) -> None:
+    directory = tmp_path / "dump"
+    process = kdumpsim(
+        "run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--json", "--console", "--output", str(directory)
+    )
+    assert json.loads(process.stdout)["outcome"] == "O"
+    for line in (directory / "console.log").read_text().splitlines():
+        assert line in process.stderr

@@ -101,7 +101,9 @@ def test_kdump(qemu: Qemu, options: list[str], require_tool: Callable[[str], str
         [require_tool("gdb"), "-nx", "-batch", "-ex", "thread apply all bt", *files],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert gdb.stdout.index("crash_kexec") < gdb.stdout.index("panic") < gdb.stdout.index("ll_rw_block")
+    threads = gdb.stdout.split("\nThread ")[1:]
+    (crashed,) = (text for text in threads if "in crash_kexec (" in text)
+    assert crashed.index("crash_kexec") < crashed.index("panic") < crashed.index("ll_rw_block")
 
 
 def test_load_and_execute(qemu: Qemu) -> None:

@@ -51,6 +51,8 @@ class Channel:
         may_master: Callable[[], bool],
     ) -> None:
         self.drives = drives
+        self.seek_ns: Callable[[], int] = lambda: SEEK_NS
+        """How long until the first sector is there; the board may have it vary."""
         self.bus_master = BusMaster(memory)
         self._timers = timers
         self._timer = timers.timer(name, self._expired)
@@ -203,7 +205,7 @@ class Channel:
         action = command.action
         if action in ("read", "write", "read_dma", "write_dma", "verify", "seek"):
             lba = drive.address(command.ext)
-            ready_at = self._timers.now + SEEK_NS
+            ready_at = self._timers.now + self.seek_ns()
             count = 1 if action == "seek" else drive.sector_count(command.ext)
             if command.multiple and not drive.multiple:
                 self._end(ABRT)

@@ -25,6 +25,7 @@ from kdumpsim.board.clock import NS_PER_BYTE, Clock
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.i8042 import I8042
 from kdumpsim.board.ide import IdeController
+from kdumpsim.board.idechannel import SEEK_NS
 from kdumpsim.board.memory import Memory
 from kdumpsim.board.pci import PciBus
 from kdumpsim.board.pit import Pit
@@ -54,7 +55,7 @@ class StopReason(Enum):
 
 @dataclass
 class MachineConfig:
-    """`holes`: (base, size) of physical memory that is not there. `seed`: the jitter of the scheduler's quantum."""
+    """`holes`: (base, size) of physical memory that is not there. `seed`: the jitter of quanta and seeks."""
 
     cpus: int = 2
     memory: int = 64 << 20
@@ -72,6 +73,7 @@ class Machine:
         self.config = config = config or MachineConfig()
         if not 1 <= config.cpus <= MAX_CPUS:
             raise ValueError(f"{config.cpus} CPUs: 1 to {MAX_CPUS}")
+        self.poll: Callable[[], None] | None = None  # asked between rounds; what it raises comes out of run()
         self.clock = clock = Clock()
         self.memory = Memory(config.memory, config.holes)
         self.reset_cause: str | None = None
@@ -97,6 +99,8 @@ class Machine:
         self.port92 = Port92(lambda: self.pull_reset("port 0x92"))
         self.vga = Vga()
         self.ide = IdeController(clock, self.memory, self.irq(14), self.irq(15), config.disks)
+        for channel in self.ide.channels:
+            channel.seek_ns = lambda: self._jittered(SEEK_NS)
         self.ide.on_remap = lambda: self._ports.remap(self.ide)
         self.pci = PciBus.pc(self.ide.pci, lambda: self.pull_reset("port 0xCF9"))
         self._devices: dict[str, Any] = {
@@ -271,6 +275,8 @@ class Machine:
         if self.reset_cause is not None:
             self.reset()
         while True:
+            if self.poll is not None:
+                self.poll()
             if self._pending_round is None:
                 clock.fire()
                 if stop is not None and stop():
@@ -313,23 +319,22 @@ class Machine:
             self._lead = [0] * len(cpus)
             return None
         self._alone = runnable == 1
-        end = clock.base + (MAX_ROUND_NS if self._alone else self._quantum())
+        end = clock.base + (MAX_ROUND_NS if self._alone else self._jittered(self.config.quantum_ns))
         if deadline is not None:
             end = min(end, deadline)
         # A round of several CPUs is not cut by `until`: how the host slices its calls must not change the schedule.
         return min(end, until) if self._alone and until is not None else end
 
-    def _quantum(self) -> int:
-        """The configured quantum, give or take an eighth: SplitMix64 of the seed, one draw a round."""
+    def _jittered(self, figure: int) -> int:
+        """A time, give or take an eighth: SplitMix64 of the seed; drawn for rounds of several CPUs and for seeks."""
         mask = (1 << 64) - 1
         self._random = self._random + 0x9E3779B97F4A7C15 & mask
         value = self._random
         value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & mask
         value = (value ^ value >> 27) * 0x94D049BB133111EB & mask
         value ^= value >> 31
-        quantum = self.config.quantum_ns
-        span = quantum // 4
-        return quantum - span // 2 + value % (span + 1)
+        span = figure // 4
+        return figure - span // 2 + value % (span + 1)
 
     def _round(self, first: int, end: int) -> None:
         """Every CPU from `first` on runs until `end`; then the clock moves."""

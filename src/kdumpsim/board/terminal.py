@@ -104,6 +104,7 @@ class Terminal:
             return b""
         if not data:
             self.ended = True
+            self.left |= self.interactive  # a raw terminal has no end of file: it was hung up
             return b""
         if not self.interactive:
             return data

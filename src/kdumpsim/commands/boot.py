@@ -37,7 +37,7 @@ out; 2 for a file that cannot be booted or used; 130 after an interrupt.
 \b
 Examples:
   kdumpsim boot vmlinux --append "console=ttyS0 maxcpus=1"
-  kdumpsim boot kernel --disk root.img --disk swap.img --cpus 4 --memory 128M
+  kdumpsim boot kernel --disk root.img --disk swap.img --cpus 4
   echo help | kdumpsim boot monitor.elf --timeout 5
 """
 
@@ -57,7 +57,7 @@ Examples:
     show_default=True,
     help="Where your typing goes: the first serial port, or the i8042's keyboard.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the scheduler's jitter.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the scheduler's jitter.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Give up after this much virtual time.")
 def boot(
     file: Path,

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from kdumpsim.lkdtt.events import Phase
@@ -76,7 +77,11 @@ class LiveDisplay:
     """Phases ticked off as they pass, a spinner on the one that runs, a bar while the dump is saved."""
 
     def __init__(self, console: Console) -> None:
-        self._done: list[Text] = [Text(f"    {'phase':<9}{'virtual':>10} {'host':>8}", style="dim")]
+        self._done = Table.grid(padding=(0, 1))
+        for style, width in (("green", 3), ("bold", 7), ("cyan", 10), ("dim", 8)):
+            self._done.add_column(style=style, width=width, justify="left" if style == "bold" else "right")
+        self._done.add_column()  # as wide as there is room; it wraps within itself
+        self._done.add_row("", *(Text(head, style="dim not bold") for head in ("phase", "virtual", "host")))
         self._spinner: Spinner | None = None
         self._bar = Progress(TextColumn("    saving"), BarColumn(40), DownloadColumn(binary_units=True))
         self._task = self._bar.add_task("dump", total=None, visible=False)
@@ -99,14 +104,9 @@ class LiveDisplay:
 
     def end(self, phase: Phase) -> None:
         """Tick the phase off."""
-        line = Text.assemble(
-            ("  ✓ ", "green"),
-            (f"{phase.name:<9}", "bold"),
-            (f"{format_virtual(phase.virtual_end_ns):>10} ", "cyan"),
-            (f"{phase.host_s:6.2f} s  ", "dim"),
-            phase.detail,
+        self._done.add_row(
+            "✓", phase.name, format_virtual(phase.virtual_end_ns), f"{phase.host_s:.2f} s", Text(f" {phase.detail}")
         )
-        self._done.append(line)
         self._spinner = None
         self._bar.update(self._task, visible=False)
 
@@ -122,7 +122,7 @@ class LiveDisplay:
         """Not shown live; console.log has it."""
 
     def _render(self) -> Group:
-        parts: list[Text | Spinner | Progress] = list(self._done)
+        parts: list[Table | Spinner | Progress] = [self._done]
         if self._spinner is not None:
             parts.append(self._spinner)
         if self._bar.tasks[self._task].visible:

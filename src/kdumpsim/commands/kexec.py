@@ -42,12 +42,14 @@ second serial port. For QEMU, give that port a socket:
 \b
   qemu-system-i386 -kernel vmlinux -smp 2 -m 64 -append crashkernel=16M@16M \\
       -serial stdio -serial unix:/tmp/agent,server,nowait
-  kdumpsim kexec -p vmlinux-kdump --agent unix:/tmp/agent --append console=ttyS0
+  kdumpsim kexec -p vmlinux-kdump --agent unix:/tmp/agent \\
+      --append console=ttyS0
 
 Without a guest, --dry-run plans a load from a file with the text of /proc/iomem:
 
 \b
-  kdumpsim kexec -p vmlinux-kdump --dry-run --iomem iomem.txt --crash-notes 14a000,14a400
+  kdumpsim kexec -p vmlinux-kdump --dry-run --iomem iomem.txt \\
+      --crash-notes 14a000,14a400
 
 The exit status is 0, or 2 for whatever cannot be done.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from rich.table import Table
 
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
+from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.lkdtt.conditions import DMA, OTHER_CPUS
 from kdumpsim.lkdtt.options import OptionError, parse
 from kdumpsim.lkdtt.outcome import Outcome
@@ -58,15 +60,25 @@ Alt-SysRq-C, and in the end pulls the plug; a system that recovered he reboots.
 
 The outcome is O (success) or X (failure), with the paper's marks in brackets: docs/outcomes.md has the legend.
 A dump that only SysRq started is judged too, but counts as X. The exit status is 0 for O, 1 for X, 2 for input
-that makes no sense, 130 after Ctrl-C.
+that makes no sense, 130 after Ctrl-C, 143 when killed.
 
 \b
 Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic
-  kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7 --output /tmp/dump
-  kdumpsim run --crashpoint FS_DEVRW --type panic --console        # watch the guest die
+  kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7
+  kdumpsim run --crashpoint FS_DEVRW --type panic --console   # watch it die
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
 """
+
+
+class _Name(click.types.StringParamType):
+    """A word; `Scenario` checks it, this says what there is when it is missing."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = list(allowed)
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"There is: {', '.join(self._allowed)}"
 
 
 _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.items())) + "."
@@ -77,8 +89,21 @@ def _states(title: str, states: dict[str, str]) -> str:
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
-@click.option("--crashpoint", required=True, metavar="NAME", help="Where to crash; the names stand above.")
-@click.option("--type", "crash_type", required=True, metavar="TYPE", help="How to crash; the types stand above.")
+@click.option(
+    "--crashpoint",
+    required=True,
+    type=_Name(CRASH_POINTS),
+    metavar="NAME",
+    help="Where to crash; the names stand above.",
+)
+@click.option(
+    "--type",
+    "crash_type",
+    required=True,
+    type=_Name(CRASH_TYPES),
+    metavar="TYPE",
+    help="How to crash; the types stand above.",
+)
 @click.option("--count", default=DEFAULT_COUNT, show_default=True, help="Crossings of the point before the crash.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same vmcore, byte for byte.")
 @click.option("--cpus", default=2, show_default=True, help="CPUs of the machine, 1 to 8.")
@@ -139,7 +164,9 @@ def _states(title: str, states: dict[str, str]) -> str:
 )
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
+@click.pass_obj
 def run(
+    interrupts: Interrupts | None,
     crashpoint: str,
     crash_type: str,
     count: int,
@@ -185,12 +212,18 @@ def run(
             memory_holes=parse_holes(memory_holes or ""),
         )
         screen = Console(stderr=as_json, highlight=False)
-        result = _run(scenario, output, screen, guest_console=console, quiet=as_json and not sys.stderr.isatty())
+        result = _run(
+            scenario,
+            output,
+            screen,
+            guest_console=console,
+            quiet=as_json and not sys.stderr.isatty(),
+            poll=None if interrupts is None else interrupts.poll,
+        )
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("Interrupted; nothing half-written was left behind.", err=True)
-        sys.exit(130)
+    if interrupts is not None:
+        interrupts.poll()
     if as_json:
         click.echo(result.dumps(), nl=False)
     else:
@@ -202,12 +235,20 @@ def run(
     sys.exit(0 if result.outcome.ok else 1)
 
 
-def _run(scenario: Scenario, output: Path, screen: Console, *, guest_console: bool, quiet: bool) -> Result:
+def _run(
+    scenario: Scenario,
+    output: Path,
+    screen: Console,
+    *,
+    guest_console: bool,
+    quiet: bool,
+    poll: Callable[[], None] | None,
+) -> Result:
     if quiet and not guest_console:
-        return run_scenario(scenario, output)
+        return run_scenario(scenario, output, poll=poll)
     live = screen.is_terminal and not guest_console
     with LiveDisplay(screen) if live else PlainDisplay(screen, guest_console=guest_console) as display:
-        return run_scenario(scenario, output, display)
+        return run_scenario(scenario, output, display, poll)
 
 
 def _percent(fraction: float) -> str:

@@ -111,7 +111,7 @@ def emit_all(jobs: Sequence[tuple[str, bool]]) -> list[bytes | BackendError]:
         try:
             return list(pool.map(run, jobs))
         finally:
-            pool.shutdown()
+            pool.shutdown(cancel_futures=True)  # an interrupt shall not wait for all of them
             for worker in workers:
                 worker.close()
 

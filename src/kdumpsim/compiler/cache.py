@@ -72,10 +72,12 @@ def store(key: str, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.sha256(content).digest() + content)
         os.replace(temporary, path)
-    except OSError:
+    except BaseException as error:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
 
 
 def cached(key: str, producer: Callable[[], bytes]) -> bytes:

@@ -21,8 +21,8 @@ AGENT_PORT = 1
 class MachineTransport:
     """Bytes to and from our own machine; waiting for the guest runs it. The clock is virtual time.
 
-    One request may take at most `timeout_ns` of it, whatever deadline the client sets.  Once `interrupted()` holds nobody
-    is waited for any more.
+    One request may take at most `timeout_ns` of it, whatever deadline the client sets.  Once `interrupted()` holds,
+    nobody is waited for any more.
     """
 
     def __init__(self, machine: Machine, timeout_ns: int = 60 * NS) -> None:

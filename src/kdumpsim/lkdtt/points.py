@@ -8,14 +8,14 @@ crossing does.  Names and meanings are those of the LKDTT paper, sections 3.2.1,
 from __future__ import annotations
 
 CRASH_POINTS: dict[str, str] = {
-    "INT_HARDWARE_ENTRY": "IRQ handling with interrupts off: __do_IRQ, the descriptor's lock held",
-    "INT_HW_IRQ_EN": "IRQ handling with interrupts on: handle_IRQ_event, before the handlers of a line that allows it",
-    "TASKLET": "tasklet service with interrupts off: tasklet_action takes the list of tasklets",
-    "INT_TASKLET_ENTRY": "tasklet service with interrupts on: before a tasklet is called",
-    "FS_DEVRW": "block I/O: ll_rw_block, right after the buffer was submitted, a DMA transfer in flight",
-    "SCSI_DISPATCH_CMD": "SCSI command dispatch: scsi_dispatch_cmd, above the SATA disk's driver",
-    "IDE_CORE_CP": "the IDE driver's request path: ide_start_request; not built in, registered before it is armed",
-    "TIMERADD": "starting or restarting a high-resolution timer: hrtimer_start",
+    "INT_HARDWARE_ENTRY": "IRQ handling: __do_IRQ, its descriptor's lock held",
+    "INT_HW_IRQ_EN": "IRQ handling, interrupts on: handle_IRQ_event",
+    "TASKLET": "tasklet service, interrupts off: tasklet_action",
+    "INT_TASKLET_ENTRY": "tasklet service, interrupts on: tasklet_action",
+    "FS_DEVRW": "block I/O: ll_rw_block, a DMA transfer just started",
+    "SCSI_DISPATCH_CMD": "SCSI: scsi_dispatch_cmd, above the SATA disk",
+    "IDE_CORE_CP": "IDE: ide_start_request; registered before it is armed",
+    "TIMERADD": "starting a high-resolution timer: hrtimer_start",
 }
 
 CRASH_TYPES: dict[str, str] = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from kdumpsim import images
@@ -22,13 +23,16 @@ CAPTURE_WORKING_MEMORY = 1 << 20
 """What a capture kernel needs beyond its image: headers, backup region (640 KiB), page tables, buffers."""
 
 
-def run_scenario(scenario: Scenario, output: Path, observer: Observer | None = None) -> Result:
-    """Run one scenario and leave its four files in `output`.
+def run_scenario(
+    scenario: Scenario, output: Path, observer: Observer | None = None, poll: Callable[[], None] | None = None
+) -> Result:
+    """Run one scenario and leave its four files in `output`. `poll` is asked often, and ends the run by raising.
 
     Raises ScenarioError for a scenario or directory that cannot be used; nothing is written then.  Whatever the guest
     does is an outcome, never an exception.
     """
     session = power_on(scenario, observer)
+    session.machine.poll = poll
     prepare(output)
     return finish(session, output, start(session))
 

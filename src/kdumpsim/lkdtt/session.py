@@ -86,9 +86,10 @@ class Session:
         self.clock = PhaseClock(observer, lambda: self.machine.clock.now)
         self.oracle = Oracle(self.machine, first.symbols)
         self.oracle.on_jump = self._jump
-        transport = MachineTransport(self.machine, AGENT_TIMEOUT_S * NS)
+        patience = min(AGENT_TIMEOUT_S, scenario.timeout)
+        transport = MachineTransport(self.machine, patience * NS)
         transport.interrupted = lambda: self.gone
-        self.agent = AgentClient(transport, AGENT_TIMEOUT_S)
+        self.agent = AgentClient(transport, patience)
 
     def boot(self) -> None:
         """Power on; returns when the agent has said hello.  KexecError if it never does."""
@@ -193,6 +194,11 @@ class Session:
         self._run_patiently(report)
         header = find_dump(self.dump_disk)
         self.clock.end(f"{header.size / (1 << 20):.1f} MiB saved, {self._ending()}" if header else self._ending())
+
+    @property
+    def crashed(self) -> bool:
+        """The kernel began to die (it may do so while the agent is still answering)."""
+        return self.oracle.crash is not None
 
     @property
     def jumped(self) -> bool:

@@ -48,6 +48,24 @@ def test_files(boot: Callable[..., Any]) -> None:
     assert guest.agent.read_file("/boot/vmlinux-kdump") == guest.capture.stripped
 
 
+def test_interrupts_are_counted(boot: Callable[..., Any]) -> None:
+    guest = boot()
+
+    def counts() -> dict[str, list[int]]:
+        lines = [line.split() for line in guest.text("/proc/interrupts").splitlines()[1:]]
+        return {words[0]: [int(word) for word in words[1:3]] for words in lines}
+
+    assert guest.text("/proc/interrupts").splitlines()[0].split() == ["CPU0", "CPU1"]
+    first = counts()
+    guest.machine.i8042.chord("a")
+    guest.run(1)
+    second = counts()
+    assert sum(second["1:"]) - sum(first["1:"]) == 2  # pressed and released
+    assert 95 <= sum(second["0:"]) - sum(first["0:"]) <= 110
+    for name in ("timer", "i8042", "ide0", "serial", "IO-APIC-edge"):
+        assert name in guest.text("/proc/interrupts")
+
+
 def test_errors(boot: Callable[..., Any]) -> None:
     guest = boot()
     for path in ("/nothing", "/proc/nothing", "/sys/devices/system/cpu/cpu2/crash_notes", "/proc/vmcore"):
