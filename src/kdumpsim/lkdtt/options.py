@@ -84,7 +84,8 @@ OPTIONS: dict[str, Option] = {
         Option("preempt", "kernel code can be preempted (CONFIG_PREEMPT)", "1", _switch("0", "1"), constant="PREEMPT"),
         Option(
             "nmi_watchdog",
-            "find CPUs that take no timer interrupts by NMIs: through the I/O APIC's side (1), by the local APIC (2)",
+            "find CPUs that take no timer interrupts, by NMIs from the timer through LINT0 (1); 2 needs a performance "
+            "counter, which these processors lack: the kernel says so and goes without",
             "0",
             _switch("0", "1", "2"),
             FIRST,
