@@ -26,6 +26,7 @@ id      crash type      crash point name      count  location
 # ./ttutils add -p IDE_CORE_CP -n 50
 # ./ttutils ls
 50      none             IDE_CORE_CP           0      dyn
+# ./helper/memdrain
 # ./ttutils set -p IDE_CORE_CP -t panic -c 10
 # ./ttutils ls
 # ./helper/diskio
@@ -74,6 +75,7 @@ def test_table_1_of_the_paper_runs_line_by_line_and_its_crash_is_dumped(tmp_path
     assert "IDE_CORE_CP" not in before
     assert after == before | {"IDE_CORE_CP": ["50", "none", "0", "dyn"]}
     assert armed["IDE_CORE_CP"] == ["50", "panic", "10", "dyn"]
+    assert "memdrain: started, pid" in output
     assert "Kernel panic - not syncing: LKDTT: crash point IDE_CORE_CP" in output
     assert "IDE_CORE_CP / panic" in output
     assert re.search("outcome +O", output)
@@ -275,6 +277,7 @@ def test_ctrl_c_ends_a_script(tmp_path: Path) -> None:
     for line in process.stdout:
         if line == "# continue\n":
             break
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     output, complaints = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -112,6 +112,8 @@ def console(
                 status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        sys.exit(130)
     if machine.crashed or machine.handed_over:
         conclusion = machine.conclude(output)
         screen.print(closing_panel(conclusion.title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
