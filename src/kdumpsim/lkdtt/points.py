@@ -13,6 +13,7 @@ CRASH_POINTS: dict[str, str] = {
     "TASKLET": "tasklet service, interrupts off: tasklet_action",
     "INT_TASKLET_ENTRY": "tasklet service, interrupts on: tasklet_action",
     "FS_DEVRW": "block I/O: ll_rw_block, a DMA transfer just started",
+    "MEM_SWAPOUT": "swapping out: shrink_list, before a page goes to swap",
     "SCSI_DISPATCH_CMD": "SCSI: scsi_dispatch_cmd, above the SATA disk",
     "IDE_CORE_CP": "IDE: ide_start_request; registered before it is armed",
     "TIMERADD": "starting a high-resolution timer: hrtimer_start",

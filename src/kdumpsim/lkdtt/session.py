@@ -27,12 +27,15 @@ from kdumpsim.lkdtt.outcome import Note, Outcome, Seen, console_notes, name_outc
 from kdumpsim.lkdtt.points import DYNAMIC_POINTS
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario, ScenarioError
 from kdumpsim.lkdtt.scene import MachineScene
+from kdumpsim.lkdtt.swaparea import mkswap
 from kdumpsim.lkdtt.toyfs import mkfs
 from kdumpsim.vmcore.oracle import Oracle
 
 NS = 1_000_000_000
 CAPTURE_KERNEL_PATH = "/boot/vmlinux-kdump"
 SYSTEM_DISK_SECTORS = 16384
+SWAP_SECTORS = 65536
+"""Behind the file system."""
 AGENT_TIMEOUT_S = 30
 ARMED_TIMEOUT_S = 3
 """Once a crash point is armed, silence of the agent may be the crash."""
@@ -69,10 +72,11 @@ class Session:
         self._armed_at = 0
         self._jumped_at: int | None = None
         self.dump_disk = Disk.memory(2 * (scenario.memory + DATA_OFFSET) // SECTOR)
-        system_disk = Disk.memory(SYSTEM_DISK_SECTORS)
+        system_disk = Disk.memory(SYSTEM_DISK_SECTORS + SWAP_SECTORS)
         files = {CAPTURE_KERNEL_PATH: capture.stripped, "/etc/passwd": PASSWD, "/var/log/wtmp": b""}
         files.update(images.userland())
         mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
+        mkswap(system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
         self.machine = Machine(
             MachineConfig(
                 cpus=scenario.cpus,

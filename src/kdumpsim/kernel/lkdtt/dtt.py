@@ -38,6 +38,7 @@ from kdumpsim.kernel.lkdtt.cpoint import (
     CP_INT_HARDWARE_ENTRY,
     CP_INT_HW_IRQ_EN,
     CP_INT_TASKLET_ENTRY,
+    CP_MEM_SWAPOUT,
     CP_SCSI_DISPATCH_CMD,
     CP_TASKLET,
     CP_TIMERADD,
@@ -192,6 +193,7 @@ def dtt_init() -> i32:
     dtt_register(CP_INT_HARDWARE_ENTRY, "INT_HARDWARE_ENTRY", "kern")
     dtt_register(CP_INT_HW_IRQ_EN, "INT_HW_IRQ_EN", "kern")
     dtt_register(CP_FS_DEVRW, "FS_DEVRW", "kern")
+    dtt_register(CP_MEM_SWAPOUT, "MEM_SWAPOUT", "kern")
     dtt_register(CP_TASKLET, "TASKLET", "kern")
     dtt_register(CP_TIMERADD, "TIMERADD", "kern")
     dtt_register(CP_INT_TASKLET_ENTRY, "INT_TASKLET_ENTRY", "kern")
