@@ -5,7 +5,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u16, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cast,
+    cstr,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    void,
+)
 from kdumpsim.userland.agent_kexec import load_image
 from kdumpsim.userland.agent_port import (
     AGENT_MAGIC,
@@ -25,6 +41,7 @@ from kdumpsim.userland.lib import (
     RB_AUTOBOOT,
     RB_HALT,
     RB_KEXEC,
+    WNOHANG,
     close,
     fail,
     kill,
@@ -32,6 +49,7 @@ from kdumpsim.userland.lib import (
     puts,
     read,
     reboot,
+    waitpid,
     write,
 )
 
@@ -120,9 +138,11 @@ def serve(request: ptr[AgentHeader], count: u32) -> None:
 
 @guest
 def serve_next() -> None:
-    """Wait for a frame and serve it."""
+    """Wait for a frame and serve it; programs that have ended meanwhile are buried first."""
     request: AgentHeader = AgentHeader()
     wait_for_request(addr(request))
+    while waitpid(-1, NULL, WNOHANG) > 0:
+        pass
     if request.op == OP_KEXEC_LOAD:
         status: i32 = load_image()
         drain()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""hello [crash]: say hello with one's arguments; with "crash", write to where nothing is."""
+"""hello [crash|port|spin]: say hello with one's arguments; or write to where nothing is, touch an I/O port, spin."""
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import cast, cstr, guest, i32, ptr, u32
+from kdumpsim.compiler.lang import asm, cast, cstr, guest, i32, ptr, u8, u16, u32
 from kdumpsim.userland.lib import getpid, put_number, puts, strcmp
 
 
@@ -15,8 +15,11 @@ def main(argc: u32, argv: ptr[cstr]) -> i32:
     for i in range(1, argc):
         puts(" ")
         puts(argv[i])
-        if strcmp(argv[i], "crash") == 0:
-            puts("\n")
-            cast(ptr[u32], 0x10)[0] = 1
     puts("\n")
+    if argc > 1 and strcmp(argv[1], "crash") == 0:
+        cast(ptr[u32], 0x10)[0] = 1
+    if argc > 1 and strcmp(argv[1], "port") == 0:
+        asm("outb %al, %dx", "{al},{dx}", u8(0), u16(0x80))
+    while argc > 1 and strcmp(argv[1], "spin") == 0:
+        pass
     return i32(argc) - 1
