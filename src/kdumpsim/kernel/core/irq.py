@@ -25,7 +25,14 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import cpu_online, cpu_relax, local_irq_disable, local_irq_enable, smp_processor_id
+from kdumpsim.kernel.asm import (
+    cpu_online,
+    cpu_relax,
+    local_irq_disable,
+    local_irq_enable,
+    show_arch_interrupts,
+    smp_processor_id,
+)
 from kdumpsim.kernel.core.config import NR_CPUS, NR_IRQS
 from kdumpsim.kernel.core.irq_types import (
     IRQ_HANDLED,
@@ -296,6 +303,7 @@ def interrupts_show(m: ptr[SeqFile]) -> i32:
             action = action.next
             seq_printf(m, ", %s", action.name)
         seq_printf(m, "\n")
+    show_arch_interrupts(m)
     seq_printf(m, "ERR: %10u\n", irq_err_count)
     return 0
 

@@ -24,7 +24,7 @@ from kdumpsim.compiler.lang import (
     u32,
     unreachable,
 )
-from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop
+from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop, touch_nmi_watchdog
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.exit import do_exit
 from kdumpsim.kernel.core.hardirq import in_interrupt
@@ -64,6 +64,7 @@ def panic(fmt: cstr, *args: u32) -> NoReturn:
     if panic_timeout > 0:
         printk(f"<0>Rebooting in {panic_timeout} seconds..")
         for _ in range(panic_timeout * 1000):
+            touch_nmi_watchdog()
             mdelay(1)
         machine_restart()
     local_irq_enable()
