@@ -73,6 +73,11 @@ def test_oops_is_the_papers_name_for_bug() -> None:
     assert Scenario("FS_DEVRW", "oops").crash_type == "bug"
 
 
+def test_the_names_lkdtm_gives_to_two_points_are_understood() -> None:
+    assert Scenario("FS_SUBMIT_BH", "panic").crash_point == "FS_DEVRW"
+    assert Scenario("SCSI_QUEUE_RQ", "panic").crash_point == "SCSI_DISPATCH_CMD"
+
+
 def test_a_reserved_region_over_the_first_kernel_is_refused() -> None:
     scenario = Scenario("FS_DEVRW", "panic", crashkernel=Reservation(16 * MIB, 2 * MIB))
     with pytest.raises(ScenarioError, match="start it at 3M or above"):

@@ -24,6 +24,7 @@ MAX_PAYLOAD = 1 << 20
 CHUNK = 4096
 """Bytes of file contents asked for or sent in one frame."""
 
+SIGKILL = 9
 O_RDONLY, O_WRONLY, O_RDWR = 0, 1, 2
 
 
@@ -38,6 +39,7 @@ class Op(IntEnum):
     KEXEC_LOAD = 5
     REBOOT = 6
     START = 7
+    KILL = 8
 
 
 class Reboot(IntEnum):
@@ -226,6 +228,10 @@ class AgentClient:
         """Start a workload thread in the guest; its pid."""
         payload = b"".join(word.encode() + b"\0" for word in (name, *arguments))
         return self._request(Op.START, payload, f"start {name}")[0]
+
+    def kill(self, pid: int, signal: int = SIGKILL) -> None:
+        """Send a signal to a process of the guest."""
+        self._request(Op.KILL, struct.pack("<II", pid, signal), f"kill {pid}")
 
     @contextmanager
     def _opened(self, path: str, flags: int) -> Iterator[int]:

@@ -64,7 +64,7 @@ class Scene(Protocol):
     def tasks(self) -> Mapping[int, Task] | None:
         """The list of tasks by pid; None if there is none to be had."""
 
-    def kill(self, pid: int) -> bool | None:
+    def kill(self, pid: int) -> bool:
         """Kill a task; whether it could be tried at all."""
 
     def press_sysrq(self) -> None:
@@ -153,25 +153,29 @@ class Operator:
         return Verdict.GONE if scene.gone else Verdict.WRONG
 
     def _load_is_well(self, before: Mapping[int, Task]) -> bool:
-        """Whether each program of the load has ended or goes on; one that is stuck gets killed."""
+        """Whether each program of the load has ended or goes on.
+
+        One that never gave up its CPU by itself, whatever state it is said to be in, is either at work in ring 3 or
+        stuck in the kernel: it gets killed, and that tells.
+        """
         scene = self._scene
         now = scene.tasks()
         if now is None:
             return not scene.gone
         for pid, name in self._loads.items():
-            if pid not in now or pid not in before or now[pid].state == "S":
+            if pid not in now or pid not in before or now[pid].switches != before[pid].switches:
                 continue
-            if now[pid].switches != before[pid].switches:
-                continue
-            self._note(Seen.STUCK, f"{name} (pid {pid}, state {now[pid].state}) makes no progress")
-            if not scene.kill(pid):
-                return False
+            who = f"{name} (pid {pid}, state {now[pid].state})"
+            tried = scene.kill(pid)
             scene.wait(scene.now + REACTION_NS)
             after = None if scene.gone else scene.tasks()
-            if after is None or pid in after:
-                if not scene.gone:
-                    self._note(Seen.UNKILLABLE, f"{name} (pid {pid}) was killed and is still there")
-                return False
+            if after is not None and pid not in after:
+                continue
+            if not scene.gone:
+                self._note(Seen.STUCK, f"{who} makes no progress")
+                if tried:
+                    self._note(Seen.UNKILLABLE, f"{who} was killed and is still there")
+            return False
         return True
 
     def _press_sysrq(self) -> None:

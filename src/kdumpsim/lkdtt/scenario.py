@@ -10,7 +10,7 @@ from typing import Any
 
 from kdumpsim.lkdtt.conditions import DMA, OTHER_CPUS, ConditionError, check_cpus, check_holes
 from kdumpsim.lkdtt.options import OptionError, checked
-from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, POINT_OPTIONS, TYPE_ALIASES
+from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, POINT_OPTIONS, TYPE_ALIASES
 from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, effective
 
 MIB = 1 << 20
@@ -135,6 +135,7 @@ class Scenario:
     dma: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "crash_point", POINT_ALIASES.get(self.crash_point, self.crash_point))
         object.__setattr__(self, "crash_type", TYPE_ALIASES.get(self.crash_type, self.crash_type))
         _one_of("crash point", self.crash_point, CRASH_POINTS)
         _one_of("crash type", self.crash_type, CRASH_TYPES)

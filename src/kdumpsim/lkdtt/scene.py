@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kdumpsim.kexec.errors import KexecError
@@ -67,12 +68,8 @@ class MachineScene:
 
     def log_in(self, patience_ns: int) -> bool:
         """Start a login and wait for its prompt."""
-        before = self._logins()
-        try:
-            self._session.agent.start(LOGIN)
-        except KexecError:
-            return False
-        size = 0
+        before, size = self._logins(), 0
+        give_up = self.now + patience_ns
 
         def prompt() -> bool:
             nonlocal size
@@ -81,7 +78,9 @@ class MachineScene:
             size = len(self._session.console_log)
             return self._logins() > before
 
-        self._session.run_to(self.now + patience_ns, prompt)
+        with suppress(KexecError):  # the prompt tells
+            self._session.agent.start(LOGIN)
+        self._session.run_to(give_up, prompt)
         return self._logins() > before
 
     def tasks(self) -> Mapping[int, Task] | None:
@@ -91,9 +90,13 @@ class MachineScene:
             return None
         return {int(row[0]): Task(row[2], int(row[3])) for row in rows[1:] if len(row) >= len(TASK_COLUMNS)}
 
-    def kill(self, pid: int) -> bool | None:
-        """There is no way yet to kill what runs in this guest."""
-        return None
+    def kill(self, pid: int) -> bool:
+        """Kill a process; False where the guest cannot, or does not answer (a thread of the kernel has no signals)."""
+        try:
+            self._session.agent.kill(pid)
+        except KexecError:
+            return False
+        return True
 
     def press_sysrq(self) -> None:
         """On the keyboard."""
@@ -101,10 +104,8 @@ class MachineScene:
 
     def reboot(self) -> None:
         """shutdown -r; whether it comes to anything is seen by the machine's resetting."""
-        try:
+        with suppress(KexecError):
             self._session.agent.start(SHUTDOWN)
-        except KexecError:
-            return
 
     def _logins(self) -> int:
         return sum(LOGGED_IN in line for _, line in self._session.lines_since_arming())

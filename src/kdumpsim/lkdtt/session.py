@@ -144,7 +144,7 @@ class Session:
             self._watch_capture(self.plan)
 
     def arm(self) -> None:
-        """Set the crash point through /proc/dtt/ctrl and start the load that crosses it.
+        """Start the load and set the crash point that it crosses through /proc/dtt/ctrl.
 
         ScenarioError for a load the guest does not have.  The crash may come as soon as the point is set.
         """
@@ -159,9 +159,10 @@ class Session:
         self.conditions.before_arming(self.agent)
         command = f"{self.conditions.set_command()}\n"
         try:
-            self.agent.write_file("/proc/dtt/ctrl", command.encode())
+            # As in the paper's Table 1: what crosses the point is the load at work, not its being started.
             for name in self.conditions.programs():
                 self.loads[self.agent.start(name)] = name
+            self.agent.write_file("/proc/dtt/ctrl", command.encode())
         except (AgentGone, AgentTimeout):
             if self.oracle.crash is None:
                 raise
