@@ -134,9 +134,9 @@ def test_different_seeds_are_booted_apart(monkeypatch: pytest.MonkeyPatch, tmp_p
     started: list[int] = []
     boot = Booted.__init__
 
-    def counted(self: Booted, scenario: Scenario) -> None:
+    def counted(self: Booted, scenario: Scenario, poll: forking.Poll | None = None) -> None:
         started.append(scenario.seed)
-        boot(self, scenario)
+        boot(self, scenario, poll)
 
     monkeypatch.setattr(Booted, "__init__", counted)
     scenarios = [Scenario("FS_DEVRW", kind, seed=seed) for seed in (1, 2) for kind in ("panic", "bug")]

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterable
 from contextlib import closing
@@ -20,7 +19,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from kdumpsim.lkdtt.forking import Report
+from kdumpsim.commands.interrupts import Interrupts
+from kdumpsim.lkdtt.forking import Poll, Report
 from kdumpsim.lkdtt.options import OptionError, parse
 from kdumpsim.lkdtt.paper import Agreement, cells
 from kdumpsim.lkdtt.points import POINT_ALIASES, TYPE_ALIASES
@@ -126,7 +126,9 @@ def _story(report: Report) -> str:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a run, and nothing else.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the same as CSV.")
+@click.pass_obj
 def table2(
+    interrupts: Interrupts | None,
     profile: str,
     kernel_options: tuple[str, ...],
     runs: int,
@@ -154,12 +156,10 @@ def table2(
             profile=profile,
             kernel_options=tuple(parse(kernel_options).items()),
         )
-        _run(planned, jobs or os.cpu_count() or 1, output, screen, quiet=quiet)
+        poll = None if interrupts is None else interrupts.poll
+        _run(planned, jobs or os.cpu_count() or 1, output, screen, quiet=quiet, poll=poll)
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("Interrupted; the workers were ended, and nothing half-written was left behind.", err=True)
-        sys.exit(130)
     objects = [entry for cell in planned for entry in cell.as_dicts()]
     if as_json:
         click.echo(json.dumps(objects, indent=2))
@@ -191,22 +191,17 @@ def _table_types() -> dict[str, str]:
     return {ours: paper for paper, ours in TYPE_ALIASES.items()}
 
 
-def _run(planned: list[CellRuns], jobs: int, output: Path | None, screen: Console, *, quiet: bool) -> None:
+def _run(
+    planned: list[CellRuns], jobs: int, output: Path | None, screen: Console, *, quiet: bool, poll: Poll | None
+) -> None:
     by_scenario = {scenario: cell for cell in planned for scenario in cell.scenarios}
     total = len(by_scenario)
     display = _Bar(screen, total) if screen.is_terminal else _Lines(None if quiet else screen, total)
 
-    def terminated(number: int, frame: object) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, terminated)
-    try:
-        with display, closing(sweep(scenarios_of(planned), jobs, output)) as reports:
-            for report in reports:
-                by_scenario[report.scenario].reports.append(report)
-                display.tell(report)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with display, closing(sweep(scenarios_of(planned), jobs, output, poll=poll)) as reports:
+        for report in reports:
+            by_scenario[report.scenario].reports.append(report)
+            display.tell(report)
 
 
 def _as_csv(objects: list[dict[str, object]]) -> str:

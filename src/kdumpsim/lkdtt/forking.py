@@ -31,7 +31,10 @@ from kdumpsim.lkdtt.session import Session
 
 CAN_FORK = hasattr(os, "fork")
 _PIECE = 1 << 16
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
+_BETWEEN_POLLS_S = 0.1
+Poll = Callable[[], None]
+"""Asked often by the parent; ends everything by raising."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,15 @@ class Report:
 class Booted:
     """A machine at the prompt, its capture kernel loaded; `fork` and `again` crash copies of it, it stays as it is."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, poll: Poll | None = None) -> None:
         """Power on and boot.  ScenarioError for a scenario that cannot be."""
         self.key = scenario.boot_key()
         self._scenario = scenario
+        self._poll = poll
         self._session = power_on(scenario)
+        self._session.machine.poll = poll
         self._failed = start(self._session)
+        self._session.machine.poll = None
         self._state: dict[str, Any] | None = None
 
     def fork(self, scenario: Scenario, directory: Path, workers: set[Worker] | None = None) -> Worker:
@@ -82,6 +88,7 @@ class Booted:
             self._state = self._session.state()
         copy = power_on(self._scenario)
         copy.restore(self._state)
+        copy.machine.poll = self._poll
         return self._crash(copy, scenario, directory)
 
     def _check(self, scenario: Scenario) -> None:
@@ -98,7 +105,8 @@ def _child(reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
     status = 1
     try:
         for number in _ENDING:
-            signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         os.close(reader)
         gc.freeze()  # what the collector does not look at stays shared with the parent
@@ -168,42 +176,46 @@ class Worker:
 Job = tuple[Scenario, Path]
 
 
-def run_all(jobs: Iterable[Job], processes: int, *, fork: bool = CAN_FORK) -> Generator[Report, None, None]:
+def run_all(
+    jobs: Iterable[Job], processes: int, *, fork: bool = CAN_FORK, poll: Poll | None = None
+) -> Generator[Report, None, None]:
     """Run scenarios, each into a directory of its own, `processes` at a time; reports come as runs end.
 
-    Scenarios that can share a boot do.  Closing the iterator early (or an exception such as KeyboardInterrupt in it)
-    kills the workers under way.
+    Scenarios that can share a boot do.  Closing the iterator early, or an exception in it (KeyboardInterrupt, or what
+    `poll` raises), kills the workers under way.
     """
     groups: dict[tuple[object, ...], deque[Job]] = {}
     for job in jobs:
         groups.setdefault(job[0].boot_key(), deque()).append(job)
     for group in groups.values():
         if not fork:
-            yield from _in_turn(group)
+            yield from _in_turn(group, poll)
     if fork:
-        yield from _forked(groups.values(), max(processes, 1))
+        yield from _forked(groups.values(), max(processes, 1), poll)
 
 
-def _in_turn(group: deque[Job]) -> Iterator[Report]:
+def _in_turn(group: deque[Job], poll: Poll | None) -> Iterator[Report]:
     booted: Booted | None = None
     for scenario, directory in group:
         result, died = None, None
         try:
-            booted = booted or Booted(scenario)
+            booted = booted or Booted(scenario, poll)
             result = booted.again(scenario, directory)
         except Exception:
             died = f"exception in the worker: {traceback.format_exc().strip()}"
         yield Report(scenario, directory, result, died)
 
 
-def _forked(groups: Iterable[deque[Job]], processes: int) -> Iterator[Report]:
+def _forked(groups: Iterable[deque[Job]], processes: int, poll: Poll | None) -> Iterator[Report]:
     workers: set[Worker] = set()
     with selectors.DefaultSelector() as selector:
 
         def wait(most: int) -> Iterator[Report]:
             """Reports until at most `most` workers are under way."""
             while len(workers) > most:
-                for key, _ in selector.select():
+                if poll is not None:
+                    poll()
+                for key, _ in selector.select(_BETWEEN_POLLS_S):
                     worker = key.fileobj
                     assert isinstance(worker, Worker)
                     if worker.read():
@@ -216,7 +228,7 @@ def _forked(groups: Iterable[deque[Job]], processes: int) -> Iterator[Report]:
             for group in groups:
                 yield from wait(processes - 1)
                 try:
-                    booted = Booted(group[0][0])
+                    booted = Booted(group[0][0], poll)
                 except Exception:
                     died = f"exception while booting: {traceback.format_exc().strip()}"
                     yield from (Report(scenario, directory, None, died) for scenario, directory in group)

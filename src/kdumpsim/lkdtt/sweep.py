@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 
-from kdumpsim.lkdtt.forking import CAN_FORK, Report, run_all
+from kdumpsim.lkdtt.forking import CAN_FORK, Poll, Report, run_all
 from kdumpsim.lkdtt.scenario import Scenario, ScenarioError
 
 LARGE_FILES = ("vmcore", "vmlinux")
@@ -25,7 +25,12 @@ def directory_name(scenario: Scenario) -> str:
 
 
 def sweep(
-    scenarios: Iterable[Scenario], processes: int, keep: Path | None = None, *, fork: bool = CAN_FORK
+    scenarios: Iterable[Scenario],
+    processes: int,
+    keep: Path | None = None,
+    *,
+    fork: bool = CAN_FORK,
+    poll: Poll | None = None,
 ) -> Generator[Report, None, None]:
     """Run all of them; reports come as runs end.  ScenarioError if `keep` cannot be written to.
 
@@ -45,7 +50,7 @@ def sweep(
             directory = scratch / directory_name(scenario)
             directory.mkdir()
             jobs.append((scenario, directory))
-        with closing(run_all(jobs, processes, fork=fork)) as reports:
+        with closing(run_all(jobs, processes, fork=fork, poll=poll)) as reports:
             for report in reports:
                 for name in LARGE_FILES:
                     (report.directory / name).unlink(missing_ok=True)
