@@ -117,7 +117,7 @@ def test_nobody_finds_a_hang_that_can_be_preempted(crash: Crash) -> None:
 
 
 def test_a_kernel_without_preemption_has_its_hang_in_process_context_found(crash: Crash) -> None:
-    run = crash("FS_DEVRW", "loop", *options(preempt="0"))
+    run = crash("FS_DEVRW", "loop", *options(preempt="0", watchdog_thresh="2"))
     assert SOFT_LOCKUP in run.console
     assert_right_dump(run)
 

@@ -6,8 +6,13 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import cstr
+from kdumpsim.kernel.core.config import PREEMPT
 
 UTS_SYSNAME: Final[cstr] = "kdumpsim"
 UTS_RELEASE: Final[cstr] = "2.6.16-toy"
 
-linux_banner: Final[cstr] = "kdumpsim version 2.6.16-toy (typed Python, llvmlite) SMP PREEMPT i386\n"
+linux_banner: Final[cstr] = (
+    "kdumpsim version 2.6.16-toy (typed Python, llvmlite) SMP PREEMPT i386\n"
+    if PREEMPT
+    else "kdumpsim version 2.6.16-toy (typed Python, llvmlite) SMP i386\n"
+)
