@@ -26,6 +26,12 @@ def test_a_survived_oops_that_holds_the_file_systems_lock_makes_logging_in_impos
     assert "SysRq : Trigger a crashdump" in run.console
 
 
+def test_a_program_that_hangs_in_the_kernel_cannot_be_killed(crash: Crash) -> None:
+    result = crash("MEM_SWAPOUT", "loop", *PAPER, "--patience", "6").result
+    assert result["outcome"] == "X (unk, SysRq)"
+    assert any("memdrain" in mark["seen"] and "is still there" in mark["seen"] for mark in result["marks"])
+
+
 def test_a_dump_that_took_the_key_is_kept_and_judged(crash: Crash) -> None:
     run = crash("FS_DEVRW", "bug", *PAPER)
     vmcore = (run.directory / "vmcore").read_bytes()

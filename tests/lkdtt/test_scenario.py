@@ -128,3 +128,11 @@ def test_a_point_of_one_disk_driver_brings_that_driver_and_refuses_the_other() -
         Scenario("IDE_CORE_CP", "panic", kernel_options=(("combined_mode", "libata"),))
     with pytest.raises(ScenarioError, match="SCSI_DISPATCH_CMD is never crossed with kernel option combined_mode=ide"):
         Scenario("SCSI_DISPATCH_CMD", "panic", kernel_options=(("combined_mode", "ide"),))
+
+
+def test_the_usual_load_is_what_crosses_the_point() -> None:
+    assert Scenario("FS_DEVRW", "panic").load == ("diskio",)
+    swapping = Scenario("MEM_SWAPOUT", "panic")
+    assert swapping.load == ("memdrain",)
+    assert "--load" not in swapping.command()
+    assert "--load diskio" in Scenario("MEM_SWAPOUT", "panic", load=("diskio",)).command()

@@ -25,9 +25,9 @@ from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
 from kdumpsim.lkdtt.result import Result
 from kdumpsim.lkdtt.run import run_scenario
 from kdumpsim.lkdtt.scenario import (
-    DEFAULT_LOAD,
     INJECTIONS,
     NO_LOAD,
+    USUAL_LOAD,
     Scenario,
     ScenarioError,
     parse_crashkernel,
@@ -142,10 +142,10 @@ def _states(title: str, states: dict[str, str]) -> str:
 @click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
 @click.option(
     "--load",
-    default=",".join(DEFAULT_LOAD),
+    default=",".join(USUAL_LOAD),
     show_default=True,
     metavar="NAME,…",
-    help=f"Programs of the guest that are started once the point is armed; {NO_LOAD} for none.",
+    help=f"Programs that are started in the guest; usual: what crosses the point (diskio, memdrain); {NO_LOAD}: none.",
 )
 @click.option(
     "--patience",

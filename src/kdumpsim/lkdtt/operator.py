@@ -18,7 +18,7 @@ from kdumpsim.lkdtt.outcome import NS, Note, Seen
 
 LOOK_NS = 2 * NS
 """Between two looks at the machine."""
-REACTION_NS = 5 * NS
+REACTION_NS = 3 * NS
 """What a key or a kill is given to show an effect."""
 
 

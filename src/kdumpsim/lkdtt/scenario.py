@@ -19,7 +19,11 @@ MAX_CPUS = 8
 MIN_MEMORY, MAX_MEMORY = 16 * MIB, 512 * MIB
 MIN_RESERVED = 4 * MIB
 """Below this the capture kernel has no room for its image, the headers and its own page tables."""
-DEFAULT_LOAD = ("diskio",)
+USUAL_LOAD = ("usual",)
+"""What `--load` is by default: the program that brings a kernel to its crash point."""
+DISK_LOAD = ("diskio",)
+POINT_LOADS: dict[str, tuple[str, ...]] = {"MEM_SWAPOUT": ("memdrain",)}
+"""Where disk input and output does not cross a point (LKDTT paper, section 3.4)."""
 NO_LOAD = "none"
 """What `--load` is given for no load at all."""
 INJECTIONS: dict[str, str] = {
@@ -122,8 +126,8 @@ class Scenario:
     profile: str = DEFAULT_PROFILE
     kernel_options: tuple[tuple[str, str], ...] = ()
     """What was asked for beyond the profile, as (name, value)."""
-    load: tuple[str, ...] = DEFAULT_LOAD
-    """Programs that are started in the guest once the crash point is armed."""
+    load: tuple[str, ...] = USUAL_LOAD
+    """Programs that are started in the guest before the crash point is armed."""
     patience: int = 15
     """How long the operator waits for a machine that no longer answers before he acts."""
     crash_cpu: int | None = None
@@ -137,6 +141,8 @@ class Scenario:
     def __post_init__(self) -> None:
         object.__setattr__(self, "crash_point", POINT_ALIASES.get(self.crash_point, self.crash_point))
         object.__setattr__(self, "crash_type", TYPE_ALIASES.get(self.crash_type, self.crash_type))
+        if self.load == USUAL_LOAD:
+            object.__setattr__(self, "load", POINT_LOADS.get(self.crash_point, DISK_LOAD))
         _one_of("crash point", self.crash_point, CRASH_POINTS)
         _one_of("crash type", self.crash_type, CRASH_TYPES)
         if self.inject is not None:
