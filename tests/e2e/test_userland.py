@@ -22,7 +22,8 @@ MEMORY = 64 << 20
 SECTORS = 16384
 CAPTURE = "/boot/vmlinux-kdump"
 LINE = "console=ttyS0,115200 root=/dev/sda panic_on_oops=1 crashkernel=16M@16M"
-ENOENT, EIO, ENOEXEC = 2, 5, 8
+EPERM, ENOENT, ESRCH, EIO, ENOEXEC = 1, 2, 3, 5, 8
+SIGKILL = 9
 USER_CS = 0x73
 
 
@@ -86,6 +87,31 @@ def test_a_bad_pointer_kills_the_program_alone(guest: Guest) -> None:
     assert line.startswith(f"hello[{pid}]: segfault at 00000010 ip 0804")
     assert pid not in guest.processes()
     assert "init" in guest.processes().values()
+
+
+def kill(guest: Guest, pid: int, signal: int) -> int:
+    """kill(2) in the guest: 0 or the errno."""
+    try:
+        guest.agent.kill(pid, signal)
+    except AgentError as error:
+        return error.errno
+    return 0
+
+
+def test_a_killed_program_is_gone_whether_it_computes_or_sleeps(guest: Guest) -> None:
+    spinner, sleeper = guest.agent.start("hello", "spin"), guest.agent.start("diskio", "/scratch")
+    guest.run(0.2)
+    assert {spinner, sleeper} <= set(guest.processes())
+    assert kill(guest, spinner, 0) == 0
+    assert [kill(guest, pid, SIGKILL) for pid in (spinner, sleeper)] == [0, 0]
+    guest.run(0.2)
+    assert not {spinner, sleeper} & set(guest.processes())
+    assert kill(guest, spinner, 0) == ESRCH
+
+
+def test_init_and_the_kernels_own_threads_cannot_be_killed(guest: Guest) -> None:
+    (ksoftirqd,) = [pid for pid, name in guest.processes().items() if name == "ksoftirqd/0"]
+    assert [kill(guest, pid, SIGKILL) for pid in (1, ksoftirqd)] == [EPERM, EPERM]
 
 
 def test_ports_are_not_for_programs(guest: Guest) -> None:
