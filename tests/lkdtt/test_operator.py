@@ -137,7 +137,9 @@ def test_a_reboot_that_hangs_is_noted() -> None:
         (None, [Seen.STUCK, Seen.SYSRQ_PRESSED]),
     ],
 )
-def test_a_load_that_never_sleeps_is_killed_and_one_that_stays_is_stuck(killable: bool | None, notes: list[Seen]) -> None:
+def test_a_load_that_never_sleeps_is_killed_and_one_that_stays_is_stuck(
+    killable: bool | None, notes: list[Seen]
+) -> None:
     machine = Timetable(stuck=True, killable=killable)
     assert attend(machine) == [Seen.HIT, *notes]
     assert machine.killed == [7]
