@@ -107,7 +107,7 @@ def test_kdump(qemu: Qemu, options: list[str], require_tool: Callable[[str], str
 
 
 def test_load_and_execute(qemu: Qemu) -> None:
-    qemu.kexec("-l", str(qemu.directory / "vmlinux"), "--append", "console=ttyS0,115200 second=1")
+    qemu.kexec("-l", str(qemu.directory / "vmlinux"), "--append", "console=ttyS0,115200 root=/dev/sda second=1")
     agent = qemu.agent()
     agent.reboot(Reboot.KEXEC)
     assert "toy" in agent.hello()
