@@ -20,7 +20,7 @@ PAGE_STRUCT = 28
 PAGES = 12
 LOCKED, LRU, ACTIVE, SWAPCACHE, RECLAIM = 1 << 0, 1 << 5, 1 << 6, 1 << 15, 1 << 17
 FLAGS, COUNT, PRIVATE = 0, 4, 8
-MAP, CACHE, INUSE = 24, 28, 16
+MAP, CACHE, INUSE = 28, 32, 16
 
 
 def fresh() -> Guest:
@@ -36,7 +36,7 @@ def fresh() -> Guest:
         g.set_word(area + 8, 0)
     info = g.symbols["swap_info"]
     swap_map, cache = g.alloc(PAGES), g.alloc(4 * PAGES)
-    for index, value in enumerate((1, 0, PAGES, PAGES - 1, 0, 1, swap_map, cache)):
+    for index, value in enumerate((1, 0, PAGES, PAGES - 1, 0, 1, 1, swap_map, cache)):
         g.set_word(info + 4 * index, value)
     g.call("swap_setup")
     g.call("page_wait_init")

@@ -3,26 +3,51 @@
 
 Both are done by a thread of their own, so that one which hangs on a lock that a dead task holds hangs alone.  A login
 does what login(1) does to a kernel: it starts a task, reads a file from the disk, writes the record of the login and
-waits until that is on the disk.  A shutdown brings the file system in order, as remounting it read-only does, and
-restarts the machine.
+waits until that is on the disk.  A shutdown kills the programs, turns swap off, brings the file system in order, as
+remounting it read-only does, and restarts the machine.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    array,
+    container_of,
+    cstr,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    u8,
+    u32,
+    void,
+)
 from kdumpsim.kernel.asm import machine_restart
 from kdumpsim.kernel.block.ll_rw_block import sync_blocks
+from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched_types import EXIT_ZOMBIE, PF_KTHREAD, TaskStruct
+from kdumpsim.kernel.core.signal import send_sig, tasklist_lock
+from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.timer import msleep
+from kdumpsim.kernel.core.types import SIGKILL, ListHead
 from kdumpsim.kernel.fs.files import O_RDONLY, O_RDWR, sys_close, sys_open, sys_read, sys_write
 from kdumpsim.kernel.fs.toyfs import toyfs_lock, toyfs_root
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
 from kdumpsim.kernel.init.workload import Workload
+from kdumpsim.kernel.mm.swapoff import swapoff
 
 PASSWD: cstr = "/etc/passwd"
 WTMP: cstr = "/var/log/wtmp"
 PIECE: Final = 64
+KILL_INTERVAL: Final = 50
+"""Milliseconds between two looks whether the programs are gone."""
+KILL_PATIENCE: Final = 100
+"""How many looks: 5 seconds, as sysvinit gives them."""
 
 
 @guest
@@ -68,9 +93,30 @@ def login(argument: ptr[void]) -> i32:
 
 
 @guest
+def kill_programs() -> u32:
+    """Kill all processes but init and those it started itself and would start again; how many there were."""
+    killed: u32 = 0
+    flags: u32 = spin_lock_irqsave(addr(tasklist_lock))
+    entry: ptr[ListHead] = init_task.tasks.next
+    while entry != addr(init_task.tasks):
+        task: ptr[TaskStruct] = container_of(entry, TaskStruct, "tasks")
+        entry = entry.next
+        if task.flags & PF_KTHREAD == 0 and task.pid != 1 and task.parent.pid != 1 and task.state != EXIT_ZOMBIE:
+            send_sig(SIGKILL, task)
+            killed += 1
+    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    return killed
+
+
+@guest
 def shutdown(argument: ptr[void]) -> i32:
-    """The thread of ``shutdown -r``: nobody may use the file system any more, all of it is written, and restart."""
+    """The thread of ``shutdown -r``: programs, swap and file system end, all is written; restart."""
     printk("<5>shutdown: The system is going down for reboot NOW!\n")
+    patience: u32 = KILL_PATIENCE
+    while patience != 0 and kill_programs() != 0:
+        msleep(KILL_INTERVAL)
+        patience -= 1
+    swapoff()
     if toyfs_root.bdev != NULL:
         toyfs_lock()
         sync_blocks(toyfs_root.bdev, 0, toyfs_root.super.blocks)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, guest, ptr, u32
+from kdumpsim.compiler.lang import NULL, addr, guest, load_volatile, ptr, u32
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EIO, ENOMEM
 from kdumpsim.kernel.mm.memory import (
@@ -35,23 +35,26 @@ from kdumpsim.kernel.mm.vma import MmStruct, VmArea
 def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32], page: ptr[Page]) -> None:
     """Show a locked page of the swap cache to its program again; its place in the swap area becomes free."""
     entry = page.private
-    get_page(page)
-    set_page_flag(page, PG_anon)
-    page.index = address & PAGE_ADDRESS
     spin_lock(addr(mm.page_table_lock))
-    page.mapping = mm
-    pte[0] = mk_pte(page, vma.vm_flags)
-    mm.rss += 1
+    due = pte[0] == entry
+    if due:
+        get_page(page)
+        set_page_flag(page, PG_anon)
+        page.index = address & PAGE_ADDRESS
+        page.mapping = mm
+        pte[0] = mk_pte(page, vma.vm_flags)
+        mm.rss += 1
     spin_unlock(addr(mm.page_table_lock))
-    swap_free(entry)
-    delete_from_swap_cache(page)
+    if due:
+        swap_free(entry)
+        delete_from_swap_cache(page)
 
 
 @guest
 def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32], entry: u32) -> u32:
     """Bring a page back, from the swap cache or the disk; a VM_FAULT_ code.
 
-    Only the space's own task comes here, so the page table entry stays what it is meanwhile.
+    The space's own task and swapoff may both come here; who finds the entry changed has nothing left to do.
     """
     fault: u32 = VM_FAULT_MINOR
     page = lookup_swap_cache(entry)
@@ -61,6 +64,8 @@ def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32
             return VM_FAULT_OOM
         if error == -EIO:
             return VM_FAULT_SIGBUS
+        if load_volatile(pte) != entry:
+            return VM_FAULT_MINOR
         fault = VM_FAULT_MAJOR
         page = lookup_swap_cache(entry)
     lock_page(page)

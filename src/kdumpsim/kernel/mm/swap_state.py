@@ -28,17 +28,22 @@ from kdumpsim.kernel.mm.page_io import swap_readpage
 from kdumpsim.kernel.mm.swap import get_page, lru_cache_add_active, page_cache_release
 from kdumpsim.kernel.mm.swapfile import get_swap_page, swap_entry_free, swap_free, swap_info, swap_lock, swp_offset
 
+total_swapcache_pages: u32 = 0
+"""Pages in the cache."""
+
 
 @guest
 def add_to_swap_cache(page: ptr[Page], entry: u32) -> i32:
     """Enter a locked page; -EEXIST if another page is there, or nobody refers to the entry any more."""
+    global total_swapcache_pages
     offset = swp_offset(entry)
     error: i32 = -EEXIST
     spin_lock(addr(swap_lock))
-    if swap_info.swap_map[offset] != 0 and swap_info.swap_cache[offset] == NULL:
+    if offset < swap_info.max and swap_info.swap_map[offset] != 0 and swap_info.swap_cache[offset] == NULL:
         swap_info.swap_map[offset] += 1
         swap_info.swap_cache[offset] = page
         page.private = entry
+        total_swapcache_pages += 1
         get_page(page)
         set_page_flag(page, PG_swapcache)
         error = 0
@@ -49,8 +54,10 @@ def add_to_swap_cache(page: ptr[Page], entry: u32) -> i32:
 @guest
 def __delete_from_swap_cache(page: ptr[Page]) -> None:
     """Take a locked page out; the caller gives up the cache's reference to it.  swap_lock is held."""
+    global total_swapcache_pages
     offset = swp_offset(page.private)
     swap_info.swap_cache[offset] = NULL
+    total_swapcache_pages -= 1
     clear_page_flag(page, PG_swapcache | PG_dirty)
     page.private = 0
     swap_entry_free(offset)
@@ -107,10 +114,12 @@ def add_to_swap(page: ptr[Page]) -> bool:
 @guest
 def lookup_swap_cache(entry: u32) -> ptr[Page]:
     """The page in the cache for an entry, with a reference, or NULL."""
+    page: ptr[Page] = NULL
     spin_lock(addr(swap_lock))
-    page = swap_info.swap_cache[swp_offset(entry)]
-    if page != NULL:
-        get_page(page)
+    if swp_offset(entry) < swap_info.max:
+        page = swap_info.swap_cache[swp_offset(entry)]
+        if page != NULL:
+            get_page(page)
     spin_unlock(addr(swap_lock))
     return page
 

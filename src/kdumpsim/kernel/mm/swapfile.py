@@ -48,6 +48,8 @@ class SwapInfo(Struct):
     pages: u32
     """Its usable pages."""
     inuse_pages: u32
+    writeok: bool
+    """Whether more pages may be put there."""
     next: u32
     """Where the search for a free page goes on, so that pages given out after another lie side by side."""
     swap_map: ptr[u8]
@@ -84,8 +86,8 @@ def swap_sector(entry: u32) -> u32:
 
 @guest
 def nr_swap_pages() -> u32:
-    """Free pages of the area; 0 without one."""
-    return swap_info.pages - swap_info.inuse_pages
+    """Free pages of the area; 0 without one, and while it is being turned off."""
+    return swap_info.pages - swap_info.inuse_pages if swap_info.writeok else 0
 
 
 @guest
@@ -167,6 +169,7 @@ def enable_swap(bdev: ptr[BlockDevice], start: u32, pages: u32) -> i32:
     swap_info.swap_cache = cache
     swap_info.bdev = bdev
     swap_info.pages = pages - 1
+    swap_info.writeok = True
     return 0
 
 

@@ -50,7 +50,9 @@ from kdumpsim.kernel.mm.swap_state import (
     delete_from_swap_cache,
     remove_clean_swap_page,
     remove_exclusive_swap_page,
+    total_swapcache_pages,
 )
+from kdumpsim.kernel.mm.swapfile import nr_swap_pages
 
 DEF_PRIORITY: Final = 12
 """A scan looks at 1/2**priority of a list, at first."""
@@ -242,8 +244,13 @@ def shrink_zone(priority: u32) -> u32:
 
 @guest
 def scan_by_priority(wanted: u32) -> u32:
-    """Scan ever more of the lists until so many pages are free; how many became so."""
+    """Scan ever more of the lists until so many pages are free; how many became so.
+
+    Without room in the swap area and pages in the swap cache there is nothing to find (2.6.16 looks all the same).
+    """
     reclaimed: u32 = 0
+    if nr_swap_pages() == 0 and total_swapcache_pages == 0:
+        return 0
     for distress in range(DEF_PRIORITY + 1):
         reclaimed += shrink_zone(DEF_PRIORITY - distress)
         if reclaimed >= wanted:
@@ -296,3 +303,10 @@ def start_kswapd() -> None:
     init_waitqueue(addr(kswapd_wait))
     if kernel_thread(kswapd, NULL, "kswapd0") != NULL:
         kswapd_running = True
+
+
+@guest
+def stop_kswapd() -> None:
+    """There is nowhere to swap to any more: let the thread sleep."""
+    global kswapd_running
+    kswapd_running = False
