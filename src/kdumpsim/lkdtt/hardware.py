@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 AFFINITY = ("/proc/self/cpus_allowed", "/proc/irq/smp_affinity")
 """What has to stay on the crashing CPU: the agent, whose children inherit it, and all interrupts."""
+HOLDERS = {"spinning": "spin", "nmi": "nmihold"}
+"""What takes the other CPUs away; each takes a mask of them."""
 DMA_PROGRAM = "dmaread"
 KEY, BYTE = "a", b"\r"
 """What arrives at the hand-over."""
@@ -50,12 +52,9 @@ class Conditions:
         for path in AFFINITY:
             agent.write_file(path, f"{1 << self.cpu:x}".encode())
         agent.identify()  # having slept, it runs where it may
-        others = [1 << cpu for cpu in range(self._scenario.cpus) if cpu != self.cpu]
-        if self._scenario.other_cpus == "spinning":
-            for mask in others:
-                agent.start("spin", f"cpus={mask:x}")
-        elif self._scenario.other_cpus == "nmi":
-            agent.start("nmihold", f"{sum(others):x}")
+        others = sum(1 << cpu for cpu in range(self._scenario.cpus) if cpu != self.cpu)
+        if self._scenario.other_cpus in HOLDERS:
+            agent.start(HOLDERS[self._scenario.other_cpus], f"{others:x}")
 
     def programs(self) -> tuple[str, ...]:
         """What is to be started."""

@@ -1,32 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Conditions a crash may find other CPUs in, and bringing interrupts to the CPU that is to crash.
 
-Test hooks, not part of any Linux.  The workload ``spin`` (started with ``cpus=MASK``) takes a CPU away for ever with
-interrupts off.  /proc/irq/smp_affinity takes a hexadecimal mask of CPUs for all interrupt lines at once; Linux has
+Test hooks, not part of any Linux.  The workload ``spin MASK`` takes the CPUs of a mask away for ever, with interrupts
+off.  /proc/irq/smp_affinity takes a hexadecimal mask of CPUs for all interrupt lines at once; Linux has
 a file for each line; /proc/self/cpus_allowed one for the task that writes it, which moves when it next wakes up.
 """
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cstr, fn, guest, i32, placed, ptr, u32, void
+from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, placed, ptr, u32, void
 from kdumpsim.kernel.asm import cpu_online, cpu_relax, current, local_irq_disable
 from kdumpsim.kernel.core.config import NR_CPUS, NR_IRQS
 from kdumpsim.kernel.core.irq import irq_desc
 from kdumpsim.kernel.core.irq_types import IrqDesc
+from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
 from kdumpsim.kernel.core.sched import set_cpus_allowed
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.init.workload import Workload
-
-
-@guest
-def spin(argument: ptr[void]) -> i32:
-    """The thread: this CPU does nothing else any more, and hears NMIs only."""
-    local_irq_disable()
-    while True:
-        cpu_relax()
 
 
 @guest
@@ -52,6 +45,26 @@ def parse_online_mask(text: cstr) -> u32:
         if asked >> cpu & 1 and cpu_online(cpu):
             mask |= u32(1) << cpu
     return mask
+
+
+@guest
+def spin_here(unused: ptr[void]) -> i32:
+    """The thread of one CPU, which does nothing else any more, and hears NMIs only."""
+    local_irq_disable()
+    while True:
+        cpu_relax()
+
+
+@guest
+def spin(argument: ptr[void]) -> i32:
+    """Start a thread on each CPU of the mask."""
+    mask: u32 = parse_online_mask(cast(cstr, argument))
+    if mask == 0:
+        return -EINVAL
+    for cpu in range(NR_CPUS):
+        if mask >> cpu & 1:
+            kernel_thread_on_cpu(spin_here, NULL, "spin", cpu)
+    return 0
 
 
 @guest
