@@ -12,6 +12,7 @@ from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.kexec import load
 from kdumpsim.kexec.agent import AgentClient
+from kdumpsim.kexec.errors import AgentGone
 from kdumpsim.kexec.transport import MachineTransport
 from kdumpsim.lkdtt.dumpdisk import DumpHeader, find_dump
 from kdumpsim.lkdtt.toyfs import Toyfs, mkfs
@@ -61,7 +62,10 @@ class Booted:
         """Load a capture kernel, cross a crash point under the workload, and see it through."""
         self.kexec_p(append)
         self.dtt(f"set {point}")
-        self.agent.start("diskio")
+        try:
+            self.agent.start("diskio")
+        except AgentGone:  # crashed before the agent could answer, and is through with it
+            return StopReason.RESET
         return self.run(60)
 
     def fail_dma(self, commands: set[int]) -> list[int]:

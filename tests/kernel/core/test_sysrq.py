@@ -33,7 +33,7 @@ def trigger(guest: Any) -> None:
     ("crash", "path"),
     [
         (chord, ["default_idle", "cpu_idle"]),  # as in 2.6.16, the registers are those the key interrupted
-        (trigger, ["crash_kexec", "sysrq_handle_crashdump", "handle_sysrq", "sys_write", "agent"]),
+        (trigger, ["crash_kexec", "sysrq_handle_crashdump", "handle_sysrq", "sys_write_user", "system_call"]),
     ],
     ids=["keyboard", "trigger"],
 )

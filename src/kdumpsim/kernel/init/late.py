@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, array, fn, guest, i32, length, placed, u8
+from kdumpsim.kernel.block.bio import find_disk
 from kdumpsim.kernel.capture.elfcorehdr import is_kdump_kernel
 from kdumpsim.kernel.capture.savecore import savecore
 from kdumpsim.kernel.core.kthread import kernel_thread
@@ -22,9 +23,9 @@ PATH_SIZE: Final = 64
 
 @guest
 def mount_root() -> None:
-    """Mount the disk named by ``root=``, hda by default; without one the kernel runs on, having no files."""
+    """Mount the disk named by ``root=``, by default hda or sda; without one the kernel runs on, having no files."""
     name: array[u8] = length(DISK_NAME)
-    strlcpy(name, "hda", DISK_NAME)
+    strlcpy(name, "hda" if find_disk("hda") != NULL else "sda", DISK_NAME)
     cmdline_find("root=", name, DISK_NAME)
     error: i32 = toyfs_mount(name)
     if error != 0:
