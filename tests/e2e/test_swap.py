@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,7 @@ from kdumpsim import images
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.kexec.agent import AgentClient
-from kdumpsim.kexec.transport import MachineTransport
+from kdumpsim.kexec.transport import MachineTransport, SocketTransport
 from kdumpsim.lkdtt.swaparea import mkswap
 from kdumpsim.lkdtt.toyfs import mkfs
 
@@ -124,3 +127,34 @@ def test_a_crash_while_swapping_out_is_dumped_whole(crash: Callable[..., Run], k
     assert run.result["outcome"] == "O"
     assert run.result["accuracy"] == run.result["completeness"] == 1
     assert "swap_out_page" in run.console or kind == "panic"
+
+
+def test_qemu_swaps_too(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    tool = require_tool("qemu-system-i386")
+    (tmp_path / "vmlinux").write_bytes(images.kernel().stripped)
+    with (tmp_path / "system").open("wb") as file:
+        file.truncate((FS_SECTORS + (16 << 11)) * 512)
+    disk = Disk.file(tmp_path / "system")
+    mkfs(disk, FS_SECTORS, images.userland())
+    mkswap(disk, FS_SECTORS, 16 << 11)
+    words = [
+        tool, "-kernel", "vmlinux", "-smp", "2", "-m", str(RAM_MIB), "-display", "none", "-no-reboot", "-net", "none",
+        "-append", "console=ttyS0,115200 root=/dev/sda", "-drive", "file=system,format=raw,if=ide,index=0",
+        "-serial", "file:console", "-serial", "unix:agent,server=on",
+    ]  # fmt: skip
+    with subprocess.Popen(words, cwd=tmp_path) as qemu:
+        try:
+            while not (tmp_path / "agent").exists():
+                assert qemu.poll() is None
+                time.sleep(0.05)
+            agent = AgentClient(SocketTransport.connect(f"unix:{tmp_path / 'agent'}"), 120)
+            agent.hello()
+            agent.start("memdrain", "18", "1")
+            deadline = time.monotonic() + 120
+            while "came back" not in (text := (tmp_path / "console").read_text(errors="replace")):
+                assert time.monotonic() < deadline, text
+                time.sleep(0.2)
+            assert "every page came back as it was" in text
+            assert " 0\n" not in agent.read_file("/proc/vmstat").decode().partition("pswpin")[2]
+        finally:
+            qemu.kill()
