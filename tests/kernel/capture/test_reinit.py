@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from kdumpsim.board import idechannel
 from kdumpsim.board.ata import BSY, DRQ
 from kdumpsim.board.machine import StopReason
 
@@ -37,7 +36,8 @@ def crash(
     def submit_bh(cpu: Any) -> None:
         submitted[0] += 1
         if seek is not None and submitted[0] == CROSSING:
-            monkeypatch.setattr(idechannel, "SEEK_NS", seek)
+            for port in guest.machine.ide.channels:
+                monkeypatch.setattr(port, "seek_ns", lambda: seek)
 
     def handed_over(cpu: Any) -> None:
         drive = next(d for port in guest.machine.ide.channels for d in port.drives if d.disk is guest.system)
