@@ -255,9 +255,9 @@ def _closing(planned: list[CellRuns]) -> list[str]:
         f"not in the marks."
     ]
     if total.unequal_seeds:
-        lines.append(f"In {total.unequal_seeds} cells the seeds disagree with each other.")
+        lines.append(f"Cells in which the seeds disagree with each other: {total.unequal_seeds}.")
     if total.not_built:
-        lines.append(f"{total.not_built} cells are not built.")
+        lines.append(f"Cells that are not built: {total.not_built}.")
     if total.dead:
-        lines.append(f"{total.dead} runs have no outcome: their workers died.")
+        lines.append(f"Runs without an outcome, since their worker died: {total.dead}.")
     return lines
