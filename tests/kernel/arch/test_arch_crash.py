@@ -90,7 +90,7 @@ def test_a_cpu_that_never_answers_is_left_behind(tmp_path: Path) -> None:
     assert crash is not None
     assert jump is not None
     assert jump.time_ns - crash.time_ns >= 1_000_000_000, "the crashing CPU waits a second for the others"
-    notes = session._first.symbols["crash_notes"] - 0xC0000000
+    notes = session.first.symbols["crash_notes"] - 0xC0000000
     assert struct.unpack_from("<3I", session.machine.memory.view, notes + 1024) == (0, 0, 0)
 
 
