@@ -22,6 +22,7 @@ REPLACED = {
     "kdumpsim.kernel.asm": "asm",
     "kdumpsim.kernel.core.rcupdate": "rcupdate",
     "kdumpsim.kernel.core.sched": "sched",
+    "kdumpsim.kernel.core.hrtimer": "hrtimer",
     "kdumpsim.kernel.core.timer": "timer",
     "kdumpsim.kernel.core.printk": "printk",
     "kdumpsim.kernel.mm.slab": "slab",
