@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdumpsim.board.disk import SECTOR, Disk
+from kdumpsim.lkdtt.files import atomic_file
 
 MAGIC = b"KDUMPSIM-VMCORE1"
 DATA_OFFSET = 4096
@@ -63,25 +64,20 @@ def extract(disk: Disk, header: DumpHeader, path: Path, progress: Callable[[int,
     The file appears under its name only when it is whole: it is written beside and renamed.  Pages of zeros become
     holes in the file.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     digest = hashlib.sha256()
     zero = bytes(_CHUNK_SECTORS * SECTOR)
-    try:
-        with open(partial, "wb") as file:
-            done = 0
-            while done < header.size:
-                count = min(_CHUNK_SECTORS, -(-(header.size - done) // SECTOR))
-                data = memoryview(disk.read(header.lba + done // SECTOR, count))[: header.size - done]
-                digest.update(data)
-                if data == zero[: len(data)]:
-                    file.seek(len(data), os.SEEK_CUR)
-                else:
-                    file.write(data)
-                done += len(data)
-                if progress is not None:
-                    progress(done, header.size)
-            file.truncate(header.size)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        done = 0
+        while done < header.size:
+            count = min(_CHUNK_SECTORS, -(-(header.size - done) // SECTOR))
+            data = memoryview(disk.read(header.lba + done // SECTOR, count))[: header.size - done]
+            digest.update(data)
+            if data == zero[: len(data)]:
+                file.seek(len(data), os.SEEK_CUR)
+            else:
+                file.write(data)
+            done += len(data)
+            if progress is not None:
+                progress(done, header.size)
+        file.truncate(header.size)
     return digest.hexdigest()

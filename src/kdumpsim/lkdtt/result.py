@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from kdumpsim import __version__
 from kdumpsim.lkdtt.events import Phase
+from kdumpsim.lkdtt.files import atomic_file
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.scenario import Scenario
 from kdumpsim.vmcore.compare import Judgement
@@ -70,12 +70,8 @@ def _phase(phase: Phase) -> dict[str, Any]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def remove_stale(directory: Path, names: Iterable[str]) -> None:
