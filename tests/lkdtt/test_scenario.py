@@ -57,6 +57,9 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
         ({"cpus": 1, "other_cpus": "spinning"}, "--cpus 2 to 8 is allowed"),
         ({"other_cpus": "asleep"}, "halted, spinning, nmi"),
         ({"dma": ("floppy",)}, "there is: disk"),
+        ({"dump_disk": "hdd"}, "there is: hdc, hdb"),
+        ({"dump_disk": "hdb"}, "combined_mode=ide is allowed"),
+        ({"kernel_options": (("ide_dma", "0"),)}, "combined_mode=ide is allowed"),
         ({"patience": 0}, "patience 0 is out of range"),
         ({"memory_holes": ((40 * MIB, 100),)}, "multiples of 4K"),
         ({"memory_holes": ((17 * MIB, MIB),)}, "overlaps the reserved region"),
@@ -113,6 +116,12 @@ def test_the_printed_command_names_profile_options_and_conditions_and_parses_to_
     )
     assert parse_holes("50M:64K,40M:1M") == ((50 * MIB, 65536), (40 * MIB, MIB))
     assert scenario.as_dict()["kernel_options"]["panic_on_oops"] == "1"
+
+
+def test_a_dump_disk_on_the_system_disks_cable_is_for_the_ide_driver_and_another_machine_to_boot() -> None:
+    slave = Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),), dump_disk="hdb")
+    assert slave.command().endswith("--kernel-option ide_dma=0 --dump-disk hdb")
+    assert slave.boot_key() != Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),)).boot_key()
 
 
 def test_scenarios_that_differ_from_arming_on_boot_alike() -> None:

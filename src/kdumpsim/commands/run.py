@@ -17,7 +17,7 @@ from rich.table import Table
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.lkdtt.conditions import DMA, OTHER_CPUS
+from kdumpsim.lkdtt.conditions import DMA, DUMP_DISKS, OTHER_CPUS, USUAL_DUMP_DISK
 from kdumpsim.lkdtt.options import OptionError, parse
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
@@ -137,6 +137,13 @@ def _states(title: str, states: dict[str, str]) -> str:
 )
 @click.option("--other-cpus", metavar="STATE", help=_states("What the other CPUs do", OTHER_CPUS))
 @click.option("--dma", metavar="DEVICE,…", help=_states("Devices that are busy with DMA", DMA))
+@click.option(
+    "--dump-disk",
+    default=USUAL_DUMP_DISK,
+    show_default=True,
+    metavar="NAME",
+    help=_states("Where the dump disk is", DUMP_DISKS),
+)
 @click.option("--pending-irq", is_flag=True, help="A key and a serial byte arrive at the hand-over.")
 @click.option("--memory-holes", metavar="BASE:SIZE,…", help="Pieces of physical memory that are not there.")
 @click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
@@ -179,6 +186,7 @@ def run(
     crash_cpu: int | None,
     other_cpus: str | None,
     dma: str | None,
+    dump_disk: str,
     pending_irq: bool,
     memory_holes: str | None,
     timeout: int,
@@ -208,6 +216,7 @@ def run(
             crash_cpu=crash_cpu,
             other_cpus=other_cpus,
             dma=words_of(dma or ""),
+            dump_disk=dump_disk,
             pending_irq=pending_irq,
             memory_holes=parse_holes(memory_holes or ""),
         )

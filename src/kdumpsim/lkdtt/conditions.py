@@ -17,6 +17,13 @@ DMA: dict[str, str] = {
 }
 """Devices that can be kept busy with DMA."""
 
+DUMP_DISKS: dict[str, str] = {
+    "hdc": "on a cable of its own, the secondary channel",
+    "hdb": "on the system disk's cable, its slave; with kernel option combined_mode=ide",
+}
+"""Where the dump disk can be, by the name the capture kernel has for it."""
+USUAL_DUMP_DISK = "hdc"
+
 PAGE_SIZE = 4096
 MIB = 1 << 20
 
@@ -41,6 +48,14 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
         if base < reserved[1] and end > reserved[0]:
             raise ConditionError(f"{where} overlaps the reserved region, {reserved[0]:#x} to {reserved[1]:#x}")
         end_of_last = end
+
+
+def check_dump_disk(disk: str, combined_mode: str) -> None:
+    """ConditionError if no driver would find the disk: libata's port has one disk, as a SATA port has."""
+    if disk == "hdb" and combined_mode != "ide":
+        raise ConditionError(
+            f"dump-disk hdb is a slave, which {combined_mode} has not: with it, combined_mode=ide is allowed"
+        )
 
 
 def check_cpus(cpus: int, crash_cpu: int | None, other_cpus: str | None) -> None:

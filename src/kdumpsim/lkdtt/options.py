@@ -134,6 +134,15 @@ OPTIONS: dict[str, Option] = {
             "combined_mode",
         ),
         Option(
+            "ide_dma",
+            "the IDE driver of the first kernel has data moved by the bus master (1) or moves them itself, word by "
+            "word (0)",
+            "1",
+            {"0": "nodma", "1": "dma"},
+            FIRST,
+            "ide",
+        ),
+        Option(
             "rec_num",
             "crash type overflow: how deep to recurse, with about 1 KiB of stack a level",
             "10",
@@ -171,6 +180,10 @@ def check_contradictions(asked: Mapping[str, str], options: Mapping[str, str]) -
     if "watchdog_thresh" in asked and options["nmi_watchdog"] == "0" and options["softlockup"] == "off":
         raise OptionError(
             "watchdog_thresh has no watchdog to set: with it, nmi_watchdog=1|2 or softlockup=warn|panic is allowed"
+        )
+    if "ide_dma" in asked and options["combined_mode"] != "ide":
+        raise OptionError(
+            "ide_dma has no disk in use by the IDE driver to act on: with it, combined_mode=ide is allowed"
         )
 
 

@@ -8,7 +8,16 @@ import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kdumpsim.lkdtt.conditions import DMA, OTHER_CPUS, ConditionError, check_cpus, check_holes
+from kdumpsim.lkdtt.conditions import (
+    DMA,
+    DUMP_DISKS,
+    OTHER_CPUS,
+    USUAL_DUMP_DISK,
+    ConditionError,
+    check_cpus,
+    check_dump_disk,
+    check_holes,
+)
 from kdumpsim.lkdtt.options import OptionError, checked
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, POINT_OPTIONS, TYPE_ALIASES
 from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, effective
@@ -137,6 +146,7 @@ class Scenario:
     pending_irq: bool = False
     """Keyboard and serial input arrive at the hand-over."""
     dma: tuple[str, ...] = ()
+    dump_disk: str = USUAL_DUMP_DISK
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "crash_point", POINT_ALIASES.get(self.crash_point, self.crash_point))
@@ -151,6 +161,7 @@ class Scenario:
             _one_of("state of other CPUs", self.other_cpus, OTHER_CPUS)
         for device in self.dma:
             _one_of("DMA device", device, DMA)
+        _one_of("place of the dump disk", self.dump_disk, DUMP_DISKS)
         for what, value, low, high in (
             ("count", self.count, 1, 1_000_000),
             ("seed", self.seed, 0, 2**64 - 1),
@@ -164,7 +175,7 @@ class Scenario:
         region = self.crashkernel
         try:
             self._check_point_options(dict(self.kernel_options))
-            effective(self.profile, dict(self.kernel_options))
+            check_dump_disk(self.dump_disk, self.options["combined_mode"])
             object.__setattr__(self, "kernel_options", tuple(checked(dict(self.kernel_options)).items()))
             object.__setattr__(self, "memory_holes", tuple(sorted(self.memory_holes)))
             check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
@@ -187,7 +198,8 @@ class Scenario:
     def boot_key(self) -> tuple[Any, ...]:
         """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
         options = tuple(self.options.items())
-        return (self.seed, self.cpus, self.memory, str(self.crashkernel), self.inject, options, self.memory_holes)
+        hardware = (self.cpus, self.memory, self.memory_holes, self.dump_disk)
+        return (self.seed, *hardware, str(self.crashkernel), self.inject, options)
 
     def _check_memory(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
@@ -253,6 +265,8 @@ class Scenario:
             words.append(f"--memory-holes {holes}")
         if self.dma:
             words.append(f"--dma {','.join(self.dma)}")
+        if self.dump_disk != default.dump_disk:
+            words.append(f"--dump-disk {self.dump_disk}")
         if self.pending_irq:
             words.append("--pending-irq")
         return " ".join(words)

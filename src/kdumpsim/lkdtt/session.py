@@ -18,6 +18,7 @@ from kdumpsim.kexec.agent import AgentClient
 from kdumpsim.kexec.errors import AgentGone, AgentTimeout
 from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
 from kdumpsim.kexec.transport import MachineTransport
+from kdumpsim.lkdtt.conditions import USUAL_DUMP_DISK
 from kdumpsim.lkdtt.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.lkdtt.events import Observer, PhaseClock
 from kdumpsim.lkdtt.hardware import Conditions
@@ -43,6 +44,8 @@ PASSWD = b"root::0:0:root:/root:/bin/sh\n"
 COMMAND_LINE = "console=ttyS0,115200"
 ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
 """The system disk's name, by who drives it (kernel option combined_mode)."""
+SECOND_TO_LAST = ("hdb", "hdc", "hdd")
+"""Places on the two cables, behind the system disk's."""
 CAPTURE_DEFAULTS = ("maxcpus=1",)
 DEAD = (StopReason.RESET, StopReason.ALL_SHUTDOWN, StopReason.IDLE_FOREVER)
 
@@ -82,7 +85,10 @@ class Session:
                 cpus=scenario.cpus,
                 memory=scenario.memory,
                 holes=scenario.memory_holes,
-                disks=(system_disk, None, self.dump_disk, None),
+                disks=(
+                    system_disk,
+                    *(self.dump_disk if name == scenario.dump_disk else None for name in SECOND_TO_LAST),
+                ),
                 seed=scenario.seed,
             )
         )
@@ -270,7 +276,10 @@ class Session:
     def _command_line(self, kernel: Kernel) -> str:
         """What a kernel is told: where its console and its disk are, and the options that it would not take itself."""
         options = self.scenario.options
-        return f"{COMMAND_LINE} root={ROOT[options['combined_mode']]} {command_line(options, kernel)}".strip()
+        words = [COMMAND_LINE, f"root={ROOT[options['combined_mode']]}", command_line(options, kernel)]
+        if kernel is Kernel.CAPTURE and self.scenario.dump_disk != USUAL_DUMP_DISK:
+            words.append(f"dumpdisk={self.scenario.dump_disk}")
+        return " ".join(filter(None, words))
 
     def _run_patiently(self, condition: Callable[[], bool]) -> None:
         """Run until `condition()` holds; give up when nothing is to be seen for as long as the operator waits."""

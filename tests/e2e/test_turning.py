@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cells of the paper's table that turn with the one option that decides them (docs/table2.md, "What turns a cell").
+
+Each pair of runs differs in that option alone; the console tells whether the mechanism is the one the option stands
+for.  The thresholds and the operator's patience are short, the same on both sides, so that hangs cost little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kdumpsim.lkdtt.forking import run_all
+from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.lkdtt.scenario import Scenario
+
+SOFT_LOCKUP, LOCKUP = "BUG: soft lockup detected on CPU#", "NMI Watchdog detected LOCKUP on CPU"
+SYSRQ, SURVIVED = "SysRq : Trigger a crashdump", "of type overflow survived"
+NO_PROMPT, NO_EFFECT = "logging in has brought no prompt", "SysRq had no effect"
+NO_DISK, FOUND = "savecore: no disk hdb", "hdb: KDUMPSIM HARDDISK"
+
+
+@dataclass(frozen=True)
+class Side:
+    """How a run ends, what the console or the operator says of it, and what nobody says."""
+
+    outcome: str
+    said: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A cell, the options that both runs share, and the option that is turned."""
+
+    cell: str
+    shared: str
+    option: str
+    values: tuple[str, str]
+    before: Side
+    after: Side
+    dump_disk: str = "hdc"
+
+
+BUSY_DRIVE = "combined_mode=ide ide_dma=0"
+TURNS = (
+    Turn(
+        "FS_DEVRW oops",
+        "",
+        "panic_on_oops",
+        ("0", "1"),
+        Side("X (log, SysRq)", ("kernel BUG at", NO_PROMPT, SYSRQ)),
+        Side("O", ("kernel BUG at",), (NO_PROMPT, SYSRQ)),
+    ),
+    Turn(
+        "INT_TASKLET_ENTRY hang",
+        "watchdog_thresh=1",
+        "softlockup",
+        ("warn", "panic"),
+        Side("X (det, SysRq)", (SOFT_LOCKUP, SYSRQ), ("Kernel panic",)),
+        Side("O", (SOFT_LOCKUP, "Kernel panic - not syncing: softlockup"), (SYSRQ,)),
+    ),
+    Turn(
+        "INT_TASKLET_ENTRY hang",
+        "watchdog_thresh=1",
+        "softlockup",
+        ("warn", "off"),
+        Side("X (det, SysRq)", (SOFT_LOCKUP,)),
+        Side("X (unk, SysRq)", ("was killed and is still there",), (SOFT_LOCKUP,)),
+    ),
+    Turn(
+        "INT_HARDWARE_ENTRY hang",
+        "watchdog_thresh=1",
+        "nmi_watchdog",
+        ("1", "0"),
+        Side("O", (LOCKUP, "EIP is at dtt_loop"), (SYSRQ,)),
+        Side("X", (NO_EFFECT,), (LOCKUP, SOFT_LOCKUP, SYSRQ)),
+    ),
+    Turn(
+        "SCSI_DISPATCH_CMD hang",
+        "watchdog_thresh=1",
+        "preempt",
+        ("1", "0"),
+        Side("X (log, SysRq)", (NO_PROMPT,), (SOFT_LOCKUP,)),
+        Side("X (det, SysRq)", (SOFT_LOCKUP, "dtt_loop+0x")),
+    ),
+    Turn(
+        "SCSI_DISPATCH_CMD hang",
+        "watchdog_thresh=1",
+        "sysrq",
+        ("1", "0"),
+        Side("X (log, SysRq)", (NO_PROMPT, SYSRQ, "savecore: vmcore saved")),
+        Side("X (log)", (NO_PROMPT, NO_EFFECT), (SYSRQ, "purgatory")),
+    ),
+    Turn(
+        "INT_HARDWARE_ENTRY overflow",
+        "rec_num=5",
+        "stack",
+        ("4k", "8k"),
+        Side("X", (), (SURVIVED,)),
+        Side("O", (SURVIVED, "the machine answers, one can log in")),
+    ),
+    Turn(
+        "INT_HARDWARE_ENTRY overflow",
+        "",
+        "rec_num",
+        ("10", "2"),
+        Side("X", (), (SURVIVED,)),
+        Side("O", (SURVIVED, "the machine answers, one can log in")),
+    ),
+    Turn(
+        "INT_HW_IRQ_EN oops",
+        BUSY_DRIVE,
+        "reset_devices",
+        ("0", "1"),
+        Side("X (2c)", ("handle_IRQ_event+0x", NO_DISK)),
+        Side("O", ("handle_IRQ_event+0x", f"\n{FOUND}", "to hdb"), (NO_DISK,)),
+        dump_disk="hdb",
+    ),
+    Turn(
+        "INT_HW_IRQ_EN oops",
+        "combined_mode=ide reset_devices=0",
+        "ide_dma",
+        ("0", "1"),
+        Side("X (2c)", (NO_DISK,)),
+        Side("O", ("savecore: vmcore saved",), (NO_DISK,)),
+        dump_disk="hdb",
+    ),
+)
+
+Story = tuple[str, str]
+"""A run's outcome; what the console said after the boot, and what was noted of it."""
+RunPair = Callable[[list[Scenario]], list[Story]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunPair:
+    """Runs of scenarios, forked from booted machines, side by side; the same one is run once."""
+    stories: dict[Scenario, Story] = {}
+
+    def run(scenarios: list[Scenario]) -> list[Story]:
+        jobs = [(scenario, tmp_path_factory.mktemp("run")) for scenario in scenarios if scenario not in stories]
+        for report in run_all(jobs, 2):
+            assert report.result is not None, report.died
+            stories[report.scenario] = (
+                str(report.result.outcome),
+                _told(report.directory / "console.log", report.result.outcome),
+            )
+        return [stories[scenario] for scenario in scenarios]
+
+    return run
+
+
+def _told(console: Path, outcome: Outcome) -> str:
+    """The console from the agent's start on (before that the disks are found for the first time), and the notes."""
+    _, _, since = console.read_text().partition("agent: listening")
+    return "\n".join([since, *map(str, outcome.timeline)])
+
+
+def scenario(turn: Turn, value: str) -> Scenario:
+    """One side of a pair."""
+    point, kind = turn.cell.split()
+    options = dict(word.split("=") for word in (*turn.shared.split(), f"{turn.option}={value}"))
+    chosen = tuple(options.items())
+    return Scenario(point, kind, profile="2.6.16", kernel_options=chosen, dump_disk=turn.dump_disk, patience=4)
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=[f"{t.cell}, {t.option}={t.values[1]}".replace(" ", "-") for t in TURNS])
+def test_a_cell_turns_with_the_option_that_decides_it(run: RunPair, turn: Turn) -> None:
+    stories = run([scenario(turn, value) for value in turn.values])
+    for (outcome, told), side in zip(stories, (turn.before, turn.after), strict=True):
+        assert outcome == side.outcome, told
+        assert [words for words in side.said if words not in told] == []
+        assert [words for words in side.unsaid if words in told] == []
