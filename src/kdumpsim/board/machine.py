@@ -38,7 +38,7 @@ from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
-MAX_ROUND_NS: Final = 20_000_000
+MAX_ROUND_NS: Final = 100_000_000
 NMI_WINDOW: Final = 4096  # code bytes between looks at a CPU in its NMI handler: another NMI may be waiting
 UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
 

@@ -142,7 +142,8 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         jne look
     count:
         movl %edx, %edx
-        addq %rdx, (%rcx)
+        addq %rdx, %rax
+        movq %rax, (%rcx)
         movq %rsi, 32(%rcx)
         movl %edx, 40(%rcx)
         ret
@@ -165,10 +166,11 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         popq %rdi
         testl $0x200, %eax
         jne stop
+        movq (%rcx), %rax
         jmp count
         """.replace("EFLAGS", str(REG_EFLAGS)),
-        "488b01483b4108731383792c00751789d248011148897120895128c3c7411801000000ff6110575652516a00be1900000048"
-        "89e2ff513058595a5e5fa90002000075d9ebca",
+        "488b01483b4108731683792c00751a89d24801d048890148897120895128c3c7411801000000ff6110575652516a00be1900"
+        "00004889e2ff513058595a5e5fa90002000075d9488b01ebc4",
     ),
     # void interrupt(uc %rdi, vector %esi, Slice *%rdx)
     "interrupt": (
