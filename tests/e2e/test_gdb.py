@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 
@@ -54,6 +55,17 @@ def test_the_crashing_cpus_backtrace_reads_from_the_crash_path_to_the_system_cal
     assert names[-2:] == ["do_system_call", "system_call"], text
     assert "??" not in text
     assert re.search(r"ll_rw_block \(.*\) at .*kernel/block/.*\.py:\d+", text)
+
+
+def test_the_printed_command_begins_at_the_crash(crash: Crash, require_tool: Callable[[str], str]) -> None:
+    run = crash("FS_DEVRW", "panic")
+    line = next(line for line in run.stdout.splitlines() if line.startswith("Where it crashed"))
+    words = shlex.split(line.partition(": ")[2])
+    assert words[0] == "gdb"
+    command = [require_tool("gdb"), "-nx", "-batch", *words[1:]]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert functions(process.stdout.partition("Switching")[2])[:3] == ["crash_kexec", "crash_kexec", "panic"]
+    assert "crash_setup_regs(" in process.stdout, "the source line"
 
 
 def test_every_cpu_is_a_thread_and_can_be_unwound(gdb: Gdb) -> None:

@@ -117,7 +117,7 @@ def console(
     if machine.crashed or machine.handed_over:
         conclusion = machine.conclude(output)
         screen.print(closing_panel(conclusion.title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
-        for line in next_steps(output, captured=conclusion.vmcore is not None):
+        for line in next_steps(output, conclusion.judgement, captured=conclusion.vmcore is not None):
             screen.print(line, soft_wrap=True)
         status = status or (0 if conclusion.outcome.captured else 1)
     sys.exit(status)

@@ -239,7 +239,7 @@ def run(
         title = f"{scenario.crash_point} / {scenario.crash_type}"
         vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
         screen.print(closing_panel(title, result.outcome, result.judgement, vmcore))
-        for line in next_steps(output, captured=vmcore is not None):
+        for line in next_steps(output, result.judgement, captured=vmcore is not None):
             screen.print(line, soft_wrap=True)
     sys.exit(0 if result.outcome.ok else 1)
 
@@ -265,16 +265,24 @@ def _percent(fraction: float) -> str:
     return "100 %" if fraction == 1 else f"{min(fraction * 100, 99.999):.3f} %"
 
 
-def next_steps(output: Path, *, captured: bool) -> list[str]:
+def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> list[str]:
     """What to type next, each on a line of its own, to be copied."""
     if not captured:
         return [f"Next: [bold]{escape(shlex.join(['less', f'{output}/console.log']))}[/]"]
     files = [f"{output}/vmlinux", f"{output}/vmcore"]
-    sources = str(Path(kdumpsim.__file__).parent.parent)
+    sources = ["gdb", "-d", str(Path(kdumpsim.__file__).parent.parent)]
+    thread = crashing_thread(judgement)
+    where = [] if thread is None else ["-ex", f"thread {thread}", "-ex", "bt"]
     return [
         f"Next: [bold]{escape(shlex.join(['gdb', *files]))}[/]",
-        f"[dim]With source lines: {escape(shlex.join(['gdb', '-d', sources, *files]))}[/]",
+        f"[dim]Where it crashed, with source lines: {escape(shlex.join([*sources, *where, *files]))}[/]",
     ]
+
+
+def crashing_thread(judgement: Judgement | None) -> int | None:
+    """gdb's number for the CPU that crashed: it counts the dump's notes, which are in order of CPUs, from 1."""
+    noted = [check for check in judgement.registers if check.eip is not None] if judgement else []
+    return next((number for number, check in enumerate(noted, 1) if check.role == "crashing"), None)
 
 
 def closing_panel(title: str, outcome: Outcome, judgement: Judgement | None, vmcore: tuple[int, str] | None) -> Panel:
