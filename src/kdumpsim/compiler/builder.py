@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from .constants import Const, settle
 from .diagnostics import Failure
@@ -30,9 +30,7 @@ from .types import (
     is_pointer,
     join,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from .emit import ModuleEmitter
+from .unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,9 @@ class Local:
 class Builder:
     """State and helpers of one function's lowering."""
 
-    def __init__(self, emitter: ModuleEmitter, function: Function) -> None:
-        self.emitter, self.function = emitter, function
-        self.program, self.module = emitter.program, emitter.module
+    def __init__(self, unit: Unit, function: Function) -> None:
+        self.unit, self.function = unit, function
+        self.program, self.module = unit.program, unit.module
         self.lines: list[str] = []
         self.allocas: list[str] = []
         self.locals: dict[str, Local] = {}
@@ -92,7 +90,7 @@ class Builder:
         """Attribute the instructions that follow to a node's line."""
         line = getattr(node, "lineno", 0)
         if line and self.scope:
-            self._dbg = ", !dbg " + self.emitter.debug.location(line, self.scope)
+            self._dbg = ", !dbg " + self.unit.debug.location(line, self.scope)
 
     # -- instructions ------------------------------------------------------------------------------------------------
 
@@ -127,7 +125,7 @@ class Builder:
 
     def trap(self) -> None:
         """End the block where control never comes: an UD2 keeps return addresses inside the function."""
-        self.emitter.declare("llvm.trap", "declare void @llvm.trap()")
+        self.unit.declare("llvm.trap", "declare void @llvm.trap()")
         self.emit("call void @llvm.trap()")
         self.emit("unreachable")
         self.start(self.label(), reachable=False)

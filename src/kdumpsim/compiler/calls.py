@@ -34,6 +34,7 @@ from .types import (
     VoidType,
     as_int,
     is_pointer,
+    word_type,
 )  # fmt: skip
 
 _SPEC = re.compile(r"(?P<align>[<>]?)(?P<flags>[#0+ -]*)(?P<width>\d*)(?P<precision>\.\d+)?(?P<kind>[a-zA-Z]?)")
@@ -54,7 +55,7 @@ class Calls(Expressions):
                     return self._cast_call(kind, node)
                 case Function() as function:
                     kind = self.program.function_type(function)
-                    return self._invoke(kind, self.emitter.function(function), node, name)
+                    return self._invoke(kind, self.unit.function(function), node, name)
                 case Variable():
                     pass
                 case _:
@@ -87,8 +88,8 @@ class Calls(Expressions):
         for index, (arg, param) in enumerate(zip(args, kind.params, strict=False)):
             if kind.varargs and index == count - 1 and isinstance(arg, ast.JoinedStr):
                 format_text, extra = self._format(arg)
-                text = self.emitter.string(format_text)
-                parts.append(f"ptr {text}" if self.emitter.optimize else f"i32 ptrtoint (ptr {text} to i32)")
+                text = self.unit.string(format_text)
+                parts.append(f"ptr {text}" if self.unit.optimize else f"i32 ptrtoint (ptr {text} to i32)")
                 if len(args) > count:
                     self.fail(args[count], "an f-string is the last argument")
             else:
@@ -114,12 +115,6 @@ class Calls(Expressions):
             value = self.temp(f"icmp ne i8 {value}, 0")
         return Value(result, value)
 
-    @staticmethod
-    def word_type(kind: Type) -> str:
-        """LLVM's type of an argument on the stack: at least a word."""
-        number = as_int(kind) or (U32 if isinstance(kind, BoolType) else None)
-        return "ptr" if number is None else "i64" if number.bits == 64 else "i32"
-
     def word(self, value: Value) -> str:
         """An argument as it goes onto the stack, extended to a word."""
         number = as_int(value.type)
@@ -129,10 +124,10 @@ class Calls(Expressions):
             value = self.resize(value, IntType(32, number.signed))
         elif number is None and not is_pointer(value.type):
             raise_poison()
-        if is_pointer(value.type) and not self.emitter.optimize:
+        if is_pointer(value.type) and not self.unit.optimize:
             # As a number: with `ptr` the call's type could equal the callee's, and LLVM would honour its byval here.
             return f"i32 {self.temp(f'ptrtoint ptr {value.ir} to i32')}"
-        return f"{self.word_type(value.type)} {value.ir}"
+        return f"{word_type(value.type)} {value.ir}"
 
     # -- f-strings ---------------------------------------------------------------------------------------------------
 
@@ -264,7 +259,7 @@ class Calls(Expressions):
         if isinstance(arg, ast.Name) and not self.is_local(arg.id):
             symbol = self.program.require(self.module, arg, arg.id)
             if isinstance(symbol, Function):
-                return Value(self.program.function_type(symbol), self.emitter.function(symbol))
+                return Value(self.program.function_type(symbol), self.unit.function(symbol))
         if isinstance(arg, ast.Name) and arg.id in self.loop_variables:
             self.fail(arg, "the address of a running loop's variable cannot be taken", "copy it first")
         place = self.place(arg)
@@ -377,7 +372,7 @@ class Calls(Expressions):
 
     def _frame(self, node: ast.Call, which: str) -> Value:
         self._arguments(node, 0)
-        self.emitter.declare(f"llvm.{which}", f"declare ptr @llvm.{which}(i32)")
+        self.unit.declare(f"llvm.{which}", f"declare ptr @llvm.{which}(i32)")
         pointer = self.temp(f"call ptr @llvm.{which}(i32 0)")
         return Value(U32, self.temp(f"ptrtoint ptr {pointer} to i32"))
 

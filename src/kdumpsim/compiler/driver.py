@@ -119,7 +119,7 @@ def _blame(emitter: ModuleEmitter, message: str, reporter: Reporter) -> None:
     """Attribute a message that names no place (impossible constraints, mostly) to a function."""
     from . import backend
 
-    jobs = [(emitter.one_function(index), emitter.optimize) for index in range(len(emitter.functions))]
+    jobs = [(emitter.one_function(index), emitter.optimize) for index in range(len(emitter.lowered))]
     culprits = [
         (symbol, result)
         for symbol, result in zip(emitter.lowered, backend.emit_all(jobs), strict=True)

@@ -9,7 +9,6 @@ from . import backend
 from .asm import KERNEL_DS, interrupt_stub, marked
 from .assembler import module_asm_ir
 from .constants import Const, Text
-from .debuginfo import DebugInfo
 from .diagnostics import Failure
 from .frames import note_signal_frames
 from .program import Program
@@ -17,60 +16,22 @@ from .statements import FunctionLowering
 from .statics import StaticValues, byte_string
 from .symbols import Constant, Function, TypeName, Variable
 from .types import EnumType, StructType
+from .unit import Unit
 
 
 class ModuleEmitter:
-    """Collects what a module's functions and globals need, and writes it all down."""
+    """Lowers everything a module defines and writes it all down."""
 
     def __init__(self, program: Program, name: str, optimize: bool) -> None:
+        self.unit = Unit(program, name, optimize)
         self.program, self.optimize = program, optimize
-        self.scope = program.scopes[name]
-        self.module = self.scope.module
-        self.debug = DebugInfo(self.module.source, optimize)
-        self.functions: list[str] = []
+        self.scope, self.module = self.unit.scope, self.unit.module
         self.lowered: list[Function] = []
-        self._strings: dict[bytes, str] = {}
-        self._declared: dict[str, str] = {
-            "llvm.dbg.declare": "declare void @llvm.dbg.declare(metadata, metadata, metadata)"
-        }
-
-    # -- what functions and initialisers refer to --------------------------------------------------------------------
-
-    def string(self, data: bytes) -> str:
-        """The address of a NUL-terminated read-only string."""
-        return self._strings.setdefault(data, f"@.str.{len(self._strings)}")
-
-    def declare(self, name: str, text: str) -> None:
-        """Declare an LLVM intrinsic."""
-        self._declared[name] = text
-
-    def _defines(self, symbol: Function | Variable) -> bool:
-        if isinstance(symbol, Function) and symbol.kind == "extern":
-            return False
-        if isinstance(symbol, Variable) and symbol.external:
-            return False
-        return symbol.module.name == self.module.name
-
-    def function(self, symbol: Function) -> str:
-        """The address of a function."""
-        if not self._defines(symbol) or symbol.kind == "interrupt":
-            kind = self.program.function_type(symbol)
-            params = [FunctionLowering.word_type(param) for param in kind.params] + ["..."] * kind.varargs
-            self._declared[symbol.name] = f'declare {kind.result.memory} @"{symbol.name}"({", ".join(params)})'
-        return f'@"{symbol.name}"'
-
-    def variable(self, symbol: Variable) -> str:
-        """The address of a global variable."""
-        if not self._defines(symbol):
-            self._declared[symbol.name] = f'@"{symbol.name}" = external global i8'
-        return f'@"{symbol.name}"'
-
-    # -- the parts of the module -------------------------------------------------------------------------------------
+        self._globals: list[str] = []
+        self._assembly: list[str] = []
 
     def lower(self) -> None:
         """Check and lower everything the module defines; errors go to the reporter."""
-        self._globals: list[str] = []
-        self._assembly: list[str] = []
         for name, symbol in list(self.scope.names.items()):
             try:
                 match symbol:
@@ -81,13 +42,13 @@ class ModuleEmitter:
                     case Function():
                         if symbol.kind == "interrupt":
                             self._interrupt(symbol)
-                        FunctionLowering(self, symbol).run()
+                        FunctionLowering(self.unit, symbol).run()
                         self.lowered.append(symbol)
                     case Constant():
                         self.program.constant(symbol)
                     case TypeName(type=StructType() | EnumType() as kind):
                         kind.complete()
-                        self.debug.retain(kind)
+                        self.unit.debug.retain(kind)
                     case _:
                         self.program.lookup(self.module, name)
             except Failure:
@@ -111,8 +72,8 @@ class ModuleEmitter:
         if symbol.initializer is None:
             memory, text = kind.memory, "zeroinitializer"
         else:
-            memory, text = StaticValues(self).value(kind, symbol.initializer)
-        node = self.debug.variable(symbol.name, kind, symbol.node.lineno)
+            memory, text = StaticValues(self.unit).value(kind, symbol.initializer)
+        node = self.unit.debug.variable(symbol.name, kind, symbol.node.lineno)
         section = f', section "{symbol.section}"' if symbol.section else ""
         align = max(symbol.align, kind.align)
         self._globals.append(f'@"{symbol.name}" = global {memory} {text}{section}, align {align}, !dbg {node}\n')
@@ -151,16 +112,16 @@ class ModuleEmitter:
     def one_function(self, index: int) -> str:
         """The module with one function only: to find the one that LLVM refuses."""
         others = [f'declare void @"{symbol.name}"()\n' for symbol in self.lowered if symbol is not self.lowered[index]]
-        whole, assembly = self.functions, self._assembly
-        self.functions, self._assembly = [whole[index], *others], []
+        whole, assembly = self.unit.functions, self._assembly
+        self.unit.functions, self._assembly = [whole[index], *others], []
         try:
             return self.text()
         finally:
-            self.functions, self._assembly = whole, assembly
+            self.unit.functions, self._assembly = whole, assembly
 
     def text(self) -> str:
         """The module as LLVM IR."""
-        own = {s.name for s in self.scope.names.values() if isinstance(s, Function | Variable) and self._defines(s)}
+        own = {s.name for s in self.scope.names.values() if isinstance(s, Function | Variable) and self.unit.defines(s)}
         own -= {s.name for s in self.scope.names.values() if isinstance(s, Function) and s.kind == "interrupt"}
         parts = [f'source_filename = "{self.module.source.shown}"\ntarget triple = "{backend.TRIPLE}"\n']
         if self._assembly:
@@ -168,12 +129,12 @@ class ModuleEmitter:
                 module_asm_ir("\n".join([".cfi_sections .debug_frame", *map(note_signal_frames, self._assembly)]))
             )
         parts += self._globals
-        for data, name in self._strings.items():
+        for data, name in self.unit.strings.items():
             size = len(data) + 1
             parts.append(
                 f"{name} = private unnamed_addr constant [{size} x i8] {byte_string(data + bytes(1))}, align 1\n"
             )
-        parts += self.functions
-        parts += [f"{text}\n" for name, text in self._declared.items() if name not in own]
-        parts.append(self.debug.finish())
+        parts += self.unit.functions
+        parts += [f"{text}\n" for name, text in self.unit.declared.items() if name not in own]
+        parts.append(self.unit.debug.finish())
         return "\n".join(parts)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 
 from . import constants
 from .builder import Builder, Place, Value, raise_poison
@@ -51,12 +52,12 @@ _UNSUPPORTED: dict[type[ast.expr], tuple[str, str]] = {
 }
 
 
-class Expressions(Builder):
+class Expressions(Builder, ABC):
     """Lowers expressions; calls are in the subclass :class:`~kdumpsim.compiler.calls.Calls`."""
 
+    @abstractmethod
     def call(self, node: ast.Call, expected: Type | None) -> Value:
         """Lower a call."""
-        raise NotImplementedError
 
     # -- values ------------------------------------------------------------------------------------------------------
 
@@ -105,7 +106,7 @@ class Expressions(Builder):
             case int() as number:
                 return self.constant(CONST, number)
             case str() as text:
-                return Value(CSTR, self.emitter.string(text.encode()))
+                return Value(CSTR, self.unit.string(text.encode()))
             case None:
                 self.fail(node, "None is no guest value", "NULL")
             case bytes():
@@ -119,13 +120,13 @@ class Expressions(Builder):
             case Constant() as constant:
                 value = self.program.constant(constant)
                 if isinstance(value, Text):
-                    return Value(CSTR, self.emitter.string(value.data))
+                    return Value(CSTR, self.unit.string(value.data))
                 if isinstance(value, Const):
                     return self.from_const(value)
             case Variable():
                 return self.load(self.place(node), node)
             case Function() as function:
-                return Value(self.program.function_type(function), self.emitter.function(function))
+                return Value(self.program.function_type(function), self.unit.function(function))
             case Builtin(name="NULL"):
                 return Value(NULL, "null")
         self.fail(node, f"{node.id} is not a value")
@@ -146,7 +147,7 @@ class Expressions(Builder):
                 symbol = self.program.require(self.module, node, name)
                 if isinstance(symbol, Variable):
                     kind = self.program.variable_type(symbol)
-                    return Place(kind, self.emitter.variable(symbol), kind.align)
+                    return Place(kind, self.unit.variable(symbol), kind.align)
                 self.fail(node, f"{name} is not a variable")
             case ast.Attribute():
                 return self._field(node)

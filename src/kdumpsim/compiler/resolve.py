@@ -40,6 +40,13 @@ _FOREIGN_HINTS = {
 }
 
 
+def call_of(node: ast.expr | None, name: str) -> ast.Call | None:
+    """`node` as a call of the language's function `name`, else None."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+        return node
+    return None
+
+
 class Resolver:
     """Names and constants of a program whose modules' definitions stand in `scopes`."""
 
@@ -381,12 +388,69 @@ class Resolver:
 
     def variable_type(self, variable: Variable) -> Type:
         """The type of a global, its array length included."""
-        from .statics import settle_variable
-
         if variable.type is None:
-            settle_variable(self, variable)
+            self._settle_variable(variable)
         assert variable.type is not None
         return variable.type
+
+    def _settle_variable(self, variable: Variable) -> None:
+        """Find a global's type, section, alignment and initialiser."""
+        module, node = variable.module, variable.node
+        source, fail = module.source, self.reporter.fail
+        variable.type = POISON  # stays if what follows fails
+        kind = self.annotation(module, node.annotation)
+        value = node.value
+        if value is None:
+            fail(
+                source,
+                node,
+                f"global {variable.name} has no initialiser",
+                "= 0, = NULL, = Struct(), = length(n) or = external()",
+            )
+        if (call := call_of(value, "external")) is not None:
+            if call.args or call.keywords:
+                fail(source, call, "external() takes no arguments")
+            variable.external = True
+            variable.type = kind
+            return
+        if (call := call_of(value, "placed")) is not None:
+            if len(call.args) != 2 or call.keywords:
+                fail(source, call, "placed(section, value) takes two arguments")
+            section = self.evaluate(module, call.args[0])
+            if not isinstance(section, Text):
+                fail(source, call.args[0], "a section's name is a string")
+            variable.section, value = section.data.decode(), call.args[1]
+        if (call := call_of(value, "length")) is not None:
+            if not isinstance(kind, ArrayType):
+                fail(source, call, f"length() makes an array, not {kind}")
+            for keyword in call.keywords:
+                if keyword.arg != "align":
+                    fail(source, keyword, "length(count, align=bytes) takes nothing else here")
+                variable.align = self.integer(module, keyword.value)
+                if variable.align < 1 or variable.align & (variable.align - 1):
+                    fail(source, keyword.value, "an alignment is a power of two")
+            if len(call.args) != 1:
+                fail(source, call, "length(count) takes one count")
+            kind = ArrayType(kind.of, self.integer(module, call.args[0]))
+            value = None
+        elif isinstance(kind, ArrayType):
+            kind = ArrayType(kind.of, self._count(variable, value))
+        self.require_object(module, node.annotation, kind)
+        variable.type, variable.initializer = kind, value
+
+    def _count(self, variable: Variable, value: ast.expr | None) -> int:
+        """How many elements an array's initialiser gives it."""
+        module = variable.module
+        match value:
+            case ast.List(elts=items):
+                return len(items)
+            case ast.Constant(value=bytes() as data):
+                return len(data)
+            case ast.BinOp(left=ast.List(elts=items), op=ast.Mult(), right=times):
+                return len(items) * self.integer(module, times)
+        self.reporter.fail(
+            module.source, value or variable.node, 'an array\'s initialiser is length(n), a list or b"..."'
+        )
 
     def require_object(self, module: Module, node: ast.AST, kind: Type) -> None:
         """Fail unless something of this type can exist; completes structures, so that circles are found."""

@@ -9,7 +9,7 @@ from .builder import Local, Place, Value
 from .calls import Calls
 from .constants import Const
 from .diagnostics import Failure
-from .statics import call_of
+from .resolve import call_of
 from .symbols import TypeName, Variable
 from .types import (
     CONST,
@@ -31,6 +31,7 @@ from .types import (
     VoidType,
     as_int,
     join,
+    word_type,
 )  # fmt: skip
 
 _UNSUPPORTED: dict[type[ast.stmt], tuple[str, str]] = {
@@ -68,19 +69,19 @@ class FunctionLowering(Calls):
     loops: list[tuple[str, str]]
 
     def run(self) -> None:
-        """Lower the whole function and hand its text to the emitter."""
+        """Lower the whole function and hand its text to the unit."""
         function, node = self.function, self.function.node
         kind = self.program.function_type(function)
         self.result = kind.result
         self.loops = []
         self.loop_variables = set()
         symbol = function.name + (".body" if function.kind == "interrupt" else "")
-        self.scope = self.emitter.debug.subprogram(function.name, node.lineno, kind)
+        self.scope = self.unit.debug.subprogram(function.name, node.lineno, kind)
         self.at(node)
         # optsize: no padding in front of loops, which a CPU without caches would only have to run through.
-        attributes = "nounwind" if self.emitter.optimize else "noinline nounwind optsize"
+        attributes = "nounwind" if self.unit.optimize else "noinline nounwind optsize"
         if function.kind == "naked":
-            params = ", ".join(self.word_type(param) for param in kind.params)
+            params = ", ".join(word_type(param) for param in kind.params)
             self._naked(node.body)
             attributes = "naked " + attributes
         else:
@@ -92,7 +93,7 @@ class FunctionLowering(Calls):
             params = ", ".join([params, "..."]) if params else "..."
         head = f'define {kind.result.memory} @"{symbol}"({params}) {attributes} "frame-pointer"="all" "no-builtins"'
         body = "\n".join([*self.allocas, *self.lines])
-        self.emitter.functions.append(f"{head} !dbg {self.scope} {{\nentry:\n{body}\n}}\n")
+        self.unit.functions.append(f"{head} !dbg {self.scope} {{\nentry:\n{body}\n}}\n")
 
     def _naked(self, body: list[ast.stmt]) -> None:
         for statement in body:
@@ -112,12 +113,12 @@ class FunctionLowering(Calls):
             if arg.arg in self.locals:
                 self.program.reporter.error(self.module.source, arg, f"parameter {arg.arg} appears twice")
             name = f"%p{number}"
-            if self.emitter.optimize:
+            if self.unit.optimize:
                 slot = self.alloca(param, arg.arg)
-                texts.append(f"{self.word_type(param)} {name}")
+                texts.append(f"{word_type(param)} {name}")
                 text = name
-                if param.memory != self.word_type(param):
-                    text = self.temp(f"trunc {self.word_type(param)} {name} to {param.memory}")
+                if param.memory != word_type(param):
+                    text = self.temp(f"trunc {word_type(param)} {name} to {param.memory}")
                 self.emit(f"store {param.memory} {text}, ptr {slot}")
                 name = slot
             else:
@@ -129,7 +130,7 @@ class FunctionLowering(Calls):
             # LLVM's va_list on i386 is just the pointer to the next word.
             slot = self.alloca(PtrType(U32), "args")
             self._declare(node.args.vararg.arg, PtrType(U32), node.lineno, slot)
-            self.emitter.declare("llvm.va_start", "declare void @llvm.va_start(ptr)")
+            self.unit.declare("llvm.va_start", "declare void @llvm.va_start(ptr)")
             self.emit(f"call void @llvm.va_start(ptr {slot})")
         return ", ".join(texts)
 
@@ -137,19 +138,19 @@ class FunctionLowering(Calls):
         place = Place(kind, slot, kind.align)
         self.locals[name] = Local(place, line)
         if not isinstance(kind, PoisonType):
-            variable = self.emitter.debug.local(name, kind, line, self.scope, argument)
-            where = self.emitter.debug.location(line, self.scope)
+            variable = self.unit.debug.local(name, kind, line, self.scope, argument)
+            where = self.unit.debug.location(line, self.scope)
             # In the entry block, so that the variable is known in the whole function.
             self.allocas.append(
                 f"  call void @llvm.dbg.declare(metadata ptr {slot}, metadata {variable}, "
-                f"metadata {self.emitter.debug.expression}), !dbg {where}"
+                f"metadata {self.unit.debug.expression}), !dbg {where}"
             )
         return place
 
     def _finish(self, node: ast.FunctionDef) -> None:
         if isinstance(self.result, VoidType):
             if self.reachable:
-                self._dbg = ", !dbg " + self.emitter.debug.location(node.end_lineno or node.lineno, self.scope)
+                self._dbg = ", !dbg " + self.unit.debug.location(node.end_lineno or node.lineno, self.scope)
             self.emit("ret void")
         else:
             if self.reachable and not self.failed:
@@ -270,7 +271,7 @@ class FunctionLowering(Calls):
         return count, zeroed
 
     def _zero(self, place: Place) -> None:
-        self.emitter.declare("llvm.memset.p0.i32", "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)")
+        self.unit.declare("llvm.memset.p0.i32", "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)")
         size = place.type.size
         if size:
             self.emit(f"call void @llvm.memset.p0.i32(ptr align {place.align} {place.ir}, i8 0, i32 {size}, i1 false)")
@@ -298,7 +299,7 @@ class FunctionLowering(Calls):
         source = self.place(node)
         if source.type is not kind:
             self.fail(node, f"{source.type} does not fit {kind}")
-        self.emitter.declare("llvm.memcpy.p0.p0.i32", "declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)")
+        self.unit.declare("llvm.memcpy.p0.p0.i32", "declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)")
         self.emit(
             f"call void @llvm.memcpy.p0.p0.i32(ptr align {place.align} {place.ir}, "
             f"ptr align {source.align} {source.ir}, i32 {kind.size}, i1 false)"

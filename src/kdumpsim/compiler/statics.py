@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from .constants import Const, Text
 from .diagnostics import Failure
-from .resolve import Resolver
 from .symbols import Builtin, Constant, Function, Variable
 from .types import (
     CSTR,
     NULL,
-    POISON,
     U32,
     VOID_PTR,
     ArrayType,
@@ -29,76 +27,7 @@ from .types import (
     as_int,
     is_pointer,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from .emit import ModuleEmitter
-
-
-def call_of(node: ast.expr | None, name: str) -> ast.Call | None:
-    """`node` as a call of the language's function `name`, else None."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
-        return node
-    return None
-
-
-def settle_variable(program: Resolver, variable: Variable) -> None:
-    """Find a global's type, section, alignment and initialiser."""
-    module, node = variable.module, variable.node
-    source, fail = module.source, program.reporter.fail
-    variable.type = POISON  # stays if what follows fails
-    kind = program.annotation(module, node.annotation)
-    value = node.value
-    if value is None:
-        fail(
-            source,
-            node,
-            f"global {variable.name} has no initialiser",
-            "= 0, = NULL, = Struct(), = length(n) or = external()",
-        )
-    if (call := call_of(value, "external")) is not None:
-        if call.args or call.keywords:
-            fail(source, call, "external() takes no arguments")
-        variable.external = True
-        variable.type = kind
-        return
-    if (call := call_of(value, "placed")) is not None:
-        if len(call.args) != 2 or call.keywords:
-            fail(source, call, "placed(section, value) takes two arguments")
-        section = program.evaluate(module, call.args[0])
-        if not isinstance(section, Text):
-            fail(source, call.args[0], "a section's name is a string")
-        variable.section, value = section.data.decode(), call.args[1]
-    if (call := call_of(value, "length")) is not None:
-        if not isinstance(kind, ArrayType):
-            fail(source, call, f"length() makes an array, not {kind}")
-        for keyword in call.keywords:
-            if keyword.arg != "align":
-                fail(source, keyword, "length(count, align=bytes) takes nothing else here")
-            variable.align = program.integer(module, keyword.value)
-            if variable.align < 1 or variable.align & (variable.align - 1):
-                fail(source, keyword.value, "an alignment is a power of two")
-        if len(call.args) != 1:
-            fail(source, call, "length(count) takes one count")
-        kind = ArrayType(kind.of, program.integer(module, call.args[0]))
-        value = None
-    elif isinstance(kind, ArrayType):
-        kind = ArrayType(kind.of, _count(program, variable, value))
-    program.require_object(module, node.annotation, kind)
-    variable.type, variable.initializer = kind, value
-
-
-def _count(program: Resolver, variable: Variable, value: ast.expr | None) -> int:
-    module = variable.module
-    match value:
-        case ast.List(elts=items):
-            return len(items)
-        case ast.Constant(value=bytes() as data):
-            return len(data)
-        case ast.BinOp(left=ast.List(elts=items), op=ast.Mult(), right=times):
-            return len(items) * program.integer(module, times)
-    program.reporter.fail(
-        module.source, value or variable.node, 'an array\'s initialiser is length(n), a list or b"..."'
-    )
+from .unit import Unit
 
 
 def byte_string(data: bytes) -> str:
@@ -127,8 +56,8 @@ def pointer_fits(target: Type, source: Type) -> bool:
 class StaticValues:
     """Turns initialiser expressions of one module into LLVM constants."""
 
-    def __init__(self, emitter: ModuleEmitter) -> None:
-        self.emitter, self.program, self.module = emitter, emitter.program, emitter.module
+    def __init__(self, unit: Unit) -> None:
+        self.unit, self.program, self.module = unit, unit.program, unit.module
 
     def _fail(self, node: ast.AST, message: str, hint: str = "") -> NoReturn:
         self.program.reporter.fail(self.module.source, node, message, hint)
@@ -262,29 +191,29 @@ class StaticValues:
         program, module = self.program, self.module
         match node:
             case ast.Constant(value=str() as text):
-                return CSTR, self.emitter.string(text.encode())
+                return CSTR, self.unit.string(text.encode())
             case ast.Name(id=name):
                 match program.require(module, node, name):
                     case Builtin(name="NULL"):
                         return NULL, "null"
                     case Function() as function:
-                        return program.function_type(function), self.emitter.function(function)
+                        return program.function_type(function), self.unit.function(function)
                     case Variable() as variable:
                         kind = program.variable_type(variable)
                         if isinstance(kind, ArrayType):
-                            return PtrType(kind.of), self.emitter.variable(variable)
+                            return PtrType(kind.of), self.unit.variable(variable)
                         self._fail(
                             node, f"the value of {name} is not known to the linker", f"its address: addr({name})"
                         )
                     case Constant() as constant:
                         value = program.constant(constant)
                         if isinstance(value, Text):
-                            return CSTR, self.emitter.string(value.data)
+                            return CSTR, self.unit.string(value.data)
             case ast.Call(func=ast.Name(id="addr"), args=[place], keywords=[]):
                 if isinstance(place, ast.Name):
                     symbol = program.require(module, place, place.id)
                     if isinstance(symbol, Function):
-                        return program.function_type(symbol), self.emitter.function(symbol)
+                        return program.function_type(symbol), self.unit.function(symbol)
                 base, offset, kind = self._place(place)
                 return PtrType(kind.of if isinstance(kind, ArrayType) else kind), self._offset(base, offset)
             case ast.Call(func=ast.Name(id="cast"), args=[wanted, inner], keywords=[]):
@@ -311,7 +240,7 @@ class StaticValues:
             case ast.Name(id=name):
                 symbol = program.require(self.module, node, name)
                 if isinstance(symbol, Variable):
-                    return self.emitter.variable(symbol), 0, program.variable_type(symbol)
+                    return self.unit.variable(symbol), 0, program.variable_type(symbol)
             case ast.Attribute(value=inner, attr=attr):
                 base, offset, kind = self._place(inner)
                 step, member = program.field_path(self.module, node, kind, attr)

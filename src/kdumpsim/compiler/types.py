@@ -7,17 +7,33 @@ Types compare by identity for structures and enumerations and by value for the r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
-class Type:
-    """Base of all types; `ir` is LLVM's type of a value in a register, `memory` of one in memory."""
+class Type(ABC):
+    """Base of all types."""
 
-    size: int
-    align: int
-    ir: str
-    memory: str
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes of an object."""
+
+    @property
+    @abstractmethod
+    def align(self) -> int:
+        """What an object's address is a multiple of."""
+
+    @property
+    @abstractmethod
+    def ir(self) -> str:
+        """LLVM's type of a value in a register."""
+
+    @property
+    @abstractmethod
+    def memory(self) -> str:
+        """LLVM's type of an object in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,7 @@ class _Scalar(Type):
     __slots__ = ()
 
     @property
-    def memory(self) -> str:  # type: ignore[override]
+    def memory(self) -> str:
         return self.ir
 
 
@@ -84,15 +100,15 @@ class IntType(_Scalar):
     signed: bool
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         return self.bits // 8
 
     @property
-    def align(self) -> int:  # type: ignore[override]
+    def align(self) -> int:
         return min(self.bits // 8, 4)
 
     @property
-    def ir(self) -> str:  # type: ignore[override]
+    def ir(self) -> str:
         return f"i{self.bits}"
 
     @property
@@ -177,15 +193,15 @@ class ArrayType(Type):
     count: int | None
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         return self.of.size * (self.count or 0)
 
     @property
-    def align(self) -> int:  # type: ignore[override]
+    def align(self) -> int:
         return self.of.align
 
     @property
-    def memory(self) -> str:  # type: ignore[override]
+    def memory(self) -> str:
         return f"[{self.size} x i8]"
 
     ir = "ptr"
@@ -228,17 +244,17 @@ class StructType(Type):
             self.resolve = None
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         self.complete()
         return self._size
 
     @property
-    def align(self) -> int:  # type: ignore[override]
+    def align(self) -> int:
         self.complete()
         return self._align
 
     @property
-    def memory(self) -> str:  # type: ignore[override]
+    def memory(self) -> str:
         return f"[{self.size} x i8]"
 
     def lay_out(self, members: list[tuple[str, Type, int, int]]) -> None:
@@ -311,6 +327,12 @@ def as_int(kind: Type) -> IntType | None:
     if isinstance(kind, IntType):
         return kind
     return U32 if isinstance(kind, EnumType) else None
+
+
+def word_type(kind: Type) -> str:
+    """LLVM's type of an argument on the stack: at least a word."""
+    number = as_int(kind) or (U32 if isinstance(kind, BoolType) else None)
+    return "ptr" if number is None else "i64" if number.bits == 64 else "i32"
 
 
 def join(left: IntType, right: IntType) -> IntType | None:
