@@ -108,15 +108,7 @@ def elf_ehdr_size(elf_class: u8) -> u32:
 def elf_get_phdr(elf_class: u8, table: ptr[u8], index: u32, out: ptr[Elf64Phdr]) -> None:
     """Read a program header of either size."""
     if elf_class == ELFCLASS64:
-        wide: ptr[Elf64Phdr] = cast(ptr[Elf64Phdr], table) + index
-        out.p_type = wide.p_type
-        out.p_flags = wide.p_flags
-        out.p_offset = wide.p_offset
-        out.p_vaddr = wide.p_vaddr
-        out.p_paddr = wide.p_paddr
-        out.p_filesz = wide.p_filesz
-        out.p_memsz = wide.p_memsz
-        out.p_align = wide.p_align
+        out[0] = cast(ptr[Elf64Phdr], table)[index]
         return
     narrow: ptr[Elf32Phdr] = cast(ptr[Elf32Phdr], table) + index
     out.p_type = narrow.p_type
@@ -133,15 +125,7 @@ def elf_get_phdr(elf_class: u8, table: ptr[u8], index: u32, out: ptr[Elf64Phdr])
 def elf_put_phdr(elf_class: u8, table: ptr[u8], index: u32, phdr: ptr[Elf64Phdr]) -> None:
     """Write a program header of either size."""
     if elf_class == ELFCLASS64:
-        wide: ptr[Elf64Phdr] = cast(ptr[Elf64Phdr], table) + index
-        wide.p_type = phdr.p_type
-        wide.p_flags = phdr.p_flags
-        wide.p_offset = phdr.p_offset
-        wide.p_vaddr = phdr.p_vaddr
-        wide.p_paddr = phdr.p_paddr
-        wide.p_filesz = phdr.p_filesz
-        wide.p_memsz = phdr.p_memsz
-        wide.p_align = phdr.p_align
+        cast(ptr[Elf64Phdr], table)[index] = phdr[0]
         return
     narrow: ptr[Elf32Phdr] = cast(ptr[Elf32Phdr], table) + index
     narrow.p_type = phdr.p_type

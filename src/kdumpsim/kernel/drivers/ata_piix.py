@@ -38,7 +38,6 @@ from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock_init
 from kdumpsim.kernel.core.string import strcmp
 from kdumpsim.kernel.core.timer import msleep
-from kdumpsim.kernel.drivers.ide import PrdEntry
 from kdumpsim.kernel.drivers.libata import (
     ATA_BUSY,
     ATA_CMD_ID_ATA,
@@ -82,6 +81,7 @@ from kdumpsim.kernel.drivers.pci import (
     pci_read_config_dword,
     pci_set_master,
 )
+from kdumpsim.kernel.drivers.prd import PrdEntry
 from kdumpsim.kernel.drivers.scsi.scsi_scan import scsi_add_host, scsi_scan_host
 from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiHost
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, array, bits, cstr, fn, guest, length, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import Struct, array, cstr, fn, guest, length, ptr, u8, u16, u32
 from kdumpsim.kernel.asm import inb, mdelay, outb, udelay
 from kdumpsim.kernel.block.bio import Bio, BlockDevice
 from kdumpsim.kernel.block.queue import Request, RequestQueue
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock
 from kdumpsim.kernel.core.timer import TimerList
+from kdumpsim.kernel.drivers.prd import PrdEntry
 
 # Command block, offsets from the channel's base (ATA/ATAPI-6, section 7).
 IDE_DATA: Final = 0
@@ -61,15 +62,6 @@ PRD_ENTRIES: Final = 512
 LBA28_SECTORS: Final = 0x10000000
 MAX_DRIVES: Final = 2
 MAX_HWIFS: Final = 2
-
-
-class PrdEntry(Struct):
-    """Physical region descriptor: a piece of memory inside one 64 KiB block; a count of 0 means 64 KiB."""
-
-    base: u32
-    count: u32 = bits(16)
-    reserved: u32 = bits(15)
-    end_of_table: u32 = bits(1)
 
 
 class IdeDrive(Struct):

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, addr, guest, ptr, u8, u32
+from kdumpsim.compiler.lang import guest, ptr, u8, u32
 from kdumpsim.kernel.asm import inb, outb, outl, pa
-from kdumpsim.kernel.block.bio import READ, Bio, BioVec
+from kdumpsim.kernel.block.bio import READ
 from kdumpsim.kernel.drivers.ide import (
     DMA_CMD_START,
     DMA_CMD_TO_MEMORY,
@@ -19,47 +19,17 @@ from kdumpsim.kernel.drivers.ide import (
     DMA_TABLE,
     PRD_ENTRIES,
     IdeHwif,
-    PrdEntry,
 )
+from kdumpsim.kernel.drivers.prd import prd_fill
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.block.queue import Request
 
 
 @guest
-def ide_build_dmatable(hwif: ptr[IdeHwif], rq: ptr["Request"]) -> bool:
-    """Describe the request's memory in the channel's PRD table; False if that cannot be done."""
-    count: u32 = 0
-    bio: ptr[Bio] = rq.bio
-    while bio != NULL:
-        for i in range(bio.bi_vcnt):
-            vec: ptr[BioVec] = addr(bio.bi_io_vec[i])
-            at: u32 = vec.bv_phys
-            left: u32 = vec.bv_len
-            if (at | left) & 1:
-                return False
-            while left != 0:
-                if count == PRD_ENTRIES:
-                    return False
-                piece: u32 = min(left, 0x10000 - (at & 0xFFFF))
-                entry: ptr[PrdEntry] = addr(hwif.dma_table[count])
-                entry.base = at
-                entry.count = piece & 0xFFFF
-                entry.end_of_table = 0
-                at += piece
-                left -= piece
-                count += 1
-        bio = bio.bi_next
-    if count == 0:
-        return False
-    hwif.dma_table[count - 1].end_of_table = 1
-    return True
-
-
-@guest
 def ide_dma_setup(hwif: ptr[IdeHwif], rq: ptr["Request"]) -> bool:
     """Point the bus master to the request's memory; it does not start yet."""
-    if not ide_build_dmatable(hwif, rq):
+    if not prd_fill(hwif.dma_table, PRD_ENTRIES, rq.bio):
         return False
     outl(pa(u32(hwif.dma_table)), hwif.dma_base + DMA_TABLE)
     outb(DMA_CMD_TO_MEMORY if rq.rw == READ else 0, hwif.dma_base + DMA_COMMAND)

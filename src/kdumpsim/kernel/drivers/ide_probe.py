@@ -61,7 +61,6 @@ from kdumpsim.kernel.drivers.ide import (
     WRERR_STAT,
     IdeDrive,
     IdeHwif,
-    PrdEntry,
     ide_alt_status,
     ide_delay_400ns,
     ide_hwifs,
@@ -78,6 +77,7 @@ from kdumpsim.kernel.drivers.pci import (
     pci_read_config_dword,
     pci_set_master,
 )
+from kdumpsim.kernel.drivers.prd import PrdEntry
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages
 
 WAIT_BSY_MS: Final = 35000

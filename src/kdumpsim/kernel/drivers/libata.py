@@ -13,7 +13,7 @@ from kdumpsim.kernel.core.spinlock import Spinlock
 from kdumpsim.kernel.core.timer import jiffies, msleep, time_after_eq
 from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.core.wait import Completion
-from kdumpsim.kernel.drivers.ide import PrdEntry
+from kdumpsim.kernel.drivers.prd import PrdEntry
 from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiCmnd, ScsiHost
 
 # Command block, offsets from AtaPort.cmd_addr (ATA/ATAPI-6, section 7).

@@ -10,13 +10,11 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, cast, guest, ptr, u8, u32, void
 from kdumpsim.kernel.asm import PtRegs
-from kdumpsim.kernel.block.bio import Bio, BioVec
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.wait import complete, init_completion, wait_for_completion_timeout
-from kdumpsim.kernel.drivers.ide import PrdEntry
 from kdumpsim.kernel.drivers.libata import (
     ATA_BUSY,
     ATA_DEVICE_OBS,
@@ -24,7 +22,6 @@ from kdumpsim.kernel.drivers.libata import (
     ATA_DMA_INTR,
     ATA_ERR,
     ATA_LBA,
-    ATA_MAX_PRD,
     AtaDevice,
     AtaErrMask,
     AtaPort,
@@ -46,7 +43,6 @@ from kdumpsim.kernel.drivers.scsi.scsi_error import scsi_eh_finish_cmd, scsi_eh_
 from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiCmnd, ScsiHost
 
 ATA_TMOUT_INTERNAL: Final = 30 * HZ
-DMA_BOUNDARY: Final = 0x10000
 
 
 @guest
@@ -74,35 +70,6 @@ def ac_err_mask(status: u8) -> u32:
     if status & (ATA_ERR | ATA_DF):
         return AtaErrMask.AC_ERR_DEV
     return 0
-
-
-@guest
-def ata_fill_sg(ap: ptr[AtaPort], bio: ptr[Bio]) -> bool:
-    """Describe the memory of a chain of bios in the port's PRD table; False if that cannot be done."""
-    count: u32 = 0
-    while bio != NULL:
-        for i in range(bio.bi_vcnt):
-            vec: ptr[BioVec] = addr(bio.bi_io_vec[i])
-            at: u32 = vec.bv_phys
-            left: u32 = vec.bv_len
-            if (at | left) & 1:
-                return False
-            while left != 0:
-                if count == ATA_MAX_PRD:
-                    return False
-                piece: u32 = min(left, DMA_BOUNDARY - (at & (DMA_BOUNDARY - 1)))
-                entry: ptr[PrdEntry] = addr(ap.prd[count])
-                entry.base = at
-                entry.count = piece & 0xFFFF
-                entry.end_of_table = 0
-                at += piece
-                left -= piece
-                count += 1
-        bio = bio.bi_next
-    if count == 0:
-        return False
-    ap.prd[count - 1].end_of_table = 1
-    return True
 
 
 @guest

@@ -17,6 +17,7 @@ from kdumpsim.kernel.drivers.libata import (
     ATA_CMD_WRITE_EXT,
     ATA_IDNF,
     ATA_MAX_DEVICES,
+    ATA_MAX_PRD,
     ATA_REG_ERR,
     ATA_UNC,
     AtaDevice,
@@ -25,7 +26,8 @@ from kdumpsim.kernel.drivers.libata import (
     AtaQueuedCmd,
     AtaTaskfile,
 )
-from kdumpsim.kernel.drivers.libata_core import ata_fill_sg, ata_qc_issue, ata_qc_new_init
+from kdumpsim.kernel.drivers.libata_core import ata_qc_issue, ata_qc_new_init
+from kdumpsim.kernel.drivers.prd import prd_fill
 from kdumpsim.kernel.drivers.scsi.scsi_types import (
     ABORTED_COMMAND,
     DID_ERROR,
@@ -103,7 +105,7 @@ def ata_scsi_rw_xlat(qc: ptr[AtaQueuedCmd], cmd: ptr[ScsiCmnd]) -> None:
 def ata_scsi_translate(ap: ptr[AtaPort], dev: ptr[AtaDevice], cmd: ptr[ScsiCmnd]) -> bool:
     """Have the drive do a command; False if it cannot be given to it."""
     qc: ptr[AtaQueuedCmd] = ata_qc_new_init(ap, dev)
-    if qc == NULL or not ata_fill_sg(ap, cmd.request.bio):
+    if qc == NULL or not prd_fill(ap.prd, ATA_MAX_PRD, cmd.request.bio):
         return False
     qc.scsicmd = cmd
     qc.scsidone = cmd.scsi_done
