@@ -30,6 +30,8 @@ USER_PROGRAMS = {
     "/sbin/init": "init",
 }
 """The programs of the system disk: their paths, and their modules below kdumpsim.userland."""
+INITRAMFS_PROGRAMS = {"/init": "kdump_init", "/sbin/savecore": "savecore"}
+"""The programs in every kernel's initramfs, which a capture kernel runs."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,15 @@ def kernel(base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = Non
     config = dict(sorted((config or {}).items()))
 
     def build() -> bytes:
-        from kdumpsim.compiler import compile_modules, package_modules
+        from kdumpsim.compiler import compile_modules, data_object, package_modules
         from kdumpsim.compiler.linker import Layout, link
 
         objects = compile_modules(package_modules("kdumpsim.kernel"), config=config)
+        objects.append(data_object("initramfs.cpio", "initramfs", initramfs()))
         image = link(objects, Layout(PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True))
         return _pack(image.elf, image.stripped(), json.dumps(dict(image.symbols)).encode())
 
-    key = cache.sources_key(["kdumpsim.kernel"], config=config, more=["kernel", base])
+    key = cache.sources_key(["kdumpsim.kernel", "kdumpsim.userland"], config=config, more=["kernel", base])
     elf, stripped, symbols = _unpack(cache.cached(key, build))
     return KernelImage(elf, stripped, json.loads(symbols), base)
 
@@ -82,13 +85,27 @@ def purgatory() -> bytes:
 
 
 def user_program(path: str) -> bytes:
-    """One of USER_PROGRAMS as an ELF executable with symbols and debug data."""
-    return _user_program(USER_PROGRAMS[path])[0]
+    """One of USER_PROGRAMS or INITRAMFS_PROGRAMS as an ELF executable with symbols and debug data."""
+    return _user_program((USER_PROGRAMS | INITRAMFS_PROGRAMS)[path])[0]
 
 
 def userland() -> dict[str, bytes]:
     """All programs by their paths, as they lie on the system disk."""
     return {path: _user_program(module)[1] for path, module in USER_PROGRAMS.items()}
+
+
+def initramfs() -> bytes:
+    """The archive that is linked into every kernel as its first root file system: cpio, format newc."""
+    files = {path[1:]: _user_program(module)[1] for path, module in INITRAMFS_PROGRAMS.items()}
+    entries = [_cpio_entry(name, 0o100755, number, data) for number, (name, data) in enumerate(files.items(), 1)]
+    return b"".join([*entries, _cpio_entry("TRAILER!!!", 0, 0, b"")])
+
+
+def _cpio_entry(name: str, mode: int, number: int, data: bytes) -> bytes:
+    """One file: owner root, a single link, time zero; header with name and data are padded to four bytes."""
+    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
 
 
 def _user_program(name: str) -> list[bytes]:
@@ -130,8 +147,8 @@ def main() -> None:
     (options.out / "vmlinux").write_bytes(kernel().elf)
     (options.out / "vmlinux-kdump").write_bytes(kernel(options.capture_base).elf)
     (options.out / "purgatory.ro").write_bytes(purgatory())
-    for path in USER_PROGRAMS:
-        (options.out / Path(path).name).write_bytes(user_program(path))
+    for path, module in (USER_PROGRAMS | INITRAMFS_PROGRAMS).items():
+        (options.out / module).write_bytes(user_program(path))
 
 
 if __name__ == "__main__":

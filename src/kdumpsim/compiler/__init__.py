@@ -2,7 +2,7 @@
 """The guest language: typed Python to relocatable i386 ELF with DWARF, and the linker."""
 
 from .diagnostics import CompileError, Diagnostic
-from .driver import ObjectFile, compile_modules
+from .driver import ObjectFile, compile_modules, data_object
 from .modules import package_modules
 
-__all__ = ["CompileError", "Diagnostic", "ObjectFile", "compile_modules", "package_modules"]
+__all__ = ["CompileError", "Diagnostic", "ObjectFile", "compile_modules", "data_object", "package_modules"]

@@ -67,6 +67,18 @@ def compile_modules(
     return [ObjectFile(name, objects[name]) for name in loaded]
 
 
+def data_object(name: str, section: str, data: bytes) -> ObjectFile:
+    """An object that holds `data`, read-only, in a section, as ``ld --format=binary`` makes one.
+
+    With a C identifier for `section` the linker defines `__start_section` and `__stop_section` around it.
+    """
+    from . import backend
+
+    text = "".join(f"\\{byte:02x}" for byte in data)
+    ir = f'@data = private constant [{len(data)} x i8] c"{text}", section "{section}", align 4\n'
+    return ObjectFile(name, backend.shared_worker().emit(ir))
+
+
 def _object_keys(loaded: Mapping[str, Module], settings: object) -> dict[str, str]:
     """A key for each module's object: it depends on the module's text and on all it reaches by import."""
     keys = {}

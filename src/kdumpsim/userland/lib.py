@@ -19,6 +19,7 @@ from kdumpsim.compiler.lang import (
     ptr,
     u8,
     u32,
+    u64,
     void,
 )
 from kdumpsim.userland.syscall import syscall3, syscall5
@@ -137,6 +138,12 @@ def reboot(command: u32) -> i32:
 def fsync(fd: u32) -> i32:
     """fsync(2)"""
     return syscall3(118, fd, 0, 0)
+
+
+@guest
+def llseek(fd: u32, offset: u64, whence: u32, position: ptr[u64]) -> i32:
+    """_llseek(2): the new position goes to `position`."""
+    return syscall5(140, fd, u32(offset >> 32), u32(offset & 0xFFFF_FFFF), u32(position), whence)
 
 
 @guest

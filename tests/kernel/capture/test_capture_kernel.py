@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
+from kdumpsim import images
 from kdumpsim.board.machine import StopReason
 from kdumpsim.kexec import cmdline, elfcorehdr, load
 from kdumpsim.lkdtt.dumpdisk import extract
@@ -21,6 +25,11 @@ def vmcore(guest: Any, folder: Path) -> Vmcore:
     assert header is not None
     extract(guest.dump, header, folder / "vmcore")
     return Vmcore(folder / "vmcore")
+
+
+def saving(guest: Any) -> bool:
+    """Has savecore told how far it is?"""
+    return re.search(r"savecore: \d+%", guest.console) is not None
 
 
 def headers(monkeypatch: pytest.MonkeyPatch, change: Callable[[bytearray], bytes], **options: bool) -> None:
@@ -51,6 +60,37 @@ def test_headers_of_both_classes(
             (0, 640 << 10), (1 << 20, 15 << 20), (32 << 20, 32 << 20)
         ]  # fmt: skip
         assert all(part.offset % 4096 == 0 for part in core.loads)
+
+
+def test_memory_that_is_no_whole_pages(
+    boot: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Sizes that are no multiple of a page, nor of a sector; the gaps between the pieces are zeros."""
+    cut = 1001
+
+    def shorten(right: bytearray) -> bytes:
+        for number in range(struct.unpack_from("<H", right, 44)[0]):
+            at = 52 + 32 * number
+            if struct.unpack_from("<I", right, at)[0] == 1:
+                size = struct.unpack_from("<I", right, at + 16)[0] - cut
+                struct.pack_into("<II", right, at + 16, size, size)
+        return bytes(right)
+
+    headers(monkeypatch, shorten)
+    guest = boot()
+    assert guest.crash() is StopReason.RESET
+    dump = guest.dumped()
+    assert dump is not None
+    assert dump.size % 4096 == 4096 - cut
+    with vmcore(guest, tmp_path) as core:
+        memory = bytes(guest.machine.memory.view)
+        low, *others = core.loads
+        assert [part.size for part in core.loads] == [(640 << 10) - cut, (15 << 20) - cut, (32 << 20) - cut]
+        for part in others:
+            end = part.paddr + part.size
+            assert core.read_physical(end - 20000, 20000) == memory[end - 20000 : end]
+    image = (tmp_path / "vmcore").read_bytes()
+    assert image[low.offset + low.size : others[0].offset] == bytes(cut)
 
 
 BAD = {
@@ -99,10 +139,10 @@ def test_saving_without_dma(boot: Callable[..., Any]) -> None:
     guest.kexec_p("ide=nodma")
     for key in ("leftalt", "sysrq", "c"):
         guest.machine.i8042.press(key)
-    guest.machine.run(until=guest.machine.clock.now + 60 * 10**9, stop=lambda: "savecore: 5%" in guest.console)
+    low, rest = 640 << 10, 1 << 20
+    guest.machine.run(until=guest.machine.clock.now + 60 * 10**9, stop=lambda: guest.dump.written > 4096 + low + rest)
     assert "LBA48, PIO" in guest.console
     assert guest.dump.read(8, 1).startswith(b"\x7fELF")
-    low, rest = 640 << 10, 1 << 20
     assert guest.dump.read(16 + low // 512, rest // 512) == bytes(guest.machine.memory.view[1 << 20 : (1 << 20) + rest])
 
 
@@ -132,7 +172,29 @@ def test_an_old_dump_is_not_taken_for_the_new_one(boot: Callable[..., Any]) -> N
     guest.dump.write(0, b"KDUMPSIM-VMCORE1" + bytes(496))
     for key in ("leftalt", "sysrq", "c"):
         guest.machine.i8042.press(key)
-    guest.machine.run(until=guest.machine.clock.now + 60 * 10**9, stop=lambda: "savecore: 5%" in guest.console)
+    guest.machine.run(until=guest.machine.clock.now + 60 * 10**9, stop=lambda: saving(guest))
     assert guest.dump.read(0, 1) == bytes(512)
     assert guest.run(30) is StopReason.RESET
     assert guest.dumped() is not None
+
+
+def test_savecore_is_a_program(boot: Callable[..., Any]) -> None:
+    """It runs in ring 3, in an address space of its own."""
+    program = images.user_program("/sbin/savecore")
+    with io.BytesIO(program) as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        (send_pages,) = (int(symbol["st_value"]) for symbol in table.get_symbol_by_name("send_pages"))
+    guest = boot()
+    rings: list[tuple[int, bool]] = []
+    kernel = guest.capture.symbols["swapper_pg_dir"] - images.PAGE_OFFSET
+    guest.machine.watch(send_pages, lambda cpu: rings.append((cpu.cpl(), cpu.registers().cr3 == kernel)))
+    assert guest.crash() is StopReason.RESET
+    assert rings == [(3, False)]
+    assert guest.dumped() is not None
+
+
+def test_a_capture_kernel_without_init_panics(boot: Callable[..., Any]) -> None:
+    guest = boot()
+    assert guest.crash("rdinit=/sbin/nothing panic=1") is StopReason.RESET
+    assert "Kernel panic - not syncing: No init found: /sbin/nothing: error 2." in guest.console
+    assert guest.dumped() is None

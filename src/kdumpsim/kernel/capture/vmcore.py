@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     u32,
     u64,
 )
-from kdumpsim.kernel.asm import ELF_MACHINE, PAGE_SIZE
+from kdumpsim.kernel.asm import ELF_MACHINE, PAGE_SIZE, pa
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
     EI_DATA,
@@ -51,13 +51,14 @@ from kdumpsim.kernel.capture.elf import (
 from kdumpsim.kernel.capture.elfcorehdr import elfcorehdr_addr, is_kdump_kernel
 from kdumpsim.kernel.capture.oldmem import OLDMEM_END, read_from_oldmem
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.string import memcpy
+from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM
 from kdumpsim.kernel.fs.files import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
-from kdumpsim.kernel.mm.page_alloc import __get_free_pages
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kzalloc
 
+PAGE_MASK: Final = 0xFFFF_F000
 MAX_PHDRS: Final = 64
 MAX_NOTE_BYTES: Final = 4096
 """Longest note area of one CPU; kexec reserves 1 KiB."""
@@ -295,6 +296,15 @@ def parse_crash_elf_headers() -> i32:
 
 
 @guest
+def vmcore_range_at(offset: u64) -> ptr[VmcoreRange]:
+    """The range at a place of the file, or the next one behind it; NULL behind the last."""
+    piece: ptr[VmcoreRange] = vmcore_ranges
+    while piece != NULL and offset >= piece.offset + piece.size:
+        piece = piece.next
+    return piece
+
+
+@guest
 def vmcore_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     """/proc/vmcore: headers, then the ranges; gaps between them read as zeros."""
     done: u32 = 0
@@ -305,15 +315,14 @@ def vmcore_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
             file.f_pos += n
             done += n
             continue
-        piece: ptr[VmcoreRange] = vmcore_ranges
-        while piece != NULL and file.f_pos >= piece.offset + piece.size:
-            piece = piece.next
+        piece = vmcore_range_at(file.f_pos)
         if piece == NULL:
             break
         if file.f_pos < piece.offset:
-            buffer[done] = 0
-            file.f_pos += 1
-            done += 1
+            gap: u32 = min(count - done, u32(piece.offset - file.f_pos))
+            memset(buffer + done, 0, gap)
+            file.f_pos += gap
+            done += gap
             continue
         inside: u32 = u32(file.f_pos - piece.offset)
         part: u32 = min(count - done, piece.size - inside)
@@ -324,11 +333,60 @@ def vmcore_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
+def vmcore_send_copy(file: ptr[File], count: u32, out: ptr[File]) -> i32:
+    """Send up to a page by way of this kernel's own memory: headers, and what lies in memory in no whole pages."""
+    page = __get_free_pages(0)
+    if page == NULL:
+        return -ENOMEM
+    n = vmcore_read(file, cast(ptr[u8], page), min(count, PAGE_SIZE))
+    sent: i32 = out.f_op.sendphys(out, pa(u32(page)), u32(n))
+    file.f_pos -= u64(u32(n - max(sent, 0)))
+    free_pages(page, 0)
+    return sent
+
+
+@guest
+def vmcore_send_pages(file: ptr[File], piece: ptr[VmcoreRange], count: u32, out: ptr[File]) -> i32:
+    """Send whole pages of old memory from where they lie."""
+    sent: i32 = out.f_op.sendphys(out, piece.paddr + u32(file.f_pos - piece.offset), count)
+    if sent > 0:
+        file.f_pos += u64(u32(sent))
+    return sent
+
+
+@guest
+def vmcore_sendfile(file: ptr[File], count: u32, out: ptr[File]) -> i32:
+    """sendfile() from /proc/vmcore; how much, or the errno of the first piece."""
+    done: u32 = 0
+    while done < count and file.f_pos < vmcore_size:
+        piece = vmcore_range_at(file.f_pos)
+        whole: u32 = 0
+        if piece != NULL and file.f_pos >= piece.offset and piece.paddr & 1 == 0:
+            whole = min(count - done, piece.size - u32(file.f_pos - piece.offset)) & PAGE_MASK
+        if whole != 0:
+            sent = vmcore_send_pages(file, piece, whole, out)
+        else:
+            sent = vmcore_send_copy(file, count - done, out)
+        if sent <= 0:
+            return i32(done) if done != 0 else sent
+        done += u32(sent)
+    return i32(done)
+
+
+@guest
+def vmcore_file_size(file: ptr[File]) -> u64:
+    """Where the file ends; 0 when the dead kernel's headers were not sane."""
+    return vmcore_size
+
+
+@guest
 def vmcore_release(file: ptr[File]) -> None:
     """Nothing is kept for an open /proc/vmcore."""
 
 
-vmcore_file_operations: FileOperations = FileOperations(read=vmcore_read, release=vmcore_release)
+vmcore_file_operations: FileOperations = FileOperations(
+    read=vmcore_read, release=vmcore_release, size=vmcore_file_size, sendfile=vmcore_sendfile
+)
 
 
 @guest

@@ -52,6 +52,7 @@ NR_kill: Final = 37
 NR_brk: Final = 45
 NR_reboot: Final = 88
 NR_fsync: Final = 118
+NR__llseek: Final = 140
 NR_sched_yield: Final = 158
 NR_nanosleep: Final = 162
 NR_sendfile: Final = 187

@@ -2,7 +2,7 @@
 """Open files and descriptors (Linux fs/{open,read_write,file_table}.c): what the kernel's own threads use too.
 
 Each process has a table of descriptors of its own, kernel threads share one.  Paths below /proc, /sys and /dev are
-files the kernel makes (`fs.proc`); all others lie on the root file system.
+files the kernel makes (`fs.proc`); all others lie on the root file system (`fs.initramfs`, `fs.toyfs`).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, ENOMEM, RcuHead
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
+    from kdumpsim.kernel.fs.initramfs import root_open
     from kdumpsim.kernel.fs.proc import ProcEntry, proc_open
-    from kdumpsim.kernel.fs.toyfs_file import toyfs_open
 
 O_RDONLY: Final = 0
 O_WRONLY: Final = 1
@@ -60,6 +60,10 @@ class FileOperations(Struct):
     """Called for files of /dev and the like when they are opened."""
     size: fn[[ptr["File"]], u64]
     """Where the file ends, for lseek()."""
+    sendfile: fn[[ptr["File"], u32, ptr["File"]], i32]
+    """Send some bytes from the position on to another file's `sendphys`, without copying what need not be copied."""
+    sendphys: fn[[ptr["File"], u32, u32], i32]
+    """Write physical memory, which may be outside this kernel's map (Linux sendpage)."""
 
 
 class File(Struct):
@@ -136,7 +140,7 @@ def filp_open(path: cstr, flags: u32, out: ptr[ptr[File]]) -> i32:
         return -ENOMEM
     file.f_flags = flags
     file.f_count = 1
-    error = proc_open(path, file) if is_kernel_file(path) else toyfs_open(path, file)
+    error = proc_open(path, file) if is_kernel_file(path) else root_open(path, file)
     if error != 0:
         kfree(file)
         return error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Files by system call (Linux fs/{open,read_write}.c, mm/fadvise.c).
+"""Files by system call (Linux fs/{open,read_write}.c, mm/{filemap,fadvise}.c).
 
 Files read and write kernel memory; what goes to or comes from a process passes through a page in between, so that a
 file's code never meets a bad address or a page that must be fetched first.
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, array, cast, fn, guest, i32, length, placed, ptr, u8, u32, u64, void
+from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, i64, length, placed, ptr, u8, u32, u64, void
 from kdumpsim.kernel.asm import PAGE_SIZE, access_ok, copy_from_user, copy_to_user, strncpy_from_user
 from kdumpsim.kernel.core.sys import (
+    NR__llseek,
     NR_close,
     NR_fadvise64,
     NR_fsync,
     NR_lseek,
     NR_open,
     NR_read,
+    NR_sendfile,
     NR_write,
     Syscall,
 )
@@ -33,6 +35,7 @@ MAX_PATH: Final = 256
 SMALL: Final = 128
 """Up to here a transfer passes through the stack."""
 MAX_COUNT: Final = 0x7FFF_F000
+MAX_POSITION: Final = 0x7FFF_FFFF_FFFF_FFFF
 SEEK_SET: Final = 0
 SEEK_CUR: Final = 1
 SEEK_END: Final = 2
@@ -130,25 +133,67 @@ def sys_write_user(regs: ptr[PtRegs]) -> i32:
 
 
 @guest
-def sys_lseek(regs: ptr[PtRegs]) -> i32:
-    """lseek(fd, offset, whence); the end is known of files that have a `size`."""
-    file: ptr[File] = fget(regs.ebx)
-    if file == NULL:
-        return -EBADF
-    position = u64(regs.ecx)
-    if regs.edx == SEEK_CUR:
+def generic_file_llseek(file: ptr[File], offset: u64, whence: u32, most: u64) -> i32:
+    """Move the position, to `most` at the furthest; the end is known of files that have a `size`."""
+    position = offset
+    if whence == SEEK_CUR:
         position += file.f_pos
-    elif regs.edx == SEEK_END:
+    elif whence == SEEK_END:
         if file.f_op.size == NULL:
             return -ESPIPE
         position += file.f_op.size(file)
-    elif regs.edx != SEEK_SET:
+    elif whence != SEEK_SET:
         return -EINVAL
-    position &= 0xFFFF_FFFF
-    if position > MAX_COUNT:
+    if position > most:
         return -EINVAL
     file.f_pos = position
-    return i32(u32(position))
+    return 0
+
+
+@guest
+def sys_lseek(regs: ptr[PtRegs]) -> i32:
+    """lseek(fd, offset, whence): the new position, which must fit the result."""
+    file: ptr[File] = fget(regs.ebx)
+    if file == NULL:
+        return -EBADF
+    error = generic_file_llseek(file, u64(i64(i32(regs.ecx))), regs.edx, MAX_COUNT)
+    return error if error != 0 else i32(u32(file.f_pos))
+
+
+@guest
+def sys_llseek(regs: ptr[PtRegs]) -> i32:
+    """_llseek(fd, offset_high, offset_low, result, whence): the new position goes to `result`."""
+    file: ptr[File] = fget(regs.ebx)
+    if file == NULL:
+        return -EBADF
+    error = generic_file_llseek(file, u64(regs.ecx) << 32 | regs.edx, regs.edi, MAX_POSITION)
+    if error == 0 and copy_to_user(regs.esi, cast(ptr[void], addr(file.f_pos)), 8) != 0:
+        return -EFAULT
+    return error
+
+
+@guest
+def sys_sendfile(regs: ptr[PtRegs]) -> i32:
+    """sendfile(out, in, offset, count): where `offset` is not NULL it holds the position, and `in` keeps its own."""
+    out: ptr[File] = fget(regs.ebx)
+    file: ptr[File] = fget(regs.ecx)
+    if out == NULL or out.f_flags & O_ACCMODE == O_RDONLY or file == NULL or file.f_flags & O_ACCMODE == O_WRONLY:
+        return -EBADF
+    if file.f_op.sendfile == NULL or out.f_op.sendphys == NULL:
+        return -EINVAL
+    offset: u32 = 0
+    own = file.f_pos
+    if regs.edx != 0:
+        if copy_from_user(cast(ptr[void], addr(offset)), regs.edx, 4) != 0:
+            return -EFAULT
+        file.f_pos = offset
+    n = file.f_op.sendfile(file, min(regs.esi, MAX_COUNT), out)
+    if regs.edx != 0:
+        offset = u32(file.f_pos)
+        file.f_pos = own
+        if copy_to_user(regs.edx, cast(ptr[void], addr(offset)), 4) != 0:
+            return -EFAULT
+    return n
 
 
 @guest
@@ -176,5 +221,7 @@ _syscall_close: Syscall = placed("syscalls", Syscall(nr=NR_close, call=sys_close
 _syscall_read: Syscall = placed("syscalls", Syscall(nr=NR_read, call=sys_read_user))
 _syscall_write: Syscall = placed("syscalls", Syscall(nr=NR_write, call=sys_write_user))
 _syscall_lseek: Syscall = placed("syscalls", Syscall(nr=NR_lseek, call=sys_lseek))
+_syscall_llseek: Syscall = placed("syscalls", Syscall(nr=NR__llseek, call=sys_llseek))
+_syscall_sendfile: Syscall = placed("syscalls", Syscall(nr=NR_sendfile, call=sys_sendfile))
 _syscall_fsync: Syscall = placed("syscalls", Syscall(nr=NR_fsync, call=sys_fsync_user))
 _syscall_fadvise64: Syscall = placed("syscalls", Syscall(nr=NR_fadvise64, call=sys_fadvise64))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The last initcall: what user space would be.  A first kernel mounts its root and serves the agent; a capture
-kernel, told by elfcorehdr=, saves the dump and nothing else (kdump paper, section 4.4)."""
+"""The way to user space.  A first kernel mounts its root and starts init from there; a capture kernel, told by
+elfcorehdr=, mounts nothing and starts init from its initramfs, to save the dump (kdump paper, section 4.4)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Final
 from kdumpsim.compiler.lang import NULL, array, fn, guest, i32, length, placed, u8
 from kdumpsim.kernel.block.bio import find_disk
 from kdumpsim.kernel.capture.elfcorehdr import is_kdump_kernel
-from kdumpsim.kernel.capture.savecore import savecore
-from kdumpsim.kernel.core.kthread import kernel_thread
+from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.params import cmdline_find
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strlcpy
@@ -34,18 +33,25 @@ def mount_root() -> None:
 
 @guest
 def late_init() -> i32:
-    """Start the threads this kernel is for."""
-    if is_kdump_kernel():
-        kernel_thread(savecore, NULL, "savecore")
-        return 0
-    mount_root()
+    """Mount the root file system, for whoever starts from now on."""
+    if not is_kdump_kernel():
+        mount_root()
     return 0
 
 
 @guest
 def init_post() -> None:
-    """Thread 1 becomes /sbin/init, or what ``init=`` names; comes back if it cannot."""
+    """Thread 1 becomes init.
+
+    A first kernel's is /sbin/init or what ``init=`` names, and without one it runs on; a capture kernel's is the
+    initramfs's /init or what ``rdinit=`` names, and without one it is good for nothing.
+    """
     path: array[u8] = length(PATH_SIZE)
+    if is_kdump_kernel():
+        strlcpy(path, "/init", PATH_SIZE)
+        cmdline_find("rdinit=", path, PATH_SIZE)
+        code: i32 = -kernel_execve(path, NULL)
+        panic(f"No init found: {path:s}: error {code}.  Try passing rdinit= option to kernel.")
     strlcpy(path, "/sbin/init", PATH_SIZE)
     cmdline_find("init=", path, PATH_SIZE)
     error: i32 = kernel_execve(path, NULL)
