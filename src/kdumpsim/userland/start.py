@@ -29,6 +29,7 @@ _start:
 @extern
 def main(argc: u32, argv: ptr[cstr]) -> i32:
     """The program."""
+    ...
 
 
 @guest

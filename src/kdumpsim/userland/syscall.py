@@ -46,6 +46,7 @@ syscall5:
 @extern
 def syscall5(number: u32, a: u32, b: u32, c: u32, d: u32, e: u32) -> i32:
     """A system call with five arguments; a negative errno is an error."""
+    ...
 
 
 @guest

@@ -53,6 +53,7 @@ last_pid: i32 = 0
 @extern
 def do_exit(code: i32) -> NoReturn:
     """End this task; exit.py."""
+    ...
 
 
 @guest

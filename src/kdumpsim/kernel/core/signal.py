@@ -24,6 +24,7 @@ tasklist_lock: Spinlock = Spinlock(slock=1)
 @extern
 def do_exit(code: i32) -> NoReturn:
     """End this task; exit.py."""
+    ...
 
 
 @guest

@@ -22,6 +22,7 @@ bootmem_hint: u32 = 0
 @extern
 def panic(fmt: cstr, *args: u32) -> NoReturn:
     """Give up; core/panic.py."""
+    ...
 
 
 @guest

@@ -95,6 +95,7 @@ def wakeup_kswapd() -> None:
 @extern
 def try_to_free_pages() -> u32:
     """Free some memory, sleeping; how many pages.  vmscan.py."""
+    ...
 
 
 @guest

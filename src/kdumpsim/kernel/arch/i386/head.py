@@ -182,6 +182,7 @@ boot_gdt_virt_descr:
 @extern
 def start_kernel() -> NoReturn:
     """Everything else; core/main.py."""
+    ...
 
 
 @guest

@@ -63,6 +63,7 @@ class TlbFlush(Struct):
 @extern
 def get_zeroed_page() -> ptr[void]:
     """mm/page_alloc.py."""
+    ...
 
 
 @extern

@@ -112,6 +112,7 @@ def switch_to(prev: ptr[TaskStruct], next: ptr[TaskStruct]) -> None:
 @extern
 def start_user(regs: ptr[PtRegs]) -> NoReturn:
     """Leave the kernel for ring 3 with the registers on top of this task's stack (entry.py)."""
+    ...
 
 
 ret_from_fork: array[u8] = external()

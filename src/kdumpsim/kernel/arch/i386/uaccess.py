@@ -81,6 +81,7 @@ __stop___ex_table: array[ExceptionTableEntry] = external()
 @extern
 def __copy_user(to: ptr[void], source: ptr[void], count: u32) -> u32:
     """Copy where either side may fault; how many bytes were left."""
+    ...
 
 
 @guest
