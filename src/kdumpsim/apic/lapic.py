@@ -195,6 +195,10 @@ class LocalApic:
         """The CPU ran an INTA cycle: an ExtINT that came as a message is used up."""
         self._extint = False
 
+    def quiet(self) -> bool:
+        """Nothing is latched or requested: there is nothing to ask the methods around this one."""
+        return not (self._irr or self._nmi or self._init or self._startup is not None)
+
     def take_nmi(self) -> bool:
         taken, self._nmi = self._nmi, False
         return taken

@@ -401,7 +401,10 @@ class Machine:
 
     def _deliver(self, index: int) -> None:
         """Hand a CPU, between slices, what its local APIC has for it: INIT, SIPI, NMI, interrupts (table 6-2)."""
-        cpu, lapic = self.cpus[index], self.lapics[index]
+        lapic = self.lapics[index]
+        if lapic.quiet() and not self.pic.intr:
+            return
+        cpu = self.cpus[index]
         if lapic.take_init():
             cpu.init()
         vector = lapic.take_startup()

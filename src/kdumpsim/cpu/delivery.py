@@ -151,7 +151,7 @@ class Delivery:
         if offset + 7 > d[LIMIT[table]]:
             raise Fault(vector, selector & 0xFFFC | ext)
         at = q[BASE[table]] + offset
-        return self.paging.read32(at), self.paging.read32(at + 4), at
+        return *self.paging.read32_pair(at), at
 
     def _protected(self, vector: int, error: int | None, software: bool, ext: int, set_rf: bool) -> None:
         q, d, paging = self.context.q, self.context.d, self.paging
@@ -159,7 +159,7 @@ class Delivery:
         if vector * 8 + 7 > d[_IDT_LIMIT]:
             raise Fault(x86.GP, in_idt)
         at = q[_IDT_BASE] + vector * 8
-        low, high = paging.read32(at), paging.read32(at + 4)
+        low, high = paging.read32_pair(at)
         kind = x86.system_type(high)
         if kind not in _GATES:
             raise Fault(x86.GP, in_idt)

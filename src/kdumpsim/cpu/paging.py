@@ -121,6 +121,14 @@ class Paging:
             return self._memory.read32(self.translate(linear, False))
         return int.from_bytes(self.read(linear, 4), "little")
 
+    def read32_pair(self, linear: int) -> tuple[int, int]:
+        """Two words, one behind the other: a descriptor."""
+        linear &= 0xFFFFFFFF
+        if linear & 0xFFF <= 0xFF8:
+            at = self.translate(linear, False)
+            return self._memory.read32(at), self._memory.read32(at + 4)
+        return self.read32(linear), self.read32(linear + 4)
+
     def read16(self, linear: int) -> int:
         return int.from_bytes(self.read(linear, 2), "little")
 

@@ -70,9 +70,9 @@ def extract(disk: Disk, header: DumpHeader, path: Path, progress: Callable[[int,
         done = 0
         while done < header.size:
             count = min(_CHUNK_SECTORS, -(-(header.size - done) // SECTOR))
-            data = memoryview(disk.read(header.lba + done // SECTOR, count))[: header.size - done]
+            data = disk.read(header.lba + done // SECTOR, count)[: header.size - done]
             digest.update(data)
-            if data == zero[: len(data)]:
+            if data == zero[: len(data)]:  # bytes with bytes: a memoryview is compared item by item
                 file.seek(len(data), os.SEEK_CUR)
             else:
                 file.write(data)
