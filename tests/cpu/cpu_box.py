@@ -50,6 +50,8 @@ def gate(selector: int, offset: int, kind: int, dpl: int = 0, present: bool = Tr
 class Bus:
     """RAM from 0, a ROM page at 0xF0000, an MMIO page that remembers, ports that remember."""
 
+    ns_per_byte = 32
+
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, RAM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         host = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))

@@ -141,6 +141,7 @@ class Machine:
 
         self.port_in = port_in
         self.port_out = port_out
+        self.ns_per_byte = NS_PER_BYTE
         self.mmio_read = self._mmio.read
         self.mmio_write = self._mmio.write
         neighbours = Neighbours() if config.cpus > 1 else None
@@ -376,6 +377,8 @@ class Machine:
                 if cpu.in_nmi():
                     limit = min(limit, NMI_WINDOW)
                 result = cpu.run(limit, until_interruptible=waiting)
+                if cpu.take_perf_overflow():
+                    lapic.perf_overflow()
                 if result is Exit.SHUTDOWN and self.config.shutdown_resets:
                     self.pull_reset(f"triple fault on CPU {index}")
                 if self._stop_requested or self.reset_cause is not None:

@@ -48,6 +48,11 @@ class CpuBus(Protocol):
     @property
     def mmio(self) -> Sequence[MmioRegion]: ...
 
+    @property
+    def ns_per_byte(self) -> int:
+        """Virtual nanoseconds a code byte takes, which are clocks of the processor."""
+        ...
+
     def time(self) -> int:
         """Virtual nanoseconds, for the time stamp counter."""
         ...

@@ -3,7 +3,7 @@
 
 Modelled: real mode, 16- and 32-bit protected mode, paging (32-bit, PSE, PAE), rings, tasks, all gate types,
 double and triple fault, NMI blocking until IRET, the interrupt shadow, single-stepping.
-Not modelled: SMM, machine checks, performance counters, debug-register breakpoints, long mode, SSE (not announced).
+Not modelled: SMM, machine checks, debug-register breakpoints, long mode, SSE (not announced).
 Interrupts in virtual-8086 mode go through ring 0 gates; the VME redirection bitmap does not exist.
 """
 
@@ -55,7 +55,9 @@ from .layout import (
     SS,
     TR,
 )
+from .msr import MsrInstructions
 from .paging import Paging
+from .perfctr import PerformanceCounters
 from .physical import PhysicalMemory
 from .tasks import TaskSwitcher
 
@@ -117,6 +119,8 @@ class Cpu:
         self._memory = PhysicalMemory(bus.ram)
         self._engine = engine = Engine(index, bus, self._memory, neighbours)
         self._slice = engine.slice
+        self._counters = PerformanceCounters(bus.ns_per_byte)
+        self._msrs = MsrInstructions(engine, self._counters, self.read_linear)
         self._delivery = Delivery(engine.context, self._memory)
         TaskSwitcher(self._delivery, engine.flush_tlb_later)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
@@ -153,6 +157,7 @@ class Cpu:
             else:
                 shared.watch_if = 1
         shared.limit = shared.retired + max(limit, 1)
+        self._heed_counters()
         self._stop = False
         engine.limit_after_pause = None
         while True:
@@ -175,6 +180,11 @@ class Cpu:
             elif reason == native.REASON_NONE:
                 self.halted = True
                 return Exit.HALT
+            elif reason == native.REASON_MSR:
+                self._engine.take_back()
+                self._msr()
+                if self.shutdown:
+                    return Exit.SHUTDOWN
             elif reason == native.REASON_WATCH:
                 self._engine.take_back()
                 return Exit.STOPPED
@@ -201,6 +211,26 @@ class Cpu:
     def remaining(self) -> int:
         """Code bytes left of the running slice."""
         return max(self._slice.limit - self._slice.retired, 0)
+
+    # Performance counters.
+
+    def _heed_counters(self) -> None:
+        deadline = self._counters.deadline
+        if deadline is not None:
+            shared = self._slice
+            shared.limit = min(shared.limit, max(deadline, shared.retired + 1))
+
+    def take_perf_overflow(self) -> bool:
+        """Has a performance counter that is to interrupt overflowed since this was asked last? Between slices only."""
+        return self._counters.take_overflow(self.retired)
+
+    def _msr(self) -> None:
+        """RDMSR, WRMSR or RDPMC comes next, of a register that is kept here."""
+        self._resume_at = None
+        vector = self._msrs.execute()
+        self._heed_counters()
+        if vector is not None:
+            self._deliver(vector)
 
     # Events.
 
@@ -256,6 +286,7 @@ class Cpu:
 
     def reset(self) -> None:
         """Power-on or RESET (SDM vol. 3A, table 9-1); an AP then waits for SIPI."""
+        self._counters.reset()
         self._initialise(0x60000010)
 
     def init(self) -> None:
@@ -442,6 +473,7 @@ class Cpu:
             "waiting_for_sipi": self.waiting_for_sipi,
             "shutdown": self.shutdown,
             "resume_at": self._resume_at,
+            "counters": self._counters.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -457,3 +489,4 @@ class Cpu:
         self.waiting_for_sipi = state["waiting_for_sipi"]
         self.shutdown = state["shutdown"]
         self._resume_at = state["resume_at"]
+        self._counters.restore(state["counters"])

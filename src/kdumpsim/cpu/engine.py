@@ -36,12 +36,15 @@ from .descriptors import (
     Fault,
 )
 from .layout import BASE, CR0, CR3, CR4, CS, FLAGS, HF_CPL, HFLAGS, LIMIT, TR, Context
+from .msr_sites import RDPMC, MsrSites
 from .native import lib
 from .paging import Paging
+from .perfctr import MSRS
 from .physical import PhysicalMemory
 from .softtlb import WRITTEN, CodeSharing, SoftTlb
 
 _ADDRESS_SPACE: Final = 1 << 32
+_DR6_BS: Final = 1 << 14
 _FLUSH_ALL: Final = 64  # stale ranges at once, beyond which everything translated is dropped
 
 _void, _u64, _u32, _int = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int
@@ -115,6 +118,7 @@ class Engine:
         self._bus = bus
         self._memory = memory
         native.no_exits(self.uc)
+        native.warm_up(self.uc)
         self._map(bus)
         native.hooks().attach(self.uc, self.slice)
         self._hook_instructions(bus)
@@ -128,6 +132,9 @@ class Engine:
         self._code_seen = 0
         if neighbours is not None:
             neighbours.engines.append(weakref.ref(self))
+        self.msr_sites = MsrSites(
+            self.uc, self.slice, lambda opcode, number: opcode == RDPMC or number in MSRS, self._translate_anew
+        )
         self._denied = False
         self._repeating: int | None = None  # linear address of the instruction being repeated
         self.save()
@@ -395,6 +402,12 @@ class Engine:
         native.check(lib.uc_context_restore(self.uc, self.context.handle))
         self.dirty = False
 
+    def set_single_stepped(self) -> None:
+        """DR6.BS: what `context` has just done was a single step. Between slices."""
+        self.restore()
+        native.reg_write(self.uc, native.REG_DR6, native.reg_read(self.uc, native.REG_DR6) | _DR6_BS)
+        self.save()
+
     def plain_context(self) -> bytes:
         """The context's bytes without the engine's own pointers, which name nothing in another process."""
         data = bytearray(self.context.bytes)
@@ -427,6 +440,18 @@ class Engine:
             self.flush_tlb()
         self._stale.clear()
         self.flush_code_pending = False
+
+    def _translate_anew(self, address: int, size: int) -> None:
+        """From within the engine: end the slice before a block that has just been translated, and drop it."""
+        self.pause()
+        physical = ctypes.c_uint64()
+        while size > 0:
+            step = min(size, PAGE - address % PAGE)
+            if lib.uc_vmem_translate(self.uc, _u64(address), UC_PROT_EXEC, ctypes.byref(physical)):
+                self.flush_code_pending = True
+                return
+            self._stale.append((physical.value, physical.value + step))
+            address, size = address + step, size - step
 
     def invalidate(self, begin: int, end: int) -> None:
         """Somebody else wrote a physical range: forget its translations before the next slice."""
@@ -469,6 +494,7 @@ class Engine:
     def watch(self, address: int, callback: Callable[[int], None]) -> None:
         """Call back before each run of the instruction at a linear address. One watch per address."""
         self.unwatch(address)
+        self.msr_sites.forget(address, address + 15)  # to be found again, behind this watch
 
         def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
             if at == self._repeating:

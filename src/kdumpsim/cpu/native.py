@@ -30,12 +30,14 @@ from unicorn.unicorn_const import (
     UC_HOOK_INSN_INVALID,
     UC_HOOK_INTR,
     UC_MODE_32,
+    UC_PROT_ALL,
 )
 
 REG_EAX, REG_EBX, REG_ECX, REG_EDX = x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX
 REG_ESI, REG_EDI, REG_EBP, REG_ESP = x86.UC_X86_REG_ESI, x86.UC_X86_REG_EDI, x86.UC_X86_REG_EBP, x86.UC_X86_REG_ESP
 REG_EIP, REG_EFLAGS = x86.UC_X86_REG_EIP, x86.UC_X86_REG_EFLAGS
 REG_CR0, REG_CR2, REG_CR3, REG_CR4 = x86.UC_X86_REG_CR0, x86.UC_X86_REG_CR2, x86.UC_X86_REG_CR3, x86.UC_X86_REG_CR4
+REG_DR6 = x86.UC_X86_REG_DR6
 REG_CS, REG_DS, REG_ES, REG_FS = x86.UC_X86_REG_CS, x86.UC_X86_REG_DS, x86.UC_X86_REG_ES, x86.UC_X86_REG_FS
 REG_GS, REG_SS = x86.UC_X86_REG_GS, x86.UC_X86_REG_SS
 REG_GDTR, REG_IDTR, REG_LDTR, REG_TR = (
@@ -48,7 +50,7 @@ REG_GDTR, REG_IDTR, REG_LDTR, REG_TR = (
 lib: Final[Any] = _binding.uclib
 
 # Why a slice ended, as the hooks record it. 0: nobody stopped it, so the CPU halted.
-REASON_NONE, REASON_LIMIT, REASON_EXCEPTION, REASON_WATCH = 0, 1, 2, 3
+REASON_NONE, REASON_LIMIT, REASON_EXCEPTION, REASON_WATCH, REASON_MSR = 0, 1, 2, 3, 4
 
 
 class EngineError(RuntimeError):
@@ -104,6 +106,8 @@ class Slice(ctypes.Structure):
         ("written", ctypes.c_uint32 * 65),  # 100: physical page numbers
         ("port_in", ctypes.c_void_p),  # 360: the callbacks behind the hooks of the same names
         ("port_out", ctypes.c_void_p),  # 368
+        ("vmem_read", ctypes.c_void_p),  # 376
+        ("suspect", ctypes.c_void_p),  # 384: the callback behind the hook "translated"
     )
     retired: int
     limit: int
@@ -121,6 +125,7 @@ class Slice(ctypes.Structure):
     written: ctypes.Array[ctypes.c_uint32]
     port_in: int
     port_out: int
+    suspect: int
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(
@@ -128,6 +133,7 @@ class Slice(ctypes.Structure):
             emu_stop=function_address(lib.uc_emu_stop),
             reg_read=function_address(lib.uc_reg_read),
             ctl=function_address(lib.uc_ctl),
+            vmem_read=function_address(lib.uc_vmem_read),
         )
 
 
@@ -246,6 +252,53 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         """.replace("CS", str(REG_CS)),
         "5756525141506a004883ec08be0b000000488d54240841ff50304883c408584158595a5e5f83e00383f803750681ca000100"
         "0041ffa070010000",
+    ),
+    # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
+    # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those with 0F 30, 0F 32 or 0F 33 in them.
+    "translated": (
+        """
+        pushq %rbx
+        pushq %rbp
+        pushq %r12
+        subq $4128, %rsp
+        movq %rdi, %rbx
+        movq %rsi, %rbp
+        movq %rcx, %r12
+        movq (%rbp), %rsi
+        movl $4, %edx
+        movq %rsp, %rcx
+        movzwl 10(%rbp), %r8d
+        callq *376(%r12)
+        testl %eax, %eax
+        jne out
+        movzwl 10(%rbp), %ecx
+        movq %rsp, %rsi
+    next:
+        decl %ecx
+        jle out
+        movzwl (%rsi), %eax
+        incq %rsi
+        cmpw $0x300f, %ax
+        je found
+        cmpw $0x320f, %ax
+        je found
+        cmpw $0x330f, %ax
+        jne next
+    found:
+        movq %rbx, %rdi
+        movq (%rbp), %rsi
+        movzwl 10(%rbp), %edx
+        callq *384(%r12)
+    out:
+        addq $4128, %rsp
+        popq %r12
+        popq %rbp
+        popq %rbx
+        ret
+        """,
+        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c075360f"
+        "b74d0a4889e6ffc97e2b0fb70648ffc6663d0f30740c663d0f327406663d0f3375e44889df488b75000fb7550a41ff942480"
+        "0100004881c420100000415c5d5bc3",
     ),
     # bool go_on(...): the answer to "may this access to protected memory proceed?"
     "go_on": ("movl $1, %eax\nret\n", "b801000000c3"),
@@ -383,6 +436,14 @@ def no_exits(uc: ctypes.c_void_p) -> None:
     """`emu_start`'s `until` address must mean nothing: looking it up can fault, and that clobbers CR2."""
     check(lib.uc_ctl(uc, _CTL_USE_EXITS, ctypes.c_int(1)))
     check(lib.uc_ctl(uc, _CTL_EXITS, ctypes.c_void_p(None), ctypes.c_size_t(0)))
+
+
+def warm_up(uc: ctypes.c_void_p) -> None:
+    """Run a block on an engine without memory: UC_HOOK_EDGE_GENERATED says nothing before one has come to its end."""
+    check(lib.uc_mem_map(uc, ctypes.c_uint64(0), ctypes.c_size_t(4096), UC_PROT_ALL))
+    check(lib.uc_mem_write(uc, ctypes.c_uint64(0), b"\xeb\x00\xf4", ctypes.c_size_t(3)))  # jmp 1f; 1: hlt
+    check(lib.uc_emu_start(uc, 0, 0, 0, 0))
+    check(lib.uc_mem_unmap(uc, ctypes.c_uint64(0), ctypes.c_size_t(4096)))
 
 
 class _Mmr(ctypes.Structure):
