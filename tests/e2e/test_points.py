@@ -65,6 +65,16 @@ def test_a_hang_with_interrupts_off_is_found_by_the_nmi_watchdog_after_five_seco
     assert "EIP is at dtt_loop" in run.console
 
 
+def test_the_watchdog_of_the_performance_counter_finds_it_too(crash: Crash) -> None:
+    run = crash("INT_HARDWARE_ENTRY", "loop", *options(nmi_watchdog="2"))
+    assert_right_dump(run)
+    assert LOCKUP in run.console
+    assert "EIP is at dtt_loop" in run.console
+    assert 4 < seconds_to_purgatory(run) < 6.2  # the fifth or sixth overflow since the CPU's last timer interrupt
+    again = crash("INT_HARDWARE_ENTRY", "loop", "--timeout", "30", *options(nmi_watchdog="2"))
+    assert (again.directory / "vmcore").read_bytes() == (run.directory / "vmcore").read_bytes()
+
+
 def test_the_nmi_watchdog_looks_at_every_cpu(crash: Crash) -> None:
     run = crash("INT_HARDWARE_ENTRY", "loop", "--cpus", "4", "--seed", "3")
     assert_right_dump(run)

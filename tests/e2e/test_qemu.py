@@ -79,7 +79,7 @@ def our_console() -> str:
     return output.decode()
 
 
-def qemu_console(tool: str, directory: Path, smp: str) -> str:
+def qemu_console(tool: str, directory: Path, smp: str, append: str = "") -> str:
     """What it says on QEMU, from the same files."""
     (directory / "vmlinux").write_bytes(images.kernel().elf)
     (directory / "dump").write_bytes(bytes(SECTORS * 512))
@@ -88,7 +88,7 @@ def qemu_console(tool: str, directory: Path, smp: str) -> str:
     console = directory / "console"
     with subprocess.Popen(
         [
-            tool, "-kernel", "vmlinux", "-smp", smp, "-m", "64", "-append", COMMAND_LINE,
+            tool, "-kernel", "vmlinux", "-smp", smp, "-m", "64", "-append", f"{COMMAND_LINE} {append}".rstrip(),
             "-drive", "file=system,format=raw,if=ide,index=0", "-drive", "file=dump,format=raw,if=ide,index=2",
             "-display", "none", "-no-reboot", "-net", "none", "-serial", "file:console", "-serial", "null",
         ],
@@ -117,6 +117,13 @@ def test_the_same_vmlinux_says_the_same_on_qemu(
     assert common(theirs, differences) == common(our_console, differences)
     for difference in differences:  # one that no longer shows has to be struck off the list
         assert re.search(difference.pattern, f"{our_console}{theirs}".replace("\r", "")), difference
+
+
+def test_a_processor_without_performance_counters_goes_without_their_watchdog(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    console = qemu_console(require_tool("qemu-system-i386"), tmp_path, "2,sockets=2", "nmi_watchdog=2")
+    assert "testing NMI watchdog ... CPU#0: NMI appears to be stuck (0->0)!" in console
 
 
 def test_the_boot_reaches_every_part_of_the_machine(our_console: str) -> None:

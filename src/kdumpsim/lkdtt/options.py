@@ -84,8 +84,8 @@ OPTIONS: dict[str, Option] = {
         Option("preempt", "kernel code can be preempted (CONFIG_PREEMPT)", "1", _switch("0", "1"), constant="PREEMPT"),
         Option(
             "nmi_watchdog",
-            "find CPUs that take no timer interrupts, by NMIs from the timer through LINT0 (1); 2 needs a performance "
-            "counter, which these processors lack: the kernel says so and goes without",
+            "find CPUs that take no timer interrupts, by NMIs from the timer through LINT0 (1) or from each "
+            "processor's performance counter through its local APIC (2)",
             "0",
             _switch("0", "1", "2"),
             FIRST,

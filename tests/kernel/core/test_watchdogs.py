@@ -65,10 +65,23 @@ def test_the_nmi_watchdog_ticks_on_every_cpu_of_a_healthy_machine(boot: Boot, cp
     assert "soft lockup" not in guest.console
 
 
-def test_the_performance_counter_mode_is_refused_by_a_processor_that_has_none(boot: Boot) -> None:
-    guest = boot("nmi_watchdog=2")
-    assert "activating" not in guest.console
-    assert "nmi_watchdog=2: this processor has no performance counters" in guest.text("/proc/kmsg")
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_a_performance_counter_ticks_while_its_cpu_is_busy(boot: Boot, cpus: int) -> None:
+    guest = boot("nmi_watchdog=2", cpus=cpus)
+    assert "Detected 1000." in guest.console
+    assert "testing NMI watchdog ... OK." in guest.console
+    at_boot = counted(guest, "NMI")
+    guest.run(5)
+    idle = counted(guest, "NMI")
+    assert all(late - early <= 1 for late, early in zip(idle, at_boot, strict=True))  # a halted CPU has no clocks
+    guest.dtt("set INT_TASKLET_ENTRY loop 5")  # with interrupts on: the watchdog ticks, and finds nothing wrong
+    start_diskio(guest)
+    ticks = guest.first.symbols["nmi_count"]
+    before = struct.unpack(f"<{cpus}I", guest.machine.cpus[0].read_linear(ticks, 4 * cpus))
+    guest.run(4)
+    after = struct.unpack(f"<{cpus}I", guest.machine.cpus[0].read_linear(ticks, 4 * cpus))
+    assert max(late - early for late, early in zip(after, before, strict=True)) == 4
+    assert "LOCKUP" not in guest.console
 
 
 @pytest.mark.parametrize("point", ["INT_TASKLET_ENTRY", "INT_HW_IRQ_EN", "FS_DEVRW"])

@@ -5,20 +5,39 @@ In the I/O APIC mode (nmi_watchdog=1) the i8259s pass the timer's ticks to the L
 the interrupt that counts jiffies, and LINT0 makes an NMI of each (check_timer.py, smpboot.py).  A CPU whose own timer
 interrupt has not come between as many NMIs as there are in `watchdog_thresh` seconds is locked up.
 
-Mode 2, by a performance counter of the processor, does not exist here: the board's processors count nothing.
+In the local APIC mode (nmi_watchdog=2) a performance counter of each processor makes them (perfctr_watchdog.py): HZ
+times a second for the test at boot, then once.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, load_volatile, placed, ptr, u32
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    array,
+    cstr,
+    fn,
+    guest,
+    i32,
+    length,
+    load_volatile,
+    placed,
+    ptr,
+    store_volatile,
+    u32,
+    void,
+)
 from kdumpsim.kernel.arch.i386.apic import apic_timer_irqs, apic_write
 from kdumpsim.kernel.arch.i386.apicdef import APIC_DM_NMI, APIC_LVT0
+from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.nmi import nmi_count, set_nmi_watchdog_tick
 from kdumpsim.kernel.arch.i386.oops import show_registers
+from kdumpsim.kernel.arch.i386.perfctr_watchdog import cpu_has_p6_counters, rearm_p6_watchdog, setup_p6_watchdog
+from kdumpsim.kernel.arch.i386.processor import cpu_relax, local_irq_enable
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
-from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online
+from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online, smp_call_function
 from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_kexec
@@ -33,6 +52,7 @@ from kdumpsim.kernel.core.types import SIGSEGV
 
 NMI_NONE: Final = 0
 NMI_IO_APIC: Final = 1
+NMI_LOCAL_APIC: Final = 2
 
 TEST_TICKS: Final = 10
 TEST_TICKS_NEEDED: Final = 5
@@ -46,6 +66,8 @@ last_irq_sums: array[u32] = length(NR_CPUS)
 alert_counter: array[u32] = length(NR_CPUS)
 """NMIs since a CPU's last timer interrupt."""
 nmi_print_lock: Spinlock = Spinlock(slock=1)
+nmi_test_over: u32 = 0
+"""Ends nmi_cpu_busy()."""
 
 
 @guest
@@ -88,6 +110,8 @@ def nmi_watchdog_tick(regs: ptr[PtRegs]) -> bool:
     else:
         last_irq_sums[cpu] = sum
         alert_counter[cpu] = 0
+    if nmi_watchdog == NMI_LOCAL_APIC:
+        rearm_p6_watchdog(nmi_hz)
     return True
 
 
@@ -107,6 +131,13 @@ def setup_nmi() -> None:
 
 
 @guest
+def setup_apic_nmi_watchdog() -> None:
+    """Start this CPU's part of the local APIC mode."""
+    set_nmi_watchdog_tick(nmi_watchdog_tick)
+    setup_p6_watchdog(nmi_hz)
+
+
+@guest
 def no_nmi_watchdog() -> None:
     """There is nothing it could be fed by."""
     global nmi_watchdog
@@ -114,30 +145,54 @@ def no_nmi_watchdog() -> None:
 
 
 @guest
+def nmi_cpu_busy(info: ptr[void]) -> None:
+    """Keep a CPU from halting while its counter is tested."""
+    local_irq_enable()
+    while load_volatile(addr(nmi_test_over)) == 0:
+        cpu_relax()
+
+
+@guest
+def wait_for_ticks() -> None:
+    """Let TEST_TICKS NMIs come; a performance counter stands still while its CPU is halted."""
+    if nmi_watchdog == NMI_LOCAL_APIC:
+        smp_call_function(nmi_cpu_busy, NULL, False)
+        mdelay(TEST_TICKS * 1000 // HZ)
+        store_volatile(addr(nmi_test_over), 1)
+    else:
+        msleep(TEST_TICKS * 1000 // HZ)
+
+
+@guest
 def check_nmi_watchdog() -> i32:
     """See whether the NMIs come, on every CPU."""
+    global nmi_hz
     before: array[u32] = length(NR_CPUS)
     if nmi_watchdog == NMI_NONE:
         return 0
     printk("<6>testing NMI watchdog ... ")
     for cpu in range(NR_CPUS):
         before[cpu] = nmi_count[cpu]
-    msleep(TEST_TICKS * 1000 // HZ)
+    wait_for_ticks()
     for cpu in range(NR_CPUS):
         if cpu_online(cpu) and nmi_count[cpu] - before[cpu] <= TEST_TICKS_NEEDED:
             printk(f"CPU#{cpu}: NMI appears to be stuck ({before[cpu]}->{nmi_count[cpu]})!\n")
             return -1
     printk("OK.\n")
+    if nmi_watchdog == NMI_LOCAL_APIC:
+        nmi_hz = 1
     return 0
 
 
 @guest
 def setup_nmi_watchdog(value: cstr) -> i32:
-    """nmi_watchdog=0|1"""
+    """nmi_watchdog=0|1|2"""
     global nmi_watchdog
     mode = simple_strtoul(value, NULL, 10)
-    if mode > NMI_IO_APIC:
-        printk(f"<4>nmi_watchdog={mode}: this processor has no performance counters to do that\n")
+    if mode > NMI_LOCAL_APIC:
+        return 0
+    if mode == NMI_LOCAL_APIC and not cpu_has_p6_counters():
+        printk("<4>nmi_watchdog=2: this processor has no performance counters that are known\n")
         return 0
     nmi_watchdog = mode
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, asm, asm_value, cast, guest, naked, packed, ptr, u8, u16, u32, void
+from kdumpsim.compiler.lang import Struct, asm, asm_value, cast, guest, naked, packed, ptr, u8, u16, u32, u64, void
 
 X86_CR0_PE: Final = 0x0000_0001
 X86_CR0_MP: Final = 0x0000_0002
@@ -211,6 +211,18 @@ def write_cr4(value: u32) -> None:
 def invlpg(address: u32) -> None:
     """Forget the translation of one page."""
     asm("invlpg ($0)", "r,~{memory}", address)
+
+
+@guest
+def wrmsr(register: u32, value: u64) -> None:
+    """Write a model-specific register."""
+    asm("wrmsr", "{ecx},{eax},{edx},~{memory}", register, u32(value & 0xFFFFFFFF), u32(value >> 32))
+
+
+@guest
+def rdtsc() -> u64:
+    """The time stamp counter."""
+    return asm_value(u64, "rdtsc", "=A")
 
 
 @guest

@@ -48,7 +48,13 @@ from kdumpsim.kernel.arch.i386.head import stack_start
 from kdumpsim.kernel.arch.i386.i8259 import disable_8259A_irq, enable_8259A_irq
 from kdumpsim.kernel.arch.i386.io_apic import setup_IO_APIC
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
-from kdumpsim.kernel.arch.i386.nmi_watchdog import NMI_IO_APIC, enable_NMI_through_LVT0, nmi_watchdog
+from kdumpsim.kernel.arch.i386.nmi_watchdog import (
+    NMI_IO_APIC,
+    NMI_LOCAL_APIC,
+    enable_NMI_through_LVT0,
+    nmi_watchdog,
+    setup_apic_nmi_watchdog,
+)
 from kdumpsim.kernel.arch.i386.page import va
 from kdumpsim.kernel.arch.i386.paging import load_swapper_pg_dir
 from kdumpsim.kernel.arch.i386.process import cpu_idle
@@ -156,6 +162,8 @@ def start_secondary() -> NoReturn:
     load_swapper_pg_dir()
     cpu_load_descriptors(cpu, stack_start)
     setup_local_APIC()
+    if nmi_watchdog == NMI_LOCAL_APIC:
+        setup_apic_nmi_watchdog()
     setup_secondary_APIC_clock()
     if nmi_watchdog == NMI_IO_APIC:
         disable_8259A_irq(0)
@@ -181,6 +189,8 @@ def smp_prepare_cpus(limit: u32) -> None:
     x86_cpu_to_apicid[0] = u8(hard_smp_processor_id())
     connect_bsp_APIC()
     setup_local_APIC()
+    if nmi_watchdog == NMI_LOCAL_APIC:
+        setup_apic_nmi_watchdog()
     if mp_config.ioapic_present:
         setup_IO_APIC()
         check_timer()
