@@ -7,7 +7,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from guest_machine import Machine, build
+from guest_machine import PRELUDE_LINES, Machine, build
+from unicorn import UcError
+from unicorn.x86_const import UC_X86_REG_EIP
 
 TEXT = """
 PAGE_SHIFT: Final = 12
@@ -430,3 +432,23 @@ def test_extended_config(tmp_path: Path) -> None:
     text = 'SIZE: Final = config("SIZE", 10)\n@guest\ndef size() -> u32:\n    return SIZE\n'
     assert Machine(build(tmp_path, text, "size")).call("size") == 10
     assert Machine(build(tmp_path, text, "size", config={"SIZE": 99})).call("size") == 99
+
+
+@pytest.mark.parametrize("optimize", [[], ["m"]])
+def test_bug_says_where_it_stands(tmp_path: Path, optimize: list[str]) -> None:
+    text = """@guest
+def picky(n: u32) -> u32:
+    if n == 7:
+        BUG()
+    if n == 8:
+        BUG()
+    return n
+"""
+    machine = Machine(build(tmp_path, text, "picky", optimize=optimize))
+    assert machine.call("picky", 6) == 6
+    for n, line in ((7, PRELUDE_LINES + 4), (8, PRELUDE_LINES + 6)):
+        with pytest.raises(UcError):
+            machine.start("picky", n)
+        opcode, shown, name = struct.unpack("<2sHI", machine.read(machine.uc.reg_read(UC_X86_REG_EIP), 8))
+        assert (opcode, shown) == (b"\x0f\x0b", line)
+        assert machine.read(name, 5) == b"m.py\0"

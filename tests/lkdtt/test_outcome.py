@@ -82,7 +82,7 @@ def test_the_console_is_read_with_the_words_of_2_6_16() -> None:
         (4, "Oops: 0002 [#1]"),
         (5, "Kernel panic - not syncing: Fatal exception"),
         (6, "SysRq : Trigger a crashdump"),
-        (7, "kernel BUG at kernel/lkdtt/crashes.py:0!"),
+        (7, "kernel BUG at kdumpsim/kernel/lkdtt/dtt.py:102!"),
     ]
     assert [(note.at_ns, note.seen) for note in console_notes(lines)] == [
         (1, Seen.SOFT_LOCKUP),

@@ -74,6 +74,12 @@ def inline_call(result: str, text: str, constraints: str, operands: list[tuple[s
     return f'call {result} asm sideeffect {quoted}, "{everything}"({", ".join(arguments)})'
 
 
+def bug_call(file: str, line: int) -> str:
+    """UD2 with the place it stands at behind it, as Linux 2.6's BUG() on i386; `file` is the address of the name."""
+    text = byte_string(b"ud2\n.word ${0:c}\n.long ${1:c}")[1:]
+    return f'call void asm sideeffect {text}, "i,i"(i32 {line}, ptr {file})'
+
+
 def interrupt_stub(name: str, body: str, error_code: bool, kernel_ds: int) -> str:
     """The entry an IDT gate points to: builds struct pt_regs, calls `body(regs)`, returns by IRET.
 

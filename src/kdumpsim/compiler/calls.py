@@ -7,7 +7,7 @@ import ast
 import re
 from collections.abc import Callable
 
-from .asm import AsmError, inline_call, marked
+from .asm import AsmError, bug_call, inline_call, marked
 from .builder import Place, Value, raise_poison
 from .constants import Const, Text
 from .expressions import Expressions
@@ -234,7 +234,7 @@ class Calls(Expressions):
         handlers: dict[str, Callable[[ast.Call], Value]] = {
             "addr": self._addr, "cast": self.cast, "container_of": self._container_of, "cmpxchg": self._cmpxchg,
             "load_volatile": self._load_volatile, "store_volatile": self._store_volatile, "asm": self._asm,
-            "asm_value": self._asm_value, "barrier": self._barrier, "unreachable": self._unreachable,
+            "asm_value": self._asm_value, "barrier": self._barrier, "unreachable": self._unreachable, "BUG": self._bug,
             "frame_address": lambda n: self._frame(n, "frameaddress.p0"), "len": self._len, "sizeof": self._sizeof,
             "return_address": lambda n: self._frame(n, "returnaddress"),
         }  # fmt: skip
@@ -369,6 +369,12 @@ class Calls(Expressions):
         self._arguments(node, 0)
         self.trap()
         return Value(NORETURN, "")
+
+    def _bug(self, node: ast.Call) -> Value:
+        self._arguments(node, 0)
+        self.at(node)
+        self.emit(bug_call(self.unit.string(self.module.source.shown.encode()), node.lineno))
+        return self._unreachable(node)
 
     def _frame(self, node: ast.Call, which: str) -> Value:
         self._arguments(node, 0)

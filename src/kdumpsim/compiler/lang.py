@@ -20,7 +20,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
-    "NULL", "NoReturn", "Struct", "addr", "aligned", "array", "asm", "asm_value", "barrier", "bits",
+    "BUG", "NULL", "NoReturn", "Struct", "addr", "aligned", "array", "asm", "asm_value", "barrier", "bits",
     "cast", "cmpxchg", "config", "container_of", "cstr", "extern", "external", "fetch_add",
     "fetch_and", "fetch_or", "fn", "frame_address", "guest", "i8", "i16", "i32", "i64", "interrupt",
     "length", "load_volatile", "module_asm", "naked", "offsetof", "packed", "placed", "ptr",
@@ -324,6 +324,11 @@ def fetch_and(place: ptr[T], value: T) -> T:
 
 def barrier() -> None:
     """The compiler moves no memory access across this."""
+
+
+def BUG() -> NoReturn:
+    """An impossible state: UD2, and behind it the line (16 bits) and the address of the file's name (32 bits)."""
+    _compiled_only("BUG")
 
 
 def frame_address() -> u32:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from errno import EINVAL, ENOENT
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kdumpsim
 from kdumpsim.board.machine import StopReason
 from kdumpsim.kexec.errors import AgentError, AgentGone, AgentTimeout, KexecError
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DYNAMIC_POINTS
@@ -106,7 +108,9 @@ def test_an_oops_without_panic_on_oops_leaves_an_unstable_system(boot: Callable[
     guest.dtt("set FS_DEVRW oops 10")
     guest.agent.start("diskio")
     guest.run(1)
-    assert "kernel BUG at" in guest.console
+    source = Path(kdumpsim.__file__).parent / "kernel/lkdtt/dtt.py"
+    (line,) = (n for n, text in enumerate(source.read_text().splitlines(), 1) if text.strip() == "BUG()")
+    assert f"kernel BUG at kdumpsim/kernel/lkdtt/dtt.py:{line}!\n" in guest.console.replace("\r", "")
     assert points(guest)["FS_DEVRW"] == ["bug", "0"]
     guest.agent.timeout = 5
     with pytest.raises(KexecError, match="no answer"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import (
+    BUG,
     NULL,
     NoReturn,
     addr,
@@ -29,7 +30,7 @@ from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.itimer import exit_itimers
 from kdumpsim.kernel.core.kthread import put_dead_task
 from kdumpsim.kernel.core.list import list_del
-from kdumpsim.kernel.core.panic import bug, panic
+from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule, set_current_state, wake_up_process
 from kdumpsim.kernel.core.sched_types import (
@@ -121,7 +122,7 @@ def do_exit(code: i32) -> NoReturn:
     preempt_disable()
     exit_notify(task)
     schedule()
-    bug("core/exit.py", 0)
+    BUG()
 
 
 @guest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The end of a kernel (kernel/panic.c, the last part of die() in arch/i386/kernel/traps.c, include/asm-i386/bug.h).
+"""The end of a kernel (kernel/panic.c, the last part of die() in arch/i386/kernel/traps.c).
 
 The order of events is 2.6.16's.  Nothing here takes a lock that the dying context might hold.
 """
@@ -12,7 +12,6 @@ from kdumpsim.compiler.lang import (
     NULL,
     NoReturn,
     array,
-    asm,
     cast,
     cstr,
     guest,
@@ -22,7 +21,6 @@ from kdumpsim.compiler.lang import (
     ptr,
     u8,
     u32,
-    unreachable,
 )
 from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop, touch_nmi_watchdog
 from kdumpsim.kernel.core.config import HZ
@@ -85,15 +83,6 @@ def oops_end(regs: ptr[PtRegs]) -> NoReturn:
         schedule_timeout(5 * HZ)
         panic("Fatal exception")
     do_exit(SIGSEGV)
-
-
-@guest
-def bug(file: cstr, line: u32) -> NoReturn:
-    """BUG(): an impossible state; ends in an invalid opcode exception whose handler oopses."""
-    printk("<0>------------[ cut here ]------------\n")
-    printk(f"<0>kernel BUG at {file:s}:{line}!\n")
-    asm("ud2")
-    unreachable()
 
 
 @guest

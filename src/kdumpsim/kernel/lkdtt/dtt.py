@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Final
 
 from kdumpsim.compiler.lang import (
+    BUG,
     Struct,
     addr,
     array,
@@ -29,7 +30,7 @@ from kdumpsim.compiler.lang import (
     u32,
 )
 from kdumpsim.kernel.asm import smp_processor_id
-from kdumpsim.kernel.core.panic import bug, panic
+from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp
 from kdumpsim.kernel.core.types import EINVAL, ENOENT
@@ -98,7 +99,7 @@ def dtt_induce(kind: u32, name: cstr) -> None:
     if kind == CrashType.PANIC:
         panic("LKDTT: crash point %s", u32(name))
     elif kind == CrashType.BUG:
-        bug("kernel/lkdtt/dtt.py", 0)
+        BUG()
     elif kind == CrashType.EXCEPTION:
         store_volatile(cast(ptr[u32], 0), 0)
     elif kind == CrashType.LOOP:

@@ -9,7 +9,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, addr, cast, cstr, frame_address, guest, i32, ptr, return_address, u8, u32
+from kdumpsim.compiler.lang import (
+    NoReturn,
+    addr,
+    array,
+    cast,
+    cstr,
+    external,
+    frame_address,
+    guest,
+    i32,
+    ptr,
+    return_address,
+    u8,
+    u16,
+    u32,
+)
 from kdumpsim.kernel.arch.i386.entry import entry_text_end, entry_text_start
 from kdumpsim.kernel.arch.i386.paging import kern_addr_valid
 from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
@@ -27,6 +42,11 @@ KSTACK_DEPTH_TO_PRINT: Final = 24
 CODE_BYTES: Final = 64
 CODE_BYTES_BEFORE: Final = 43
 MAX_TRACE: Final = 64
+UD2: Final = 0x0B0F
+BUG_SIZE: Final = 8
+
+__start_rodata: array[u8] = external()
+__end_rodata: array[u8] = external()
 
 die_lock: Spinlock = Spinlock(slock=1)
 die_owner: i32 = -1
@@ -138,6 +158,22 @@ def show_registers(regs: ptr[PtRegs]) -> None:
 
 
 @guest
+def handle_BUG(regs: ptr[PtRegs]) -> None:
+    """Say where BUG() stands if it is what stopped the kernel: UD2, the line, the file's name (include/asm-i386/bug.h).
+
+    An UD2 of the compiler's own, where control should never come, has no name behind it.
+    """
+    if user_mode(regs) or not kern_addr_valid(regs.eip) or not kern_addr_valid(regs.eip + BUG_SIZE - 1):
+        return
+    code: ptr[u8] = cast(ptr[u8], regs.eip)
+    file = cast(ptr[u32], code + 4)[0]
+    if cast(ptr[u16], code)[0] != UD2 or file < u32(__start_rodata) or file >= u32(__end_rodata):
+        return
+    printk("<0>------------[ cut here ]------------\n")
+    printk(f"<0>kernel BUG at {cast(cstr, file):s}:{cast(ptr[u16], code + 2)[0]}!\n")
+
+
+@guest
 def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
     """An exception that nobody can mend: print an oops and end the task, or the system (2.6.16 die)."""
     global die_owner, die_owner_depth, die_counter
@@ -153,6 +189,7 @@ def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
         local_irq_restore(flags)
     die_owner_depth += 1
     if die_owner_depth < 3:
+        handle_BUG(regs)
         die_counter += 1
         printk(f"<0>{what:s}: {err & 0xFFFF:04x} [#{die_counter}]\n")
         if PREEMPT:
