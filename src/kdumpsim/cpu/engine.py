@@ -29,6 +29,7 @@ from .descriptors import (
     CR4_PAE,
     GP,
     IOPL,
+    TSS16,
     TSS32,
     TSS32_AVAILABLE,
     TSS32_BUSY,
@@ -53,6 +54,7 @@ _OUT = ctypes.CFUNCTYPE(None, _void, _u32, _int, _u32, _void)
 _MMIO_READ = ctypes.CFUNCTYPE(_u64, _void, _u64, _u32, _void)
 _MMIO_WRITE = ctypes.CFUNCTYPE(None, _void, _u64, _u32, _u64, _void)
 _INSN = ctypes.CFUNCTYPE(_u32, _void, _void)
+_NOTICE = ctypes.CFUNCTYPE(None)
 _CODE = ctypes.CFUNCTYPE(None, _void, _u64, _u32, _void)
 
 ONES: Final = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFFFFFF, 8: 0xFFFFFFFF_FFFFFFFF}
@@ -136,6 +138,9 @@ class Engine:
             self.uc, self.slice, lambda opcode, number: opcode == RDPMC or number in MSRS, self._translate_anew
         )
         self._denied = False
+        self._in_task_switch = False
+        keep, self.slice.new_task = native.callback(_NOTICE, self._on_new_task)
+        self._keep.append(keep)
         self._repeating: int | None = None  # linear address of the instruction being repeated
         self.save()
 
@@ -330,6 +335,8 @@ class Engine:
             self.flush_code()  # the engine's own walker has set no marks
             soft.use(True)
         error = self._emulate()
+        if self._in_task_switch:
+            error = self._end_task_switch(error)
         if error == UC_ERR_EXCEPTION and soft is not None and soft.active:
             error = self._repeat(soft)
         if neighbours is not None:
@@ -378,6 +385,28 @@ class Engine:
         if shared.reason != native.REASON_EXCEPTION:
             self.flush_code()  # it went well after all, and may have translated unmarked code behind it
         return error
+
+    def _on_new_task(self) -> None:
+        """A TLB fill finds another task. Is it being switched to? Then CS has a selector, but no segment yet."""
+        d = self.live().d
+        if self.running and not d[LIMIT[CS]] and not d[FLAGS[CS]]:
+            self._in_task_switch = True
+            self.pause()
+
+    def _end_task_switch(self, error: int) -> int:
+        """The fill has put EIP back to the instruction that switched tasks; the new one's is in its TSS."""
+        self._in_task_switch = False
+        q, d = self.context.q, self.context.d
+        if self.slice.reason not in (native.REASON_NONE, native.REASON_LIMIT) or not d[FLAGS[CS]]:
+            return error  # a segment did not fit
+        paging = Paging(self._memory)
+        paging.cr0, paging.cr3, paging.cr4 = q[CR0], q[CR3], q[CR4]
+        tss = q[BASE[TR]]
+        wide = d[FLAGS[TR]] >> 8 & 8
+        q[layout.EIP] = paging.read32(tss + TSS32.eip) if wide else paging.read16(tss + TSS16.ip)
+        self.dirty = True
+        self.slice.reason = native.REASON_LIMIT
+        return 0
 
     def linear_eip(self) -> int:
         """CS base and EIP of the context."""

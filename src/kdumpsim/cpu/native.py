@@ -108,6 +108,8 @@ class Slice(ctypes.Structure):
         ("port_out", ctypes.c_void_p),  # 368
         ("vmem_read", ctypes.c_void_p),  # 376
         ("suspect", ctypes.c_void_p),  # 384: the callback behind the hook "translated"
+        ("task", ctypes.c_uint32),  # 392: selector in TR at the last TLB fill for data
+        ("new_task", ctypes.c_void_p),  # 400: the callback when it was another one
     )
     retired: int
     limit: int
@@ -126,6 +128,7 @@ class Slice(ctypes.Structure):
     port_in: int
     port_out: int
     suspect: int
+    new_task: int
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(
