@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim decode`: a dead kernel's reports, with source lines and disassembly."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+import kdumpsim
+from kdumpsim.lkdtt.oops import Report, find_reports
+from kdumpsim.vmcore.debuginfo import DebugInfo, DebugInfoError
+from kdumpsim.vmcore.disassembly import Instruction, disassemble
+
+HELP = """Explain the oopses and lockups in a run's console log.
+
+DIR is what `kdumpsim run --output` wrote (default: dump). For every report that the kernel printed, `decode` shows the
+source line, the instructions around the one that failed, and the call trace with source lines, all from DIR/vmlinux.
+Where the bytes that the kernel printed are not those of vmlinux, its code had been overwritten, and it says so.
+
+\b
+Examples:
+  kdumpsim run --crashpoint FS_DEVRW --type exception && kdumpsim decode
+  kdumpsim decode sweep/TIMERADD-bug-seed0 --kernel dump/vmlinux
+"""
+BEFORE, AFTER = 6, 3
+"""Instructions shown before and behind the one that failed."""
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("dump"))
+@click.option("--kernel", type=click.Path(path_type=Path, dir_okay=False), help="Another vmlinux than DIR's.")
+def decode(directory: Path, kernel: Path | None) -> None:
+    """The command."""
+    log = directory / "console.log"
+    kernel = kernel or directory / "vmlinux"
+    try:
+        console = log.read_text(errors="replace")
+        info = DebugInfo(kernel.read_bytes())
+    except OSError as error:
+        raise click.UsageError(
+            f"cannot read {error.filename}: {error.strerror}; `kdumpsim run --output DIR` writes such a directory"
+        ) from error
+    except DebugInfoError as error:
+        raise click.UsageError(f"{kernel}: {error}") from error
+    screen = Console(highlight=False)
+    reports = find_reports(console)
+    for number, report in enumerate(reports):
+        for line in explain(report, info):
+            screen.print(line, soft_wrap=True)
+        if number + 1 < len(reports):
+            screen.print()
+    if not reports:
+        screen.print(f"No oops and no lockup in {escape(str(log))}.")
+
+
+def explain(report: Report, info: DebugInfo) -> Iterator[str]:
+    """The lines that tell of one report, with rich's markup."""
+    yield f"[bold]{escape(report.headline)}[/]" + (f"  in {escape(report.task)}" if report.task else "")
+    if report.eip is not None:
+        yield f"  {place(report.eip, info)}"
+        if (source := _source(report.eip, info)) is not None:
+            yield f"[dim]      {escape(source)}[/]"
+        yield from _listing(report, info)
+    if report.trace:
+        yield "  called from" if report.eip is not None else "  call trace"
+        for address in report.trace:
+            # A return address belongs to the line of the call before it.
+            yield f"    {place(address, info, before=1)}"
+
+
+def place(address: int, info: DebugInfo, *, before: int = 0) -> str:
+    """An address as function, offset, file and line: that of the byte so many before it."""
+    function = info.function(address)
+    if function is None:
+        return f"{address:08x} is not in this kernel's code"
+    text = f"{address:08x} {function.name}+{address - function.start:#x}"
+    where = info.line(address - before)
+    return text if where is None else f"{text:<40} {escape(where[0])}:{where[1]}"
+
+
+def _source(address: int, info: DebugInfo) -> str | None:
+    """The source line itself, where this installation has the file."""
+    where = info.line(address)
+    if where is None:
+        return None
+    file = Path(kdumpsim.__file__).parent.parent / where[0]
+    return linecache.getline(str(file), where[1]).strip() or None
+
+
+def _listing(report: Report, info: DebugInfo) -> Iterator[str]:
+    """Instructions around EIP, from the bytes the kernel printed."""
+    if report.eip is None or not report.code:
+        return
+    begin = report.eip - report.before
+    found = info.code(begin, len(report.code))
+    if info.function(report.eip) is not None and found != report.code:
+        yield "    [bold red]these bytes are not those of vmlinux: the code had been overwritten[/]"
+    earlier = _aligned(report, info)
+    after = disassemble(report.code[report.before :], report.eip)
+    for instruction in [*earlier[-BEFORE:], *after[: AFTER + 1]]:
+        mark = "=>" if instruction.address == report.eip else "  "
+        yield f"    {mark} {instruction.address:08x}  {instruction.code.hex():<16} {escape(instruction.text)}"
+
+
+def _aligned(report: Report, info: DebugInfo) -> list[Instruction]:
+    """The instructions that lead up to EIP: only its function's beginning tells where they begin."""
+    assert report.eip is not None
+    function = info.function(report.eip)
+    if function is None:
+        return []
+    begin = max(function.start, report.eip - report.before)
+    printed = report.code[begin - (report.eip - report.before) : report.before]
+    whole = info.code(function.start, begin - function.start) + printed
+    return [i for i in disassemble(whole + bytes(15), function.start) if begin <= i.address < report.eip]
