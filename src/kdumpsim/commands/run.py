@@ -18,6 +18,7 @@ import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.lkdtt.conditions import DMA, DUMP_DISKS, OTHER_CPUS, USUAL_DUMP_DISK
+from kdumpsim.lkdtt.oops import find_reports
 from kdumpsim.lkdtt.options import OptionError, parse
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
@@ -267,16 +268,22 @@ def _percent(fraction: float) -> str:
 
 def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> list[str]:
     """What to type next, each on a line of its own, to be copied."""
-    if not captured:
-        return [f"Next: [bold]{escape(shlex.join(['less', f'{output}/console.log']))}[/]"]
-    files = [f"{output}/vmlinux", f"{output}/vmcore"]
-    sources = ["gdb", "-d", str(Path(kdumpsim.__file__).parent.parent)]
-    thread = crashing_thread(judgement)
-    where = [] if thread is None else ["-ex", f"thread {thread}", "-ex", "bt"]
-    return [
-        f"Next: [bold]{escape(shlex.join(['gdb', *files]))}[/]",
-        f"[dim]Where it crashed, with source lines: {escape(shlex.join([*sources, *where, *files]))}[/]",
-    ]
+    log = output / "console.log"
+    if captured:
+        files = [f"{output}/vmlinux", f"{output}/vmcore"]
+        thread = crashing_thread(judgement)
+        where = [] if thread is None else ["-ex", f"thread {thread}", "-ex", "bt"]
+        sources = ["gdb", "-d", str(Path(kdumpsim.__file__).parent.parent)]
+        lines = [
+            f"Next: [bold]{escape(shlex.join(['gdb', *files]))}[/]",
+            f"[dim]Where it crashed, with source lines: {escape(shlex.join([*sources, *where, *files]))}[/]",
+        ]
+    else:
+        lines = [f"Next: [bold]{escape(shlex.join(['less', str(log)]))}[/]"]
+    if find_reports(log.read_text(errors="replace")):
+        explained = escape(shlex.join(["kdumpsim", "decode", str(output)]))
+        lines.append(f"[dim]What the kernel reported, with source lines: {explained}[/]")
+    return lines
 
 
 def crashing_thread(judgement: Judgement | None) -> int | None:
