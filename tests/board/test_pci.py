@@ -13,10 +13,15 @@ class Bus:
     def __init__(self) -> None:
         self.resets = 0
         self.ide = pci.ide_function()
-        self.pci = pci.PciBus.pc(self.ide, self._reset)
+        self.irqs: dict[int, bool] = {}
+        self.pci = pci.PciBus.pc(self.ide, self._reset, lambda number: lambda level: self._drive(number, level))
 
     def _reset(self) -> None:
         self.resets += 1
+
+    def _drive(self, number: int, level: bool) -> None:
+        assert self.irqs.get(number, False) != level
+        self.irqs[number] = level
 
     def select(self, slot: int, function: int, offset: int, bus: int = 0) -> None:
         self.pci.port_write(0xCF8, 4, 0x80000000 | bus << 16 | slot << 11 | function << 8 | offset & 0xFC)
@@ -120,3 +125,40 @@ def test_any_access_keeps_the_identity_and_round_trips(accesses: list[tuple[int,
     assert bus.read(0, 0, 0, 4) == 0x12378086
     bus.pci.reset()
     assert bus.pci.state() == Bus().pci.state()
+
+
+def test_an_interrupt_pin_drives_the_irq_its_route_register_names() -> None:
+    bus = Bus()
+    line = bus.pci.interrupt_line(slot=3, pin=1)  # PIRQC#
+    line(True)
+    assert bus.irqs == {}  # 0x80: not routed
+    bus.write(1, 0, 0x62, 1, 11)
+    assert bus.irqs == {11: True}
+    bus.write(1, 0, 0x62, 1, 10)
+    assert bus.irqs == {11: False, 10: True}
+    line(False)
+    assert bus.irqs == {11: False, 10: False}
+
+
+def test_pins_that_share_an_irq_hold_it_until_the_last_lets_go() -> None:
+    bus = Bus()
+    for register in (0x60, 0x62):
+        bus.write(1, 0, register, 1, 11)
+    first, second = bus.pci.interrupt_line(1, 1), bus.pci.interrupt_line(3, 1)
+    first(True)
+    second(True)
+    first(False)
+    assert bus.irqs == {11: True}
+    second(False)
+    assert bus.irqs == {11: False}
+
+
+def test_a_restored_bus_knows_who_asks_without_driving_anything_anew() -> None:
+    bus, other = Bus(), Bus()
+    bus.write(1, 0, 0x62, 1, 11)
+    bus.pci.interrupt_line(3, 1)(True)
+    other.pci.restore(bus.pci.state())
+    assert other.irqs == {}
+    other.irqs[11] = True
+    other.pci.interrupt_line(3, 1)(False)
+    assert other.irqs == {11: False}

@@ -19,6 +19,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from kdumpsim.board.pirq import PIRQRC, PciInterrupt, pirq
+
 RAM, RESERVED, ACPI, NVS = 1, 2, 3, 4
 
 BDA = 0x400
@@ -36,6 +38,10 @@ IOAPIC_ADDRESS = 0xFEC00000
 LAPIC_VERSION = 0x14
 IOAPIC_VERSION = 0x11
 
+_ACTIVE_HIGH = 0x0001  # of an MP table's interrupt flags; the trigger is the bus's
+_ELCR = 0x4D0
+_PIIX = 0x80000800  # configuration address of 01.0
+_INTERRUPT_LINE = 0x3C
 _LEGACY_IRQS = (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 _BASE_MEMORY_KIB = EBDA // 1024  # what INT 12h says; CMOS has it with the EBDA
 _CMOS_BASE_KIB = 640
@@ -86,8 +92,18 @@ def e820(memory_size: int, holes: Sequence[tuple[int, int]] = ()) -> list[E820]:
     return ranges
 
 
-def mp_table(cpus: int, ioapic_id: int = 0, signature: int = 0x0663, features: int = 0x178BFBFD) -> bytes:
-    """An MP configuration table: processors, buses, I/O APIC, interrupt and local interrupt assignments."""
+def mp_table(
+    cpus: int,
+    ioapic_id: int = 0,
+    signature: int = 0x0663,
+    features: int = 0x178BFBFD,
+    pci_interrupts: Sequence[PciInterrupt] = (),
+) -> bytes:
+    """An MP configuration table: processors, buses, I/O APIC, interrupt and local interrupt assignments.
+
+    What a PCI interrupt is routed to is the PCI bus's, not the ISA bus's: level, here active high, as on QEMU's `pc`.
+    """
+    taken = {interrupt.irq for interrupt in pci_interrupts}
     entries = []
     for number in range(cpus):
         flags = 0x03 if number == 0 else 0x01  # enabled; the first is the boot processor
@@ -96,7 +112,11 @@ def mp_table(cpus: int, ioapic_id: int = 0, signature: int = 0x0663, features: i
     entries.append(struct.pack("<2B6s", 1, 1, b"ISA   "))
     entries.append(struct.pack("<4BI", 2, ioapic_id, IOAPIC_VERSION, 1, IOAPIC_ADDRESS))
     entries.append(_interrupt(3, 0, 0, ioapic_id, 2))  # the timer is wired to pin 2
-    entries.extend(_interrupt(3, 0, irq, ioapic_id, irq) for irq in _LEGACY_IRQS)
+    entries.extend(_interrupt(3, 0, irq, ioapic_id, irq) for irq in _LEGACY_IRQS if irq not in taken)
+    entries.extend(
+        struct.pack("<BBHBBBB", 3, 0, _ACTIVE_HIGH, 0, slot << 2 | pin - 1, ioapic_id, irq)
+        for slot, pin, irq in pci_interrupts
+    )
     entries.append(_interrupt(4, 3, 0, 0, 0))  # the 8259s: ExtINT at the boot processor's LINT0
     entries.append(_interrupt(4, 1, 0, 0xFF, 1))  # NMI at every LINT1
     body = b"".join(entries)
@@ -142,21 +162,22 @@ def install(
     disks: int = 0,
     signature: int = 0x0663,
     features: int = 0x178BFBFD,
+    pci_interrupts: Sequence[PciInterrupt] = (),
 ) -> None:
     """Write vectors, data areas and ROM straight into memory. `signature`, `features`: CPUID 1, EAX and EDX."""
     view = memory.view
-    view[ROM : ROM + ROM_SIZE] = _rom(cpus, ioapic_id, signature, features)
+    view[ROM : ROM + ROM_SIZE] = _rom(mp_table(cpus, ioapic_id, signature, features, pci_interrupts))
     view[0:0x400] = _vectors()
     view[BDA : BDA + 0x100] = _bios_data(disks)
     view[EBDA : EBDA + 0x400] = b"\x01" + bytes(0x3FF)  # its size in KiB
 
 
-def _rom(cpus: int, ioapic_id: int, signature: int, features: int) -> bytes:
+def _rom(table: bytes) -> bytes:
     rom = bytearray(ROM_SIZE)
     gdt = struct.pack("<3Q", 0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF)
     parts = {offset + ROM: code for offset, code in _STUBS.items()} | {
         MP_POINTER: mp_floating_pointer(MP_TABLE),
-        MP_TABLE: mp_table(cpus, ioapic_id, signature, features),
+        MP_TABLE: table,
         GDT: gdt,
         0xFFFF5: _ROM_DATE,
     }
@@ -200,6 +221,7 @@ def program(
     *,
     memory_size: int = 0,
     cpus: int = 1,
+    pci_interrupts: Sequence[PciInterrupt] = (),
 ) -> None:
     """What a BIOS leaves in the devices, done through their own registers, as the boot CPU would do it.
 
@@ -210,6 +232,7 @@ def program(
     - boot CPU's LAPIC: enabled, spurious vector 0xFF, virtual wire: LINT0 ExtINT, LINT1 NMI; I/O APIC all masked
     - RTC: 32768 Hz base, 24 hours, no interrupts; CMOS memory sizes; number of CPUs less one at 0x5F
     - i8042: keyboard interrupt and translation on, keyboard enabled
+    - `pci_interrupts`: routed by the PIIX, level triggered at the 8259s, told to each function
     """
 
     def out(port: int, *values: int) -> None:
@@ -241,3 +264,13 @@ def program(
     mmio_write(LAPIC_ADDRESS + 0xF0, 4, 0x1FF)
     mmio_write(LAPIC_ADDRESS + 0x350, 4, 0x8700)
     mmio_write(LAPIC_ADDRESS + 0x360, 4, 0x8400)
+
+    levels = 0
+    for slot, pin, irq in pci_interrupts:
+        levels |= 1 << irq
+        for address, value in ((_PIIX | PIRQRC + pirq(slot, pin), irq), (1 << 31 | slot << 11 | _INTERRUPT_LINE, irq)):
+            port_out(0xCF8, 4, address & ~3)
+            port_out(0xCFC + (address & 3), 1, value)
+    if levels:
+        out(_ELCR, levels & 0xFF)
+        out(_ELCR + 1, levels >> 8)

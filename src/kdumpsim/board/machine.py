@@ -26,11 +26,15 @@ from kdumpsim.board.disk import Disk
 from kdumpsim.board.i8042 import I8042
 from kdumpsim.board.ide import IdeController
 from kdumpsim.board.idechannel import SEEK_NS
+from kdumpsim.board.jitter import Jitter
 from kdumpsim.board.memory import Memory
+from kdumpsim.board.network import MAC, Network, NetworkConfig
 from kdumpsim.board.pci import PciBus
+from kdumpsim.board.pirq import PciInterrupt
 from kdumpsim.board.pit import Pit
 from kdumpsim.board.port92 import Port92
 from kdumpsim.board.rtc import Rtc
+from kdumpsim.board.rtl8139 import Rtl8139
 from kdumpsim.board.uart import Uart
 from kdumpsim.board.vga import Vga
 from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock
@@ -40,6 +44,8 @@ MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can
 QUANTUM_NS: Final = 100_000
 MAX_ROUND_NS: Final = 100_000_000
 NMI_WINDOW: Final = 4096  # code bytes between looks at a CPU in its NMI handler: another NMI may be waiting
+NIC_INTERRUPT: Final = PciInterrupt(slot=3, pin=1, irq=11)
+"""Where QEMU's `pc` has its first network card, and how its firmware routes it."""
 UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
 
 
@@ -55,12 +61,16 @@ class StopReason(Enum):
 
 @dataclass
 class MachineConfig:
-    """`holes`: (base, size) of physical memory that is not there. `seed`: the jitter of quanta and seeks."""
+    """`holes`: (base, size) of physical memory that is not there. `seed`: the jitter of quanta, seeks and the network.
+
+    `network`: there is a network card, with a network behind it; None: there is none.
+    """
 
     cpus: int = 2
     memory: int = 64 << 20
     holes: tuple[tuple[int, int], ...] = ()
     disks: tuple[Disk | None, ...] = ()
+    network: NetworkConfig | None = None
     seed: int = 0
     quantum_ns: int = QUANTUM_NS
     shutdown_resets: bool = True  # as chipsets do
@@ -79,7 +89,7 @@ class Machine:
         self.reset_cause: str | None = None
         self._ports = PortBus()
         self._mmio = MmioBus()
-        self._isa_lines = [0] * 16  # who drives each IRQ high, a bit each
+        self._jitter = Jitter(config.seed)  # drawn from for rounds of several CPUs and for seeks
 
         self.lapics = [
             LocalApic(
@@ -100,17 +110,24 @@ class Machine:
         self.vga = Vga()
         self.ide = IdeController(clock, self.memory, self.irq(14), self.irq(15), config.disks)
         for channel in self.ide.channels:
-            channel.seek_ns = lambda: self._jittered(SEEK_NS)
+            channel.seek_ns = lambda: self._jitter.around(SEEK_NS)
         self.ide.on_remap = lambda: self._ports.remap(self.ide)
-        self.pci = PciBus.pc(self.ide.pci, lambda: self.pull_reset("port 0xCF9"))
+        self.pci = PciBus.pc(self.ide.pci, lambda: self.pull_reset("port 0xCF9"), self.irq)
+        self.nic: Rtl8139 | None = None
+        self.network: Network | None = None
+        self._pci_interrupts: tuple[PciInterrupt, ...] = ()
         self._devices: dict[str, Any] = {
             "pic": self.pic, "ioapic": self.ioapic, "pit": self.pit, "rtc": self.rtc, "uart0": self.uarts[0],
             "uart1": self.uarts[1], "i8042": self.i8042, "port92": self.port92, "vga": self.vga, "pci": self.pci,
             "ide": self.ide,
         }  # fmt: skip
+        if config.network is not None:
+            self._add_network(config.network)
         on_ports: list[PortDevice] = [
             self.pic, self.pit, self.rtc, *self.uarts, self.i8042, self.port92, self.vga, self.pci, self.ide
         ]  # fmt: skip
+        if self.nic is not None:
+            on_ports.append(self.nic)
         for device in on_ports:
             self._ports.attach(device)
         lapics, ioapic = self.lapics, self.ioapic
@@ -155,7 +172,17 @@ class Machine:
         self._alone = False  # the running CPU is the only one that can
         self._stop_requested = False
         self._pending_round: tuple[int, int] | None = None  # (next CPU, end) of a round that a watch interrupted
-        self._random = config.seed & (1 << 64) - 1
+
+    def _add_network(self, config: NetworkConfig) -> None:
+        """The card in its slot, the cable, and who is at the other end."""
+        slot, pin, _ = NIC_INTERRUPT
+        self._pci_interrupts = (NIC_INTERRUPT,)
+        self.nic = nic = Rtl8139(self.clock, self.memory, self.pci.interrupt_line(slot, pin), MAC)
+        nic.on_remap = lambda: self._ports.remap(nic)
+        self.network = network = Network(self.clock, config, self.config.seed, nic.receive)
+        nic.on_transmit = network.send
+        self.pci.add(slot, 0, nic.pci)
+        self._devices |= {"nic": nic, "network": network}
 
     def time(self) -> int:
         """Virtual nanoseconds (CpuBus)."""
@@ -238,8 +265,9 @@ class Machine:
         """
         disks = sum(disk is not None for disk in self.config.disks)
         firmware.install(
-            self.memory, cpus=self.config.cpus, ioapic_id=0, disks=disks, signature=SIGNATURE, features=FEATURES
-        )
+            self.memory, cpus=self.config.cpus, ioapic_id=0, disks=disks, signature=SIGNATURE, features=FEATURES,
+            pci_interrupts=self._pci_interrupts,
+        )  # fmt: skip
         state = multiboot.load(image, cmdline, modules, self.memory, self.memory.e820)
         self.reset()
         firmware.program(
@@ -247,6 +275,7 @@ class Machine:
             lambda address, size, value: self.mmio_write(0, address, size, value),
             memory_size=self.config.memory,
             cpus=self.config.cpus,
+            pci_interrupts=self._pci_interrupts,
         )
         self._memory_written(0, self.config.memory)
         self.cpus[0].set_registers(
@@ -320,22 +349,11 @@ class Machine:
             self._lead = [0] * len(cpus)
             return None
         self._alone = runnable == 1
-        end = clock.base + (MAX_ROUND_NS if self._alone else self._jittered(self.config.quantum_ns))
+        end = clock.base + (MAX_ROUND_NS if self._alone else self._jitter.around(self.config.quantum_ns))
         if deadline is not None:
             end = min(end, deadline)
         # A round of several CPUs is not cut by `until`: how the host slices its calls must not change the schedule.
         return min(end, until) if self._alone and until is not None else end
-
-    def _jittered(self, figure: int) -> int:
-        """A time, give or take an eighth: SplitMix64 of the seed; drawn for rounds of several CPUs and for seeks."""
-        mask = (1 << 64) - 1
-        self._random = self._random + 0x9E3779B97F4A7C15 & mask
-        value = self._random
-        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & mask
-        value = (value ^ value >> 27) * 0x94D049BB133111EB & mask
-        value ^= value >> 31
-        span = figure // 4
-        return figure - span // 2 + value % (span + 1)
 
     def _round(self, first: int, end: int) -> None:
         """Every CPU from `first` on runs until `end`; then the clock moves."""
@@ -452,7 +470,7 @@ class Machine:
             "lead": list(self._lead),
             "round": self._pending_round,
             "round_alone": self._alone,
-            "random": self._random,
+            "random": self._jitter.state,
             "reset_cause": self.reset_cause,
         }
 
@@ -474,6 +492,6 @@ class Machine:
         self._lead = list(snapshot["lead"])
         self._pending_round = snapshot["round"]
         self._alone = snapshot["round_alone"]
-        self._random = snapshot["random"]
+        self._jitter.state = snapshot["random"]
         self.reset_cause = snapshot["reset_cause"]
         self._stop_requested = False

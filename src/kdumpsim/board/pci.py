@@ -5,8 +5,10 @@ Follows PCI Local Bus Specification 2.1 (3.7.4.1 configuration mechanism 1, chap
 82441FX and 82371SB (PIIX3) data sheets: 0xCF8 takes doublewords only, the configuration data lies at 0xCFC..0xCFF in
 bytes, words and doublewords, and 0xCF9 is the PIIX's reset control register. An absent function reads as all ones.
 
-Not modelled: PCI interrupt routing (PIRQRC keeps what is written, no device here has an INTx pin), PAM/SMRAM effects of
-the host bridge (the registers keep what is written), bus mastering arbitration, buses beyond 0, special cycles.
+What PIRQRC does is in `pirq.py`.
+
+Not modelled: PAM/SMRAM effects of the host bridge (the registers keep what is written), bus mastering arbitration,
+buses beyond 0, special cycles.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from kdumpsim.apic.messages import Line
+from kdumpsim.board.pirq import PIRQRC, PirqRouter
 
 CONFIG_ADDRESS = 0xCF8
 RESET_CONTROL = 0xCF9
@@ -189,23 +194,26 @@ def ide_function(base: int = 0xC000) -> PciFunction:
 class PciBus:
     """Configuration mechanism 1 for bus 0, and the reset control register.
 
-    `on_reset` is called when the guest pulls the reset line through 0xCF9.
+    `on_reset` is called when the guest pulls the reset line through 0xCF9; `irq` gives the wire of an ISA interrupt.
     """
 
     name = "pci"
 
-    def __init__(self, on_reset: Callable[[], None]) -> None:
+    def __init__(self, on_reset: Callable[[], None], irq: Callable[[int], Line]) -> None:
         self.on_reset = on_reset
+        self._router = PirqRouter(irq)
         self.functions: dict[tuple[int, int], PciFunction] = {}
         self._address = 0
         self._reset_control = 0
 
     @classmethod
-    def pc(cls, ide: PciFunction, on_reset: Callable[[], None]) -> PciBus:
+    def pc(cls, ide: PciFunction, on_reset: Callable[[], None], irq: Callable[[int], Line]) -> PciBus:
         """The board: host bridge 00.0, PIIX3 01.0 with its IDE function 01.1."""
-        bus = cls(on_reset)
+        bus = cls(on_reset, irq)
+        bridge = isa_bridge()
+        bridge.on_change = lambda: bus._router.route(bridge.config[PIRQRC : PIRQRC + 4])
         bus.add(0, 0, host_bridge())
-        bus.add(1, 0, isa_bridge())
+        bus.add(1, 0, bridge)
         bus.add(1, 1, ide)
         return bus
 
@@ -213,6 +221,10 @@ class PciBus:
         if (slot, function) in self.functions:
             raise ValueError(f"PCI 00:{slot:02x}.{function} is taken")
         self.functions[slot, function] = device
+
+    def interrupt_line(self, slot: int, pin: int) -> Line:
+        """The wire from a device's INTA# (pin 1) to INTD# (4), true while it asks."""
+        return self._router.line(slot, pin)
 
     def ports(self) -> list[tuple[int, int]]:
         return [(CONFIG_ADDRESS, 8)]
@@ -259,11 +271,13 @@ class PciBus:
         return {
             "address": self._address,
             "reset_control": self._reset_control,
+            "router": self._router.state(),
             "functions": {f"{slot}.{number}": f.state() for (slot, number), f in self.functions.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._address = state["address"]
         self._reset_control = state["reset_control"]
+        self._router.restore(state["router"])
         for (slot, number), function in self.functions.items():
             function.restore(state["functions"][f"{slot}.{number}"])
