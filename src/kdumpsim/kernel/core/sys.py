@@ -51,6 +51,7 @@ NR_getpid: Final = 20
 NR_kill: Final = 37
 NR_brk: Final = 45
 NR_reboot: Final = 88
+NR_socketcall: Final = 102
 NR_fsync: Final = 118
 NR__llseek: Final = 140
 NR_sched_yield: Final = 158

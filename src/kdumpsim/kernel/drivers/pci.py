@@ -16,7 +16,9 @@ PCI_VENDOR_ID: Final = 0x00
 PCI_COMMAND: Final = 0x04
 PCI_CLASS_REVISION: Final = 0x08
 PCI_HEADER_TYPE: Final = 0x0E
+PCI_BASE_ADDRESS_0: Final = 0x10
 PCI_BASE_ADDRESS_4: Final = 0x20
+PCI_INTERRUPT_LINE: Final = 0x3C
 
 PCI_COMMAND_IO: Final = 0x1
 PCI_COMMAND_MASTER: Final = 0x4
@@ -59,8 +61,8 @@ def pci_write_config_word(devfn: u32, offset: u32, value: u16) -> None:
 
 
 @guest
-def pci_find_class(class_code: u32) -> u32:
-    """The first function on bus 0 of a class and subclass (0x0101: IDE), as devfn, or PCI_NONE."""
+def pci_find(offset: u32, shift: u32, wanted: u32) -> u32:
+    """The first function on bus 0 whose register at `offset` is `wanted` from bit `shift` on: devfn, or PCI_NONE."""
     slot: u32 = 0
     while slot < 32:
         function: u32 = 0
@@ -70,11 +72,23 @@ def pci_find_class(class_code: u32) -> u32:
             if pci_read_config_dword(devfn, PCI_VENDOR_ID) != PCI_NONE:
                 if function == 0 and pci_read_config_byte(devfn, PCI_HEADER_TYPE) & 0x80:
                     functions = 8
-                if pci_read_config_dword(devfn, PCI_CLASS_REVISION) >> 16 == class_code:
+                if pci_read_config_dword(devfn, offset) >> shift == wanted:
                     return devfn
             function += 1
         slot += 1
     return PCI_NONE
+
+
+@guest
+def pci_find_class(class_code: u32) -> u32:
+    """The first function on bus 0 of a class and subclass (0x0101: IDE), as devfn, or PCI_NONE."""
+    return pci_find(PCI_CLASS_REVISION, 16, class_code)
+
+
+@guest
+def pci_find_device(vendor: u32, device: u32) -> u32:
+    """The first function on bus 0 made by `vendor` as `device`, as devfn, or PCI_NONE."""
+    return pci_find(PCI_VENDOR_ID, 0, (device << 16) | vendor)
 
 
 @guest
