@@ -56,6 +56,11 @@ class E820:
 class FakeMemory:
     view: memoryview
     e820: list[E820]
+    written: Callable[[int, int], None] = lambda begin, end: None
+
+    def dma_write(self, address: int, data: bytes) -> None:
+        self.view[address : address + len(data)] = data
+        self.written(address, address + len(data))
 
 
 @dataclass

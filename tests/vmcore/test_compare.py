@@ -60,6 +60,30 @@ def test_a_perfect_dump(judged: Judge) -> None:
     ]
 
 
+def test_what_a_device_writes_after_the_jump_is_no_inaccuracy_of_the_dump(judged: Judge) -> None:
+    machine = FakeMachine()
+    machine.memory.dma_write(MIB + 0x2000, b"before the crash")
+    oracle = crashed(machine)
+    machine.memory.dma_write(MIB + 0x2000, b"late frame")
+    machine.memory.dma_write(RESERVED.start, b"the capture kernel's own")
+    judgement = judged(machine, oracle)
+    assert (judgement.accuracy, judgement.differences) == (1, [])
+    assert [change.page for change in judgement.dma] == [MIB + 0x2000]
+    assert [write.data for write in oracle.dma] == [b"late frame"]
+
+
+def test_a_page_with_more_changes_than_the_devices_is_wrong(judged: Judge) -> None:
+    machine = FakeMachine()
+    oracle = crashed(machine)
+    machine.memory.dma_write(MIB + 0x2000, b"late frame")
+    machine.memory.view[MIB + 0x2800] = 1  # nobody's DMA
+    machine.memory.dma_write(MIB + 0x3000, b"late frame")
+    machine.memory.view[MIB + 0x3002] ^= 1  # not what the device wrote
+    judgement = judged(machine, oracle)
+    assert judgement.dma == []
+    assert judgement.present_pages - judgement.equal_pages == 2
+
+
 def test_instants() -> None:
     machine = FakeMachine()
     oracle = crashed(machine)

@@ -46,6 +46,7 @@ class Result:
             "registers": [check.as_dict() for check in judgement.registers] if judgement else [],
             "differences": [difference.as_dict() for difference in judgement.differences] if judgement else [],
             "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],
+            "changed_by_dma": [change.as_dict() for change in judgement.dma] if judgement else [],
             "phases": [_phase(phase) for phase in self.phases],
             "evidence": self.outcome.evidence,
             "recovered": self.outcome.recovered,

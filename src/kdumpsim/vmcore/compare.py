@@ -5,7 +5,9 @@
 * accuracy: of those that are in it, the share that equals the truth at the jump to purgatory.
 
 What the crash path itself changed between the crash and the jump (stacks, the console's buffer, crash notes …) is in
-the dump as it was at the jump, so it is no inaccuracy; it is listed beside.
+the dump as it was at the jump, so it is no inaccuracy; it is listed beside.  So are pages that a device wrote to after
+the jump, by DMA that the dying kernel had left running: they count as true if each byte of them in the dump is what it
+was at the jump or what the device put there.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .oracle import Oracle, Region
+from .oracle import DmaWrite, Oracle, Region
 from .owners import OwnerMap
 from .picture import CHUNK, PAGE_SIZE, Picture
 from .reader import Load, Vmcore, VmcoreError
@@ -50,6 +52,18 @@ class Change:
         return {"page": f"{self.page:#x}", "owners": list(self.owners)}
 
 
+@dataclass(frozen=True, slots=True)
+class DmaChange:
+    """A page that differs from the truth at the jump by nothing but a device's writes after it."""
+
+    page: int
+    owner: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for result.json."""
+        return {"page": f"{self.page:#x}", "owner": self.owner}
+
+
 @dataclass
 class Judgement:
     """What a dump is worth."""
@@ -59,9 +73,10 @@ class Judgement:
     present_pages: int
     """Of these, pages the dump holds."""
     equal_pages: int
-    """Of these, pages that equal the truth at the jump."""
+    """Of these, pages that equal the truth at the jump, but for what devices wrote after it."""
     differences: list[Difference] = field(default_factory=list)
     crash_path: list[Change] = field(default_factory=list)
+    dma: list[DmaChange] = field(default_factory=list)
     registers: list[RegisterCheck] = field(default_factory=list)
 
     @property
@@ -93,12 +108,16 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
     ram_pages, absent = _pages(ram), _page_set(missing)
     wrong: set[int] = set()
     differences = [Difference("missing", a, b, owners.owner(a)) for a, b in missing]
+    dma = []
     for load, page in _different_pages(vmcore, loads, ram, truth):
         if page in absent:
             continue
-        wrong.add(page)
         start, end = _within(ram, page)
         dumped = vmcore.slice(load, start - load.paddr, end - load.paddr)
+        if _written_by_dma(truth.read(start, end), dumped, start, oracle.dma):
+            dma.append(DmaChange(page, owners.owner(start)))
+            continue
+        wrong.add(page)
         for a, b, owner in _owned_runs(truth.read(start, end), dumped, start, owners):
             differences.append(Difference("differs", a, b, owner))
     return Judgement(
@@ -107,8 +126,18 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
         equal_pages=ram_pages - len(absent) - len(wrong),
         differences=differences,
         crash_path=crash_path_changes(oracle, owners),
+        dma=dma,
         registers=check_registers(_cpus(vmcore), oracle, owners),
     )
+
+
+def _written_by_dma(true: bytes, found: bytes, base: int, writes: Sequence[DmaWrite]) -> bool:
+    """Is each byte that differs one that a device put there after the jump?"""
+    left = {at for at in range(len(true)) if true[at] != found[at]}
+    for write in writes:
+        first, last = max(write.start, base), min(write.start + len(write.data), base + len(true))
+        left -= {at - base for at in range(first, last) if found[at - base] == write.data[at - write.start]}
+    return not left
 
 
 def _cpus(vmcore: Vmcore) -> list[dict[str, int]]:

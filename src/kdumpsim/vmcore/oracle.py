@@ -3,7 +3,8 @@
 
 It watches, without touching the guest: the instant at which the kernel begins to die, the NMI that stops each of the
 other CPUs, the call of ``crash_kexec``, and the jump to purgatory.  At the crash and at the jump it takes a picture of
-RAM and of every CPU's registers; these are what a dump is judged by (:mod:`kdumpsim.vmcore.compare`).
+RAM and of every CPU's registers; these are what a dump is judged by (:mod:`kdumpsim.vmcore.compare`). From the jump on
+it takes down what devices write to RAM outside the reserved region: the first kernel's DMA, which nobody stopped.
 """
 
 from __future__ import annotations
@@ -61,6 +62,15 @@ class Region:
         return self.start <= address < self.end
 
 
+@dataclass(frozen=True)
+class DmaWrite:
+    """A device's write to memory."""
+
+    start: int
+    """Physical address."""
+    data: bytes
+
+
 @dataclass
 class KexecCall:
     """The call of ``crash_kexec(regs)`` on the crashing CPU."""
@@ -89,6 +99,8 @@ class Oracle:
     nmi: dict[int, Registers] = field(default_factory=dict)
     """Registers of each CPU when it took its last NMI after the crash began: none returns from the one that stops it,
     and one before that was a watchdog's."""
+    dma: list[DmaWrite] = field(default_factory=list)
+    """Of devices, after the jump, outside the reserved region; in order."""
     reserved: Region | None = None
     backup: Region | None = None
     on_crash: Callable[[], None] | None = None
@@ -141,8 +153,19 @@ class Oracle:
     def _jumped(self, cpu: Cpu) -> None:
         if self.jump is None:
             self.jump = self._instant(cpu, "purgatory", self.crash.ram if self.crash else None)
+            self._listen_to_dma()
             if self.on_jump is not None:
                 self.on_jump()
+
+    def _listen_to_dma(self) -> None:
+        memory, told = self.machine.memory, self.machine.memory.written
+
+        def written(begin: int, end: int) -> None:
+            told(begin, end)
+            if self.reserved is None or begin not in self.reserved:
+                self.dma.append(DmaWrite(begin, bytes(memory.view[begin:end])))
+
+        memory.written = written
 
     def _instant(self, cpu: Cpu, where: str, earlier: Picture | None) -> Instant:
         picture = Picture(self.machine.memory.view, earlier)
