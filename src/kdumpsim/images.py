@@ -27,6 +27,7 @@ USER_PROGRAMS = {
     "/bin/hello": "hello",
     "/sbin/agent": "agent",
     "/bin/memdrain": "memdrain",
+    "/bin/netload": "netload",
     "/sbin/init": "init",
 }
 """The programs of the system disk: their paths, and their modules below kdumpsim.userland."""

@@ -56,7 +56,7 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
         ({"crash_cpu": 2}, "0 to 1 is allowed"),
         ({"cpus": 1, "other_cpus": "spinning"}, "--cpus 2 to 8 is allowed"),
         ({"other_cpus": "asleep"}, "halted, spinning, nmi"),
-        ({"dma": ("floppy",)}, "there is: disk"),
+        ({"dma": ("floppy",)}, "there is: disk, net"),
         ({"dump_disk": "hdd"}, "there is: hdc, hdb"),
         ({"dump_disk": "hdb"}, "combined_mode=ide is allowed"),
         ({"kernel_options": (("ide_dma", "0"),)}, "combined_mode=ide is allowed"),

@@ -66,6 +66,7 @@ WAITING = ("step", "continue", "quit")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, metavar="NAME", help=f"{' or '.join(PROFILES)}.")
 @click.option("--kernel-option", "kernel_options", multiple=True, metavar="NAME=VALUE", help="See `kdumpsim options`.")
 @click.option("--timeout", default=120, show_default=True, help="Virtual seconds that `continue` takes at most.")
+@click.option("--nic", is_flag=True, help="A network card, and a station at the other end of its cable: for netload.")
 @click.option("--no-kexec", is_flag=True, help="Load no capture kernel; kexec -p does it later.")
 @click.option(
     "--output",
@@ -84,6 +85,7 @@ def console(
     profile: str,
     kernel_options: tuple[str, ...],
     timeout: int,
+    nic: bool,
     no_kexec: bool,
     output: Path,
 ) -> None:
@@ -102,6 +104,7 @@ def console(
             timeout=timeout,
             profile=profile,
             kernel_options=tuple(parse_options(kernel_options).items()),
+            nic=nic,
         )
         with PlainDisplay(screen, guest_console=True) as display:
             session = power_on(scenario, display)

@@ -146,6 +146,7 @@ def _states(title: str, states: dict[str, str]) -> str:
     help=_states("Where the dump disk is", DUMP_DISKS),
 )
 @click.option("--pending-irq", is_flag=True, help="A key and a serial byte arrive at the hand-over.")
+@click.option("--nic", is_flag=True, help="A network card, which --dma net and --load netload have by themselves.")
 @click.option("--memory-holes", metavar="BASE:SIZE,…", help="Pieces of physical memory that are not there.")
 @click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
 @click.option(
@@ -153,7 +154,8 @@ def _states(title: str, states: dict[str, str]) -> str:
     default=",".join(USUAL_LOAD),
     show_default=True,
     metavar="NAME,…",
-    help=f"Programs that are started in the guest; usual: what crosses the point (diskio, memdrain); {NO_LOAD}: none.",
+    help=f"Programs that are started in the guest; usual: what crosses the point (diskio, memdrain); "
+    f"netload: UDP; {NO_LOAD}: none.",
 )
 @click.option(
     "--patience",
@@ -189,6 +191,7 @@ def run(
     dma: str | None,
     dump_disk: str,
     pending_irq: bool,
+    nic: bool,
     memory_holes: str | None,
     timeout: int,
     load: str,
@@ -219,6 +222,7 @@ def run(
             dma=words_of(dma or ""),
             dump_disk=dump_disk,
             pending_irq=pending_irq,
+            nic=nic,
             memory_holes=parse_holes(memory_holes or ""),
         )
         screen = Console(stderr=as_json, highlight=False)

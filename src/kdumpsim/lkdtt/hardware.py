@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdumpsim.board.network import NetworkConfig
+
 if TYPE_CHECKING:
     from kdumpsim.board.machine import Machine
     from kdumpsim.kexec.agent import AgentClient
@@ -22,6 +24,8 @@ DMA_PROGRAM = "dmaread"
 KEY, BYTE = "a", b"\r"
 """What arrives at the hand-over."""
 CHANNELS = ("ide0", "ide1")
+TRAFFIC_NS = 2_000_000
+"""Mean time between the frames of `--dma net`: a kernel of this speed spends a tenth of its time on them."""
 
 
 class Conditions:
@@ -30,7 +34,8 @@ class Conditions:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self.evidence: list[str] = []
-        """What they turned out to be."""
+        """What they turned out to be, up to the hand-over."""
+        self._written_at_jump: tuple[int, int] | None = None
 
     @property
     def cpu(self) -> int | None:
@@ -60,9 +65,18 @@ class Conditions:
         """What is to be started."""
         return (DMA_PROGRAM, *self._scenario.load) if "disk" in self._scenario.dma else self._scenario.load
 
+    def network(self) -> NetworkConfig | None:
+        """What the machine's network card is connected to, if it has one."""
+        scenario = self._scenario
+        return NetworkConfig(TRAFFIC_NS if "net" in scenario.dma else 0) if scenario.has_nic else None
+
     def at_jump(self, machine: Machine) -> None:
         """The capture kernel is about to take over."""
-        if self._scenario.dma:
+        if machine.nic is not None:
+            self._written_at_jump = (machine.nic.frames_written, machine.nic.bytes_written)
+            state = "on" if machine.nic.command.receive else "off"
+            self.evidence.append(f"network card at the hand-over: receiver {state}")
+        if "disk" in self._scenario.dma:
             busy = [
                 name for name, channel in zip(CHANNELS, machine.ide.channels, strict=True) if channel.bus_master.active
             ]
@@ -71,3 +85,11 @@ class Conditions:
             machine.i8042.press(KEY)
             machine.uarts[0].feed(BYTE)
             self.evidence.append("a key and a byte on the serial line arrived at the hand-over")
+
+    def at_end(self, machine: Machine) -> list[str]:
+        """What came of them after the hand-over, as the devices counted it."""
+        if machine.nic is None or self._written_at_jump is None:
+            return []
+        frames, data = self._written_at_jump
+        frames, data = machine.nic.frames_written - frames, machine.nic.bytes_written - data
+        return [f"network card after the hand-over: {frames} frames, {data} bytes written to memory by DMA"]

@@ -33,6 +33,7 @@ USUAL_LOAD = ("usual",)
 DISK_LOAD = ("diskio",)
 POINT_LOADS: dict[str, tuple[str, ...]] = {"MEM_SWAPOUT": ("memdrain",)}
 """Where disk input and output does not cross a point (LKDTT paper, section 3.4)."""
+NETWORK_LOAD = "netload"
 NO_LOAD = "none"
 """What `--load` is given for no load at all."""
 INJECTIONS: dict[str, str] = {
@@ -147,6 +148,8 @@ class Scenario:
     """Keyboard and serial input arrive at the hand-over."""
     dma: tuple[str, ...] = ()
     dump_disk: str = USUAL_DUMP_DISK
+    nic: bool = False
+    """A network card, with a station at the other end of its cable; `dma` net and `load` netload bring one along."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "crash_point", POINT_ALIASES.get(self.crash_point, self.crash_point))
@@ -188,6 +191,11 @@ class Scenario:
         """The value of every kernel option: the profile's, changed by what the point needs and what was asked for."""
         return effective(self.profile, POINT_OPTIONS.get(self.crash_point, {}) | dict(self.kernel_options))
 
+    @property
+    def has_nic(self) -> bool:
+        """Is there a network card in the machine?"""
+        return self.nic or "net" in self.dma or NETWORK_LOAD in self.load
+
     def _check_point_options(self, asked: dict[str, str]) -> None:
         for name, needed in POINT_OPTIONS.get(self.crash_point, {}).items():
             if asked.get(name, needed) != needed:
@@ -198,7 +206,8 @@ class Scenario:
     def boot_key(self) -> tuple[Any, ...]:
         """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
         options = tuple(self.options.items())
-        hardware = (self.cpus, self.memory, self.memory_holes, self.dump_disk)
+        network = (self.has_nic, "net" in self.dma)
+        hardware = (self.cpus, self.memory, self.memory_holes, self.dump_disk, *network)
         return (self.seed, *hardware, str(self.crashkernel), self.inject, options)
 
     def _check_memory(self) -> None:
@@ -269,4 +278,6 @@ class Scenario:
             words.append(f"--dump-disk {self.dump_disk}")
         if self.pending_irq:
             words.append("--pending-irq")
+        if self.nic:
+            words.append("--nic")
         return " ".join(words)

@@ -46,6 +46,8 @@ ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
 """The system disk's name, by who drives it (kernel option combined_mode)."""
 SECOND_TO_LAST = ("hdb", "hdc", "hdd")
 """Places on the two cables, behind the system disk's."""
+NETWORK_ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0"
+"""For the first kernel of a machine with a network card; a capture kernel has no business on the network."""
 CAPTURE_DEFAULTS = ("maxcpus=1",)
 DEAD = (StopReason.RESET, StopReason.ALL_SHUTDOWN, StopReason.IDLE_FOREVER)
 
@@ -89,6 +91,7 @@ class Session:
                     system_disk,
                     *(self.dump_disk if name == scenario.dump_disk else None for name in SECOND_TO_LAST),
                 ),
+                network=self.conditions.network(),
                 seed=scenario.seed,
             )
         )
@@ -105,6 +108,8 @@ class Session:
         """Power on; returns when the agent has said hello.  KexecError if it never does."""
         self.clock.begin("boot", "booting the first kernel")
         line = f"{self._command_line(Kernel.FIRST)} crashkernel={self.scenario.crashkernel}"
+        if self.scenario.has_nic:
+            line += f" {NETWORK_ADDRESS}"
         self.machine.load_multiboot(self.first.stripped, line)
         version = self.agent.hello()
         self.clock.end(f"{version.partition(' (')[0].strip()}, CPUs: {self.scenario.cpus}")
@@ -251,7 +256,8 @@ class Session:
             notes.append(Note(now, Seen.REBOOT_HANGS, f"the dump is whole on the dump disk, but {self._ending()}"))
         outcome = name_outcome(notes)
         outcome.reason = self._reason(outcome)
-        outcome.evidence[:0] = [self._crash_story(), *self.conditions.evidence]
+        conditions = [*self.conditions.evidence, *self.conditions.at_end(self.machine)]
+        outcome.evidence[:0] = [self._crash_story(), *conditions]
         signs = (Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
         outcome.evidence += [str(note) for note in outcome.timeline if note.seen in signs]
         if not outcome.captured and (last := self._last_line("")):

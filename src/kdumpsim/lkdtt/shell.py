@@ -24,6 +24,7 @@ DEFAULT_STEP_NS = 10_000_000
 LOADS: dict[str, str] = {
     "memdrain": "drain the guest's memory until it swaps",
     "diskio": "write, sync and read back a file, for ever",
+    "netload": "exchange datagrams with a station on the network, for ever (kdumpsim console --nic)",
 }
 PATHS = (
     "/proc/cmdline", "/proc/cpuinfo", "/proc/dtt/cpoints", "/proc/dtt/ctrl", "/proc/interrupts", "/proc/iomem",
