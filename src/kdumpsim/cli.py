@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class _LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one only to run it; signals end it in good order."""
+    """A group that knows its commands by name and imports one only to run it; signals and broken guests end it well."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         try:
@@ -33,6 +33,13 @@ class _LazyGroup(click.Group):
         except Interrupted as interrupted:
             click.echo(interrupted, err=True)
             sys.exit(interrupted.status)
+        except Exception as error:
+            from kdumpsim.compiler import GuestError  # only now: help stays quick
+
+            if not isinstance(error, GuestError):
+                raise
+            click.echo(error, err=True)
+            sys.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -44,7 +44,7 @@ Examples:
   kdumpsim table2
   kdumpsim table2 --profile 2.6.16 --runs 3
   kdumpsim table2 --point FS_DEVRW --type hang --json
-  kdumpsim table2 --output /tmp/table2        # keep result.json and console.log of each run
+  kdumpsim table2 --output table2-runs        # keep result.json and console.log of each run
 """
 _FIELDS = ("crash_point", "crash_type", "outcome", "paper", "seed", "command", "evidence")
 _STYLES = {Agreement.FULL: "green", Agreement.LETTER: "yellow", Agreement.NONE: "red"}

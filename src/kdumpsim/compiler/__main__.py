@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from .diagnostics import CompileError
+from .diagnostics import GuestError
 from .driver import compile_modules
-from .linker import Layout, LinkError, link
+from .linker import Layout, link
 from .modules import package_modules
 
 
@@ -43,7 +43,7 @@ def main() -> int:
         if options.output:
             image = link(objects, Layout(options.base, options.paddr, options.entry, options.kallsyms))
             options.output.write_bytes(image.elf)
-    except (CompileError, LinkError, ModuleNotFoundError) as error:
+    except (GuestError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(objects)} modules, {time.monotonic() - started:.2f} s", file=sys.stderr)

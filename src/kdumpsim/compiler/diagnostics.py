@@ -32,7 +32,11 @@ class Diagnostic:
         return shown
 
 
-class CompileError(Exception):
+class GuestError(Exception):
+    """Guest sources cannot be made into a program; the text names every place."""
+
+
+class CompileError(GuestError):
     """The guest program is wrong; `diagnostics` holds every error found."""
 
     def __init__(self, diagnostics: list[Diagnostic]) -> None:

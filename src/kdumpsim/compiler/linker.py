@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .diagnostics import GuestError
 from .driver import ObjectFile
 from .elf import (
     SHF_ALLOC,
@@ -47,7 +48,7 @@ _HEAD = (".multiboot", ".head.text", ".text.head")
 _KALLSYMS = ("kallsyms_num_syms", "kallsyms_addresses", "kallsyms_names")
 
 
-class LinkError(Exception):
+class LinkError(GuestError):
     """The objects do not make a program; the message names every symbol at fault and where it is used."""
 
 

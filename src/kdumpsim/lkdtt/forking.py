@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kdumpsim.compiler import GuestError
 from kdumpsim.lkdtt.events import Silent
 from kdumpsim.lkdtt.result import Result
 from kdumpsim.lkdtt.run import finish, power_on, start
@@ -181,8 +182,8 @@ def run_all(
 ) -> Generator[Report, None, None]:
     """Run scenarios, each into a directory of its own, `processes` at a time; reports come as runs end.
 
-    Scenarios that can share a boot do.  Closing the iterator early, or an exception in it (KeyboardInterrupt, or what
-    `poll` raises), kills the workers under way.
+    Scenarios that can share a boot do.  GuestError where there is no kernel to boot.  Closing the iterator early, or an
+    exception in it (KeyboardInterrupt, or what `poll` raises), kills the workers under way.
     """
     groups: dict[tuple[object, ...], deque[Job]] = {}
     for job in jobs:
@@ -201,6 +202,8 @@ def _in_turn(group: deque[Job], poll: Poll | None) -> Iterator[Report]:
         try:
             booted = booted or Booted(scenario, poll)
             result = booted.again(scenario, directory)
+        except GuestError:
+            raise
         except Exception:
             died = f"exception in the worker: {traceback.format_exc().strip()}"
         yield Report(scenario, directory, result, died)
@@ -229,6 +232,8 @@ def _forked(groups: Iterable[deque[Job]], processes: int, poll: Poll | None) -> 
                 yield from wait(processes - 1)
                 try:
                     booted = Booted(group[0][0], poll)
+                except GuestError:
+                    raise
                 except Exception:
                     died = f"exception while booting: {traceback.format_exc().strip()}"
                     yield from (Report(scenario, directory, None, died) for scenario, directory in group)
