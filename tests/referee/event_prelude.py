@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What every referee image begins with: Multiboot header, GDT, IDT, TSS, a handler that says what it finds, and macros.
+"""What the images of events begin with: GDT, IDT, TSS, a handler that says what it finds, and macros.
 
 An image is a list of cases. `case` names one, `try` marks the instruction that is to cause the event, `done` ends it.
 A case prints one line: its name, then for every event
@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import re
 
-BASE = 0x100000
+import image_console as console
+
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
 
-HEADER = """
-.set BASE, 0x100000
+ADDRESSES = """
 .set STACK, 0x180000                    # ring 0, in use
 .set STACK0, 0x184000                   # ring 0, in the TSS
 .set STACK3, 0x188000                   # ring 3
@@ -27,36 +27,17 @@ HEADER = """
 .set IDT, 0x190000
 .set SPACE, 0x192000                    # scratch
 .set NOERROR, 0x7777
-.code32
-header:
-    .long 0x1BADB002, 0x00010003, -(0x1BADB002 + 0x00010003)
-    .long BASE, BASE, 0, BASE + 0x20000, start
 """
 
 MACROS = """
-.macro say text
-    pushl %esi
-    jmp .Lover\\@
-.Ltext\\@:
-    .asciz "\\text"
-.Lover\\@:
-    movl $.Ltext\\@, %esi
-    call puts
-    popl %esi
-.endm
 .macro number value, digits             # any operand
     pushl %eax
     pushl %ecx
     movl \\value, %eax
     movl $\\digits, %ecx
-    call hex
+    call digits
     popl %ecx
     popl %eax
-.endm
-.macro outport port, value
-    movw $\\port, %dx
-    movb $\\value, %al
-    outb %al, %dx
 .endm
 .macro case name
     say "\\n\\name:"
@@ -111,10 +92,7 @@ LIBRARY = """
 start:
     movl $STACK, %esp
     cld
-    outport 0x3F9, 0
-    outport 0x3FB, 3
-    outport 0x3FA, 7
-    outport 0x3FC, 0x0B
+    call uart
     outport 0x21, 0xFF
     outport 0xA1, 0xFF
     lgdt gdtr
@@ -149,56 +127,10 @@ tables:
     ret
 finish:
     say "\\nend\\n"
-    movw $0x3FD, %dx
-1:  inb %dx, %al
-    testb $0x40, %al
-    jz 1b
+    call drain
     outport 0x64, 0xFE
 1:  hlt
     jmp 1b
-
-putc:                                   # al
-    pushl %edx
-    pushl %eax
-1:  movw $0x3FD, %dx
-    inb %dx, %al
-    testb $0x20, %al
-    jz 1b
-    popl %eax
-    movw $0x3F8, %dx
-    outb %al, %dx
-    popl %edx
-    ret
-puts:                                   # esi
-    pushl %eax
-1:  movb (%esi), %al
-    incl %esi
-    testb %al, %al
-    jz 2f
-    call putc
-    jmp 1b
-2:  popl %eax
-    ret
-hex:                                    # the last ecx digits of eax
-    pushl %ecx
-    pushl %eax
-    negl %ecx
-    leal 32(,%ecx,4), %ecx
-    roll %cl, %eax
-    movl 4(%esp), %ecx
-1:  roll $4, %eax
-    pushl %eax
-    andb $15, %al
-    cmpb $10, %al
-    jb 2f
-    addb $39, %al
-2:  addb $48, %al
-    call putc
-    popl %eax
-    loop 1b
-    popl %eax
-    popl %ecx
-    ret
 
 .p2align 4
 stubs:
@@ -336,7 +268,8 @@ def _stubs() -> str:
 def image_text(body: str) -> str:
     """A whole image: `main` is the body."""
     library = LIBRARY.replace("STUBS", _stubs())
-    return f"{HEADER}{MACROS}{library}main:\n{TSS}{body}\n    jmp finish\n"
+    beginning = f"{console.HEADER}{ADDRESSES}{console.MACROS}{MACROS}"
+    return f"{beginning}{library}{console.CODE}main:\n{TSS}{body}\n    jmp finish\n"
 
 
 def case_names(body: str) -> list[str]:

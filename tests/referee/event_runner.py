@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from event_prelude import BASE, image_text
+from event_prelude import image_text
+from image_console import BASE
 
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.compiler.assembler import assemble
