@@ -10,6 +10,7 @@ import pytest
 from kdumpsim import images
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
+from kdumpsim.board.network import NetworkConfig
 from kdumpsim.kexec import load
 from kdumpsim.kexec.agent import AgentClient
 from kdumpsim.kexec.errors import AgentGone
@@ -28,14 +29,21 @@ class Booted:
     """A machine with a system disk and a dump disk, its agent ready."""
 
     def __init__(
-        self, append: str = "", *, cpus: int = 2, command_line: str = COMMAND_LINE, one_cable: bool = False
+        self,
+        append: str = "",
+        *,
+        cpus: int = 2,
+        command_line: str = COMMAND_LINE,
+        one_cable: bool = False,
+        network: NetworkConfig | None = None,
+        files: dict[str, bytes] | None = None,
     ) -> None:
-        """`one_cable`: the system disk is hdd, beside the dump disk."""
+        """`one_cable`: the system disk is hdd, beside the dump disk. `files` lie beside the programs."""
         self.first, self.capture = images.kernel(), images.kernel(16 << 20)
         self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
-        mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped, **images.userland()})
+        mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped, **images.userland(), **(files or {})})
         disks = (None, None, self.dump, self.system) if one_cable else (self.system, None, self.dump, None)
-        self.machine = Machine(MachineConfig(cpus=cpus, memory=MEMORY, disks=disks))
+        self.machine = Machine(MachineConfig(cpus=cpus, memory=MEMORY, disks=disks, network=network))
         self.console = ""
         self.machine.uarts[0].on_output = self._print
         self.agent = AgentClient(MachineTransport(self.machine, 30 * 10**9), 30)
