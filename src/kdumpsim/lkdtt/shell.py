@@ -28,7 +28,7 @@ LOADS: dict[str, str] = {
 }
 PATHS = (
     "/proc/cmdline", "/proc/cpuinfo", "/proc/dtt/cpoints", "/proc/dtt/ctrl", "/proc/interrupts", "/proc/iomem",
-    "/proc/kmsg", "/proc/meminfo", "/proc/ps", "/proc/sysrq-trigger", "/proc/version", KEXEC_LOADED,
+    "/proc/kmsg", "/proc/meminfo", "/proc/net/dev", "/proc/ps", "/proc/sysrq-trigger", "/proc/version", KEXEC_LOADED,
     "/sys/kernel/kexec_crash_loaded", "/sys/kernel/kexec_crash_size", "/boot/vmlinux-kdump",
 )  # fmt: skip
 """Files worth knowing, for completion; what a guest really has, `ls` tells."""

@@ -133,11 +133,11 @@ def rtl8139_chip_reset(tp: ptr[Rtl8139Private]) -> bool:
 
 @guest
 def rtl8139_hw_start(tp: ptr[Rtl8139Private]) -> None:
-    """From reset to receiving and sending."""
+    """From reset to receiving and sending.
+
+    The receiver goes on last: a frame that arrived before the chip knew where the ring lies would go somewhere else.
+    """
     io = tp.ioaddr
-    outb(CR_RE | CR_TE, io + CR)
-    outl(RCR_RECEIVE, io + RCR)
-    outl(TCR_CONFIG, io + TCR)
     tp.cur_rx = 0
     outl(pa(u32(tp.rx_ring)), io + RBSTART)
     outl(0, io + MPC)
@@ -145,6 +145,9 @@ def rtl8139_hw_start(tp: ptr[Rtl8139Private]) -> None:
         outl(pa(u32(tp.tx_bufs)) + i * TX_BUF_SIZE, io + TSAD0 + 4 * u16(i))
     tp.cur_tx = 0
     tp.dirty_tx = 0
+    outb(CR_RE | CR_TE, io + CR)
+    outl(TCR_CONFIG, io + TCR)
+    outl(RCR_RECEIVE, io + RCR)
     outw(ISR_RX | ISR_TX, io + IMR)
 
 
