@@ -369,6 +369,7 @@ def test_hardware_disabled_the_pins_are_the_processors() -> None:
     lapic = bench.lapics[0]
     lapic.write(TPR, 0x40)
     lapic.set_hardware_enabled(False)
+    assert lapic.read(TPR) == 0xFFFFFFFF
     assert lapic.accepts_extint()
     assert not lapic.matches(fixed(0x40))
     lapic.set_lint(1, True)

@@ -484,3 +484,44 @@ def test_bad_configurations() -> None:
         Machine(MachineConfig(cpus=0))
     with pytest.raises(ValueError, match="16 CPUs"):
         Machine(MachineConfig(cpus=16))
+
+
+def test_with_its_local_apic_off_a_cpu_takes_the_i8259s_interrupt() -> None:
+    """LINT0 is masked, so nothing comes through; then IA32_APIC_BASE switches the local APIC off."""
+    computer = machine(
+        """
+        main:
+            movl $0x10000, 0xFEE00350
+            mov $8, %ecx
+            mov $tick, %edx
+            call set_gate
+            sti
+            mov $2000000, %ecx
+        1:  loop 1b
+            mov ticks, %ebx
+            mov $0x1B, %ecx
+            rdmsr
+            and $~0x800, %eax
+            wrmsr
+        2:  hlt
+            cmpl $3, ticks
+            jb 2b
+            mov 0xFEE00020, %edx
+            cli
+            hlt
+        tick:
+            push %eax
+            incl ticks
+            mov $0x20, %al
+            out %al, $0x20
+            pop %eax
+            iret
+        .align 4
+        ticks: .long 0
+        """,
+        cpus=1,
+    )
+    computer.run(until=1_000_000_000)
+    registers = computer.cpus[0].registers()
+    assert (registers.ebx, registers.edx) == (0, 0xFFFFFFFF)
+    assert computer.cpus[0].halted

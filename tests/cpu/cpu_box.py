@@ -64,10 +64,17 @@ class Bus:
         self.log: list[tuple[object, ...]] = []
         self.answer = 0
         self.now = 0
+        self.apic = True
         self.on_out = lambda port, value: None
 
     def time(self) -> int:
         return self.now
+
+    def apic_enabled(self, cpu: int) -> bool:
+        return self.apic
+
+    def enable_apic(self, cpu: int, enabled: bool) -> None:
+        self.apic = enabled
 
     def port_in(self, cpu: int, port: int, size: int) -> int:
         self.log.append(("in", port, size))

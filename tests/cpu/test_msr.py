@@ -85,6 +85,28 @@ def test_registers_of_the_engine_stay_its_own_and_unknown_ones_read_zero(box: Bo
     assert (registers.ebx, registers.eax) == (0x1234, 0)
 
 
+def test_the_time_stamp_counter_can_be_read_as_a_register(box: Box) -> None:
+    box.bus.now = 0x1234567890
+    box.run("mov $0x10, %ecx\nrdmsr\nhlt")
+    assert read_counter(box) == 0x1234567890
+
+
+def test_the_local_apic_is_where_and_what_ia32_apic_base_says(box: Box) -> None:
+    handler = box.vector(13)
+    box.run("mov $0x1b, %ecx\nrdmsr\nmov %eax, %esi\nand $~0x800, %eax\nwrmsr\nrdmsr\nhlt")
+    assert (box.cpu.registers().esi, read_counter(box)) == (0xFEE00900, 0xFEE00100)
+    box.cpu.halted = False
+    box.code("mov $1, %eax\ncpuid\nhlt", CODE + 0x1000)
+    box.cpu.set_registers(eip=CODE + 0x1000)
+    box.run()
+    assert not box.cpu.registers().edx & 1 << 9
+    box.cpu.halted = False
+    box.code("mov $0x1b, %ecx\nmov $0xfee00901, %eax\nxor %edx, %edx\nwrmsr", CODE + 0x2000)  # a reserved bit
+    box.cpu.set_registers(eip=CODE + 0x2000)
+    box.run()
+    assert (box.cpu.registers().eip, box.bus.apic) == (handler + 1, False)
+
+
 @pytest.mark.parametrize("instruction", ["rdmsr", "wrmsr", "rdpmc"])
 def test_ring_3_gets_gp(box: Box, instruction: str) -> None:
     handler = box.vector(13)

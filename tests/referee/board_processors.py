@@ -26,6 +26,12 @@ main:
     movl %cr0, %eax
     andl $0x80000001, %eax
     call hex
+    say "\\nia32_apic_base"
+    movl $0x1B, %ecx
+    rdmsr
+    call hex
+    movl %edx, %eax
+    call hex
     say "\\ncmdline "
     movl 16(%ebx), %esi
 1:  movb (%esi), %al

@@ -234,6 +234,7 @@ class LocalApic:
         if enabled != self.hardware_enabled:
             self.hardware_enabled = enabled
             self._reset_registers()
+            self.changed()
 
     # -- for lowest-priority arbitration -------------------------------------------------------------------------------
 
@@ -247,6 +248,8 @@ class LocalApic:
     # -- registers -----------------------------------------------------------------------------------------------------
 
     def read(self, offset: int) -> int:
+        if not self.hardware_enabled:
+            return 0xFFFFFFFF
         reader = self._readers.get(offset)
         if reader is not None:
             return reader()
@@ -261,6 +264,8 @@ class LocalApic:
         return 0
 
     def write(self, offset: int, value: int) -> None:
+        if not self.hardware_enabled:
+            return
         writer = self._writers.get(offset)
         if writer is not None:
             writer(value)

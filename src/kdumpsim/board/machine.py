@@ -188,6 +188,14 @@ class Machine:
         """Virtual nanoseconds (CpuBus)."""
         return self.clock.now
 
+    def apic_enabled(self, cpu: int) -> bool:
+        """IA32_APIC_BASE bit 11 (CpuBus)."""
+        return self.lapics[cpu].hardware_enabled
+
+    def enable_apic(self, cpu: int, enabled: bool) -> None:
+        """IA32_APIC_BASE bit 11 (CpuBus)."""
+        self.lapics[cpu].set_hardware_enabled(enabled)
+
     # Wiring.
 
     def irq(self, number: int) -> Line:

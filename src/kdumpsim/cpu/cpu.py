@@ -120,7 +120,7 @@ class Cpu:
         self._engine = engine = Engine(index, bus, self._memory, neighbours)
         self._slice = engine.slice
         self._counters = PerformanceCounters(bus.ns_per_byte)
-        self._msrs = MsrInstructions(engine, self._counters, self.read_linear)
+        self._msrs = MsrInstructions(engine, bus, self._counters, self.read_linear, bsp=bsp)
         self._delivery = Delivery(engine.context, self._memory)
         TaskSwitcher(self._delivery, engine.flush_tlb_later)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}

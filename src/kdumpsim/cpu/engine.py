@@ -37,10 +37,9 @@ from .descriptors import (
     Fault,
 )
 from .layout import BASE, CR0, CR3, CR4, CS, FLAGS, HF_CPL, HFLAGS, LIMIT, TR, Context
-from .msr_sites import RDPMC, MsrSites
+from .msr_sites import MsrSites
 from .native import lib
 from .paging import Paging
-from .perfctr import MSRS
 from .physical import PhysicalMemory
 from .softtlb import WRITTEN, CodeSharing, SoftTlb
 
@@ -134,9 +133,7 @@ class Engine:
         self._code_seen = 0
         if neighbours is not None:
             neighbours.engines.append(weakref.ref(self))
-        self.msr_sites = MsrSites(
-            self.uc, self.slice, lambda opcode, number: opcode == RDPMC or number in MSRS, self._translate_anew
-        )
+        self.msr_sites = MsrSites(self.uc, self.slice, self._translate_anew)
         self._denied = False
         self._in_task_switch = False
         keep, self.slice.new_task = native.callback(_NOTICE, self._on_new_task)
@@ -277,7 +274,7 @@ class Engine:
         return True
 
     def _on_cpuid(self, _uc: int, _data: int) -> int:
-        values = cpuid(native.reg_read(self.uc, native.REG_EAX), self.index)
+        values = cpuid(native.reg_read(self.uc, native.REG_EAX), self.index, self._bus.apic_enabled(self.index))
         registers = (native.REG_EAX, native.REG_EBX, native.REG_ECX, native.REG_EDX)
         for register, value in zip(registers, values, strict=True):
             native.reg_write(self.uc, register, value)

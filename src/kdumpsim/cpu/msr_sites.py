@@ -2,8 +2,8 @@
 """Where the guest has RDMSR, WRMSR and RDPMC: instructions the engine answers on its own, with no hook for them.
 
 Every block the engine translates is searched for their opcodes. A block that may hold one is thrown away before it has
-run and translated again, now with a hook at that address that stops the slice in front of the instruction. The other
-registers stay the engine's. Bytes that only look like an opcode, inside of
+run and translated again, now with a hook at that address that stops the slice in front of the instruction, if it is
+about a register that is answered here; the others stay the engine's. Bytes that only look like an opcode, inside of
 another instruction, cost nothing: no instruction begins there.
 """
 
@@ -17,8 +17,10 @@ from unicorn.unicorn_const import UC_HOOK_CODE, UC_HOOK_EDGE_GENERATED, UC_PROT_
 
 from . import native
 from .native import REG_ECX, lib
+from .perfctr import MSRS as COUNTERS
 
 WRMSR, RDMSR, RDPMC = 0x30, 0x32, 0x33  # the second byte; the first is 0F
+TSC, APIC_BASE = 0x10, 0x1B
 OPCODES: Final = (WRMSR, RDMSR, RDPMC)
 PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3")  # that change nothing here; LOCK is #UD
 
@@ -38,23 +40,21 @@ _TRANSLATED: Final = ctypes.CFUNCTYPE(
 _CODE: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 
 
+def _ours(opcode: int, number: int) -> bool:
+    """Is it for `msr.py` to answer?"""
+    return opcode == RDPMC or number in COUNTERS or number == APIC_BASE or (number == TSC and opcode == RDMSR)
+
+
 class MsrSites:
     """The hooks of one engine.
 
-    `ours(opcode, number)`: is this register answered here? `retranslate(begin, size)`: called from inside the engine
-    with a block's linear address; it has to end the slice before that block runs, and have it translated anew.
+    `retranslate(begin, size)`: called from inside the engine with a block's linear address; it has to end the slice
+    before that block runs, and have it translated anew.
     """
 
-    def __init__(
-        self,
-        uc: ctypes.c_void_p,
-        shared: native.Slice,
-        ours: Callable[[int, int], bool],
-        retranslate: Callable[[int, int], None],
-    ) -> None:
+    def __init__(self, uc: ctypes.c_void_p, shared: native.Slice, retranslate: Callable[[int, int], None]) -> None:
         self._uc = uc
         self._slice = shared
-        self._ours = ours
         self._retranslate = retranslate
         self._sites: dict[int, int] = {}
         """Linear address of an opcode: the handle of its hook."""
@@ -93,7 +93,7 @@ class MsrSites:
             self._retranslate(address, size)
 
     def _reached(self, _uc: int, _address: int, _size: int, opcode: int) -> None:
-        if self._slice.reason == native.REASON_NONE and self._ours(opcode, native.reg_read(self._uc, REG_ECX)):
+        if self._slice.reason == native.REASON_NONE and _ours(opcode, native.reg_read(self._uc, REG_ECX)):
             self._slice.reason = native.REASON_MSR
             lib.uc_emu_stop(self._uc)
 
