@@ -5,27 +5,58 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from .errors import AgentGone, KexecError
 
 if TYPE_CHECKING:
-    from kdumpsim.board.machine import Machine
+    from kdumpsim.board.machine import StopReason
 
 NS = 1_000_000_000
 AGENT_PORT = 1
 """COM2, as an index of ``machine.uarts``."""
 
 
+class Clock(Protocol):
+    """What time it is in a machine, in ns."""
+
+    @property
+    def now(self) -> int: ...
+
+
+class SerialPort(Protocol):
+    """The other end of a serial line."""
+
+    on_output: Callable[[bytes], None]
+
+    def feed(self, data: bytes, /) -> None:
+        """Send to the guest."""
+
+    def flush(self) -> None:
+        """Have `on_output` told of all that the guest has sent."""
+
+
+class SerialMachine(Protocol):
+    """A machine that runs when it is asked to, and its serial ports."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def uarts(self) -> Sequence[SerialPort]: ...
+
+    def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
+        """Let it run until then, or until `stop()` holds."""
+
+
 class MachineTransport:
-    """Bytes to and from our own machine; waiting for the guest runs it. The clock is virtual time.
+    """Bytes to and from a machine of this process; waiting for the guest runs it. The clock is the machine's.
 
     One request may take at most `timeout_ns` of it, whatever deadline the client sets.  Once `interrupted()` holds,
     nobody is waited for any more.
     """
 
-    def __init__(self, machine: Machine, timeout_ns: int = 60 * NS) -> None:
+    def __init__(self, machine: SerialMachine, timeout_ns: int = 60 * NS) -> None:
         self._machine = machine
         self._timeout_ns = timeout_ns
         self._received = bytearray()
@@ -55,7 +86,7 @@ class MachineTransport:
         return data
 
     def now(self) -> float:
-        """Virtual seconds since power-on."""
+        """Seconds since power-on, by the machine's clock."""
         return self._machine.clock.now / NS
 
 

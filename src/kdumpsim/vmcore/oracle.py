@@ -9,22 +9,77 @@ it takes down what devices write to RAM outside the reserved region: the first k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .picture import Picture
 
 if TYPE_CHECKING:
-    from kdumpsim.board.machine import Machine
-    from kdumpsim.cpu import Cpu, Registers
+    from kdumpsim.cpu import Registers
 
 INDUCED = "dtt_induce"
 DEATHS = ("die", "panic", "crash_kexec")
 """Where a kernel begins to die when nobody induced it."""
 CRASH_KEXEC = "crash_kexec"
 RAM = 1
+
+
+class WatchedCpu(Protocol):
+    """A CPU, as the oracle looks at it."""
+
+    index: int
+    on_nmi: Callable[[Any], None] | None
+
+    def registers(self) -> Registers:
+        """What it holds; in `on_nmi`, what it held when it took the NMI."""
+
+    def read_linear(self, address: int, size: int, /) -> bytes | None:
+        """Memory through its page tables."""
+
+
+class MemoryRange(Protocol):
+    """An entry of the firmware's memory map."""
+
+    @property
+    def base(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def kind(self) -> int: ...
+
+
+class WatchedMemory(Protocol):
+    """RAM, and what the firmware says of it."""
+
+    view: memoryview
+    written: Callable[[int, int], None]
+    """Told of every range a device wrote, where devices tell."""
+
+    @property
+    def e820(self) -> Sequence[MemoryRange]: ...
+
+
+class WatchedMachine(Protocol):
+    """A machine that can be watched."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def memory(self) -> WatchedMemory: ...
+    @property
+    def cpus(self) -> Sequence[WatchedCpu]: ...
+
+    def watch(self, address: int, callback: Callable[[Any], None], /) -> None:
+        """Call back with the CPU that is about to run the instruction at a linear address."""
+
+
+class Clock(Protocol):
+    """What time it is in a machine, in ns."""
+
+    @property
+    def now(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +144,7 @@ class Oracle:
     Created before the kernel is started; :meth:`watch_jump` is called once a capture kernel has been loaded.
     """
 
-    machine: Machine
+    machine: WatchedMachine
     symbols: Mapping[str, int]
     crash: Instant | None = None
     """The kernel begins to die."""
@@ -130,7 +185,7 @@ class Oracle:
         """(start, end) of the machine's RAM as its firmware reports it."""
         return sorted((e.base, e.base + e.size) for e in self.machine.memory.e820 if e.kind == RAM)
 
-    def _dying(self, name: str, cpu: Cpu) -> None:
+    def _dying(self, name: str, cpu: WatchedCpu) -> None:
         """Something that only a dying kernel calls. A crash induced twice (the first came to nothing) counts anew."""
         if self.jump is not None:
             return
@@ -146,11 +201,11 @@ class Oracle:
             frame = cpu.read_linear(pointer, FRAME_BYTES) if pointer else None
             self.kexec_call = KexecCall(registers, frame, pointer)
 
-    def _take_nmi(self, cpu: Cpu) -> None:
+    def _take_nmi(self, cpu: WatchedCpu) -> None:
         if self.crash is not None and self.jump is None:
             self.nmi[cpu.index] = cpu.registers()
 
-    def _jumped(self, cpu: Cpu) -> None:
+    def _jumped(self, cpu: WatchedCpu) -> None:
         if self.jump is None:
             self.jump = self._instant(cpu, "purgatory", self.crash.ram if self.crash else None)
             self._listen_to_dma()
@@ -167,7 +222,7 @@ class Oracle:
 
         memory.written = written
 
-    def _instant(self, cpu: Cpu, where: str, earlier: Picture | None) -> Instant:
+    def _instant(self, cpu: WatchedCpu, where: str, earlier: Picture | None) -> Instant:
         picture = Picture(self.machine.memory.view, earlier)
         registers = tuple(other.registers() for other in self.machine.cpus)
         return Instant(self.machine.clock.now, cpu.index, where, registers, picture)
