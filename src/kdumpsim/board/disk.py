@@ -50,6 +50,13 @@ class Disk:
         return cls(sectors)
 
     @classmethod
+    def shared(cls, sectors: int) -> Disk:
+        """A disk full of zeros in a file without a name, for another process to open through `fileno()`."""
+        fd = os.memfd_create("disk")
+        os.ftruncate(fd, sectors * SECTOR)
+        return cls(sectors, fd=fd, through=True, label="shared memory")
+
+    @classmethod
     def file(cls, path: str | os.PathLike[str], readonly: bool = False) -> Disk:
         """A raw image, rounded up to whole sectors. `readonly` protects the file; the guest can still write."""
         name = str(Path(path))
@@ -114,6 +121,12 @@ class Disk:
             position += take
         if self._through:
             self._pwrite(lba * SECTOR, data)
+
+    def fileno(self) -> int:
+        """The descriptor of the file that holds it; DiskError for a disk in memory."""
+        if self._fd is None:
+            raise DiskError(f"{self.label}: there is no file")
+        return self._fd
 
     def flush(self) -> None:
         """FLUSH CACHE: everything is already where it belongs; a file is handed to the host's own cache."""
