@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,7 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
         ({"other_cpus": "asleep"}, "halted, spinning, nmi"),
         ({"dma": ("floppy",)}, "there is: disk, net"),
         ({"dump_disk": "hdd"}, "there is: hdc, hdb"),
+        ({"machine": "bochs"}, "there is: kdumpsim, qemu"),
         ({"dump_disk": "hdb"}, "combined_mode=ide is allowed"),
         ({"kernel_options": (("ide_dma", "0"),)}, "combined_mode=ide is allowed"),
         ({"patience": 0}, "patience 0 is out of range"),
@@ -122,6 +124,29 @@ def test_a_dump_disk_on_the_system_disks_cable_is_for_the_ide_driver_and_another
     slave = Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),), dump_disk="hdb")
     assert slave.command().endswith("--kernel-option ide_dma=0 --dump-disk hdb")
     assert slave.boot_key() != Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),)).boot_key()
+
+
+def test_another_pc_is_named_by_the_command_and_boots_by_itself() -> None:
+    scenario = Scenario("FS_DEVRW", "panic", machine="qemu", pending_irq=True)
+    assert scenario.command() == "kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu --pending-irq"
+    assert scenario.boot_key() != Scenario("FS_DEVRW", "panic").boot_key()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"seed": 1}, "no two runs are alike"),
+        ({"memory_holes": ((40 * MIB, MIB),)}, "memory holes cannot be had with machine qemu"),
+        ({"dma": ("disk",)}, "dma disk cannot be had with machine qemu"),
+        ({"load": ("diskio", "netload")}, "a network card cannot be had with machine qemu"),
+        ({"memory": 64 * MIB + 4096}, "multiples of 8K"),
+        ({"crashkernel": Reservation(16 * MIB, 48 * MIB)}, "up to 0x3fe0000 is allowed"),
+    ],
+)
+def test_what_qemu_cannot_do_is_refused_for_qemu_alone(options: dict[str, Any], complaint: str) -> None:
+    Scenario("FS_DEVRW", "panic", **options)
+    with pytest.raises(ScenarioError, match=complaint):
+        Scenario("FS_DEVRW", "panic", machine="qemu", **options)
 
 
 def test_scenarios_that_differ_from_arming_on_boot_alike() -> None:

@@ -464,6 +464,9 @@ class Machine:
         for cpu in self.cpus:
             cpu.unwatch(address)
 
+    def close(self) -> None:
+        """Nothing: all of it is this process's own memory."""
+
     # State.
 
     def snapshot(self) -> dict[str, Any]:

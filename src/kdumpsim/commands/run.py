@@ -17,12 +17,13 @@ from rich.table import Table
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.lkdtt.conditions import DMA, DUMP_DISKS, OTHER_CPUS, USUAL_DUMP_DISK
+from kdumpsim.lkdtt.conditions import DMA, DUMP_DISKS, KDUMPSIM, MACHINES, OTHER_CPUS, USUAL_DUMP_DISK
 from kdumpsim.lkdtt.oops import find_reports
 from kdumpsim.lkdtt.options import OptionError, parse
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
 from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
+from kdumpsim.lkdtt.qemu_process import QemuLost
 from kdumpsim.lkdtt.result import Result
 from kdumpsim.lkdtt.run import run_scenario
 from kdumpsim.lkdtt.scenario import (
@@ -61,15 +62,25 @@ Alt-SysRq-C, and in the end pulls the plug; a system that recovered he reboots.
 
 The outcome is O (success) or X (failure), with the paper's marks in brackets: docs/outcomes.md has the legend.
 A dump that only SysRq started is judged too, but counts as X. The exit status is 0 for O, 1 for X, 2 for input
-that makes no sense, 130 after Ctrl-C, 143 when killed.
+that makes no sense, 3 if QEMU ended by itself, 130 after Ctrl-C, 143 when killed.
+
+With --machine qemu all of it happens on the pc of qemu-system-i386, with the same images and tools, and the dump is
+judged by what QEMU's gdbstub and memory show. Its time is the host's, and no two of its runs are alike.
 
 \b
 Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic
   kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7
   kdumpsim run --crashpoint FS_DEVRW --type panic --console   # watch it die
+  kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu   # the same crash on another PC
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
 """
+
+
+class _NoOutcome(click.ClickException):
+    """What there was to run on is gone; the guest has nothing to do with it."""
+
+    exit_code = 3
 
 
 class _Name(click.types.StringParamType):
@@ -104,6 +115,9 @@ def _states(title: str, states: dict[str, str]) -> str:
     type=_Name(CRASH_TYPES),
     metavar="TYPE",
     help="How to crash; the types stand above.",
+)
+@click.option(
+    "--machine", default=KDUMPSIM, show_default=True, metavar="NAME", help=_states("The PC to run on", MACHINES)
 )
 @click.option("--count", default=DEFAULT_COUNT, show_default=True, help="Crossings of the point before the crash.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same vmcore, byte for byte.")
@@ -179,6 +193,7 @@ def run(
     interrupts: Interrupts | None,
     crashpoint: str,
     crash_type: str,
+    machine: str,
     count: int,
     seed: int,
     cpus: int,
@@ -206,6 +221,7 @@ def run(
         scenario = Scenario(
             crashpoint,
             crash_type,
+            machine=machine,
             count=count,
             seed=seed,
             cpus=cpus,
@@ -236,12 +252,16 @@ def run(
         )
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
+    except QemuLost as error:
+        raise _NoOutcome(str(error)) from error
     if interrupts is not None:
         interrupts.poll()
     if as_json:
         click.echo(result.dumps(), nl=False)
     else:
         title = f"{scenario.crash_point} / {scenario.crash_type}"
+        if scenario.machine != KDUMPSIM:
+            title += f" on machine {scenario.machine}"
         vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
         screen.print(closing_panel(title, result.outcome, result.judgement, vmcore))
         for line in next_steps(output, result.judgement, captured=vmcore is not None):

@@ -25,8 +25,18 @@ DUMP_DISKS: dict[str, str] = {
 """Where the dump disk can be, by the name the capture kernel has for it."""
 USUAL_DUMP_DISK = "hdc"
 
+KDUMPSIM, QEMU = "kdumpsim", "qemu"
+MACHINES: dict[str, str] = {
+    KDUMPSIM: "our own machine",
+    QEMU: "the pc of qemu-system-i386, with the same images and the same tools",
+}
+"""PCs that a scenario can be run on."""
+
 PAGE_SIZE = 4096
 MIB = 1 << 20
+QEMU_MEMORY_UNIT = 2 * PAGE_SIZE
+QEMU_FIRMWARE = 128 << 10
+"""Bytes at the top of RAM that QEMU's firmware keeps for its ACPI tables."""
 
 
 class ConditionError(ValueError):
@@ -49,6 +59,34 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
         if base < reserved[1] and end > reserved[0]:
             raise ConditionError(f"{where} overlaps the reserved region, {reserved[0]:#x} to {reserved[1]:#x}")
         end_of_last = end
+
+
+def check_qemu(
+    *, seed: int, memory: int, reserved_end: int, holes: Sequence[tuple[int, int]], dma: Sequence[str], nic: bool
+) -> None:
+    """ConditionError for what QEMU's machine cannot be or do."""
+    if seed:
+        raise ConditionError(f"seed {seed} has no effect with machine {QEMU}, of which no two runs are alike")
+    if holes:
+        raise ConditionError(
+            f"memory holes cannot be had with machine {QEMU}: its RAM is one piece; with {KDUMPSIM} they can"
+        )
+    if dma:
+        raise ConditionError(
+            f"dma {','.join(dma)} cannot be had with machine {QEMU}: its disks take no time; with {KDUMPSIM} it can"
+        )
+    if nic:
+        raise ConditionError(
+            f"a network card cannot be had with machine {QEMU}: nothing there is the station it is connected to; with "
+            f"{KDUMPSIM} it can"
+        )
+    if memory % QEMU_MEMORY_UNIT:
+        raise ConditionError(f"memory of {memory} bytes: machine {QEMU} has multiples of 8K")
+    if reserved_end > memory - QEMU_FIRMWARE:
+        raise ConditionError(
+            f"the reserved region ends at {reserved_end:#x}: machine {QEMU} keeps the last 128K of memory for its "
+            f"firmware, up to {memory - QEMU_FIRMWARE:#x} is allowed"
+        )
 
 
 def check_dump_disk(disk: str, combined_mode: str) -> None:

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kdumpsim.compiler import GuestError
+from kdumpsim.lkdtt.conditions import KDUMPSIM
 from kdumpsim.lkdtt.events import Silent
 from kdumpsim.lkdtt.result import Result
 from kdumpsim.lkdtt.run import finish, power_on, start
-from kdumpsim.lkdtt.scenario import Scenario
+from kdumpsim.lkdtt.scenario import Scenario, ScenarioError
 from kdumpsim.lkdtt.session import Session
 
 CAN_FORK = hasattr(os, "fork")
@@ -53,6 +54,8 @@ class Booted:
 
     def __init__(self, scenario: Scenario, poll: Poll | None = None) -> None:
         """Power on and boot.  ScenarioError for a scenario that cannot be."""
+        if scenario.machine != KDUMPSIM:
+            raise ScenarioError(f"machine {scenario.machine} cannot be copied; {KDUMPSIM} can")
         self.key = scenario.boot_key()
         self._scenario = scenario
         self._poll = poll

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdumpsim.board.machine import Machine
 from kdumpsim.board.network import NetworkConfig
 
 if TYPE_CHECKING:
-    from kdumpsim.board.machine import Machine
     from kdumpsim.kexec.agent import AgentClient
+    from kdumpsim.lkdtt.pc import Pc
     from kdumpsim.lkdtt.scenario import Scenario
 
 AFFINITY = ("/proc/self/cpus_allowed", "/proc/irq/smp_affinity")
@@ -70,8 +71,16 @@ class Conditions:
         scenario = self._scenario
         return NetworkConfig(TRAFFIC_NS if "net" in scenario.dma else 0) if scenario.has_nic else None
 
-    def at_jump(self, machine: Machine) -> None:
+    def at_jump(self, machine: Pc) -> None:
         """The capture kernel is about to take over."""
+        if isinstance(machine, Machine):  # another does not tell what its devices are about
+            self._look_at_devices(machine)
+        if self._scenario.pending_irq:
+            machine.i8042.press(KEY)
+            machine.uarts[0].feed(BYTE)
+            self.evidence.append("a key and a byte on the serial line arrived at the hand-over")
+
+    def _look_at_devices(self, machine: Machine) -> None:
         if machine.nic is not None:
             self._written_at_jump = (machine.nic.frames_written, machine.nic.bytes_written)
             state = "on" if machine.nic.command.receive else "off"
@@ -81,14 +90,10 @@ class Conditions:
                 name for name, channel in zip(CHANNELS, machine.ide.channels, strict=True) if channel.bus_master.active
             ]
             self.evidence.append(f"DMA in flight at the hand-over: {', '.join(busy) or 'none'}")
-        if self._scenario.pending_irq:
-            machine.i8042.press(KEY)
-            machine.uarts[0].feed(BYTE)
-            self.evidence.append("a key and a byte on the serial line arrived at the hand-over")
 
-    def at_end(self, machine: Machine) -> list[str]:
+    def at_end(self, machine: Pc) -> list[str]:
         """What came of them after the hand-over, as the devices counted it."""
-        if machine.nic is None or self._written_at_jump is None:
+        if not isinstance(machine, Machine) or machine.nic is None or self._written_at_jump is None:
             return []
         frames, data = self._written_at_jump
         frames, data = machine.nic.frames_written - frames, machine.nic.bytes_written - data

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from kdumpsim import images
@@ -12,6 +13,7 @@ from kdumpsim.lkdtt.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.events import Observer, Silent
 from kdumpsim.lkdtt.options import config
 from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.lkdtt.qemu_process import QemuLost
 from kdumpsim.lkdtt.result import Result, remove_stale, write_atomically
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario, ScenarioError, format_size
 from kdumpsim.lkdtt.session import Session
@@ -28,13 +30,14 @@ def run_scenario(
 ) -> Result:
     """Run one scenario and leave its four files in `output`. `poll` is asked often, and ends the run by raising.
 
-    Raises ScenarioError for a scenario or directory that cannot be used; nothing is written then.  Whatever the guest
-    does is an outcome, never an exception.
+    Raises ScenarioError for a scenario or directory that cannot be used, QemuLost for a QEMU that ended by itself;
+    nothing is written then.  Whatever the guest does is an outcome, never an exception.
     """
     session = power_on(scenario, observer)
     session.machine.poll = poll
     prepare(output)
-    return finish(session, output, start(session))
+    with closing(session):
+        return finish(session, output, start(session))
 
 
 def power_on(scenario: Scenario, observer: Observer | None = None) -> Session:
@@ -62,7 +65,7 @@ def finish(session: Session, output: Path, failed: str | None) -> Result:
     write_atomically(output / "vmlinux", session.first.elf)
     try:
         outcome = _drive(session, failed)
-    except ScenarioError:
+    except (ScenarioError, QemuLost):
         remove_stale(output, OUTPUT_FILES)
         raise
     result = Result(session.scenario, outcome)

@@ -11,12 +11,16 @@ from typing import Any
 from kdumpsim.lkdtt.conditions import (
     DMA,
     DUMP_DISKS,
+    KDUMPSIM,
+    MACHINES,
     OTHER_CPUS,
+    QEMU,
     USUAL_DUMP_DISK,
     ConditionError,
     check_cpus,
     check_dump_disk,
     check_holes,
+    check_qemu,
 )
 from kdumpsim.lkdtt.options import OptionError, checked
 from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, POINT_OPTIONS, TYPE_ALIASES
@@ -150,6 +154,7 @@ class Scenario:
     dump_disk: str = USUAL_DUMP_DISK
     nic: bool = False
     """A network card, with a station at the other end of its cable; `dma` net and `load` netload bring one along."""
+    machine: str = KDUMPSIM
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "crash_point", POINT_ALIASES.get(self.crash_point, self.crash_point))
@@ -165,6 +170,7 @@ class Scenario:
         for device in self.dma:
             _one_of("DMA device", device, DMA)
         _one_of("place of the dump disk", self.dump_disk, DUMP_DISKS)
+        _one_of("machine", self.machine, MACHINES)
         for what, value, low, high in (
             ("count", self.count, 1, 1_000_000),
             ("seed", self.seed, 0, 2**64 - 1),
@@ -183,6 +189,15 @@ class Scenario:
             object.__setattr__(self, "memory_holes", tuple(sorted(self.memory_holes)))
             check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
             check_holes(self.memory_holes, self.memory, (region.base, region.end))
+            if self.machine == QEMU:
+                check_qemu(
+                    seed=self.seed,
+                    memory=self.memory,
+                    reserved_end=region.end,
+                    holes=self.memory_holes,
+                    dma=self.dma,
+                    nic=self.has_nic,
+                )
         except (OptionError, ConditionError) as error:
             raise ScenarioError(str(error)) from error
 
@@ -207,7 +222,7 @@ class Scenario:
         """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
         options = tuple(self.options.items())
         network = (self.has_nic, "net" in self.dma)
-        hardware = (self.cpus, self.memory, self.memory_holes, self.dump_disk, *network)
+        hardware = (self.machine, self.cpus, self.memory, self.memory_holes, self.dump_disk, *network)
         return (self.seed, *hardware, str(self.crashkernel), self.inject, options)
 
     def _check_memory(self) -> None:
@@ -259,7 +274,18 @@ class Scenario:
         """The command line that runs this scenario again."""
         words = ["kdumpsim run", f"--crashpoint {self.crash_point}", f"--type {self.crash_type}"]
         default = Scenario(self.crash_point, self.crash_type)
-        for name in ("count", "seed", "cpus", "timeout", "inject", "profile", "patience", "crash_cpu", "other_cpus"):
+        for name in (
+            "machine",
+            "count",
+            "seed",
+            "cpus",
+            "timeout",
+            "inject",
+            "profile",
+            "patience",
+            "crash_cpu",
+            "other_cpus",
+        ):
             if getattr(self, name) != getattr(default, name):
                 words.append(f"--{name.replace('_', '-')} {getattr(self, name)}")
         words += [f"--kernel-option {name}={value}" for name, value in self.kernel_options]

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kdumpsim import images
-from kdumpsim.board.disk import SECTOR, Disk
-from kdumpsim.board.machine import Machine, MachineConfig, StopReason
-from kdumpsim.cpu import Cpu
+from kdumpsim.board.disk import SECTOR
+from kdumpsim.board.machine import Machine, StopReason
 from kdumpsim.kexec.agent import AgentClient
 from kdumpsim.kexec.errors import AgentGone, AgentTimeout
 from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
@@ -25,6 +24,7 @@ from kdumpsim.lkdtt.hardware import Conditions
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.options import Kernel, command_line
 from kdumpsim.lkdtt.outcome import Note, Outcome, Seen, console_notes, name_outcome
+from kdumpsim.lkdtt.pc import new_disk, new_pc
 from kdumpsim.lkdtt.points import DYNAMIC_POINTS
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario, ScenarioError
 from kdumpsim.lkdtt.scene import MachineScene
@@ -44,8 +44,6 @@ PASSWD = b"root::0:0:root:/root:/bin/sh\n"
 COMMAND_LINE = "console=ttyS0,115200"
 ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
 """The system disk's name, by who drives it (kernel option combined_mode)."""
-SECOND_TO_LAST = ("hdb", "hdc", "hdd")
-"""Places on the two cables, behind the system disk's."""
 NETWORK_ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0"
 """For the first kernel of a machine with a network card; a capture kernel has no business on the network."""
 CAPTURE_DEFAULTS = ("maxcpus=1",)
@@ -74,27 +72,17 @@ class Session:
         """What the operator saw and did."""
         self.conditions = Conditions(scenario)
         self._lines: list[tuple[int, str]] = [(0, "")]
+        self._held = ""
         self._armed_at = 0
         self._jumped_at: int | None = None
-        self.dump_disk = Disk.memory(2 * (scenario.memory + DATA_OFFSET) // SECTOR)
-        system_disk = Disk.memory(SYSTEM_DISK_SECTORS + SWAP_SECTORS)
+        self.dump_disk = new_disk(scenario, 2 * (scenario.memory + DATA_OFFSET) // SECTOR)
+        system_disk = new_disk(scenario, SYSTEM_DISK_SECTORS + SWAP_SECTORS)
         files = {CAPTURE_KERNEL_PATH: capture.stripped, "/etc/passwd": PASSWD, "/var/log/wtmp": b""}
         files.update(images.userland())
         mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
         mkswap(system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
-        self.machine = Machine(
-            MachineConfig(
-                cpus=scenario.cpus,
-                memory=scenario.memory,
-                holes=scenario.memory_holes,
-                disks=(
-                    system_disk,
-                    *(self.dump_disk if name == scenario.dump_disk else None for name in SECOND_TO_LAST),
-                ),
-                network=self.conditions.network(),
-                seed=scenario.seed,
-            )
-        )
+        disks = {"hda": system_disk, scenario.dump_disk: self.dump_disk}
+        self.machine = new_pc(scenario, disks, self.conditions.network(), first.symbols)
         self.machine.uarts[0].on_output = self._console
         self.clock = PhaseClock(observer, lambda: self.machine.clock.now)
         self.oracle = Oracle(self.machine, first.symbols)
@@ -135,6 +123,7 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """The booted machine and what the host knows of it, as plain data."""
+        assert isinstance(self.machine, Machine)  # the only one that can be copied
         return {
             "machine": self.machine.snapshot(),
             "agent": self.agent.state(),
@@ -145,6 +134,7 @@ class Session:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Make a session of the same scenario, just made, what the saved one was."""
+        assert isinstance(self.machine, Machine)
         self.machine.restore(state["machine"])
         self.agent.restore(state["agent"])
         self.console_log = state["console"]
@@ -210,6 +200,10 @@ class Session:
         self._run_patiently(report)
         header = find_dump(self.dump_disk)
         self.clock.end(f"{header.size / (1 << 20):.1f} MiB saved, {self._ending()}" if header else self._ending())
+
+    def close(self) -> None:
+        """Away with the machine; what the session knows stays."""
+        self.machine.close()
 
     @property
     def crashed(self) -> bool:
@@ -321,7 +315,9 @@ class Session:
         self.machine.watch(self._capture.symbols["start_kernel"], self._capture_started)
 
     def _console(self, data: bytes) -> None:
-        text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        text = self._held + data.decode("utf-8", "replace")
+        self._held = "\r" if text.endswith("\r") else ""  # its "\n" may be on the way
+        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
         self.console_log += text
         now = self.machine.clock.now
         first, *more = text.split("\n")
@@ -330,7 +326,7 @@ class Session:
         self._lines += [(now, line) for line in more]
         self._observer.console(text)
 
-    def _capture_started(self, cpu: Cpu) -> None:
+    def _capture_started(self, _cpu: Any) -> None:
         if self.capture_started_ns is None:
             self.capture_started_ns = self.machine.clock.now
 
