@@ -59,6 +59,7 @@ from .msr import MsrInstructions
 from .paging import Paging
 from .perfctr import PerformanceCounters
 from .physical import PhysicalMemory
+from .recorder import BlockRecorder
 from .tasks import TaskSwitcher
 
 _GENERAL: Final = {"eax": EAX, "ebx": EBX, "ecx": ECX, "edx": EDX, "esi": ESI, "edi": EDI, "ebp": EBP, "esp": ESP}
@@ -125,6 +126,7 @@ class Cpu:
         TaskSwitcher(self._delivery, engine.flush_tlb_later)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
         self.on_nmi: Callable[[Cpu], None] | None = None
+        self._recorder: BlockRecorder | None = None
         self._resume_at: int | None = None
         self._stop = False
         self.halted = False
@@ -446,6 +448,15 @@ class Cpu:
         """Forget every watch at an address."""
         if self._watches.pop(address, None):
             self._engine.unwatch(address)
+
+    def record_blocks(self, count: int) -> None:
+        """Keep the last `count` basic blocks from now on, or a few more; not from within a callback, and once only."""
+        self._recorder = BlockRecorder(self._engine.uc, self._slice, count)
+        self._engine.flush_code()  # what is translated calls the hooks there were
+
+    def recorded_blocks(self) -> list[tuple[int, int]]:
+        """Linear address and bytes of the blocks that were begun last, oldest first; empty if nobody asked for them."""
+        return [] if self._recorder is None else self._recorder.blocks()
 
     def _watched(self, address: int) -> None:
         if self._resume_at == address:
