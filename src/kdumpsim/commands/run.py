@@ -73,8 +73,12 @@ Examples:
   kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7
   kdumpsim run --crashpoint FS_DEVRW --type panic --console   # watch it die
   kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu   # the same crash on another PC
+  kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200   # what led to the triple fault
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
 """
+
+
+MAX_TRACE = 1 << 20
 
 
 class _NoOutcome(click.ClickException):
@@ -186,6 +190,13 @@ def _states(title: str, states: dict[str, str]) -> str:
     metavar="DIR",
     help="Where vmcore, vmlinux, console.log and result.json go.",
 )
+@click.option(
+    "--trace",
+    default=0,
+    type=click.IntRange(0, MAX_TRACE),
+    metavar="N",
+    help="Write DIR/trace.txt: the last N basic blocks of every CPU before purgatory, or before the machine reset.",
+)
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
 @click.pass_obj
@@ -213,6 +224,7 @@ def run(
     patience: int,
     inject: str | None,
     output: Path,
+    trace: int,
     console: bool,
     as_json: bool,
 ) -> None:
@@ -249,6 +261,7 @@ def run(
             guest_console=console,
             quiet=as_json and not sys.stderr.isatty(),
             poll=None if interrupts is None else interrupts.poll,
+            trace=trace,
         )
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
@@ -277,12 +290,13 @@ def _run(
     guest_console: bool,
     quiet: bool,
     poll: Callable[[], None] | None,
+    trace: int,
 ) -> Result:
     if quiet and not guest_console:
-        return run_scenario(scenario, output, poll=poll)
+        return run_scenario(scenario, output, poll=poll, trace=trace)
     live = screen.is_terminal and not guest_console
     with LiveDisplay(screen) if live else PlainDisplay(screen, guest_console=guest_console) as display:
-        return run_scenario(scenario, output, display, poll)
+        return run_scenario(scenario, output, display, poll, trace=trace)
 
 
 def _percent(fraction: float) -> str:
@@ -304,6 +318,8 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> 
         ]
     else:
         lines = [f"Next: [bold]{escape(shlex.join(['less', str(log)]))}[/]"]
+    if (output / "trace.txt").exists():
+        lines.append(f"[dim]What the CPUs ran last: {escape(shlex.join(['less', f'{output}/trace.txt']))}[/]")
     if find_reports(log.read_text(errors="replace")):
         explained = escape(shlex.join(["kdumpsim", "decode", str(output)]))
         lines.append(f"[dim]What the kernel reported, with source lines: {explained}[/]")

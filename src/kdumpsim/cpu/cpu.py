@@ -450,7 +450,7 @@ class Cpu:
             self._engine.unwatch(address)
 
     def record_blocks(self, count: int) -> None:
-        """Keep the last `count` basic blocks from now on, or a few more; not from within a callback, and once only."""
+        """Keep the last `count` basic blocks from now on; not from within a callback, and once only."""
         self._recorder = BlockRecorder(self._engine.uc, self._slice, count)
         self._engine.flush_code()  # what is translated calls the hooks there were
 

@@ -43,10 +43,11 @@ class _Head(ctypes.Structure):
 
 
 class BlockRecorder:
-    """The last blocks of one engine; at most `count` of them, rounded up to a power of two."""
+    """The last `count` blocks of one engine."""
 
     def __init__(self, uc: ctypes.c_void_p, shared: native.Slice, count: int) -> None:
         places = 1 << max(count - 1, 0).bit_length()
+        self._count = count
         self._memory = ctypes.create_string_buffer(ctypes.sizeof(_Head) + 8 * places)
         self._head = head = _Head.from_buffer(self._memory)
         head.shared, head.mask = ctypes.addressof(shared), places - 1
@@ -71,4 +72,4 @@ class BlockRecorder:
         """(linear address, bytes), oldest first.  A block that faulted is there whole."""
         mask, end = self._head.mask, self._head.next
         ring = [(self._places[2 * (i & mask)], self._places[2 * (i & mask) + 1]) for i in range(end, end + mask + 1)]
-        return [block for block in ring if block[1]]
+        return [block for block in ring if block[1]][-self._count :]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdumpsim import images
 from kdumpsim.kexec.errors import KexecError
+from kdumpsim.lkdtt.conditions import KDUMPSIM
 from kdumpsim.lkdtt.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.events import Observer, Silent
 from kdumpsim.lkdtt.options import config
@@ -17,27 +18,41 @@ from kdumpsim.lkdtt.qemu_process import QemuLost
 from kdumpsim.lkdtt.result import Result, remove_stale, write_atomically
 from kdumpsim.lkdtt.scenario import PAGE_SIZE, Scenario, ScenarioError, format_size
 from kdumpsim.lkdtt.session import Session
+from kdumpsim.lkdtt.trace import Trace
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
-OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json")
+OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt")
 CAPTURE_WORKING_MEMORY = 1 << 20
 """What a capture kernel needs beyond its image: headers, backup region (640 KiB), page tables, buffers."""
 
 
 def run_scenario(
-    scenario: Scenario, output: Path, observer: Observer | None = None, poll: Callable[[], None] | None = None
+    scenario: Scenario,
+    output: Path,
+    observer: Observer | None = None,
+    poll: Callable[[], None] | None = None,
+    *,
+    trace: int = 0,
 ) -> Result:
     """Run one scenario and leave its four files in `output`. `poll` is asked often, and ends the run by raising.
+
+    With `trace`, trace.txt is the fifth: the last so many basic blocks of each CPU before the first kernel was gone.
 
     Raises ScenarioError for a scenario or directory that cannot be used, QemuLost for a QEMU that ended by itself;
     nothing is written then.  Whatever the guest does is an outcome, never an exception.
     """
+    if trace and scenario.machine != KDUMPSIM:
+        raise ScenarioError(f"only kdumpsim's own machine can be traced, not {scenario.machine}")
     session = power_on(scenario, observer)
     session.machine.poll = poll
     prepare(output)
     with closing(session):
-        return finish(session, output, start(session))
+        recorded = Trace(session, trace) if trace else None
+        result = finish(session, output, start(session))
+        if recorded is not None:
+            write_atomically(output / "trace.txt", recorded.text().encode())
+        return result
 
 
 def power_on(scenario: Scenario, observer: Observer | None = None) -> Session:

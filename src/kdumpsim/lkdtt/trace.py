@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from kdumpsim.board.machine import Machine
 from kdumpsim.cpu import Cpu
 from kdumpsim.lkdtt.session import Session
 from kdumpsim.vmcore.debuginfo import DebugInfo
@@ -28,12 +29,13 @@ class Trace:
     """Records a session's CPUs from now on, the last `count` blocks of each, until purgatory is entered."""
 
     def __init__(self, session: Session, count: int) -> None:
-        self._session = session
+        assert isinstance(session.machine, Machine)  # the only one that can be traced
+        self._session, self._machine = session, session.machine
         self._then = session.oracle.on_jump
         self._taken: list[list[Block]] | None = None
         self._end = ""
         session.oracle.on_jump = self._jumped
-        for cpu in session.machine.cpus:
+        for cpu in self._machine.cpus:
             cpu.record_blocks(count)
 
     def _jumped(self) -> None:
@@ -46,20 +48,22 @@ class Trace:
             self._end = end
             self._taken = [
                 [Block(address, size, self._code(cpu, address, size)) for address, size in cpu.recorded_blocks()]
-                for cpu in self._session.machine.cpus
+                for cpu in self._machine.cpus
             ]
 
     def _code(self, cpu: Cpu, address: int, size: int) -> bytes | None:
-        """The bytes at a linear address; where the page tables are gone, those the kernel's own map had there."""
-        code = cpu.read_linear(address, size)
-        memory = self._session.machine.memory.view
-        if code is None and KERNEL <= address < KERNEL + len(memory) - size:
-            code = bytes(memory[address - KERNEL : address - KERNEL + size])
-        return code
+        """The bytes at a linear address.
+
+        The kernel's are taken from where it maps them: at the end its page tables may be gone, or paging off.
+        """
+        memory = self._machine.memory.view
+        if KERNEL <= address < KERNEL + len(memory) - size:
+            return bytes(memory[address - KERNEL : address - KERNEL + size])
+        return cpu.read_linear(address, size)
 
     def text(self) -> str:
         """The trace so far, or up to the jump if there was one."""
-        machine = self._session.machine
+        machine = self._machine
         self._take(f"the machine's reset ({machine.reset_cause})" if machine.reset_cause else "the end of the run")
         assert self._taken is not None
         info = DebugInfo(self._session.first.elf)
