@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kdumpsim.board import firmware
 from kdumpsim.board.firmware import E820, RAM, RESERVED
+from kdumpsim.board.pirq import PciInterrupt
 
 
 class Memory:
@@ -59,6 +60,23 @@ def test_mp_table_reads_back(cpus: int, ioapic: int) -> None:
     assert processors == [(n, 3 if n == 0 else 1) for n in range(cpus)]
     assert irqs == {0: 2} | {n: n for n in range(1, 16) if n != 2}
     assert local == [(3, 0, 0), (1, 0xFF, 1)]
+
+
+def test_a_pci_interrupt_is_the_pci_buss_level_triggered_and_told_to_its_device() -> None:
+    interrupt = PciInterrupt(slot=3, pin=1, irq=11)
+    table = firmware.mp_table(1, pci_interrupts=[interrupt])
+    assert sum(table) & 0xFF == 0
+    sources = [table[at : at + 8] for at in range(44 + 20 + 3 * 8, len(table), 8)]
+    assert [source for source in sources if source[7] == 11] == [bytes([3, 0, 1, 0, 0, 3 << 2, 0, 11])]
+    written: list[tuple[int, int, int]] = []
+    firmware.program(
+        lambda port, size, value: written.append((port, size, value)), lambda *_: None, pci_interrupts=[interrupt]
+    )
+    at = written.index((0xCF8, 4, 0x80000860))
+    assert written[at + 1] == (0xCFC + 2, 1, 11)  # PIRQRC[C]
+    at = written.index((0xCF8, 4, 0x8000183C))
+    assert written[at + 1] == (0xCFC, 1, 11)  # interrupt line of 00:03.0
+    assert written[-2:] == [(0x4D0, 1, 0), (0x4D1, 1, 0x08)]
 
 
 def test_vectors_and_rom_point_at_code() -> None:

@@ -13,7 +13,10 @@ from kdumpsim import images
 from kdumpsim.board.network import GUEST, MAC, STATION, STATION_MAC, NetworkConfig, checksum, ethernet, ipv4, udp
 from kdumpsim.compiler import compile_modules
 from kdumpsim.compiler.linker import Layout, link
+from kdumpsim.kexec import load
+from kdumpsim.kexec.agent import Reboot
 
+COMMAND_LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda"
 ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0"
 
 
@@ -160,6 +163,19 @@ def test_netload_finds_out_that_a_datagram_came_back_changed(net: Any) -> None:
     net.run(1)
     network._arrive = deliver
     assert "netload: the exchange failed: error 5" in net.console
+
+
+def test_a_kernel_that_hands_over_in_order_stops_the_card_first(boot: Callable[..., Any]) -> None:
+    guest = boot(ADDRESS, network=NetworkConfig(traffic_ns=500_000))
+    nic, written = guest.machine.nic, []
+    guest.machine.watch(guest.first.symbols["machine_kexec"], lambda cpu: written.append(nic.frames_written))
+    load.kexec_load_normal(guest.agent, guest.first.stripped, None, f"{COMMAND_LINE} second")
+    guest.agent.version = None
+    guest.agent.reboot(Reboot.KEXEC)
+    guest.agent.hello()
+    assert written[0] > 100
+    assert nic.frames_written == written[0]  # the second kernel was told of no address
+    assert "second" in guest.text("/proc/cmdline")
 
 
 def test_without_an_address_the_card_stays_off_and_programs_are_told(boot: Callable[..., Any]) -> None:

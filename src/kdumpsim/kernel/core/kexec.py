@@ -14,6 +14,7 @@ from kdumpsim.kernel.asm import (
     machine_shutdown,
 )
 from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.device import device_shutdown
 from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.kexec_image import kimage_alloc, kimage_free, kimage_load_segment, kimage_terminate
 from kdumpsim.kernel.core.kexec_types import (
@@ -129,6 +130,7 @@ def kernel_kexec() -> i32:
     image = xchg(addr(kexec_image), NULL)
     if image == NULL:
         return -EINVAL
+    device_shutdown()
     printk("<0>Starting new kernel\n")
     machine_shutdown()
     machine_kexec(image)

@@ -297,4 +297,13 @@ def rtl8139_init_one() -> i32:
     return 0
 
 
+@guest
+def rtl8139_shutdown() -> None:
+    """Before another kernel is started in order: nothing may be written to memory that will be that kernel's."""
+    if rtl8139_card.dev.up:
+        rtl8139_card.dev.up = False
+        rtl8139_chip_reset(addr(rtl8139_card))
+
+
+_shutdown_rtl8139: fn[[], None] = placed("device_shutdowns", rtl8139_shutdown)
 _init_rtl8139: fn[[], i32] = placed("initcall6", rtl8139_init_one)
