@@ -73,6 +73,15 @@ def test_every_cell_has_the_same_kernel_options_and_its_own_seed() -> None:
     assert len({tuple(scenario.options.items()) for scenario in scenarios}) == 1
 
 
+def test_of_each_seed_the_runs_that_take_long_come_first() -> None:
+    scenarios = scenarios_of(plan([4, 5], points=["FS_DEVRW", "MEM_SWAPOUT"], types=["panic", "hang"]))
+    last_of_each = [scenarios[3], scenarios[7]]
+    assert [(s.seed, s.crash_point, s.crash_type) for s in last_of_each] == [
+        (4, "FS_DEVRW", "panic"),
+        (5, "FS_DEVRW", "panic"),
+    ]
+
+
 def test_seeds_that_disagree_are_shown_with_their_outcomes() -> None:
     (cell,) = plan([0, 1, 2], points=["FS_DEVRW"], types=["panic"])
     second = Outcome(False)

@@ -66,6 +66,7 @@ def start(session: Session) -> str | None:
     try:
         session.boot()
         session.load_capture_kernel()
+        session.workloads()
     except KexecError as error:
         return str(error)
     return None

@@ -66,6 +66,7 @@ class Session:
         """Why the machine stopped for good, once it has."""
         self.deadline = scenario.timeout * NS
         """When the run ends at the latest, in virtual time."""
+        self._workloads: tuple[str, ...] | None = None
         self.loads: dict[int, str] = {}
         """Programs that were started in the guest, by pid."""
         self.notes: list[Note] = []
@@ -129,6 +130,7 @@ class Session:
             "agent": self.agent.state(),
             "console": self.console_log,
             "plan": self.plan,
+            "workloads": self._workloads,
             "phases": list(self.clock.phases),
         }
 
@@ -141,8 +143,15 @@ class Session:
         self._lines = [(0, line) for line in self.console_log.split("\n")]
         self.clock.phases = list(state["phases"])
         self.plan = state["plan"]
+        self._workloads = state["workloads"]
         if self.plan is not None:
             self._watch_capture(self.plan)
+
+    def workloads(self) -> tuple[str, ...]:
+        """Threads that the kernel can be told to start, by name.  It is asked once: forked runs share the answer."""
+        if self._workloads is None:
+            self._workloads = tuple(self.agent.read_file("/proc/workloads").decode().split())
+        return self._workloads
 
     def arm(self) -> None:
         """Start the load and set the crash point that it crosses through /proc/dtt/ctrl.
@@ -305,7 +314,7 @@ class Session:
     def _check_load(self) -> None:
         """ScenarioError if the guest does not have a program that is to be started."""
         known = [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")]
-        known += self.agent.read_file("/proc/workloads").decode().split()
+        known += self.workloads()
         for name in self.scenario.load:
             if name not in known:
                 raise ScenarioError(f"the guest has no program '{name}' to load it with; there is: {', '.join(known)}")
