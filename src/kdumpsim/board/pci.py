@@ -8,7 +8,7 @@ bytes, words and doublewords, and 0xCF9 is the PIIX's reset control register. An
 What PIRQRC does is in `pirq.py`.
 
 Not modelled: PAM/SMRAM effects of the host bridge (the registers keep what is written), bus mastering arbitration,
-buses beyond 0, special cycles.
+buses beyond 0, special cycles, memory BARs.
 """
 
 from __future__ import annotations
