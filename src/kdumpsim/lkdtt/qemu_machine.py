@@ -96,6 +96,16 @@ class QemuMemory:
         """QEMU has it: the descriptor is no longer needed."""
         os.close(self.fd)
 
+    def multiboot_map(self, information: int) -> list[E820]:
+        """The firmware's memory map in the Multiboot information structure at a physical address."""
+        size, at = (struct.unpack_from("<I", self.view, information + offset)[0] for offset in MULTIBOOT_MAP)
+        entries, end = [], at + size
+        while at < end:
+            entry_size, base, length, kind = struct.unpack_from("<IQQI", self.view, at)
+            entries.append(E820(base, length, kind))
+            at += entry_size + 4
+        return entries
+
     def dma_read(self, address: int, n: int) -> bytes:
         """As a device would read it."""
         return bytes(self.view[address : address + n])
@@ -220,6 +230,10 @@ class QemuMachine:
         if self._process is not None and not known:
             self._while_stopped(partial(self.gdb.insert, address))
 
+    def watched(self, address: int) -> list[Callable[[QemuCpu], None]]:
+        """Who is to be called at this address."""
+        return list(self._watches.get(address, ()))
+
     def watch_nmi(self, handler: int) -> None:
         """From now on tell each CPU's `on_nmi` when it is about to run the NMI's handler, at this address."""
         if handler not in self._watches:
@@ -244,7 +258,7 @@ class QemuMachine:
         def enter(cpu: QemuCpu) -> None:
             nonlocal entered
             entered = True
-            self.memory.e820 = self._memory_map(cpu.registers().ebx)
+            self.memory.e820 = self.memory.multiboot_map(cpu.registers().ebx)
 
         self.watch(entry, enter)
         if self.run(until=FIRMWARE_NS, stop=lambda: entered) is not StopReason.STOPPED:
@@ -314,7 +328,7 @@ class QemuMachine:
         address = registers.eip
         if address not in self._watches:
             return
-        for callback in list(self._watches[address]):
+        for callback in self.watched(address):
             callback(cpu)
         self.gdb.remove(address)
         if registers.cr0 & PAGING:
@@ -345,17 +359,6 @@ class QemuMachine:
             cpu.on_nmi(cpu)
         finally:
             cpu.interrupted = None
-
-    def _memory_map(self, information: int) -> list[E820]:
-        """The firmware's memory map in a Multiboot information structure."""
-        view = self.memory.view
-        size, at = (struct.unpack_from("<I", view, information + offset)[0] for offset in MULTIBOOT_MAP)
-        entries, end = [], at + size
-        while at < end:
-            entry_size, base, length, kind = struct.unpack_from("<IQQI", view, at)
-            entries.append(E820(base, length, kind))
-            at += entry_size + 4
-        return entries
 
     def _event(self, name: str, data: dict[str, Any]) -> None:
         if name == "SHUTDOWN" and self.reset_cause is None:
