@@ -44,7 +44,6 @@ from kdumpsim.kernel.core.irq_types import (
     IrqStatus,
 )
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.softirq import irq_enter, irq_exit
 from kdumpsim.kernel.core.spinlock import (
     spin_lock,
     spin_lock_init,
@@ -164,14 +163,6 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
     desc.handler.end(irq)
     spin_unlock(addr(desc.lock))
     return 1
-
-
-@guest
-def do_IRQ(regs: ptr[PtRegs], irq: u32) -> None:
-    """Where the architecture's entry code brings every device interrupt."""
-    irq_enter()
-    __do_IRQ(irq, regs)
-    irq_exit()
 
 
 @guest

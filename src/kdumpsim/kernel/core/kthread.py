@@ -70,6 +70,7 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
     info.flags = 0
     info.cpu = smp_processor_id()
     info.preempt_count = 1
+    info.previous_esp = 0
     task.thread_info = info
     task.flags = PF_KTHREAD
     task.prio = DEFAULT_PRIO

@@ -25,6 +25,7 @@ from kdumpsim.compiler.lang import (
     void,
 )
 from kdumpsim.kernel.asm import (
+    call_softirq,
     cpu_online,
     current,
     current_thread_info,
@@ -134,7 +135,7 @@ def do_softirq() -> None:
         return
     flags = local_irq_save()
     if local_softirq_pending() != 0:
-        run_softirqs()
+        call_softirq(run_softirqs)
     local_irq_restore(flags)
 
 
@@ -147,7 +148,7 @@ def irq_enter() -> None:
 
 @guest
 def irq_exit() -> None:
-    """A hardware interrupt ends; the softirqs it raised run now, still on its stack."""
+    """A hardware interrupt ends; the softirqs it raised run now."""
     info = current_thread_info()
     info.preempt_count -= HARDIRQ_OFFSET - 1
     if not in_interrupt() and local_softirq_pending() != 0:

@@ -7,7 +7,7 @@ information marks the stubs as signal frames, so that gdb unwinds through them.
 
 System calls come by INT 0x80; the way back to ring 3 looks at need_resched and at signals.
 
-An exception's and an interrupt's handler runs on the stack of the interrupted task, as with 8 KiB stacks in 2.6.16.
+An exception's handler runs on the stack of the interrupted task; irq.py has an interrupt's.
 """
 
 from __future__ import annotations

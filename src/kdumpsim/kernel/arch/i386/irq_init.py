@@ -9,6 +9,7 @@ from kdumpsim.compiler.lang import addr, array, external, guest, ptr, u8, u32, v
 from kdumpsim.kernel.arch.i386.desc import set_intr_gate
 from kdumpsim.kernel.arch.i386.entry import interrupt
 from kdumpsim.kernel.arch.i386.i8259 import NR_8259A_IRQS, PIC_CASCADE_IR, i8259A_irq_type, init_8259A
+from kdumpsim.kernel.arch.i386.irq import irq_ctx_init
 from kdumpsim.kernel.arch.i386.irq_vectors import (
     CALL_FUNCTION_VECTOR,
     ERROR_APIC_VECTOR,
@@ -57,6 +58,7 @@ def init_IRQ() -> None:
 
     A capture kernel finds in the local APIC's IRR what its predecessor did not live to serve.
     """
+    irq_ctx_init(0)
     init_8259A(False)
     for irq in range(NR_8259A_IRQS):
         irq_desc[irq].status = IrqStatus.IRQ_DISABLED

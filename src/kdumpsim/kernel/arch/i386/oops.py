@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import (
+    NULL,
     NoReturn,
     addr,
     array,
@@ -74,11 +75,16 @@ def show_trace(ebp: u32) -> None:
     """Follow frame pointers from `ebp`; an entry stub's frame leads on to the code it interrupted.
 
     A handler's first argument is its PtRegs: if a frame returns into an entry stub, the interrupted code's EIP and
-    EBP stand there.
+    EBP stand there.  Where an interrupt has a stack of its own, the frame pointers lead on to the one before.
     """
     info = current_thread_info()
     count: u32 = 0
-    while valid_stack_ptr(info, ebp) and count < MAX_TRACE:
+    while count < MAX_TRACE:
+        if not valid_stack_ptr(info, ebp):
+            info = cast(ptr[ThreadInfo], info.previous_esp & ~u32(THREAD_SIZE - 1))
+            if info == NULL or not valid_stack_ptr(info, ebp):
+                return
+            printk("<0> =======================\n")
         frame: ptr[u32] = cast(ptr[u32], ebp)
         caller: u32 = frame[1]
         print_trace_address(caller)

@@ -47,6 +47,7 @@ from kdumpsim.kernel.arch.i386.desc import cpu_load_descriptors
 from kdumpsim.kernel.arch.i386.head import stack_start
 from kdumpsim.kernel.arch.i386.i8259 import disable_8259A_irq, enable_8259A_irq
 from kdumpsim.kernel.arch.i386.io_apic import setup_IO_APIC
+from kdumpsim.kernel.arch.i386.irq import irq_ctx_init
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
 from kdumpsim.kernel.arch.i386.nmi_watchdog import (
     NMI_IO_APIC,
@@ -138,6 +139,7 @@ def do_boot_cpu(cpu: u32, apicid: u8) -> bool:
         return False
     printk(f"<6>Booting processor {cpu}/{apicid} eip {TRAMPOLINE_BASE:x}\n")
     x86_cpu_to_apicid[cpu] = apicid
+    irq_ctx_init(cpu)
     store_volatile(addr(stack_start), u32(idle.thread_info) + THREAD_SIZE)
     smpboot_setup_warm_reset_vector()
     wakeup_secondary_via_INIT(apicid)

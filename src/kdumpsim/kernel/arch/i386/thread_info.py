@@ -30,6 +30,8 @@ class ThreadInfo(Struct):
     preempt_count: i32
     """0: preemptible; negative: a bug; the fields are in core/hardirq.py."""
     addr_limit: u32
+    previous_esp: u32
+    """Of a stack for interrupts or softirqs: where the stack it was entered from had got to; else 0."""
 
 
 @guest

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Device interrupts, and the stacks they and softirqs run on (arch/i386/kernel/irq.c).
+
+With 8 KiB stacks both use the stack of whatever they interrupt.  With 4 KiB stacks (CONFIG_4KSTACKS) every CPU has one
+more stack for interrupts and one for softirqs, each with a thread_info of its own at the low end, so that `current` and
+smp_processor_id() hold there too.  Vectors of the local APIC stay on the interrupted stack, as in 2.6.16.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kdumpsim.compiler.lang import array, asm_value, cast, extern, fn, guest, length, module_asm, ptr, u8, u32, void
+from kdumpsim.kernel.arch.i386.page import PAGE_SIZE
+from kdumpsim.kernel.arch.i386.ptrace import PtRegs
+from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info, smp_processor_id
+from kdumpsim.kernel.core.config import NR_CPUS, THREAD_SIZE
+from kdumpsim.kernel.core.hardirq import HARDIRQ_OFFSET, SOFTIRQ_MASK, SOFTIRQ_OFFSET
+from kdumpsim.kernel.core.irq import __do_IRQ
+from kdumpsim.kernel.core.softirq import irq_enter, irq_exit
+
+IRQ_STACKS: Final = THREAD_SIZE == PAGE_SIZE
+"""CONFIG_4KSTACKS."""
+STACKS_SIZE: Final = NR_CPUS * THREAD_SIZE if IRQ_STACKS else 0
+STACK_ALIGN: Final = THREAD_SIZE if IRQ_STACKS else 1
+
+softirq_stack: array[u8] = length(STACKS_SIZE, align=STACK_ALIGN)
+hardirq_stack: array[u8] = length(STACKS_SIZE, align=STACK_ALIGN)
+
+module_asm("""
+    .cfi_sections .debug_frame
+    .text
+    .balign 16
+
+    # call_on_stack(function, a, b, top): call function(a, b) with the stack that ends at `top`. The chain of frame
+    # pointers leads back over the switch. A signal frame, because gdb takes it for an error if an ordinary caller's
+    # frame lies at a lower address.
+    .globl call_on_stack
+    .type call_on_stack, @function
+call_on_stack:
+    .cfi_startproc
+    .cfi_signal_frame
+    pushl %ebp
+    .cfi_def_cfa_offset 8
+    .cfi_offset ebp, -8
+    movl %esp, %ebp
+    .cfi_def_cfa_register ebp
+    movl 20(%ebp), %esp
+    pushl 16(%ebp)
+    pushl 12(%ebp)
+    call *8(%ebp)
+    leave
+    .cfi_def_cfa esp, 4
+    ret
+    .cfi_endproc
+    .size call_on_stack, . - call_on_stack
+""")
+
+
+@extern
+def call_on_stack(function: ptr[void], a: u32, b: u32, top: u32) -> None:
+    """Call `function(a, b)` on another stack."""
+
+
+@guest
+def irq_ctx(stacks: ptr[u8], cpu: u32) -> ptr[ThreadInfo]:
+    """The thread_info of a CPU's stack among `stacks`."""
+    return cast(ptr[ThreadInfo], stacks + cpu * THREAD_SIZE)
+
+
+@guest
+def irq_ctx_init(cpu: u32) -> None:
+    """Prepare a CPU's stacks.  Their preempt_count is never 0: nothing on them can be preempted."""
+    if IRQ_STACKS:
+        irq_ctx(hardirq_stack, cpu).cpu = cpu
+        irq_ctx(hardirq_stack, cpu).preempt_count = HARDIRQ_OFFSET
+        irq_ctx(softirq_stack, cpu).cpu = cpu
+        irq_ctx(softirq_stack, cpu).preempt_count = SOFTIRQ_OFFSET
+
+
+@guest
+def enter_irq_ctx(ctx: ptr[ThreadInfo], interrupted: ptr[ThreadInfo]) -> u32:
+    """Make another stack know whom it works for, and whence one came; where that stack begins."""
+    ctx.task = interrupted.task
+    ctx.previous_esp = asm_value(u32, "movl %esp, $0", "=r")
+    return u32(ctx) + THREAD_SIZE
+
+
+@guest
+def do_IRQ(regs: ptr[PtRegs], irq: u32) -> None:
+    """Where common_interrupt brings every device interrupt; it is served on the interrupts' stack if there is one."""
+    irq_enter()
+    interrupted = current_thread_info()
+    ctx = irq_ctx(hardirq_stack, smp_processor_id())
+    if IRQ_STACKS and interrupted != ctx:
+        # What is asked about softirqs counts for the interrupted code too.
+        ctx.preempt_count = ctx.preempt_count & ~SOFTIRQ_MASK | interrupted.preempt_count & SOFTIRQ_MASK
+        call_on_stack(cast(ptr[void], __do_IRQ), irq, u32(regs), enter_irq_ctx(ctx, interrupted))
+    else:
+        __do_IRQ(irq, regs)
+    irq_exit()
+
+
+@guest
+def call_softirq(run: fn[[], None]) -> None:
+    """Run softirqs, on the stack that is there for them.  Interrupts are off, and no interrupt is being served."""
+    if IRQ_STACKS:
+        ctx = irq_ctx(softirq_stack, smp_processor_id())
+        call_on_stack(cast(ptr[void], run), 0, 0, enter_irq_ctx(ctx, current_thread_info()))
+    else:
+        run()
