@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,14 @@ from kdumpsim.lkdtt.scenario import Scenario
 
 SOFT_LOCKUP, LOCKUP = "BUG: soft lockup detected on CPU#", "NMI Watchdog detected LOCKUP on CPU"
 SYSRQ, SURVIVED = "SysRq : Trigger a crashdump", "of type overflow survived"
+FAULT, WORKS_ON = "Unable to handle kernel", "the machine answers, one can log in"
 NO_PROMPT, NO_EFFECT = "logging in has brought no prompt", "SysRq had no effect"
 NO_DISK, FOUND = "savecore: no disk hdb", "hdb: KDUMPSIM HARDDISK"
 
 
 @dataclass(frozen=True)
 class Side:
-    """How a run ends, what the console or the operator says of it, and what nobody says."""
+    """How a run ends (* stands for any marks), what the console or the operator says of it, and what nobody says."""
 
     outcome: str
     said: tuple[str, ...] = ()
@@ -96,20 +98,20 @@ TURNS = (
         Side("X (log)", (NO_PROMPT, NO_EFFECT), (SYSRQ, "purgatory")),
     ),
     Turn(
-        "INT_HARDWARE_ENTRY overflow",
+        "SCSI_DISPATCH_CMD overflow",
         "rec_num=5",
         "stack",
         ("4k", "8k"),
-        Side("X", (), (SURVIVED,)),
-        Side("O", (SURVIVED, "the machine answers, one can log in")),
+        Side("X*", (FAULT,), (WORKS_ON,)),
+        Side("O", (SURVIVED, WORKS_ON), (FAULT,)),
     ),
     Turn(
-        "INT_HARDWARE_ENTRY overflow",
+        "SCSI_DISPATCH_CMD overflow",
         "",
         "rec_num",
         ("10", "2"),
-        Side("X", (), (SURVIVED,)),
-        Side("O", (SURVIVED, "the machine answers, one can log in")),
+        Side("X*", (FAULT,), (WORKS_ON,)),
+        Side("O", (SURVIVED, WORKS_ON), (FAULT,)),
     ),
     Turn(
         "INT_HW_IRQ_EN oops",
@@ -172,6 +174,6 @@ def scenario(turn: Turn, value: str) -> Scenario:
 def test_a_cell_turns_with_the_option_that_decides_it(run: RunPair, turn: Turn) -> None:
     stories = run([scenario(turn, value) for value in turn.values])
     for (outcome, told), side in zip(stories, (turn.before, turn.after), strict=True):
-        assert outcome == side.outcome, told
+        assert fnmatchcase(outcome, side.outcome), told
         assert [words for words in side.said if words not in told] == []
         assert [words for words in side.unsaid if words in told] == []

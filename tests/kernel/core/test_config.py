@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from kdumpsim import images
 from kdumpsim.lkdtt.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.events import Silent
+from kdumpsim.lkdtt.run import run_scenario
 from kdumpsim.lkdtt.scenario import Scenario
 from kdumpsim.lkdtt.session import Session
 from kdumpsim.vmcore.compare import judge
@@ -42,3 +46,30 @@ def test_it_dumps(config: dict[str, int], point: str, kind: str, tmp_path: Path)
         judgement = judge(vmcore, session.oracle)
     assert (judgement.accuracy, judgement.completeness) == (1, 1)
     assert all(check.ok for check in judgement.registers)
+
+
+@pytest.mark.parametrize(
+    ("point", "path"),
+    [
+        ("INT_HARDWARE_ENTRY", ["dtt_crossed", "__do_IRQ", "", "do_IRQ", "common_interrupt"]),
+        ("INT_TASKLET_ENTRY", ["dtt_crossed", "tasklet_action", "", "call_softirq", "irq_exit"]),
+    ],
+)
+def test_traces_cross_from_an_interrupts_stack_to_the_interrupted_one(
+    point: str, path: list[str], tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """With 4 KiB stacks, as 2.6.16 has it: the kernel's call trace, with a rule at the switch, and gdb's backtrace."""
+    scenario = Scenario(point, "exception", kernel_options=(("stack", "4k"),))
+    result = run_scenario(scenario, tmp_path, Silent())
+    assert result.judgement is not None
+    _, _, trace = (tmp_path / "console.log").read_text().partition("Call Trace:\n")
+    names = re.findall(r"^ (?:\[<[0-9a-f]{8}>\] (\w+)\+|=+$)", trace.partition("Code:")[0], flags=re.MULTILINE)
+    assert [name for name in names if name in path] == path
+    gdb = subprocess.run(
+        [require_tool("gdb"), "-nx", "-batch", "-ex", "thread apply all bt", tmp_path / "vmlinux", tmp_path / "vmcore"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (crashed,) = (text for text in gdb.stdout.split("\nThread ")[1:] if "dtt_induce (" in text)
+    inner, before, after = (crashed.index(f"in {name} (") for name in ("dtt_crossed", path[1], path[3]))
+    assert inner < before < crashed.index("<signal handler called>") < after
+    assert "corrupt stack" not in crashed

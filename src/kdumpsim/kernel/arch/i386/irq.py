@@ -10,7 +10,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, asm_value, cast, extern, fn, guest, length, module_asm, ptr, u8, u32, void
+from kdumpsim.compiler.lang import (
+    array,
+    asm_value,
+    cast,
+    extern,
+    fn,
+    guest,
+    i32,
+    length,
+    module_asm,
+    ptr,
+    u8,
+    u32,
+    void,
+)
 from kdumpsim.kernel.arch.i386.page import PAGE_SIZE
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info, smp_processor_id
@@ -26,6 +40,9 @@ STACK_ALIGN: Final = THREAD_SIZE if IRQ_STACKS else 1
 
 softirq_stack: array[u8] = length(STACKS_SIZE, align=STACK_ALIGN)
 hardirq_stack: array[u8] = length(STACKS_SIZE, align=STACK_ALIGN)
+hardirq_ctx: array[ptr[ThreadInfo]] = length(NR_CPUS)
+softirq_ctx: array[ptr[ThreadInfo]] = length(NR_CPUS)
+"""Each CPU's stack, by the thread_info at its low end."""
 
 module_asm("""
     .cfi_sections .debug_frame
@@ -63,19 +80,20 @@ def call_on_stack(function: ptr[void], a: u32, b: u32, top: u32) -> None:
 
 
 @guest
-def irq_ctx(stacks: ptr[u8], cpu: u32) -> ptr[ThreadInfo]:
-    """The thread_info of a CPU's stack among `stacks`."""
-    return cast(ptr[ThreadInfo], stacks + cpu * THREAD_SIZE)
+def new_irq_ctx(stack: ptr[u8], cpu: u32, preempt_count: i32) -> ptr[ThreadInfo]:
+    """Make a thread_info at the low end of a stack."""
+    info = cast(ptr[ThreadInfo], stack)
+    info.cpu = cpu
+    info.preempt_count = preempt_count
+    return info
 
 
 @guest
 def irq_ctx_init(cpu: u32) -> None:
     """Prepare a CPU's stacks.  Their preempt_count is never 0: nothing on them can be preempted."""
     if IRQ_STACKS:
-        irq_ctx(hardirq_stack, cpu).cpu = cpu
-        irq_ctx(hardirq_stack, cpu).preempt_count = HARDIRQ_OFFSET
-        irq_ctx(softirq_stack, cpu).cpu = cpu
-        irq_ctx(softirq_stack, cpu).preempt_count = SOFTIRQ_OFFSET
+        hardirq_ctx[cpu] = new_irq_ctx(hardirq_stack + cpu * THREAD_SIZE, cpu, HARDIRQ_OFFSET)
+        softirq_ctx[cpu] = new_irq_ctx(softirq_stack + cpu * THREAD_SIZE, cpu, SOFTIRQ_OFFSET)
 
 
 @guest
@@ -91,7 +109,7 @@ def do_IRQ(regs: ptr[PtRegs], irq: u32) -> None:
     """Where common_interrupt brings every device interrupt; it is served on the interrupts' stack if there is one."""
     irq_enter()
     interrupted = current_thread_info()
-    ctx = irq_ctx(hardirq_stack, smp_processor_id())
+    ctx = hardirq_ctx[smp_processor_id()]
     if IRQ_STACKS and interrupted != ctx:
         # What is asked about softirqs counts for the interrupted code too.
         ctx.preempt_count = ctx.preempt_count & ~SOFTIRQ_MASK | interrupted.preempt_count & SOFTIRQ_MASK
@@ -105,7 +123,7 @@ def do_IRQ(regs: ptr[PtRegs], irq: u32) -> None:
 def call_softirq(run: fn[[], None]) -> None:
     """Run softirqs, on the stack that is there for them.  Interrupts are off, and no interrupt is being served."""
     if IRQ_STACKS:
-        ctx = irq_ctx(softirq_stack, smp_processor_id())
+        ctx = softirq_ctx[smp_processor_id()]
         call_on_stack(cast(ptr[void], run), 0, 0, enter_irq_ctx(ctx, current_thread_info()))
     else:
         run()
