@@ -4,8 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from kdumpsim.apic.messages import DeliveryMode, Message
+from kdumpsim.board.machine import Machine
+from kdumpsim.lkdtt.run import finish, power_on, start
+from kdumpsim.lkdtt.scenario import Scenario
 
 from .conftest import Run, kdumpsim
 
@@ -49,6 +55,23 @@ def test_interrupts_that_wait_for_the_capture_kernel_do_not_hurt_it(crash: Crash
     assert "a key and a byte on the serial line arrived at the hand-over" in result["evidence"]
     assert result["outcome"] == "O"
     assert result["accuracy"] == 1
+
+
+def test_a_call_for_the_dead_kernel_does_not_hurt_the_capture_kernel(tmp_path: Path) -> None:
+    session = power_on(Scenario("INT_HARDWARE_ENTRY", "panic"))
+    machine = session.machine
+    assert isinstance(machine, Machine)
+    failed = start(session)
+
+    def call_function() -> None:
+        """Another CPU wants its TLB entries flushed while this one dies with interrupts off."""
+        assert session.oracle.crash is not None
+        lapic = machine.lapics[session.oracle.crash.cpu]
+        lapic.accept(Message(DeliveryMode.FIXED, 0xFB, destination=lapic.apic_id))
+
+    session.oracle.on_crash = call_function
+    result = finish(session, tmp_path, failed)
+    assert str(result.outcome) == "O", session.console_log
 
 
 def test_a_machine_with_holes_in_its_memory_is_dumped_around_them(crash: Crash) -> None:
