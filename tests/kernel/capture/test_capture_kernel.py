@@ -151,6 +151,7 @@ def test_no_dump_disk(boot: Callable[..., Any]) -> None:
     assert guest.crash("dumpdisk=hdb") is StopReason.RESET
     assert guest.dumped() is None
     assert "savecore: no disk hdb" in guest.console
+    assert "init: /sbin/savecore failed with exit code 1" in guest.console
     assert "Restarting system." in guest.console
 
 
@@ -178,12 +179,16 @@ def test_an_old_dump_is_not_taken_for_the_new_one(boot: Callable[..., Any]) -> N
     assert guest.dumped() is not None
 
 
-def test_savecore_is_a_program(boot: Callable[..., Any]) -> None:
-    """It runs in ring 3, in an address space of its own."""
-    program = images.user_program("/sbin/savecore")
-    with io.BytesIO(program) as file:
+@pytest.fixture(scope="module")
+def send_pages() -> int:
+    """Where savecore begins to send the dump."""
+    with io.BytesIO(images.user_program("/sbin/savecore")) as file:
         table = ELFFile(file).get_section_by_name(".symtab")
-        (send_pages,) = (int(symbol["st_value"]) for symbol in table.get_symbol_by_name("send_pages"))
+        return int(table.get_symbol_by_name("send_pages")[0]["st_value"])
+
+
+def test_savecore_is_a_program(boot: Callable[..., Any], send_pages: int) -> None:
+    """It runs in ring 3, in an address space of its own."""
     guest = boot()
     rings: list[tuple[int, bool]] = []
     kernel = guest.capture.symbols["swapper_pg_dir"] - images.PAGE_OFFSET
@@ -197,4 +202,17 @@ def test_a_capture_kernel_without_init_panics(boot: Callable[..., Any]) -> None:
     guest = boot()
     assert guest.crash("rdinit=/sbin/nothing panic=1") is StopReason.RESET
     assert "Kernel panic - not syncing: No init found: /sbin/nothing: error 2." in guest.console
+    assert guest.dumped() is None
+
+
+def test_a_savecore_that_dies_is_told_of(boot: Callable[..., Any], send_pages: int) -> None:
+    guest = boot()
+    guest.machine.watch(send_pages, lambda cpu: guest.machine.request_stop())
+    assert guest.crash() is StopReason.STOPPED
+    (cpu,) = (cpu for cpu in guest.machine.cpus if cpu.cpl() == 3 and not cpu.halted)
+    cpu.set_registers(eip=0x10)
+    assert guest.run(30) is StopReason.RESET
+    assert "savecore[" in guest.console
+    assert "segfault at 00000010" in guest.console
+    assert "init: /sbin/savecore was killed by signal 11" in guest.console
     assert guest.dumped() is None
