@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from io import FileIO
 from typing import Any
 
 from kdumpsim.board.disk import SECTOR, Disk
@@ -84,17 +85,14 @@ class QemuMemory:
     """The guest's RAM, mapped here too."""
 
     def __init__(self, size: int) -> None:
-        self.fd = os.memfd_create("ram")
-        os.ftruncate(self.fd, size)
-        self.view = memoryview(mmap.mmap(self.fd, size))
+        self.file = FileIO(os.memfd_create("ram"), "r+")
+        """For QEMU to map as well."""
+        self.file.truncate(size)
+        self.view = memoryview(mmap.mmap(self.file.fileno(), size))
         self.written: Callable[[int, int], None] = lambda begin, end: None
         """Never called: QEMU does not tell what its devices write."""
         self.e820: list[E820] = []
         """The firmware's map, as the loader handed it to the kernel; empty before."""
-
-    def shared(self) -> None:
-        """QEMU has it: the descriptor is no longer needed."""
-        os.close(self.fd)
 
     def multiboot_map(self, information: int) -> list[E820]:
         """The firmware's memory map in the Multiboot information structure at a physical address."""
@@ -243,9 +241,8 @@ class QemuMachine:
         """Power on, and run firmware and loader up to the kernel's first instruction."""
         disks = {place: disk.fileno() for place, disk in self._disks.items()}
         self._process = process = QemuProcess(
-            PcConfig(len(self.cpus), self._size, self.memory.fd, disks), image, cmdline
+            PcConfig(len(self.cpus), self._size, self.memory.file.fileno(), disks), image, cmdline
         )
-        self.memory.shared()
         process.qmp.on_event = self._event
         for uart, wire in zip(self.uarts, (process.console, process.agent), strict=True):
             uart.connect(wire)
@@ -290,6 +287,7 @@ class QemuMachine:
         """Pull the plug.  Memory and disks can still be looked at."""
         if self._process is not None:
             self._process.close()
+        self.memory.file.close()
         self.clock.stand()
 
     def _turn(self, ns: int) -> None:
@@ -311,10 +309,9 @@ class QemuMachine:
         for uart in self.uarts:
             if uart in readable:
                 uart.flush()
-        if self.gdb in readable and (reason := self.gdb.stopped()) is not None:
+        if (reason := self.gdb.stopped()) is not None:
             self._stopped(reason)
-        if process.qmp in readable:
-            process.qmp.events()
+        process.qmp.events()  # some may have come with an answer
         for disk in self._disks.values():
             disk.written = os.fstat(disk.fileno()).st_blocks * SECTOR
 
