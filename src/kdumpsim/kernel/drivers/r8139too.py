@@ -299,10 +299,15 @@ def rtl8139_init_one() -> i32:
 
 @guest
 def rtl8139_shutdown() -> None:
-    """Before another kernel is started in order: nothing may be written to memory that will be that kernel's."""
-    if rtl8139_card.dev.up:
-        rtl8139_card.dev.up = False
-        rtl8139_chip_reset(addr(rtl8139_card))
+    """Before another kernel is started in order: nothing may be written to memory that will be that kernel's.
+
+    The handler goes first, for it may be at work on another CPU and would start a chip that it finds reset anew.
+    """
+    tp: ptr[Rtl8139Private] = addr(rtl8139_card)
+    if tp.dev.up:
+        tp.dev.up = False
+        free_irq(tp.irq, cast(ptr[void], tp))
+        rtl8139_chip_reset(tp)
 
 
 _shutdown_rtl8139: fn[[], None] = placed("device_shutdowns", rtl8139_shutdown)
