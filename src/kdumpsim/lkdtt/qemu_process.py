@@ -127,7 +127,8 @@ def arguments(tool: str, pc: PcConfig, command_line: str, wires: Mapping[str, in
     words = [
         tool, "-nodefaults", "-no-user-config", "-display", "none", "-S", "-no-reboot", "-no-shutdown",
         "-d", "cpu_reset", "-D", f"/proc/self/fd/{log}",
-        "-machine", "pc,memory-backend=ram", "-accel", "tcg,thread=single", "-m", memory, "-smp", f"{pc.cpus},sockets={pc.cpus}",
+        "-machine", "pc,memory-backend=ram", "-accel", "tcg,thread=single",
+        "-m", memory, "-smp", f"{pc.cpus},sockets={pc.cpus}",
         "-object", f"memory-backend-file,id=ram,size={memory},mem-path=/proc/self/fd/{pc.ram},share=on",
         "-kernel", KERNEL_NAME, "-append", command_line,
     ]  # fmt: skip
