@@ -32,6 +32,14 @@ Call Trace:
  [<c010d20e>] softlockup_tick+0x87/0xba
 Kernel panic - not syncing: softlockup: hung tasks
 """
+DOUBLE_FAULT = """double fault, gdt at c0130000 [255 bytes]
+double fault, tss at c0130040
+eip = c0137fc3, esp = b4c0137f
+eax = 00000000, ebx = c0138000, ecx = 00000001, edx = 00000001
+esi = c0102880, edi = 00133380
+NMI Watchdog detected LOCKUP on CPU0, eip c0103f10, registers:
+EIP:    0060:[<c0103f10>]    Not tainted VLI
+"""
 
 
 def test_an_oops_is_read_whole() -> None:
@@ -50,6 +58,12 @@ def test_every_report_is_found_in_order() -> None:
     bug, lockup = reports[1:]
     assert (bug.eip, bug.code, bug.trace) == (0xC010B0B7, b"", [])
     assert (lockup.eip, lockup.trace) == (None, [0xC010D20E])
+
+
+def test_a_double_fault_has_a_report_of_its_own() -> None:
+    fault, lockup = find_reports(DOUBLE_FAULT)
+    assert (fault.headline, fault.eip) == ("double fault, gdt at c0130000 [255 bytes]", 0xC0137FC3)
+    assert lockup.eip == 0xC0103F10
 
 
 def test_a_log_without_reports_has_none() -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 _HEADLINES = re.compile(
     r"Unable to handle kernel|kernel BUG at|NMI Watchdog detected LOCKUP|BUG: soft lockup detected"
-    r"|: [0-9a-f]{4} \[#\d+\]"
+    r"|: [0-9a-f]{4} \[#\d+\]|double fault, gdt at"
 )
-_EIP = re.compile(r"EIP:\s+[0-9a-f]{4}:\[<([0-9a-f]{8})>\]")
+_EIP = re.compile(r"EIP:\s+[0-9a-f]{4}:\[<([0-9a-f]{8})>\]|^eip = ([0-9a-f]{8}), esp = ")
 _CODE = re.compile(r"Code: ((?:<?[0-9a-f]{2}>? ?)+)")
 _TRACE = re.compile(r" \[<([0-9a-f]{8})>\]")
 _TASK = re.compile(r"Process (.*)\(pid: (\d+),")
@@ -46,7 +46,7 @@ def find_reports(console: str) -> list[Report]:
 def _read(report: Report, line: str) -> None:
     """Take what a line adds to a report."""
     if (match := _EIP.search(line)) and report.eip is None:
-        report.eip = int(match[1], 16)
+        report.eip = int(match[1] or match[2], 16)
     elif match := _TRACE.match(line):
         report.trace.append(int(match[1], 16))
     elif (match := _CODE.match(line)) and not report.code:

@@ -8,6 +8,7 @@ could see: lines on the console, the operator's own doings, lights on the dump d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -53,17 +54,18 @@ class Seen(Enum):
     SHUT_DOWN = "the CPUs shut down"
 
 
-CONSOLE_SIGNS: tuple[tuple[str, Seen], ...] = (
-    ("NMI Watchdog detected LOCKUP", Seen.NMI_WATCHDOG),
-    ("soft lockup detected", Seen.SOFT_LOCKUP),
-    ("kernel BUG at", Seen.OOPS),
-    ("Unable to handle kernel", Seen.OOPS),
-    ("Oops: ", Seen.OOPS),
-    ("invalid operand: ", Seen.OOPS),
-    ("Kernel panic - not syncing", Seen.PANIC),
-    ("SysRq : Trigger a crashdump", Seen.SYSRQ_TAKEN),
+CONSOLE_SIGNS: tuple[tuple[re.Pattern[str], Seen], ...] = (
+    (re.compile(r"NMI Watchdog detected LOCKUP"), Seen.NMI_WATCHDOG),
+    (re.compile(r"soft lockup detected"), Seen.SOFT_LOCKUP),
+    (re.compile(r"Unable to handle kernel"), Seen.OOPS),
+    (re.compile(r"kernel BUG at"), Seen.OOPS),
+    (re.compile(r": [0-9a-f]{4} \[#\d+\]"), Seen.OOPS),  # what die() says, whatever the exception: "Oops: 0002 [#1]"
+    (re.compile(r"Recursive die\(\) failure"), Seen.OOPS),
+    (re.compile(r"double fault, gdt at"), Seen.OOPS),
+    (re.compile(r"Kernel panic - not syncing"), Seen.PANIC),
+    (re.compile(r"SysRq : Trigger a crashdump"), Seen.SYSRQ_TAKEN),
 )
-"""Words of the first kernel's console, as 2.6.16 writes them."""
+"""What the first kernel's console says, as 2.6.16 writes it, and what that is a sign of."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def console_notes(lines: Iterable[tuple[int, str]]) -> list[Note]:
     notes: dict[Seen, Note] = {}
     for at, line in lines:
         for words, seen in CONSOLE_SIGNS:
-            if words in line:
+            if words.search(line):
                 notes.setdefault(seen, Note(at, seen, f'the console said "{line.strip()}"'))
     return list(notes.values())
 
