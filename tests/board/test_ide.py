@@ -64,6 +64,43 @@ def test_signature_and_absent_drives() -> None:
     assert bench.inb(7) == 0
 
 
+def task_file(bench: Bench) -> list[int]:
+    return [bench.inb(register) for register in range(1, 8)]
+
+
+def test_a_lone_master_answers_for_the_slave_but_has_no_status_and_no_error_for_it() -> None:
+    """ATA/ATAPI-6, 9.16.1: both drives take task file writes; with the absent one selected, status reads as 00h."""
+    bench = Bench([Disk.memory(64)])
+    for register, value in ((2, 0x55), (3, 0xAA), (4, 0x12), (5, 0x34), (6, 0xB3)):
+        bench.outb(register, value)
+    assert task_file(bench) == [0, 0x55, 0xAA, 0x12, 0x34, 0xB3, 0]
+    bench.outb(6, 0xA3)
+    assert task_file(bench) == [1, 0x55, 0xAA, 0x12, 0x34, 0xA3, 0x50]
+
+
+@pytest.mark.parametrize("device", [0xA0, 0xB0])
+def test_an_empty_channel_reads_as_zeros(device: int) -> None:
+    bench = Bench([Disk.memory(64)])
+    bench.secondary()
+    for register, value in ((2, 0x55), (3, 0xAA), (4, 0x12), (5, 0x34), (6, device)):
+        bench.outb(register, value)
+    assert task_file(bench) == [0] * 7
+
+
+def test_reset_and_diagnostics_bring_no_absent_drive_into_being() -> None:
+    bench = Bench([Disk.memory(64)])
+    for begin in (lambda: bench.outb(7, 0x90), lambda: bench.ide.port_write(bench.control, 1, 4)):
+        bench.outb(6, 0xB0)
+        begin()
+        assert bench.inb(7) == bench.alternate == 0
+        bench.ide.port_write(bench.control, 1, 0)
+        bench.timers.advance(10**9)
+        bench.outb(6, 0xB0)
+        assert (bench.inb(1), bench.inb(7)) == (0, 0)
+        bench.outb(6, 0xA0)
+        assert (bench.inb(1), bench.inb(7)) == (1, 0x50)
+
+
 def test_master_and_slave_on_both_channels() -> None:
     disks = [disk_with(pattern(8, seed)) for seed in range(4)]
     for number, disk in enumerate(disks):

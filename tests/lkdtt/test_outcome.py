@@ -64,6 +64,14 @@ def test_a_recovery_is_told_apart_from_a_dump() -> None:
     assert (recovered.ok, recovered.captured, recovered.recovered) == (True, False, True)
 
 
+def test_a_system_that_recovered_and_was_handed_over_all_the_same_is_no_success() -> None:
+    """It worked again, somebody rebooted it, and on the way down it died: then a dump was called for."""
+    seen = (Seen.OOPS, Seen.RECOVERED, Seen.REBOOTING, Seen.PANIC, Seen.HANDED_OVER)
+    assert str(name_outcome(notes(*seen, Seen.PLUG_PULLED))) == "X"
+    assert str(name_outcome(notes(*seen, Seen.CAPTURE_STARTED, Seen.PLUG_PULLED))) == "X (2c)"
+    assert str(name_outcome(notes(*seen, *SAVED[1:]))) == "O"
+
+
 def test_a_dump_started_by_hand_is_kept_but_counts_as_failure() -> None:
     outcome = name_outcome(notes(Seen.SILENT, *KEY, *SAVED))
     assert (outcome.ok, outcome.captured) == (False, True)

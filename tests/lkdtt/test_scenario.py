@@ -155,6 +155,39 @@ def test_scenarios_that_differ_from_arming_on_boot_alike() -> None:
     assert first.boot_key() != Scenario("FS_DEVRW", "bug", profile="2.6.16").boot_key()
 
 
+PC: tuple[dict[str, Any], ...] = (
+    {},
+    {"seed": 1},
+    {"cpus": 3},
+    {"memory": 48 * MIB},
+    {"memory_holes": ((40 * MIB, MIB),)},
+    {"crashkernel": Reservation(15 * MIB, 16 * MIB)},
+    {"kernel_options": (("combined_mode", "ide"),)},
+    {"kernel_options": (("combined_mode", "ide"),), "dump_disk": "hdb"},
+    {"nic": True},
+    {"dma": ("net",)},
+    {"inject": "corrupt-capture-kernel"},
+    {"profile": "2.6.16"},
+    {"kernel_options": (("stack", "4k"),)},
+    {"machine": "qemu"},
+)
+"""Each one another machine, or another kernel, from power-on."""
+
+
+def test_scenarios_that_differ_before_arming_do_not_share_a_boot() -> None:
+    keys = {Scenario("FS_DEVRW", "panic", **options).boot_key() for options in PC}
+    assert len(keys) == len(PC)
+
+
+def test_a_card_that_somebody_sends_to_is_not_one_that_hears_nothing() -> None:
+    """The load netload brings a card along, and dma net a card and traffic from power-on."""
+    quiet, busy = Scenario("FS_DEVRW", "panic", nic=True), Scenario("FS_DEVRW", "panic", nic=True, dma=("net",))
+    loaded = Scenario("FS_DEVRW", "panic", load=("diskio", "netload"))
+    assert quiet.boot_key() == loaded.boot_key()
+    assert quiet.boot_key() != busy.boot_key()
+    assert busy.boot_key() == Scenario("FS_DEVRW", "panic", dma=("disk", "net")).boot_key()
+
+
 def test_a_point_of_one_disk_driver_brings_that_driver_and_refuses_the_other() -> None:
     assert Scenario("FS_DEVRW", "panic").options["combined_mode"] == "libata"
     assert Scenario("IDE_CORE_CP", "panic").options["combined_mode"] == "ide"

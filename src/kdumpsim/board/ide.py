@@ -11,9 +11,10 @@ A command keeps the drive busy over virtual time: `SEEK_NS` to the first sector,
 transfer moves `DMA_CHUNK` bytes at a time, each chunk at the end of its share of the time: a transfer in flight when a
 kernel dies goes on, until it ends, the bus master is stopped, or the channel gets a software reset.
 
-Choices where boards differ: an absent slave and an empty channel read as status 0 (as QEMU's do); task file and
-command writes are ignored while the drive is busy or wants data; a transfer whose direction differs from the bus
-master's, or whose function may not master the bus, waits until it is stopped.
+Choices where boards differ: an absent slave reads as status and error 0, and has the task file that was written for
+both; every register of an empty channel reads as 0 (as QEMU's do). Task file and command writes are ignored while the
+drive is busy or wants data. A transfer whose direction differs from the bus master's, or whose function may not master
+the bus, waits until it is stopped.
 
 Not modelled: timing registers (IDETIM is stored), overlapped commands, seek distances, the drive's own cache, the
 floppy bits of 0x3F7, byte-wide data transfers as real buses do them (a byte access moves one byte).
