@@ -33,9 +33,9 @@ from rich.table import Table
 
 from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.compiler.assembler import assemble
-from kdumpsim.lkdtt.forking import Booted
-from kdumpsim.lkdtt.result import Result
-from kdumpsim.lkdtt.scenario import Scenario
+from kdumpsim.runs.forking import Booted
+from kdumpsim.runs.result import Result
+from kdumpsim.scenario.scenario import Scenario
 
 LOOP_ORIGIN = 0x100030
 PROLOGUE = """

@@ -10,8 +10,8 @@ import pytest
 
 from kdumpsim.apic.messages import DeliveryMode, Message
 from kdumpsim.board.machine import Machine
-from kdumpsim.lkdtt.run import finish, power_on, start
-from kdumpsim.lkdtt.scenario import Scenario
+from kdumpsim.runs.run import finish, power_on, start
+from kdumpsim.scenario.scenario import Scenario
 
 from .conftest import Run, kdumpsim
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient
+from kdumpsim.agent.transport import SocketTransport
 from kdumpsim.board.disk import Disk
-from kdumpsim.kexec.agent import AgentClient
-from kdumpsim.kexec.transport import SocketTransport
-from kdumpsim.lkdtt.toyfs import mkfs
+from kdumpsim.disks.toyfs import mkfs
 
 from .conftest import Run, kdumpsim
 

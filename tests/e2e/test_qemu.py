@@ -17,11 +17,11 @@ from typing import NamedTuple
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient
+from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig
-from kdumpsim.kexec.agent import AgentClient
-from kdumpsim.kexec.transport import MachineTransport
-from kdumpsim.lkdtt.toyfs import mkfs
+from kdumpsim.disks.toyfs import mkfs
 
 SECTORS = 16384
 COMMAND_LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1 crashkernel=16M@16M"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient
+from kdumpsim.agent.transport import MachineTransport, SocketTransport
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
-from kdumpsim.kexec.agent import AgentClient
-from kdumpsim.kexec.transport import MachineTransport, SocketTransport
-from kdumpsim.lkdtt.swaparea import mkswap
-from kdumpsim.lkdtt.toyfs import mkfs
+from kdumpsim.disks.swaparea import mkswap
+from kdumpsim.disks.toyfs import mkfs
 
 from .conftest import Run
 

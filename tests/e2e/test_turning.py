@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from kdumpsim.lkdtt.forking import run_all
 from kdumpsim.lkdtt.outcome import Outcome
-from kdumpsim.lkdtt.scenario import Scenario
+from kdumpsim.runs.forking import run_all
+from kdumpsim.scenario.scenario import Scenario
 
 SOFT_LOCKUP, LOCKUP = "BUG: soft lockup detected on CPU#", "NMI Watchdog detected LOCKUP on CPU"
 SYSRQ, SURVIVED = "SysRq : Trigger a crashdump", "of type overflow survived"

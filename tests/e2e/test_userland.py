@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient
+from kdumpsim.agent.errors import AgentError, AgentGone
+from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
-from kdumpsim.kexec.agent import AgentClient
-from kdumpsim.kexec.errors import AgentError, AgentGone
+from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.kexec.load import kexec_load_panic
-from kdumpsim.kexec.transport import MachineTransport
-from kdumpsim.lkdtt.dumpdisk import extract, find_dump
-from kdumpsim.lkdtt.toyfs import mkfs
 from kdumpsim.vmcore.reader import Vmcore
 
 MEMORY = 64 << 20

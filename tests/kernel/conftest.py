@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient
+from kdumpsim.agent.errors import AgentGone
+from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.board.network import NetworkConfig
+from kdumpsim.disks.dumpdisk import DumpHeader, find_dump
+from kdumpsim.disks.toyfs import Toyfs, mkfs
 from kdumpsim.kexec import load
-from kdumpsim.kexec.agent import AgentClient
-from kdumpsim.kexec.errors import AgentGone
-from kdumpsim.kexec.transport import MachineTransport
-from kdumpsim.lkdtt.dumpdisk import DumpHeader, find_dump
-from kdumpsim.lkdtt.toyfs import Toyfs, mkfs
 
 MEMORY = 64 << 20
 SYSTEM_SECTORS = 16384

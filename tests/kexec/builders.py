@@ -8,9 +8,9 @@ import functools
 import struct
 from collections.abc import Sequence
 
+from kdumpsim.agent.client import ANSWER, Frame, FrameDecoder, Op
 from kdumpsim.compiler.assembler import module_asm_ir
 from kdumpsim.compiler.backend import TRIPLE, shared_worker
-from kdumpsim.kexec.agent import ANSWER, Frame, FrameDecoder, Op
 
 IOMEM = """\
 00000000-0009fbff : System RAM

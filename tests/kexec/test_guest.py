@@ -9,14 +9,15 @@ from collections.abc import Iterator
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient, KexecFlags, Reboot
+from kdumpsim.agent.errors import AgentError
+from kdumpsim.agent.segments import FileData
+from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig
-from kdumpsim.kexec.agent import AgentClient, KexecFlags, Reboot
-from kdumpsim.kexec.errors import AgentError
+from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.kexec.load import kexec_load_normal, kexec_load_panic, kexec_unload, read_crash_notes, read_layout
-from kdumpsim.kexec.segments import FileData, Range, Segment
-from kdumpsim.kexec.transport import MachineTransport
-from kdumpsim.lkdtt.toyfs import mkfs
+from kdumpsim.kexec.segments import Range, Segment
 
 SECTORS = 16384
 LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1"

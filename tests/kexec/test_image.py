@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdumpsim.agent.segments import FileData
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.image import load_image
-from kdumpsim.kexec.segments import FileData, Range
+from kdumpsim.kexec.segments import Range
 
 from .builders import vmlinux
 

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpsim.kexec.agent import AgentClient, KexecFlags, Op
-from kdumpsim.kexec.errors import AgentError, KexecError
+from kdumpsim.agent.client import AgentClient, KexecFlags, Op
+from kdumpsim.agent.errors import AgentError
+from kdumpsim.agent.segments import FileData
+from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.image import load_image
 from kdumpsim.kexec.iomem import MemoryLayout, memory_layout
 from kdumpsim.kexec.load import (
@@ -25,7 +27,7 @@ from kdumpsim.kexec.load import (
     plan_panic,
 )
 from kdumpsim.kexec.purgatory import Purgatory
-from kdumpsim.kexec.segments import FileData, Range, Segment
+from kdumpsim.kexec.segments import Range, Segment
 
 from .builders import IOMEM, FakeGuest, purgatory_object, vmlinux
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient, Reboot
+from kdumpsim.agent.transport import SocketTransport
 from kdumpsim.board.disk import Disk
-from kdumpsim.kexec.agent import AgentClient, Reboot
-from kdumpsim.kexec.transport import SocketTransport
-from kdumpsim.lkdtt.dumpdisk import extract, find_dump
-from kdumpsim.lkdtt.toyfs import mkfs
+from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.vmcore.reader import Vmcore
 
 SYSTEM_SECTORS = 16384

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import AgentClient
+from kdumpsim.agent.errors import AgentError
+from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig
-from kdumpsim.kexec.agent import AgentClient
-from kdumpsim.kexec.errors import AgentError
-from kdumpsim.kexec.transport import MachineTransport
-from kdumpsim.lkdtt.toyfs import mkfs
+from kdumpsim.disks.toyfs import mkfs
 
 NS = 1_000_000_000
 SECTORS = 16384

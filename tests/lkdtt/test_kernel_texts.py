@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdumpsim import images
-from kdumpsim.lkdtt.oops import find_reports
+from kdumpsim.explain.oops import find_reports
 from kdumpsim.lkdtt.outcome import Seen, console_notes
 
 KERNEL = Path(str(files("kdumpsim") / "kernel"))

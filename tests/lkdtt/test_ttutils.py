@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from kdumpsim.kexec.errors import AgentError
+from kdumpsim.agent.errors import AgentError
 from kdumpsim.lkdtt import ttutils
 
 

@@ -15,7 +15,7 @@ from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.board.multiboot import BootError, Module
 from kdumpsim.board.terminal import Terminal
 from kdumpsim.cpu import Cpu
-from kdumpsim.lkdtt.scenario import ScenarioError, parse_size
+from kdumpsim.scenario.scenario import ScenarioError, parse_size
 
 SECOND = 1_000_000_000
 STEP_NS = 10_000_000  # virtual time between looks at the keyboard

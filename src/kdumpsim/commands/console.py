@@ -14,18 +14,19 @@ from types import FrameType
 import click
 from rich.console import Console
 
+from kdumpsim.agent.errors import AgentFailure, AgentTimeout
 from kdumpsim.commands.display import PlainDisplay
 from kdumpsim.commands.run import closing_panel, next_steps
-from kdumpsim.kexec.errors import AgentTimeout, KexecError
-from kdumpsim.lkdtt.livemachine import LiveMachine, MachineDead
-from kdumpsim.lkdtt.options import OptionError
-from kdumpsim.lkdtt.options import parse as parse_options
-from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES
-from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
-from kdumpsim.lkdtt.run import power_on, prepare
-from kdumpsim.lkdtt.scenario import Scenario, ScenarioError, parse_crashkernel, parse_size
-from kdumpsim.lkdtt.script import PROMPT, Line, ScriptError, program, read_script
-from kdumpsim.lkdtt.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
+from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
+from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
+from kdumpsim.kexec.errors import KexecError
+from kdumpsim.runs.livemachine import LiveMachine, MachineDead
+from kdumpsim.runs.run import power_on, prepare
+from kdumpsim.scenario.options import OptionError
+from kdumpsim.scenario.options import parse as parse_options
+from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES
+from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES
+from kdumpsim.scenario.scenario import Scenario, ScenarioError, parse_crashkernel, parse_size
 
 HELP = f"""Boot a machine, load a capture kernel, and give a prompt in it.
 
@@ -170,7 +171,7 @@ class _Talk:
             self._machine.session.boot()
             if kexec:
                 self._machine.load_capture_kernel()
-        except KexecError as error:
+        except (AgentFailure, KexecError) as error:
             click.echo(f"kdumpsim: {'interrupted' if self._machine.interrupted else error}", err=True)
             return 130 if self._machine.interrupted else 1
         finally:
@@ -190,7 +191,7 @@ class _Talk:
                 self._do(line.text)
             except Quit:
                 return 0
-            except (Refused, KexecError, MachineDead, ValueError) as error:
+            except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
                 click.echo(f"{self._name}:{line.number}: {error}", err=True)
                 return 130 if self._machine.interrupted else 1
             if self._machine.interrupted:
@@ -211,7 +212,7 @@ class _Talk:
                     break
                 except KeyboardInterrupt:
                     self._screen.print()
-                except (Refused, KexecError, MachineDead, ValueError) as error:
+                except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
                     self._screen.print(str(error), style="red", markup=False, soft_wrap=True)
                     if isinstance(error, AgentTimeout):
                         self._screen.print("[dim]the machine may hang: continue waits, sysrq c asks for a dump[/]")
@@ -225,7 +226,7 @@ class _Talk:
         try:
             try:
                 action(self._shell)
-            except KexecError:  # nobody answers who is interrupted, or dead
+            except AgentFailure:  # nobody answers who is interrupted, or dead
                 if self._machine.interrupted or self._machine.over:
                     self._say(f"{self._machine.ending()}\n")
                 elif not self._machine.handed_over:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import kdumpsim
-from kdumpsim.lkdtt.oops import Report, find_reports
+from kdumpsim.explain.oops import Report, find_reports
 from kdumpsim.vmcore.debuginfo import DebugInfo, DebugInfoError
 from kdumpsim.vmcore.disassembly import Instruction, disassemble
 

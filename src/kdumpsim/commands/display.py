@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from kdumpsim.lkdtt.events import Phase
+from kdumpsim.runs.events import Phase
 
 _QUARTERS = 4
 

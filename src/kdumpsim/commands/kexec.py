@@ -10,7 +10,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from kdumpsim.kexec.agent import AgentClient, Reboot
+from kdumpsim.agent.client import AgentClient, Reboot
+from kdumpsim.agent.errors import AgentFailure
+from kdumpsim.agent.segments import FileData
+from kdumpsim.agent.transport import SocketTransport
 from kdumpsim.kexec.cmdline import COMMAND_LINE_SIZE
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.image import KernelImage, load_image
@@ -25,8 +28,6 @@ from kdumpsim.kexec.load import (
     read_crash_notes,
     read_layout,
 )
-from kdumpsim.kexec.segments import FileData
-from kdumpsim.kexec.transport import SocketTransport
 
 KEXEC_LOADED = "/sys/kernel/kexec_loaded"
 
@@ -121,7 +122,7 @@ def kexec(
                 raise KexecError("no kernel is loaded that could be started; load one with -l")
             agent.reboot(Reboot.KEXEC)
             click.echo("The guest was told to start the loaded kernel.")
-    except KexecError as error:
+    except (AgentFailure, KexecError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
 

@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from kdumpsim.lkdtt.options import OPTIONS, Kernel, Option
-from kdumpsim.lkdtt.profiles import PROFILES
+from kdumpsim.scenario.options import OPTIONS, Kernel, Option
+from kdumpsim.scenario.profiles import PROFILES
 
 HELP = """Show every kernel option: its values, what it does, and its value in each profile.
 

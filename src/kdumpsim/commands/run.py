@@ -17,16 +17,16 @@ from rich.table import Table
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.lkdtt.conditions import DMA, DUMP_DISKS, KDUMPSIM, MACHINES, OTHER_CPUS, USUAL_DUMP_DISK
-from kdumpsim.lkdtt.oops import find_reports
-from kdumpsim.lkdtt.options import OptionError, parse
+from kdumpsim.explain.oops import find_reports
 from kdumpsim.lkdtt.outcome import Outcome
-from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
-from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
-from kdumpsim.lkdtt.qemu_process import QemuLost
-from kdumpsim.lkdtt.result import Result
-from kdumpsim.lkdtt.run import run_scenario
-from kdumpsim.lkdtt.scenario import (
+from kdumpsim.machines.qemu_process import QemuLost
+from kdumpsim.runs.result import Result
+from kdumpsim.runs.run import run_scenario
+from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, KDUMPSIM, MACHINES, OTHER_CPUS, USUAL_DUMP_DISK
+from kdumpsim.scenario.options import OptionError, parse
+from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
+from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES
+from kdumpsim.scenario.scenario import (
     INJECTIONS,
     NO_LOAD,
     USUAL_LOAD,

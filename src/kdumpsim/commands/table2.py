@@ -20,14 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.lkdtt.forking import Poll, Report
-from kdumpsim.lkdtt.options import OptionError, parse
 from kdumpsim.lkdtt.paper import Agreement, cells
-from kdumpsim.lkdtt.points import POINT_ALIASES, TYPE_ALIASES
-from kdumpsim.lkdtt.profiles import DEFAULT_PROFILE, PROFILES
-from kdumpsim.lkdtt.scenario import ScenarioError
-from kdumpsim.lkdtt.sweep import directory_name, sweep
-from kdumpsim.lkdtt.table2 import CellRuns, plan, scenarios_of, summary
+from kdumpsim.runs.forking import Poll, Report
+from kdumpsim.scenario.options import OptionError, parse
+from kdumpsim.scenario.points import POINT_ALIASES, TYPE_ALIASES
+from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES
+from kdumpsim.scenario.scenario import ScenarioError
+from kdumpsim.sweeps.sweep import directory_name, sweep
+from kdumpsim.sweeps.table2 import CellRuns, plan, scenarios_of, summary
 
 HELP = """Run the cells of the LKDTT paper's Table 2 and print them beside its kdump 2.6.16 column.
 

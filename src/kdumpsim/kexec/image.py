@@ -7,8 +7,10 @@ import struct
 from dataclasses import dataclass
 from itertools import pairwise
 
+from kdumpsim.agent.segments import FileData
+
 from .errors import KexecError
-from .segments import FileData, Range, Segment, page_down, page_up
+from .segments import Range, Segment, page_down, page_up
 
 _EHDR = struct.Struct("<16sHHIIIIIHHHHHH")
 _PHDR = struct.Struct("<8I")

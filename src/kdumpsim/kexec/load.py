@@ -14,11 +14,13 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .agent import AgentClient, KexecFlags
+from kdumpsim.agent.client import AgentClient, KexecFlags
+from kdumpsim.agent.errors import AgentError
+
 from .bootparams import LOADER_MAGIC, multiboot_info
 from .cmdline import CAPTURE_DEFAULTS, capture_command_line, checked
 from .elfcorehdr import BACKUP_SOURCE, core_headers
-from .errors import AgentError, KexecError
+from .errors import KexecError
 from .image import KernelImage, load_image
 from .iomem import MemoryLayout, memory_layout
 from .purgatory import Purgatory, purgatory_size

@@ -7,6 +7,8 @@ import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kdumpsim.agent.segments import FileData
+
 from .errors import KexecError
 
 PAGE_SIZE = 4096
@@ -63,15 +65,6 @@ def subtract(ranges: Iterable[Range], holes: Iterable[Range]) -> list[Range]:
                 rest.append(Range(hole.end, part.end))
         left = rest
     return left
-
-
-@dataclass(frozen=True, slots=True)
-class FileData:
-    """Contents that the guest reads from a file of its own, so that they need not go through the serial line."""
-
-    path: str
-    offset: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kdumpsim import __version__
-from kdumpsim.kexec.errors import AgentError
-from kdumpsim.lkdtt.points import CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, TYPE_ALIASES
+from kdumpsim.agent.errors import AgentError
+from kdumpsim.scenario.points import CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, TYPE_ALIASES
 
 CTRL = "/proc/dtt/ctrl"
 CPOINTS = "/proc/dtt/cpoints"
@@ -52,7 +52,7 @@ class TtutilsError(Exception):
 
 
 class Files(Protocol):
-    """What ttutils needs of a guest: :class:`kdumpsim.kexec.agent.AgentClient` has it."""
+    """What ttutils needs of a guest: :class:`kdumpsim.agent.client.AgentClient` has it."""
 
     def read_file(self, path: str) -> bytes: ...
     def write_file(self, path: str, data: bytes) -> None: ...

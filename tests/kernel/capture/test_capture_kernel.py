@@ -15,8 +15,8 @@ from elftools.elf.elffile import ELFFile
 
 from kdumpsim import images
 from kdumpsim.board.machine import StopReason
+from kdumpsim.disks.dumpdisk import extract
 from kdumpsim.kexec import cmdline, elfcorehdr, load
-from kdumpsim.lkdtt.dumpdisk import extract
 from kdumpsim.vmcore.reader import Vmcore
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from kdumpsim import images
-from kdumpsim.lkdtt.dumpdisk import extract, find_dump
-from kdumpsim.lkdtt.events import Silent
-from kdumpsim.lkdtt.run import run_scenario
-from kdumpsim.lkdtt.scenario import Scenario
-from kdumpsim.lkdtt.session import Session
+from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.runs.events import Silent
+from kdumpsim.runs.run import run_scenario
+from kdumpsim.runs.session import Session
+from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.compare import judge
 from kdumpsim.vmcore.reader import Vmcore
 

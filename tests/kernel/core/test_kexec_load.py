@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from kdumpsim.agent.client import KexecFlags, Reboot
+from kdumpsim.agent.errors import AgentError
 from kdumpsim.kexec import load
-from kdumpsim.kexec.agent import KexecFlags, Reboot
-from kdumpsim.kexec.errors import AgentError, KexecError
+from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.segments import Segment
 
 PAGE = 4096

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kdumpsim.board.machine import StopReason
-from kdumpsim.lkdtt.dumpdisk import extract
+from kdumpsim.disks.dumpdisk import extract
 from kdumpsim.vmcore.compare import judge
 from kdumpsim.vmcore.oracle import Oracle
 from kdumpsim.vmcore.reader import Vmcore

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from kdumpsim.agent.errors import AgentGone, AgentTimeout
 from kdumpsim.cpu import Cpu
-from kdumpsim.kexec.errors import AgentGone, AgentTimeout
 
 THREAD_SIZE = 8192
 FILLED = 0xFFFFFFFF

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from kdumpsim.agent.errors import AgentError
 from kdumpsim.board.disk import SECTOR
-from kdumpsim.kexec.errors import AgentError
 
 O_RDWR = 2
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kdumpsim.kexec.agent import O_RDWR, AgentClient
-from kdumpsim.kexec.errors import AgentError
+from kdumpsim.agent.client import O_RDWR, AgentClient
+from kdumpsim.agent.errors import AgentError
 
 O_DIRECTORY = 0o200000
 

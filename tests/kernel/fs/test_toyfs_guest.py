@@ -15,7 +15,7 @@ from unicorn import x86_const as x86
 
 from kdumpsim.compiler import compile_modules
 from kdumpsim.compiler.linker import Layout, LinkedImage, link
-from kdumpsim.lkdtt.toyfs import Toyfs, mkfs
+from kdumpsim.disks.toyfs import Toyfs, mkfs
 
 STUBS = Path(__file__).parent / "stubs"
 REPLACED = {

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdumpsim.board.disk import Disk
-from kdumpsim.lkdtt.toyfs import BLOCK_SIZE, Toyfs, ToyfsError, mkfs, read_file
+from kdumpsim.disks.toyfs import BLOCK_SIZE, Toyfs, ToyfsError, mkfs, read_file
 
 SECTORS = 4096
 

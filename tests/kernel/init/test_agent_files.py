@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from kdumpsim.agent.client import Reboot
+from kdumpsim.agent.errors import AgentError
 from kdumpsim.board.machine import StopReason
-from kdumpsim.kexec.agent import Reboot
-from kdumpsim.kexec.errors import AgentError
 
 
 def frame(op: int, payload: bytes, tag: int = 7) -> bytes:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import kdumpsim
+from kdumpsim.agent.errors import AgentError, AgentGone, AgentTimeout
 from kdumpsim.board.machine import StopReason
-from kdumpsim.kexec.errors import AgentError, AgentGone, AgentTimeout, KexecError
-from kdumpsim.lkdtt.points import CRASH_POINTS, CRASH_TYPES, DYNAMIC_POINTS
+from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DYNAMIC_POINTS
 
 
 def points(guest: Any) -> dict[str, list[str]]:
@@ -113,7 +113,7 @@ def test_an_oops_without_panic_on_oops_leaves_an_unstable_system(boot: Callable[
     assert f"kernel BUG at kdumpsim/kernel/lkdtt/dtt.py:{line}!\n" in guest.console.replace("\r", "")
     assert points(guest)["FS_DEVRW"] == ["bug", "0"]
     guest.agent.timeout = 5
-    with pytest.raises(KexecError, match="no answer"):
+    with pytest.raises(AgentTimeout, match="no answer"):
         guest.text("/diskio")
     for key in ("leftalt", "sysrq", "c"):
         guest.machine.i8042.press(key)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from guest_harness import Guest, guest, host_module
 from kdumpsim.board.disk import Disk
 from kdumpsim.compiler import lang
-from kdumpsim.lkdtt.swaparea import mkswap
+from kdumpsim.disks.swaparea import mkswap
 
 page_alloc = host_module("kdumpsim.kernel.mm.page_alloc")
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.client import Reboot
 from kdumpsim.board.network import GUEST, MAC, STATION, STATION_MAC, NetworkConfig, checksum, ethernet, ipv4, udp
 from kdumpsim.compiler import compile_modules
 from kdumpsim.compiler.linker import Layout, link
 from kdumpsim.kexec import load
-from kdumpsim.kexec.agent import Reboot
 
 COMMAND_LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda"
 ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0"

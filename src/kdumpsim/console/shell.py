@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The commands of the console.
+
+A command line is understood in whole (:func:`parse`) before anything of it is done, so that a script's mistakes are
+found before a machine boots.  What it then does is real: files are the guest's, programs run in the guest, keys go
+through the keyboard.  Nothing but time passes that a command does not cause.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdumpsim.agent.client import CHUNK, O_RDONLY, O_WRONLY, AgentClient
+from kdumpsim.agent.errors import AgentError
+from kdumpsim.console.script import program, split
+from kdumpsim.lkdtt import ttutils
+from kdumpsim.runs.livemachine import KEXEC_LOADED, LiveMachine
+
+O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
+DEFAULT_STEP_NS = 10_000_000
+LOADS: dict[str, str] = {
+    "memdrain": "drain the guest's memory until it swaps",
+    "diskio": "write, sync and read back a file, for ever",
+    "netload": "exchange datagrams with a station on the network, for ever (kdumpsim console --nic)",
+}
+PATHS = (
+    "/proc/cmdline", "/proc/cpuinfo", "/proc/dtt/cpoints", "/proc/dtt/ctrl", "/proc/interrupts", "/proc/iomem",
+    "/proc/kmsg", "/proc/meminfo", "/proc/net/dev", "/proc/ps", "/proc/sysrq-trigger", "/proc/version", KEXEC_LOADED,
+    "/sys/kernel/kexec_crash_loaded", "/sys/kernel/kexec_crash_size", "/boot/vmlinux-kdump",
+)  # fmt: skip
+"""Files worth knowing, for completion; what a guest really has, `ls` tells."""
+
+
+class Refused(Exception):
+    """A command that was understood and could not be done."""
+
+
+class Quit(Exception):
+    """The person has had enough."""
+
+
+@dataclass
+class Shell:
+    """Where commands are done: on a machine, with what they print going to `say`."""
+
+    machine: LiveMachine
+    say: Callable[[str], None]
+
+
+Action = Callable[[Shell], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """`parse` makes an action of the words behind the name, or raises ValueError."""
+
+    usage: str
+    help: str
+    parse: Callable[[list[str]], Action]
+
+
+def parse(text: str) -> Action:
+    """What a line asks for; ValueError with a message for the person who wrote it."""
+    words = split(text)
+    if not words:
+        return lambda shell: None
+    name = program(words[0])
+    if name not in COMMANDS:
+        raise ValueError(f"unknown command '{words[0]}'; help lists the commands")
+    return COMMANDS[name].parse(words[1:])
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds of `500us`, `10ms`, `1.5s` or `2min`."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)(us|ms|s|min)", text)
+    if match is None or not (ns := round(float(match[1]) * _UNITS[match[2]])):
+        raise ValueError(f"'{text}' is no time: write 500us, 10ms, 1.5s or 2min")
+    return ns
+
+
+_UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
+
+
+def _none(words: list[str], name: str) -> None:
+    if words:
+        raise ValueError(f"{name} takes no arguments")
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"'{text}' is no absolute path of the guest")
+    return text
+
+
+def _text(agent: AgentClient, path: str, flags: int = O_RDONLY) -> str:
+    """Contents of a guest file."""
+    fd = agent.open(path, flags)
+    pieces = []
+    try:
+        while piece := agent.read(fd, CHUNK):
+            pieces.append(piece)
+    finally:
+        agent.close(fd)
+    return b"".join(pieces).decode("utf-8", "backslashreplace")
+
+
+def _cat(words: list[str]) -> Action:
+    paths = [_path(word) for word in words]
+    if not paths:
+        raise ValueError("cat needs a FILE")
+
+    def act(shell: Shell) -> None:
+        for path in paths:
+            shell.say(_text(shell.machine.agent, path))
+
+    return act
+
+
+def _echo(words: list[str]) -> Action:
+    if ">" not in words:
+        return lambda shell: shell.say(" ".join(words) + "\n")
+    if words.count(">") != 1 or words[-2] != ">":
+        raise ValueError("echo TEXT > FILE: one FILE, at the end")
+    data, path = f"{' '.join(words[:-2])}\n".encode(), _path(words[-1])
+
+    def act(shell: Shell) -> None:
+        agent = shell.machine.agent
+        fd = agent.open(path, O_WRONLY | O_CREAT | O_TRUNC)
+        try:
+            taken = agent.write(fd, data)
+        except AgentError as error:
+            agent.close(fd)
+            raise Refused(f"{path}: {error.name}") from None
+        agent.close(fd)
+        if taken < len(data):
+            raise Refused(f"{path}: only {taken} of {len(data)} bytes were taken")
+
+    return act
+
+
+def _ls(words: list[str]) -> Action:
+    if len(words) > 1:
+        raise ValueError("ls takes one directory")
+    path = _path(words[0]) if words else "/"
+
+    def act(shell: Shell) -> None:
+        names = _text(shell.machine.agent, path.rstrip("/") + "/", O_DIRECTORY).splitlines()
+        shell.say("".join(f"{name}\n" for name in sorted(names)))
+
+    return act
+
+
+def _dmesg(words: list[str]) -> Action:
+    _none(words, "dmesg")
+    return lambda shell: shell.say(re.sub(r"(?m)^<[0-7]>", "", _text(shell.machine.agent, "/proc/kmsg")))
+
+
+def _ps(words: list[str]) -> Action:
+    _none(words, "ps")
+    return lambda shell: shell.say(_text(shell.machine.agent, "/proc/ps"))
+
+
+def _ttutils(words: list[str]) -> Action:
+    try:
+        request = ttutils.parse(words)
+    except ttutils.Usage as error:
+        raise ValueError(f"ttutils: {error}\n{ttutils.USAGE}") from None
+
+    def act(shell: Shell) -> None:
+        try:
+            shell.say(ttutils.perform(request, shell.machine.agent))
+        except ttutils.TtutilsError as error:
+            raise Refused(f"ttutils: {error}") from None
+
+    return act
+
+
+def _modprobe(words: list[str]) -> Action:
+    if not words or words[0] not in ("dtt", "dtb"):  # the paper's Table 1 has it as dtb, its text as dtt
+        raise ValueError("modprobe: this kernel has no modules; dtt is built in")
+
+    def act(shell: Shell) -> None:
+        shell.say("dtt is built into this kernel: nothing to load\n")
+        if words[1:]:
+            raise Refused(f"modprobe: {words[1]} is an option of the boot: --kernel-option {words[1]}")
+
+    return act
+
+
+def _kexec(words: list[str]) -> Action:
+    long = {"--load-panic": "-p", "--load": "-l", "--exec": "-e", "--unload": "-u"}
+    flags = {long.get(word, word) for word in words}
+    if unknown := flags - set(long.values()):
+        raise ValueError(f"kexec: '{min(unknown)}' is not understood; there is -p, -l, -e, -u and -p -u")
+    if len(flags) != 1 and flags != {"-p", "-u"}:
+        raise ValueError("kexec: one of -p, -l, -e and -u, or -p -u")
+
+    def act(shell: Shell) -> None:
+        machine = shell.machine
+        if "-u" in flags:
+            machine.unload(panic="-p" in flags)
+        elif "-p" in flags:
+            machine.load_capture_kernel()
+        elif "-l" in flags:
+            machine.load_kernel(_text(machine.agent, "/proc/cmdline").strip())
+            shell.say("loaded; kexec -e starts it\n")
+        elif not machine.kernel_loaded():
+            raise Refused("kexec: nothing is loaded; kexec -l loads a kernel")
+        else:
+            shell.say(f"{machine.execute().strip()} is up; kexec -p loads a capture kernel for it\n")
+
+    return act
+
+
+def _load(name: str) -> Callable[[list[str]], Action]:
+    def understand(words: list[str]) -> Action:
+        def act(shell: Shell) -> None:
+            try:
+                pid = shell.machine.agent.start(name, *words)
+            except AgentError as error:
+                if error.errno == errno.ENOENT:
+                    raise Refused(f"{name}: this guest has no such program") from None
+                raise
+            shell.say(f"{name}: started, pid {pid}\n")
+
+        return act
+
+    return understand
+
+
+def _start(words: list[str]) -> Action:
+    if not words:
+        raise ValueError("start needs a NAME")
+    return _load(words[0])(words[1:])
+
+
+def _sysrq(words: list[str]) -> Action:
+    if len(words) != 1 or not re.fullmatch("[a-z0-9]", words[0]):
+        raise ValueError("sysrq needs one KEY, a letter or a digit")
+    return lambda shell: shell.machine.press_sysrq(words[0])
+
+
+def _step(words: list[str]) -> Action:
+    if len(words) > 1:
+        raise ValueError("step takes one TIME")
+    ns = parse_time(words[0]) if words else DEFAULT_STEP_NS
+
+    def act(shell: Shell) -> None:
+        shell.machine.advance(ns)
+        _where(shell)
+
+    return act
+
+
+def _continue(words: list[str]) -> Action:
+    if len(words) > 1:
+        raise ValueError("continue takes one TIME")
+    ns = parse_time(words[0]) if words else None
+
+    def act(shell: Shell) -> None:
+        limit = shell.machine.session.scenario.timeout * _UNITS["s"]
+        shell.machine.advance(limit if ns is None else ns)
+        if not shell.machine.handed_over:
+            _where(shell)
+
+    return act
+
+
+def _where(shell: Shell) -> None:
+    machine = shell.machine
+    if machine.interrupted:
+        shell.say(f"interrupted at {machine.now / 1e9:.3f} s; continue goes on\n")
+    elif not machine.handed_over:
+        shell.say(f"{machine.ending()}\n" if machine.over else f"it is {machine.now / 1e9:.3f} s\n")
+
+
+def _help(words: list[str]) -> Action:
+    _none(words, "help")
+    width = max(len(command.usage) for command in COMMANDS.values()) + 2
+    return lambda shell: shell.say(
+        "".join(f"  {command.usage:<{width}}{command.help}\n" for command in COMMANDS.values())
+    )
+
+
+def _quit(words: list[str]) -> Action:
+    _none(words, "quit")
+
+    def act(shell: Shell) -> None:
+        raise Quit
+
+    return act
+
+
+COMMANDS: dict[str, Command] = {
+    "cat": Command("cat FILE…", "show files of the guest", _cat),
+    "echo": Command("echo TEXT [> FILE]", "write into a file of the guest, such as /proc/sysrq-trigger", _echo),
+    "ls": Command("ls [DIR]", "names in a directory of the guest", _ls),
+    "dmesg": Command("dmesg", "the guest kernel's log", _dmesg),
+    "ps": Command("ps", "the guest's tasks", _ps),
+    "ttutils": Command("ttutils COMMAND …", "list and set crash points; ttutils help tells more", _ttutils),
+    "modprobe": Command("modprobe dtt", "nothing: the DTT module is built in", _modprobe),
+    "kexec": Command("kexec -p|-l|-e|-u", "load a capture kernel, load, start or unload a kernel", _kexec),
+    **{name: Command(f"{name} [ARGUMENT…]", f"start a program: {text}", _load(name)) for name, text in LOADS.items()},
+    "start": Command("start NAME [ARGUMENT…]", "start any program or workload of the guest", _start),
+    "sysrq": Command("sysrq KEY", "press Alt-SysRq-KEY on the keyboard: b, c, m, t", _sysrq),
+    "step": Command("step [TIME]", "let virtual time pass (10ms, 1.5s, …; default 10ms)", _step),
+    "continue": Command(
+        "continue [TIME]", "let it pass until the kernel hands over, or Ctrl-C, or the time-out", _continue
+    ),
+    "help": Command("help", "this list", _help),
+    "quit": Command("quit", "leave; so does Ctrl-D", _quit),
+}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The PC of a scenario: ours or QEMU's, with one face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from kdumpsim.agent.transport import SerialMachine
+from kdumpsim.board.disk import Disk
+from kdumpsim.board.machine import Machine, MachineConfig, StopReason
+from kdumpsim.board.network import NetworkConfig
+from kdumpsim.machines.qemu_machine import QemuMachine
+from kdumpsim.machines.qemu_process import QemuMissing, find_qemu
+from kdumpsim.scenario.conditions import QEMU
+from kdumpsim.scenario.scenario import Scenario, ScenarioError
+from kdumpsim.vmcore.oracle import CRASH_KEXEC, WatchedMachine, WatchedMemory
+
+PLACES = ("hda", "hdb", "hdc", "hdd")
+"""Where a disk can be on the two cables, by the IDE driver's names."""
+NMI_HANDLER = "nmi"
+
+
+class Memory(WatchedMemory, Protocol):
+    """RAM, as devices reach it too."""
+
+    def dma_read(self, address: int, n: int, /) -> bytes:
+        """Bytes at a physical address."""
+
+    def dma_write(self, address: int, data: bytes, /) -> None:
+        """Store them there."""
+
+
+class Keyboard(Protocol):
+    """What somebody at the keyboard can do."""
+
+    def press(self, key: str, /) -> None:
+        """Press a key."""
+
+    def chord(self, *keys: str) -> None:
+        """Press keys together."""
+
+
+class Pc(WatchedMachine, SerialMachine, Protocol):
+    """What a session does with a machine; `board.machine.Machine` tells what it means."""
+
+    poll: Callable[[], None] | None
+    reset_cause: str | None
+
+    @property
+    def memory(self) -> Memory: ...
+    @property
+    def i8042(self) -> Keyboard: ...
+
+    def load_multiboot(self, image: bytes, cmdline: str) -> None:
+        """Power on, up to the kernel's first instruction."""
+
+    def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
+        """Let it run."""
+
+    def close(self) -> None:
+        """Away with it."""
+
+
+def new_disk(scenario: Scenario, sectors: int) -> Disk:
+    """An empty disk for the scenario's PC."""
+    return Disk.shared(sectors) if scenario.machine == QEMU else Disk.memory(sectors)
+
+
+def new_pc(
+    scenario: Scenario, disks: Mapping[str, Disk], network: NetworkConfig | None, symbols: Mapping[str, int]
+) -> Pc:
+    """The PC, not yet started, with disks by place (PLACES); `symbols` are the first kernel's.
+
+    ScenarioError where QEMU is to be run and is not there.
+    """
+    if scenario.machine != QEMU:
+        return Machine(
+            MachineConfig(
+                cpus=scenario.cpus,
+                memory=scenario.memory,
+                holes=scenario.memory_holes,
+                disks=tuple(disks.get(place) for place in PLACES),
+                network=network,
+                seed=scenario.seed,
+            )
+        )
+    try:
+        find_qemu()
+    except QemuMissing as error:
+        raise ScenarioError(str(error)) from error
+    machine = QemuMachine(scenario.cpus, scenario.memory, {PLACES.index(place): disk for place, disk in disks.items()})
+
+    def handing_over(_cpu: Any) -> None:
+        # Not before: the NMI watchdog comes a hundred times a second, and each stop takes a millisecond.
+        machine.watch_nmi(symbols[NMI_HANDLER])
+
+    machine.watch(symbols[CRASH_KEXEC], handing_over)
+    return machine

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boot once, crash many times: a booted machine is forked for each run, and the run reports home through a pipe.
+
+A run's seed takes effect at power-on, so scenarios that agree in everything that decides the machine up to the arming
+of the crash point (`Scenario.boot_key`: seed, CPUs, memory, kernel options, …) share one boot, and only these.  What a
+forked run does is therefore what a cold run does, byte for byte.  Where the host has no ``os.fork``, each run begins
+with a new machine that is given the booted one's state as plain data (`Session.state`), to the same end.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import selectors
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kdumpsim.compiler import GuestError
+from kdumpsim.runs.events import Silent
+from kdumpsim.runs.result import Result
+from kdumpsim.runs.run import finish, power_on, start
+from kdumpsim.runs.session import Session
+from kdumpsim.scenario.conditions import KDUMPSIM
+from kdumpsim.scenario.scenario import Scenario, ScenarioError
+
+CAN_FORK = hasattr(os, "fork")
+_PIECE = 1 << 16
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
+_BETWEEN_POLLS_S = 0.1
+Poll = Callable[[], None]
+"""Asked often by the parent; ends everything by raising."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came home of a run: its result, or how its worker died.  A dead worker says nothing about the guest."""
+
+    scenario: Scenario
+    directory: Path
+    result: Result | None
+    died: str | None = None
+
+
+class Booted:
+    """A machine at the prompt, its capture kernel loaded; `fork` and `again` crash copies of it, it stays as it is."""
+
+    def __init__(self, scenario: Scenario, poll: Poll | None = None) -> None:
+        """Power on and boot.  ScenarioError for a scenario that cannot be."""
+        if scenario.machine != KDUMPSIM:
+            raise ScenarioError(f"machine {scenario.machine} cannot be copied; {KDUMPSIM} can")
+        self.key = scenario.boot_key()
+        self._scenario = scenario
+        self._poll = poll
+        self._session = power_on(scenario)
+        self._session.machine.poll = poll
+        self._failed = start(self._session)
+        self._session.machine.poll = None
+        self._state: dict[str, Any] | None = None
+
+    def fork(self, scenario: Scenario, directory: Path, workers: set[Worker] | None = None) -> Worker:
+        """Crash a copy in a process of its own; its four files go to `directory`.
+
+        Whatever signal comes meanwhile, a worker that was started is in `workers`.
+        """
+        self._check(scenario)
+        reader, writer = os.pipe()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until each side is ready to be ended
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _child(reader, writer, lambda: self._crash(self._session, scenario, directory))
+            os.close(writer)
+            worker = Worker(pid, reader, scenario, directory)
+            if workers is not None:
+                workers.add(worker)
+            return worker
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def again(self, scenario: Scenario, directory: Path) -> Result:
+        """Crash a copy in this process, without fork."""
+        self._check(scenario)
+        if self._state is None:
+            self._state = self._session.state()
+        copy = power_on(self._scenario)
+        copy.restore(self._state)
+        copy.machine.poll = self._poll
+        return self._crash(copy, scenario, directory)
+
+    def _check(self, scenario: Scenario) -> None:
+        if scenario.boot_key() != self.key:
+            raise ValueError(f"'{scenario.command()}' needs a machine that was booted otherwise")
+
+    def _crash(self, session: Session, scenario: Scenario, directory: Path) -> Result:
+        session.retarget(scenario, Silent())
+        return finish(session, directory, self._failed)
+
+
+def _child(reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
+    """The forked process: run, report, and go without a word to the parent's files and handlers."""
+    status = 1
+    try:
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        os.close(reader)
+        gc.freeze()  # what the collector does not look at stays shared with the parent
+        try:
+            message = pickle.dumps(run())
+            status = 0
+        except BaseException:
+            message = pickle.dumps(traceback.format_exc())
+        with open(pipe, "wb") as file:
+            file.write(message)
+    finally:
+        os._exit(status)
+
+
+class Worker:
+    """A forked run that is under way, seen from its parent."""
+
+    def __init__(self, pid: int, pipe: int, scenario: Scenario, directory: Path) -> None:
+        self.pid = pid
+        self._pipe = pipe
+        self._scenario, self._directory = scenario, directory
+        self._received = bytearray()
+        self._reaped = False
+
+    def fileno(self) -> int:
+        """The pipe, for selectors."""
+        return self._pipe
+
+    def read(self) -> bool:
+        """Take what the pipe has (waiting for something); True when the worker has closed it."""
+        data = os.read(self._pipe, _PIECE)
+        self._received += data
+        return not data
+
+    def report(self) -> Report:
+        """Wait for the end; what came of it."""
+        while not self.read():
+            pass
+        os.close(self._pipe)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self._reaped = True
+        message: object = None
+        if status in (0, 1):
+            with suppress(Exception):
+                message = pickle.loads(bytes(self._received))
+        if isinstance(message, Result):
+            return Report(self._scenario, self._directory, message)
+        if isinstance(message, str):
+            died = f"exception in the worker: {message.strip()}"
+        elif status < 0:
+            died = f"the worker was killed by {signal.Signals(-status).name}"
+        else:
+            died = f"the worker ended with status {status} and no report"
+        return Report(self._scenario, self._directory, None, died)
+
+    def kill(self) -> None:
+        """End it, whatever it does; nothing after `report`."""
+        if self._reaped:
+            return
+        self._reaped = True
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.close(self._pipe)
+        os.waitpid(self.pid, 0)
+
+
+Job = tuple[Scenario, Path]
+
+
+def run_all(
+    jobs: Iterable[Job], processes: int, *, fork: bool = CAN_FORK, poll: Poll | None = None
+) -> Generator[Report, None, None]:
+    """Run scenarios, each into a directory of its own, `processes` at a time; reports come as runs end.
+
+    Scenarios that can share a boot do.  GuestError where there is no kernel to boot.  Closing the iterator early, or an
+    exception in it (KeyboardInterrupt, or what `poll` raises), kills the workers under way.
+    """
+    groups: dict[tuple[object, ...], deque[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job[0].boot_key(), deque()).append(job)
+    for group in groups.values():
+        if not fork:
+            yield from _in_turn(group, poll)
+    if fork:
+        yield from _forked(groups.values(), max(processes, 1), poll)
+
+
+def _in_turn(group: deque[Job], poll: Poll | None) -> Iterator[Report]:
+    booted: Booted | None = None
+    for scenario, directory in group:
+        result, died = None, None
+        try:
+            booted = booted or Booted(scenario, poll)
+            result = booted.again(scenario, directory)
+        except GuestError:
+            raise
+        except Exception:
+            died = f"exception in the worker: {traceback.format_exc().strip()}"
+        yield Report(scenario, directory, result, died)
+
+
+def _forked(groups: Iterable[deque[Job]], processes: int, poll: Poll | None) -> Iterator[Report]:
+    workers: set[Worker] = set()
+    with selectors.DefaultSelector() as selector:
+
+        def wait(most: int) -> Iterator[Report]:
+            """Reports until at most `most` workers are under way."""
+            while len(workers) > most:
+                if poll is not None:
+                    poll()
+                for key, _ in selector.select(_BETWEEN_POLLS_S):
+                    worker = key.fileobj
+                    assert isinstance(worker, Worker)
+                    if worker.read():
+                        selector.unregister(worker)
+                        report = worker.report()
+                        workers.discard(worker)
+                        yield report
+
+        try:
+            for group in groups:
+                yield from wait(processes - 1)
+                try:
+                    booted = Booted(group[0][0], poll)
+                except GuestError:
+                    raise
+                except Exception:
+                    died = f"exception while booting: {traceback.format_exc().strip()}"
+                    yield from (Report(scenario, directory, None, died) for scenario, directory in group)
+                    continue
+                for scenario, directory in group:
+                    yield from wait(processes - 1)
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    worker = booted.fork(scenario, directory, workers)
+                    selector.register(worker, selectors.EVENT_READ)
+                del booted
+            yield from wait(0)
+        finally:
+            for worker in workers:
+                worker.kill()

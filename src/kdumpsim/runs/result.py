@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The result of a run as plain data, and its file result.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdumpsim import __version__
+from kdumpsim.files import atomic_file
+from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.runs.events import Phase
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.vmcore.compare import Judgement
+
+
+@dataclass
+class Result:
+    """All that is known of a run when it is over."""
+
+    scenario: Scenario
+    outcome: Outcome
+    phases: list[Phase] = field(default_factory=list)
+    judgement: Judgement | None = None
+    vmcore_sha256: str | None = None
+    vmcore_bytes: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object of result.json and of ``--json``; fractions of 1, times in ns (virtual) and s (host)."""
+        judgement = self.judgement
+        return {
+            "kdumpsim": __version__,
+            "outcome": str(self.outcome),
+            "reason": self.outcome.reason,
+            "crash_point": self.scenario.crash_point,
+            "crash_type": self.scenario.crash_type,
+            "seed": self.scenario.seed,
+            "accuracy": judgement.accuracy if judgement else None,
+            "completeness": judgement.completeness if judgement else None,
+            "options": self.scenario.as_dict(),
+            "command": self.scenario.command(),
+            "vmcore": {"sha256": self.vmcore_sha256, "bytes": self.vmcore_bytes} if self.vmcore_sha256 else None,
+            "registers": [check.as_dict() for check in judgement.registers] if judgement else [],
+            "differences": [difference.as_dict() for difference in judgement.differences] if judgement else [],
+            "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],
+            "changed_by_dma": [change.as_dict() for change in judgement.dma] if judgement else [],
+            "phases": [_phase(phase) for phase in self.phases],
+            "evidence": self.outcome.evidence,
+            "recovered": self.outcome.recovered,
+            "marks": [mark.as_dict() for mark in self.outcome.details],
+            "timeline": [note.as_dict() for note in self.outcome.timeline],
+        }
+
+    def dumps(self) -> str:
+        """The object as JSON text, ending in a newline."""
+        return json.dumps(self.as_dict(), indent=2) + "\n"
+
+
+def _phase(phase: Phase) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "detail": phase.detail,
+        "virtual_ns": phase.virtual_ns,
+        "virtual_end_ns": phase.virtual_end_ns,
+        "host_s": round(phase.host_s, 6),
+    }
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def remove_stale(directory: Path, names: Iterable[str]) -> None:
+    """Take away what an earlier run left, so that nothing of it can be taken for this run's."""
+    for name in names:
+        (directory / name).unlink(missing_ok=True)

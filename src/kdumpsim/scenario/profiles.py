@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Profiles: named sets of kernel options, the same for every crash point and crash type.
+
+A profile names a value for every option.  Why `2.6.16` has the values it has stands in docs/options.md, from the LKDTT
+paper's section 4 (the test kernel's configuration and command line) and from what that kernel is known to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kdumpsim.scenario.options import OPTIONS, OptionError, check_contradictions, checked
+
+DEFAULT_PROFILE = "default"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A value for every kernel option, and where each value comes from."""
+
+    name: str
+    help: str
+    choices: Mapping[str, tuple[str, str]]
+    """Option: (value, reason)."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The values, in the table's order; an option the profile is silent on has its own default."""
+        return {name: self.choices[name][0] if name in self.choices else OPTIONS[name].default for name in OPTIONS}
+
+    def reason(self, name: str) -> str:
+        """Why an option has its value here."""
+        return self.choices[name][1] if name in self.choices else "what a kernel does that is told nothing"
+
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            DEFAULT_PROFILE,
+            "what a careful administrator would run",
+            {
+                "stack": ("8k", "the i386 default of the time"),
+                "preempt": ("1", "a preemptible kernel, as distributions ship for interactive use"),
+                "nmi_watchdog": ("1", "hard lockups are found"),
+                "softlockup": ("panic", "a soft lockup starts the dump: what section 5.2.3 of the paper asks for"),
+                "watchdog_thresh": ("5", "as the kernel has it"),
+                "panic_on_oops": ("1", "hand over as soon as an error is found (sections 2.1 and 5.2.2)"),
+                "sysrq": ("1", "a person at the keyboard can start the dump"),
+                "reset_devices": ("1", "the capture kernel expects devices in any state (section 5.2.4)"),
+                "combined_mode": ("libata", "a SATA disk is sda"),
+                "ide_dma": ("1", "drives and controller can do it"),
+                "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
+            },
+        ),
+        Profile(
+            "2.6.16",
+            "the LKDTT paper's test kernel: Linux 2.6.16 as section 4 configures and starts it",
+            {
+                "stack": ("4k", "CONFIG_4KSTACKS is on (section 4)"),
+                "preempt": ("1", "CONFIG_PREEMPT is on (section 4)"),
+                "nmi_watchdog": ("1", "nmi_watchdog=1 on the command line (section 4)"),
+                "softlockup": ("warn", "CONFIG_DETECT_SOFTLOCKUP only prints (sections 4 and 5.2.3)"),
+                "watchdog_thresh": ("5", "5*HZ in its nmi.c, 10 seconds in its softlockup.c (section 5.2.3)"),
+                "panic_on_oops": ("0", "kernel/panic.c starts with 0 and the command line cannot change it"),
+                "sysrq": ("1", "sysrq_enabled starts with 1; the tests press the key (section 4)"),
+                "reset_devices": ("0", "this kernel has no such parameter; drivers expect reset devices (5.2.4)"),
+                "combined_mode": ("libata", "an ICH5 Serial ATA controller, root=/dev/sda1 (section 4)"),
+                "ide_dma": ("1", "CONFIG_IDEDMA_PCI_AUTO, as its default configuration has it"),
+                "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
+            },
+        ),
+    )
+}
+
+
+def effective(profile: str, asked: Mapping[str, str]) -> dict[str, str]:
+    """The value of every option: the profile's, changed by what was asked for.  OptionError for what cannot be."""
+    if profile not in PROFILES:
+        raise OptionError(f"unknown profile '{profile}'; there is: {', '.join(PROFILES)}")
+    asked = checked(asked)
+    options = PROFILES[profile].options | asked
+    check_contradictions(asked, options)
+    return options

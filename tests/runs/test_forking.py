@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Forked, rewound and cold runs are the same run; workers that die are told from guests that do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from kdumpsim.runs import forking
+from kdumpsim.runs.forking import Booted, Report, run_all
+from kdumpsim.runs.result import Result
+from kdumpsim.runs.run import run_scenario
+from kdumpsim.runs.session import Session
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.sweeps.sweep import sweep
+
+PANIC = Scenario("FS_DEVRW", "panic", seed=3)
+EXCEPTION = Scenario("TIMERADD", "exception", seed=3, count=4)
+
+needs_fork = pytest.mark.skipif(not forking.CAN_FORK, reason="this host has no fork")
+
+
+@pytest.fixture(scope="module")
+def booted() -> Booted:
+    return Booted(PANIC)
+
+
+@pytest.fixture(scope="module", params=[PANIC, EXCEPTION], ids=lambda scenario: str(scenario.crash_point))
+def cold(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """A run from power-on, as `kdumpsim run` does it."""
+    directory = tmp_path_factory.mktemp("cold")
+    return run_scenario(request.param, directory), directory
+
+
+def same_run(one: tuple[Result, Path], other: tuple[Result, Path]) -> None:
+    for name in ("vmcore", "console.log"):
+        assert (one[1] / name).read_bytes() == (other[1] / name).read_bytes(), name
+    facts = [
+        (str(result.outcome), result.outcome.evidence, [(p.name, p.detail, p.virtual_end_ns) for p in result.phases])
+        for result, _ in (one, other)
+    ]
+    assert facts[0] == facts[1]
+    assert one[0].judgement == other[0].judgement
+
+
+@needs_fork
+def test_a_forked_run_is_the_cold_run_byte_for_byte(booted: Booted, cold: tuple[Result, Path], tmp_path: Path) -> None:
+    report = booted.fork(cold[0].scenario, tmp_path).report()
+    assert report.result is not None, report.died
+    same_run(cold, (report.result, tmp_path))
+
+
+def test_without_fork_a_booted_machines_state_gives_the_cold_run_byte_for_byte(
+    booted: Booted, cold: tuple[Result, Path], tmp_path: Path
+) -> None:
+    same_run(cold, (booted.again(cold[0].scenario, tmp_path), tmp_path))
+
+
+def test_a_machine_that_was_booted_with_another_seed_is_refused(booted: Booted, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="booted otherwise"):
+        booted.again(Scenario("FS_DEVRW", "panic", seed=4), tmp_path)
+
+
+@needs_fork
+def test_a_worker_that_is_killed_is_reported_with_its_signal_and_without_an_outcome(
+    booted: Booted, tmp_path: Path
+) -> None:
+    worker = booted.fork(PANIC, tmp_path)
+    os.kill(worker.pid, signal.SIGKILL)
+    report = worker.report()
+    assert report.result is None
+    assert report.died == "the worker was killed by SIGKILL"
+    assert report.scenario == PANIC
+
+
+@pytest.mark.parametrize("fork", [pytest.param(True, marks=needs_fork), False])
+def test_an_exception_in_a_worker_is_reported_and_the_others_go_on(
+    fork: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    crash = Session.crash
+
+    def broken(session: Session) -> None:
+        if session.scenario.crash_point == "TIMERADD":
+            raise RuntimeError("a bug of ours")
+        crash(session)
+
+    monkeypatch.setattr(Session, "crash", broken)
+    reports = {report.scenario: report for report in sweep([EXCEPTION, PANIC], 2, tmp_path / "kept", fork=fork)}
+    died = reports[EXCEPTION].died
+    assert died is not None
+    assert "RuntimeError: a bug of ours" in died
+    survivor = reports[PANIC].result
+    assert survivor is not None
+    assert str(survivor.outcome) == "O"
+
+
+def test_a_sweep_keeps_the_small_files_of_each_run_and_nothing_else(tmp_path: Path) -> None:
+    reports = list(sweep([PANIC], 1, tmp_path))
+    assert [report.died for report in reports] == [None]
+    (kept,) = tmp_path.iterdir()
+    assert kept.name == "FS_DEVRW-panic-seed3"
+    assert sorted(path.name for path in kept.iterdir()) == ["console.log", "result.json"]
+
+
+@needs_fork
+def test_a_sweep_that_is_broken_off_leaves_neither_workers_nor_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pids = []
+    fork = Booted.fork
+
+    def remembered(
+        self: Booted, scenario: Scenario, directory: Path, workers: set[forking.Worker] | None = None
+    ) -> forking.Worker:
+        worker = fork(self, scenario, directory, workers)
+        pids.append(worker.pid)
+        return worker
+
+    monkeypatch.setattr(Booted, "fork", remembered)
+    with closing(sweep([PANIC, EXCEPTION, Scenario("TIMERADD", "panic", seed=3)], 2, tmp_path)) as reports:
+        assert isinstance(next(reports), Report)
+    assert len(pids) >= 2
+    for pid in pids:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, 0)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("kdumpsim-")] == []
+
+
+def test_different_seeds_are_booted_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[int] = []
+    boot = Booted.__init__
+
+    def counted(self: Booted, scenario: Scenario, poll: forking.Poll | None = None) -> None:
+        started.append(scenario.seed)
+        boot(self, scenario, poll)
+
+    monkeypatch.setattr(Booted, "__init__", counted)
+    scenarios = [Scenario("FS_DEVRW", kind, seed=seed) for seed in (1, 2) for kind in ("panic", "bug")]
+    jobs = [(scenario, tmp_path / str(number)) for number, scenario in enumerate(scenarios)]
+    for _, directory in jobs:
+        directory.mkdir()
+    reports = list(run_all(jobs, 2))
+    assert started == [1, 2]
+    assert {str(report.result and report.result.outcome) for report in reports} == {"O"}

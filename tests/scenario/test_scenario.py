@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scenario says no before anything is built, and says what would be allowed."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdumpsim.scenario.scenario import (
+    MIB,
+    Reservation,
+    Scenario,
+    ScenarioError,
+    format_size,
+    parse_crashkernel,
+    parse_holes,
+    parse_size,
+)
+
+
+@given(st.integers(0, 1 << 40))
+def test_sizes_survive_being_written_and_read(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "16 M", "-1M", "16MB", "1.5M", "0x"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ScenarioError, match="is no size"):
+        parse_size(text)
+
+
+def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
+    assert parse_crashkernel("16M@32M") == Reservation(size=16 * MIB, base=32 * MIB)
+    with pytest.raises(ScenarioError, match="SIZE@START"):
+        parse_crashkernel("16M")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"crash_point": "FS_DEVRX"}, "FS_DEVRW"),
+        ({"crash_type": "meltdown"}, "panic, bug, exception"),
+        ({"count": 0}, "count 0 is out of range"),
+        ({"cpus": 9}, "1 to 8"),
+        ({"memory": 4 * MIB}, "16M to 512M"),
+        ({"crashkernel": Reservation(MIB, 16 * MIB)}, "too small"),
+        ({"crashkernel": Reservation(16 * MIB, 60 * MIB)}, "outside the 64M of RAM"),
+        ({"crashkernel": Reservation(16 * MIB, 512 * 1024)}, "below 1M"),
+        ({"crashkernel": Reservation(16 * MIB, 16 * MIB + 12)}, "multiples of 4K"),
+        ({"inject": "gremlins"}, "corrupt-capture-kernel"),
+        ({"profile": "2.4"}, "there is: default, 2.6.16"),
+        ({"kernel_options": (("stack", "16k"),)}, "4k|8k"),
+        ({"crash_cpu": 2}, "0 to 1 is allowed"),
+        ({"cpus": 1, "other_cpus": "spinning"}, "--cpus 2 to 8 is allowed"),
+        ({"other_cpus": "asleep"}, "halted, spinning, nmi"),
+        ({"dma": ("floppy",)}, "there is: disk, net"),
+        ({"dump_disk": "hdd"}, "there is: hdc, hdb"),
+        ({"machine": "bochs"}, "there is: kdumpsim, qemu"),
+        ({"dump_disk": "hdb"}, "combined_mode=ide is allowed"),
+        ({"kernel_options": (("ide_dma", "0"),)}, "combined_mode=ide is allowed"),
+        ({"patience": 0}, "patience 0 is out of range"),
+        ({"memory_holes": ((40 * MIB, 100),)}, "multiples of 4K"),
+        ({"memory_holes": ((17 * MIB, MIB),)}, "overlaps the reserved region"),
+        ({"memory_holes": ((40 * MIB, MIB), (40 * MIB, 4096))}, "overlaps another one"),
+        ({"memory_holes": ((63 * MIB, 2 * MIB),)}, "1M to 64M is allowed"),
+    ],
+)
+def test_bad_scenarios_are_refused_with_what_is_allowed(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ScenarioError, match=complaint):
+        Scenario(**{"crash_point": "FS_DEVRW", "crash_type": "panic", **options})  # type: ignore[arg-type]
+
+
+def test_oops_is_the_papers_name_for_bug() -> None:
+    assert Scenario("FS_DEVRW", "oops").crash_type == "bug"
+
+
+def test_the_names_lkdtm_gives_to_two_points_are_understood() -> None:
+    assert Scenario("FS_SUBMIT_BH", "panic").crash_point == "FS_DEVRW"
+    assert Scenario("SCSI_QUEUE_RQ", "panic").crash_point == "SCSI_DISPATCH_CMD"
+
+
+def test_a_reserved_region_over_the_first_kernel_is_refused() -> None:
+    scenario = Scenario("FS_DEVRW", "panic", crashkernel=Reservation(16 * MIB, 2 * MIB))
+    with pytest.raises(ScenarioError, match="start it at 3M or above"):
+        scenario.check_kernel(kernel_end=2 * MIB + 1)
+    scenario.check_kernel(kernel_end=2 * MIB)
+
+
+def test_the_printed_command_names_every_option_that_is_not_the_default() -> None:
+    scenario = Scenario("TIMERADD", "bug", cpus=4, seed=7, memory=128 * MIB, crashkernel=Reservation(8 * MIB, 32 * MIB))
+    assert shlex.split(scenario.command()) == shlex.split(
+        "kdumpsim run --crashpoint TIMERADD --type bug --seed 7 --cpus 4 --memory 128M --crashkernel 8M@32M"
+    )
+
+
+def test_the_printed_command_names_profile_options_and_conditions_and_parses_to_the_same_scenario() -> None:
+    scenario = Scenario(
+        "FS_DEVRW",
+        "bug",
+        profile="2.6.16",
+        kernel_options=(("panic_on_oops", "1"), ("stack", "8k")),
+        load=("memdrain", "diskio"),
+        patience=30,
+        crash_cpu=1,
+        other_cpus="spinning",
+        memory_holes=((40 * MIB, MIB), (50 * MIB, 65536)),
+        pending_irq=True,
+        dma=("disk",),
+    )
+    assert shlex.split(scenario.command())[2:] == shlex.split(
+        "--crashpoint FS_DEVRW --type bug --profile 2.6.16 --patience 30 --crash-cpu 1 --other-cpus spinning "
+        "--kernel-option stack=8k --kernel-option panic_on_oops=1 --load memdrain,diskio "
+        "--memory-holes 40M:1M,50M:64K --dma disk --pending-irq"
+    )
+    assert parse_holes("50M:64K,40M:1M") == ((50 * MIB, 65536), (40 * MIB, MIB))
+    assert scenario.as_dict()["kernel_options"]["panic_on_oops"] == "1"
+
+
+def test_a_dump_disk_on_the_system_disks_cable_is_for_the_ide_driver_and_another_machine_to_boot() -> None:
+    slave = Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),), dump_disk="hdb")
+    assert slave.command().endswith("--kernel-option ide_dma=0 --dump-disk hdb")
+    assert slave.boot_key() != Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),)).boot_key()
+
+
+def test_another_pc_is_named_by_the_command_and_boots_by_itself() -> None:
+    scenario = Scenario("FS_DEVRW", "panic", machine="qemu", pending_irq=True)
+    assert scenario.command() == "kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu --pending-irq"
+    assert scenario.boot_key() != Scenario("FS_DEVRW", "panic").boot_key()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"seed": 1}, "no two runs are alike"),
+        ({"memory_holes": ((40 * MIB, MIB),)}, "memory holes cannot be had with machine qemu"),
+        ({"dma": ("disk",)}, "dma disk cannot be had with machine qemu"),
+        ({"load": ("diskio", "netload")}, "a network card cannot be had with machine qemu"),
+        ({"memory": 64 * MIB + 4096}, "multiples of 8K"),
+        ({"crashkernel": Reservation(16 * MIB, 48 * MIB)}, "up to 0x3fe0000 is allowed"),
+    ],
+)
+def test_what_qemu_cannot_do_is_refused_for_qemu_alone(options: dict[str, Any], complaint: str) -> None:
+    Scenario("FS_DEVRW", "panic", **options)
+    with pytest.raises(ScenarioError, match=complaint):
+        Scenario("FS_DEVRW", "panic", machine="qemu", **options)
+
+
+def test_scenarios_that_differ_from_arming_on_boot_alike() -> None:
+    first, second = Scenario("FS_DEVRW", "bug"), Scenario("TIMERADD", "panic", count=3, patience=9, load=())
+    assert first.boot_key() == second.boot_key()
+    assert first.boot_key() != Scenario("FS_DEVRW", "bug", profile="2.6.16").boot_key()
+
+
+PC: tuple[dict[str, Any], ...] = (
+    {},
+    {"seed": 1},
+    {"cpus": 3},
+    {"memory": 48 * MIB},
+    {"memory_holes": ((40 * MIB, MIB),)},
+    {"crashkernel": Reservation(15 * MIB, 16 * MIB)},
+    {"kernel_options": (("combined_mode", "ide"),)},
+    {"kernel_options": (("combined_mode", "ide"),), "dump_disk": "hdb"},
+    {"nic": True},
+    {"dma": ("net",)},
+    {"inject": "corrupt-capture-kernel"},
+    {"profile": "2.6.16"},
+    {"kernel_options": (("stack", "4k"),)},
+    {"machine": "qemu"},
+)
+"""Each one another machine, or another kernel, from power-on."""
+
+
+def test_scenarios_that_differ_before_arming_do_not_share_a_boot() -> None:
+    keys = {Scenario("FS_DEVRW", "panic", **options).boot_key() for options in PC}
+    assert len(keys) == len(PC)
+
+
+def test_a_card_that_somebody_sends_to_is_not_one_that_hears_nothing() -> None:
+    """The load netload brings a card along, and dma net a card and traffic from power-on."""
+    quiet, busy = Scenario("FS_DEVRW", "panic", nic=True), Scenario("FS_DEVRW", "panic", nic=True, dma=("net",))
+    loaded = Scenario("FS_DEVRW", "panic", load=("diskio", "netload"))
+    assert quiet.boot_key() == loaded.boot_key()
+    assert quiet.boot_key() != busy.boot_key()
+    assert busy.boot_key() == Scenario("FS_DEVRW", "panic", dma=("disk", "net")).boot_key()
+
+
+def test_a_point_of_one_disk_driver_brings_that_driver_and_refuses_the_other() -> None:
+    assert Scenario("FS_DEVRW", "panic").options["combined_mode"] == "libata"
+    assert Scenario("IDE_CORE_CP", "panic").options["combined_mode"] == "ide"
+    with pytest.raises(ScenarioError, match="IDE_CORE_CP is never crossed with kernel option combined_mode=libata"):
+        Scenario("IDE_CORE_CP", "panic", kernel_options=(("combined_mode", "libata"),))
+    with pytest.raises(ScenarioError, match="SCSI_DISPATCH_CMD is never crossed with kernel option combined_mode=ide"):
+        Scenario("SCSI_DISPATCH_CMD", "panic", kernel_options=(("combined_mode", "ide"),))
+
+
+def test_the_usual_load_is_what_crosses_the_point() -> None:
+    assert Scenario("FS_DEVRW", "panic").load == ("diskio",)
+    swapping = Scenario("MEM_SWAPOUT", "panic")
+    assert swapping.load == ("memdrain",)
+    assert "--load" not in swapping.command()
+    assert "--load diskio" in Scenario("MEM_SWAPOUT", "panic", load=("diskio",)).command()
