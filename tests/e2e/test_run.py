@@ -6,13 +6,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from kdumpsim.vmcore.reader import MAX_NOTES, Vmcore, VmcoreError
 
 from .conftest import Run, kdumpsim
 
@@ -29,6 +34,29 @@ def test_the_first_dump_is_captured_and_right(crash: Crash) -> None:
     assert [check["ok"] for check in result["registers"]] == [True, True]
     vmcore = (run.directory / "vmcore").read_bytes()
     assert result["vmcore"] == {"sha256": hashlib.sha256(vmcore).hexdigest(), "bytes": len(vmcore)}
+
+
+def test_a_damaged_dump_is_read_or_refused(crash: Crash, tmp_path: Path) -> None:
+    path = Path(shutil.copy(crash("FS_DEVRW", "panic").directory / "vmcore", tmp_path))
+    chance, opened = random.Random(1), 0
+    with open(path, "r+b") as file:
+        head = file.read(300)
+        for _ in range(300):
+            damaged = bytearray(head)
+            for _ in range(chance.randint(1, 3)):
+                value = chance.choice([0, 1, 4, 0xFFFF, 0xFFFFFFFF, chance.getrandbits(32)])
+                struct.pack_into("<I", damaged, chance.randrange(4, 240), value)
+            file.seek(0)
+            file.write(damaged)
+            file.flush()
+            try:
+                with Vmcore(path) as core:
+                    opened += 1
+                    assert sum(load.size for load in core.loads) <= path.stat().st_size
+                    assert sum(len(note.data) for note in core.notes) <= MAX_NOTES
+            except VmcoreError:
+                continue
+    assert 0 < opened < 300
 
 
 def test_the_output_says_what_to_type_next(crash: Crash) -> None:

@@ -3,15 +3,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kdumpsim.vmcore.reader import Vmcore, VmcoreError
+from kdumpsim.vmcore.reader import MAX_NOTES, Vmcore, VmcoreError
 
 from .builders import FULL, MIB, FakeMachine, dump, note, prstatus
+
+EXTREMES = st.sampled_from([0, 1, 4, 7, 32, 0x7F, 0x1000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+MUTATIONS = st.lists(
+    st.tuples(st.integers(0, 0x280), st.sampled_from("BHIQ"), EXTREMES | st.integers(0, 2**64 - 1)),
+    min_size=1,
+    max_size=6,
+)
+"""Places in a file's headers, and what is written there instead."""
 
 
 @pytest.fixture
@@ -69,6 +82,62 @@ def test_what_is_no_vmcore(memory: memoryview, tmp_path: Path) -> None:
             Vmcore(path)
     with pytest.raises(VmcoreError, match="No such file"):
         Vmcore(tmp_path / "nothing")
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(VmcoreError, match="not a regular file"):
+            Vmcore(path)
+    with pytest.raises(VmcoreError, match="Is a directory"):
+        Vmcore(tmp_path)
+
+
+def test_more_notes_than_any_machine_has_are_not_read(memory: memoryview, tmp_path: Path) -> None:
+    path = tmp_path / "vmcore"
+    path.write_bytes(dump(memory, FULL, struct.pack("<III", 0, 0, 1) * (MAX_NOTES // 12 + 1)))
+    with pytest.raises(VmcoreError, match="bytes of notes; at most"):
+        Vmcore(path)
+
+
+def test_segments_cannot_share_the_same_bytes_again_and_again(memory: memoryview, tmp_path: Path) -> None:
+    good = dump(memory, FULL)
+    path = tmp_path / "vmcore"
+    path.write_bytes(good[:52] + good[52 + 64 : 52 + 96] * 3 + good[52 + 96 :])
+    with pytest.raises(VmcoreError, match=r"promise \d+ bytes, the file has"):
+        Vmcore(path)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_so_many_segments_that_a_section_counts_them(memory: memoryview, tmp_path: Path, bits: int) -> None:
+    image = bytearray(dump(memory, FULL, bits=bits))
+    number, (shoff, form), sh_info = (44, (32, "<I"), 28) if bits == 32 else (56, (40, "<Q"), 44)
+    struct.pack_into("<H", image, number, 0xFFFF)
+    struct.pack_into(form, image, shoff, 0x800)
+    struct.pack_into("<I", image, 0x800 + sh_info, 3)
+    path = tmp_path / "vmcore"
+    path.write_bytes(image)
+    with Vmcore(path) as core:
+        assert [load.paddr for load in core.loads] == [0, MIB, 3 * MIB]
+
+
+@given(st.sampled_from([32, 64]), MUTATIONS, st.integers(0, 5 * 4096) | st.none())
+def test_damaged_headers_raise_nothing_but_vmcore_error(
+    tmp_path_factory: pytest.TempPathFactory, bits: int, mutations: list[tuple[int, str, int]], cut: int | None
+) -> None:
+    view = memoryview(bytearray(16384))
+    notes = prstatus(5, {"eip": 0xC0100010}) + note(b"VMCOREINFO", 0, b"OSRELEASE=2.6.16\n")
+    image = bytearray(dump(view, ((0, 4096), (8192, 12288)), notes, bits=bits))
+    for at, width, value in mutations:
+        place = at if at < 0x200 else 4096 + at - 0x200  # the headers, or the notes
+        struct.pack_into(f"<{width}", image, place, value & (1 << 8 * struct.calcsize(width)) - 1)
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(image[:cut])
+    with contextlib.suppress(VmcoreError), Vmcore(path) as core:
+        assert sum(len(page) for _, page in core.pages()) <= len(image)
+        assert core.cpus is not None
+        assert core.vmcoreinfo != {}
+        core.read_physical(0, 4096)
 
 
 def test_readelf_and_gdb_agree(memory: memoryview, tmp_path: Path, require_tool: Callable[[str], str]) -> None:
