@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .conftest import Run, kdumpsim
 
 Crash = Callable[..., Run]
@@ -43,3 +45,21 @@ def test_a_directory_that_holds_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "console.log").write_text("")
     (tmp_path / "vmlinux").write_bytes(b"text")
     assert "no ELF file" in kdumpsim("decode", str(tmp_path)).stderr
+
+
+@pytest.mark.parametrize("damage", [(32, b"\xff\xff\xff\x7f"), (46, b"\0\0"), (None, b"")])
+def test_a_damaged_kernel_file_is_one_clear_message(
+    crash: Crash, tmp_path: Path, damage: tuple[int | None, bytes]
+) -> None:
+    at, noise = damage
+    image = bytearray((crash("FS_DEVRW", "exception").directory / "vmlinux").read_bytes())
+    if at is None:
+        del image[len(image) // 2 :]
+    else:
+        image[at : at + len(noise)] = noise
+    (tmp_path / "vmlinux").write_bytes(image)
+    shutil.copy(crash("FS_DEVRW", "exception").directory / "console.log", tmp_path)
+    done = kdumpsim("decode", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "vmlinux: a damaged ELF file (" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import struct
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kdumpsim import images
+from kdumpsim.compiler import compile_modules
+from kdumpsim.compiler.linker import Layout, link
 from kdumpsim.vmcore.debuginfo import DebugInfo, DebugInfoError
 from kdumpsim.vmcore.disassembly import disassemble
 
@@ -73,6 +80,34 @@ def test_outside_the_kernel_there_is_nothing(info: DebugInfo) -> None:
 def test_a_file_that_is_no_kernel_is_refused(data: bytes) -> None:
     with pytest.raises(DebugInfoError):
         DebugInfo(data)
+
+
+def words(image: bytes, offset: int, count: int) -> list[int]:
+    return [offset + 4 * number for number in range(count) if offset + 4 * number + 4 <= len(image)]
+
+
+@cache
+def small() -> bytes:
+    """An image of one module: symbols, lines and code, as a kernel has them."""
+    objects = compile_modules(["kdumpsim.kernel.core.libgcc"])
+    return link(objects, Layout(0xC0100000, 0x100000, "__udivdi3")).elf
+
+
+@given(st.data())
+def test_a_damaged_kernel_file_is_read_or_refused(data: st.DataObject) -> None:
+    whole = small()
+    (sections,), (count,) = struct.unpack_from("<I", whole, 32), struct.unpack_from("<H", whole, 48)
+    headers = [struct.unpack_from("<10I", whole, sections + 40 * number) for number in range(count)]
+    places = words(whole, 0, 13) + words(whole, sections, 10 * count)
+    for header in headers:
+        places += words(whole, header[4], min(header[5], 400) // 4)
+    image = bytearray(whole)
+    for at in data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=4)):
+        struct.pack_into("<I", image, at, data.draw(st.sampled_from([0, 1, 0xFFFFFFFF]) | st.integers(0, 2**32 - 1)))
+    with contextlib.suppress(DebugInfoError):
+        damaged = DebugInfo(bytes(image))
+        damaged.line(0xC0100000)
+        assert len(damaged.code(0xC0100000, 64)) <= 64
 
 
 def test_what_is_no_instruction_is_called_bad() -> None:

@@ -28,7 +28,9 @@ Examples:
   kdumpsim decode sweep/TIMERADD-bug-seed0 --kernel dump/vmlinux
 """
 BEFORE, AFTER = 6, 3
-"""Instructions shown before and behind the one that failed."""
+"""Instructions shown before and after the one that failed."""
+MAX_FUNCTION = 64 << 10
+"""Bytes of code in a function; what is said to have more is damage."""
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
@@ -111,7 +113,7 @@ def _aligned(report: Report, info: DebugInfo) -> list[Instruction]:
     """The instructions that lead up to EIP: only its function's beginning tells where they begin."""
     assert report.eip is not None
     function = info.function(report.eip)
-    if function is None:
+    if function is None or report.eip - function.start > MAX_FUNCTION:
         return []
     begin = max(function.start, report.eip - report.before)
     printed = report.code[begin - (report.eip - report.before) : report.before]

@@ -8,12 +8,13 @@ import io
 from dataclasses import dataclass
 
 from elftools.common.exceptions import ELFError
+from elftools.dwarf.dwarfinfo import DWARFInfo
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 
 class DebugInfoError(ValueError):
-    """The file is no ELF file, or holds no symbols."""
+    """The file is no ELF file, is damaged, or holds no symbols."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,19 @@ class DebugInfo:
     """What a kernel file knows of addresses in it.  DebugInfoError for what is no kernel file."""
 
     def __init__(self, elf: bytes) -> None:
+        if elf[:4] != b"\x7fELF":
+            raise DebugInfoError("no ELF file")
+        self._image = elf
         try:
-            self._elf = ELFFile(io.BytesIO(elf))
-            table = self._elf.get_section_by_name(".symtab")
-        except ELFError as error:
-            raise DebugInfoError(f"no ELF file: {error}") from error
+            self._read(ELFFile(io.BytesIO(elf)))
+        except DebugInfoError:
+            raise
+        except Exception as error:  # pyelftools trusts what it reads: on damage it raises anything at all
+            what = str(error) if isinstance(error, ELFError) else f"{type(error).__name__}: {error}"
+            raise DebugInfoError(f"a damaged ELF file ({what})") from error
+
+    def _read(self, elf: ELFFile) -> None:
+        table = elf.get_section_by_name(".symtab")
         if not isinstance(table, SymbolTableSection):
             raise DebugInfoError("an ELF file without symbols")
         self._functions = sorted(
@@ -45,13 +54,13 @@ class DebugInfo:
             key=lambda function: function.start,
         )
         self._starts = [function.start for function in self._functions]
-        self._lines = self._read_lines()
+        self._segments = [(s["p_vaddr"], s["p_offset"], s["p_filesz"]) for s in elf.iter_segments("PT_LOAD")]
+        self._lines = self._read_lines(elf.get_dwarf_info())
         self._line_starts = [start for start, _, _ in self._lines]
 
-    def _read_lines(self) -> list[tuple[int, str, int]]:
+    def _read_lines(self, dwarf: DWARFInfo) -> list[tuple[int, str, int]]:
         """Rows of all line tables: address, file, line (0 behind the end of a sequence)."""
         rows = []
-        dwarf = self._elf.get_dwarf_info()
         for unit in dwarf.iter_CUs():
             program = dwarf.line_program_for_CU(unit)
             if program is None:
@@ -85,8 +94,8 @@ class DebugInfo:
 
     def code(self, start: int, size: int) -> bytes:
         """What the file holds at a virtual address; less than `size` where a segment ends."""
-        for segment in self._elf.iter_segments("PT_LOAD"):
-            offset = start - segment["p_vaddr"]
-            if 0 <= offset < segment["p_filesz"]:
-                return bytes(segment.data()[offset : offset + size])
+        for address, offset, filesz in self._segments:
+            inside = start - address
+            if 0 <= inside < filesz:
+                return self._image[offset + inside : offset + min(inside + size, filesz)]
         return b""
