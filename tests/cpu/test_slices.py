@@ -207,12 +207,32 @@ def test_invalidate_forgets_translations(box: Box, paging: bool) -> None:
     assert box.cpu.registers().cr2 == 0x77
 
 
-def test_cpuid_serialises(box: Box) -> None:
-    """Code that another CPU (here: the host) wrote is seen after CPUID."""
+@pytest.mark.parametrize("between", ["cpuid\njmp 1f\n1:", "jmp 1f\n1:"], ids=["cpuid", "jump"])
+def test_code_that_a_device_writes_within_a_slice(box: Box, between: str) -> None:
+    """DMA at a port write: what is stored is what runs, after CPUID and after a jump alike."""
+
+    def transfer(port: int, value: int) -> None:
+        box.put(0x50001, b"\x02")
+        box.cpu.invalidate(0x50001, 0x50002)  # as the Machine does for every store of a device
+
     box.code("mov $1, %ebx\nret", 0x50000)
-    box.bus.on_out = lambda port, value: box.put(0x50001, b"\x02")
-    box.run("mov $0x50000, %esi\ncall *%esi\nout %al, $0x80\ncpuid\njmp 1f\n1: call *%esi\nhlt")
-    assert box.cpu.registers().ebx == 2
+    box.bus.on_out = transfer
+    assert (
+        box.run(f"mov $0x50000, %esi\ncall *%esi\nmov %ebx, %edi\nout %al, $0x80\n{between} call *%esi\nhlt")
+        is Exit.HALT
+    )
+    assert (box.cpu.registers().edi, box.cpu.registers().ebx) == (1, 2)
+
+
+def test_cpuid_drops_no_translation(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.code("mov $1000, %esi\n1: xor %eax, %eax\ncpuid\ndec %esi\njnz 1b\nhlt")
+    box.run(limit=1)
+    engine = box.cpu._engine
+    monkeypatch.setattr(engine, "flush_code", lambda: pytest.fail("everything translated was dropped"))
+    starts = []
+    monkeypatch.setattr(engine, "_emulate", lambda emulate=engine._emulate: starts.append(1) or emulate())
+    assert box.run(limit=1 << 20) is Exit.HALT
+    assert len(starts) < 5
 
 
 def test_cpuid_announces_what_is_modelled(box: Box) -> None:

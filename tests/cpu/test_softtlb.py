@@ -227,6 +227,38 @@ def test_both_cpus_run_what_each_of_them_writes() -> None:
 
 
 @needs_soft_tlb
+@pytest.mark.parametrize("text", ["cpuid", "nop"])
+def test_code_of_another_cpu_after_cpuid_or_a_jump(text: str) -> None:
+    """The second CPU is in the middle of a loop that calls the code, and goes on with the next slice."""
+    box, second = pair()
+    box.code("mov $1, %ebx\nret", 0x50000)
+    box.code("mov $0x50000, %esi\n1: call *%esi\nmov %ebx, %edi\n" + f"xor %eax, %eax\n{text}\njmp 1b", 0x51000)
+    box.code("incb 0x50001\nhlt")
+    second.set_registers(eip=0x51000)
+    for version in range(1, 5):
+        second.run(1000)
+        assert second.registers().edi == version
+        call(box.cpu, CODE)
+
+
+def test_under_pae_code_of_another_cpu_is_seen_after_cpuid() -> None:
+    """The engine's own walker tracks no stores of others, so CPUID forgets what is translated, once a turn."""
+    box, second = pair()
+    box.put(0x40000, struct.pack("<4Q", 0x41001, 0, 0, 0))
+    box.put(0x41000, struct.pack("<2Q", 0x83, 0x200083))
+    for cpu in (box.cpu, second):
+        cpu.set_registers(cr3=0x40000, cr4=0x20, cr0=0x80000011)
+    box.code("mov $1, %ebx\nret", 0x50000)
+    box.code("mov $0x50000, %esi\n1: xor %eax, %eax\ncpuid\ncall *%esi\nmov %ebx, %edi\njmp 1b", 0x51000)
+    box.code("incb 0x50001\nhlt")
+    second.set_registers(eip=0x51000)
+    for version in range(1, 5):
+        second.run(1000)
+        assert second.registers().edi == version
+        call(box.cpu, CODE)
+
+
+@needs_soft_tlb
 def test_running_the_same_code_drops_nothing() -> None:
     box, second = pair()
     box.code("movl $5, 0x60000\nmov 0x10000, %eax\nmov $1, %ebx\nhlt")

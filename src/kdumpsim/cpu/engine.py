@@ -77,6 +77,12 @@ class Neighbours:
     def __init__(self) -> None:
         self.sharing = CodeSharing()
         self.engines: list[weakref.ref[Engine]] = []
+        self.ran_last: weakref.ref[Engine] | None = None
+
+    def tracking(self) -> bool:
+        """Does every CPU note its stores into code? Under PAE, and without fills in machine code, it does not."""
+        engines = [engine for reference in self.engines if (engine := reference()) is not None]
+        return all(engine.soft_tlb is not None and engine.soft_tlb.active for engine in engines)
 
     def publish(self, writer: Engine) -> None:
         """The writer has stored into pages that code was translated from: the others forget that code."""
@@ -129,10 +135,12 @@ class Engine:
         if native.hooks().compiled:
             sharing = None if neighbours is None else neighbours.sharing
             self.soft_tlb = SoftTlb(self.uc, self.slice, tuple(bus.ram), sharing)
+        self._reference = weakref.ref(self)
         self._neighbours = neighbours
         self._code_seen = 0
+        self._others_ran = False  # since this CPU has forgotten its code last
         if neighbours is not None:
-            neighbours.engines.append(weakref.ref(self))
+            neighbours.engines.append(self._reference)
         self.msr_sites = MsrSites(self.uc, self.slice, self._translate_anew)
         self._denied = False
         self._in_task_switch = False
@@ -274,13 +282,18 @@ class Engine:
         return True
 
     def _on_cpuid(self, _uc: int, _data: int) -> int:
-        values = cpuid(native.reg_read(self.uc, native.REG_EAX), self.index, self._bus.apic_enabled(self.index))
-        registers = (native.REG_EAX, native.REG_EBX, native.REG_ECX, native.REG_EDX)
-        for register, value in zip(registers, values, strict=True):
-            native.reg_write(self.uc, register, value)
-        # CPUID serialises (SDM vol. 3A, 9.1.3): code other CPUs have written is seen from the next block on.
-        self.flush_code_pending = True
-        self.pause()
+        try:
+            values = cpuid(native.reg_read(self.uc, native.REG_EAX), self.index, self._bus.apic_enabled(self.index))
+        except BaseException as error:
+            self.fail(error)
+            return 1
+        native.four_write(self.uc, values)
+        # CPUID serialises (SDM vol. 3A, 9.1.3): code that other CPUs have written is seen from the next block on.
+        # What they have stored into code is dropped before a slice begins (`Neighbours.publish`), and what devices
+        # have stored ends it (`invalidate`), so only untracked stores are left to see to, once a turn.
+        if self._others_ran and self._neighbours is not None and not self._neighbours.tracking():
+            self.flush_code_pending = True
+            self.pause()
         return 1
 
     def _on_rdtsc(self, _uc: int, _data: int) -> int:
@@ -331,6 +344,9 @@ class Engine:
         if soft is not None and not soft.active and not self.context.q[CR4] & CR4_PAE:
             self.flush_code()  # the engine's own walker has set no marks
             soft.use(True)
+        if neighbours is not None and (neighbours.ran_last is None or neighbours.ran_last() is not self):
+            neighbours.ran_last = self._reference
+            self._others_ran = True
         error = self._emulate()
         if self._in_task_switch:
             error = self._end_task_switch(error)
@@ -465,7 +481,7 @@ class Engine:
             self.soft_tlb.clear()
             self.flush_tlb()
         self._stale.clear()
-        self.flush_code_pending = False
+        self.flush_code_pending = self._others_ran = False
 
     def _translate_anew(self, address: int, size: int) -> None:
         """From within the engine: end the slice before a block that has just been translated, and drop it."""
@@ -480,21 +496,22 @@ class Engine:
             address, size = address + step, size - step
 
     def invalidate(self, begin: int, end: int) -> None:
-        """Somebody else wrote a physical range: forget its translations before the next slice."""
+        """A device or another CPU wrote a physical range: forget its translations before the next block is run."""
+        soft = self.soft_tlb
+        if soft is not None and soft.active and not soft.marked(begin, end):
+            return
         if end - begin > _FLUSH_ALL * PAGE:
             self.flush_code_pending = True
         else:
             self._stale.append((begin, end))
+        if self.running:
+            self.pause()
 
     def _drop_stale_code(self) -> None:
         if self.flush_code_pending or len(self._stale) > _FLUSH_ALL:
             self.flush_code()
             return
         soft = self.soft_tlb
-        if soft is not None and soft.active:
-            self._stale = [(begin, end) for begin, end in self._stale if soft.marked(begin, end)]
-            if not self._stale:
-                return
         # The call takes linear addresses, so paging is off while it looks them up.
         q = self.context.q
         cr0 = q[CR0]

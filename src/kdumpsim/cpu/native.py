@@ -475,6 +475,17 @@ def reg_write(uc: ctypes.c_void_p, register: int, value: int) -> None:
     check(lib.uc_reg_write(uc, register, _cell_pointer))
 
 
+_four = (ctypes.c_uint32 * 4)()
+_four_registers = (ctypes.c_int * 4)(REG_EAX, REG_EBX, REG_ECX, REG_EDX)
+_four_pointers = (ctypes.c_void_p * 4)(*(ctypes.addressof(_four) + 4 * slot for slot in range(4)))
+
+
+def four_write(uc: ctypes.c_void_p, values: tuple[int, int, int, int]) -> None:
+    """Set EAX, EBX, ECX and EDX in one call."""
+    _four[:] = list(values)
+    check(lib.uc_reg_write_batch(uc, _four_registers, _four_pointers, 4))
+
+
 def mmr_write(uc: ctypes.c_void_p, register: int, selector: int, base: int, limit: int, flags: int) -> None:
     """Set GDTR, IDTR, LDTR or TR."""
     check(lib.uc_reg_write(uc, register, ctypes.byref(_Mmr(selector, base, limit, flags))))

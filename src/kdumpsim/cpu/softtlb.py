@@ -345,7 +345,7 @@ class SoftTlb:
 
     def marked(self, begin: int, end: int) -> bool:
         """Can there be code translated from this physical range?"""
-        return any(self.marks[begin >> 12 : (end - 1 >> 12) + 1])
+        return self.marks.find(b"\1", begin >> 12, (end - 1 >> 12) + 1) >= 0
 
     def clear(self, begin: int = 0, end: int = 1 << 32) -> None:
         """Nothing is translated from these pages any more. The TLB has to be flushed, too."""
