@@ -155,6 +155,26 @@ def test_watch_on_code_already_translated(box: Box) -> None:
     assert seen[-1] == 1
 
 
+def test_a_watch_set_in_a_watch_sees_what_comes_in_the_same_slice(box: Box) -> None:
+    """Where the function that has just been called will come back to, for instance, which has been run before."""
+    box.code("movl $3, %ecx\n1: call 2f\nnop\nloop 1b\nhlt\n2: incl %ebx\nret")
+    box.cpu.run(1000)
+    seen: list[int] = []
+
+    def called(cpu: Cpu) -> None:
+        if cpu.registers().ebx == 1:  # the second call
+            (back,) = struct.unpack("<I", cpu.read_linear(cpu.registers().esp, 4) or bytes(4))
+            cpu.watch(back, lambda cpu: seen.append(cpu.registers().ebx))
+
+    box.cpu.watch(CODE + 14, called)
+    retired = box.cpu.retired
+    box.cpu.set_registers(eip=CODE, ebx=0)
+    box.cpu.halted = False
+    assert box.cpu.run(1000) is Exit.HALT
+    assert seen == [2, 3]
+    assert box.cpu.retired == 2 * retired
+
+
 def test_stop_in_a_watch_is_before_the_instruction(box: Box) -> None:
     box.code("mov $1, %ebx\nmov $2, %ecx\nmov $3, %edx\nhlt")
     box.cpu.watch(CODE + 10, Cpu.stop)

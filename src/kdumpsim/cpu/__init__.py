@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Virtual CPUs on Unicorn: the only place that knows Unicorn."""
 
+from .activity import Activity
 from .bus import CpuBus, MmioRegion, RamBlock
 from .cpu import Cpu, Exit, Registers
 from .engine import Neighbours
 from .layout import LayoutError
 
-__all__ = ["Cpu", "CpuBus", "Exit", "LayoutError", "MmioRegion", "Neighbours", "RamBlock", "Registers"]
+__all__ = ["Activity", "Cpu", "CpuBus", "Exit", "LayoutError", "MmioRegion", "Neighbours", "RamBlock", "Registers"]

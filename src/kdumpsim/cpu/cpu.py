@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from . import descriptors as x86
 from . import native
+from .activity import Activity, ActivityRecorder
 from .bus import CpuBus
 from .cpuid import SIGNATURE
 from .delivery import Delivery
@@ -127,6 +128,7 @@ class Cpu:
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
         self.on_nmi: Callable[[Cpu], None] | None = None
         self._recorder: BlockRecorder | None = None
+        self._activity: ActivityRecorder | None = None
         self._resume_at: int | None = None
         self._stop = False
         self.halted = False
@@ -297,6 +299,8 @@ class Cpu:
 
     def _initialise(self, cr0: int) -> None:
         engine = self._engine
+        if self._activity is not None:
+            self._activity.stop()
         q, d = engine.context.q, engine.context.d
         for slot in range(8):
             q[slot] = 0
@@ -457,6 +461,17 @@ class Cpu:
     def recorded_blocks(self) -> list[tuple[int, int]]:
         """Linear address and bytes of the blocks that were begun last, oldest first; empty if nobody asked for them."""
         return [] if self._recorder is None else self._recorder.blocks()
+
+    def record_activity(self) -> None:
+        """Take down what this CPU does from now on, until INIT or RESET; not from within a callback of its own."""
+        if self._activity is not None:
+            self._activity.stop()
+        self._activity = ActivityRecorder(self._engine.uc, self._slice, self._memory)
+        self._engine.flush_code_pending = True  # what is translated calls the hooks there were
+
+    def activity(self) -> Activity:
+        """What it has done since `record_activity`; nothing if nobody asked for it."""
+        return Activity(0, ()) if self._activity is None else self._activity.activity()
 
     def _watched(self, address: int) -> None:
         if self._resume_at == address:

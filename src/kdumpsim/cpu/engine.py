@@ -551,6 +551,8 @@ class Engine:
         self._keep.append(keep)
         self._watches[address] = native.hook_add(self.uc, UC_HOOK_CODE, function, 0, address, address)
         self.flush_code_pending = True
+        if self.running:
+            self.pause()  # the rest of the slice might run what is translated
 
     def unwatch(self, address: int) -> None:
         handle = self._watches.pop(address, None)

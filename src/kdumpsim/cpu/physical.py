@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from .bus import PAGE, RamBlock
@@ -35,6 +35,8 @@ class PhysicalMemory:
     """Little-endian access to the RAM blocks. MMIO is not reached from here: no table or stack lives there."""
 
     def __init__(self, blocks: Sequence[RamBlock]) -> None:
+        self.written: Callable[[int, int], None] | None = None
+        """Told of each store, (physical address, size), if somebody wants to know."""
         self._blocks: list[tuple[int, int, bool, memoryview]] = []
         for block in blocks:
             array = (ctypes.c_ubyte * block.size).from_address(block.host_address)
@@ -54,6 +56,8 @@ class PhysicalMemory:
         """Store a 32-bit word at a physical address."""
         if address < self._end and not address & 3 and self._present[address >> 12]:
             self._words[address >> 2] = value
+            if self.written is not None:
+                self.written(address, 4)
         else:
             self.write(address, value.to_bytes(4, "little"))
 
@@ -79,6 +83,8 @@ class PhysicalMemory:
     def write(self, address: int, data: bytes) -> None:
         """Store bytes; what is not writable RAM loses them."""
         size = len(data)
+        if self.written is not None:
+            self.written(address, size)
         if address + size <= self._end and address & 0xFFF <= PAGE - size and self._present[address >> 12]:
             self._flat[address : address + size] = data
             return
