@@ -111,7 +111,7 @@ def console(
             session = power_on(scenario, display)
             prepare(output)
             machine = LiveMachine(session)
-            talk = _Talk(machine, screen, "script" if script in (None, "-") else str(script))
+            talk = Talk(machine, screen, "script" if script in (None, "-") else str(script))
             with talk.interrupts():
                 status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
     except (ScenarioError, OptionError) as error:
@@ -138,7 +138,7 @@ def _script(name: str) -> list[Line]:
         raise click.UsageError(str(error)) from None
 
 
-class _Talk:
+class Talk:
     """A person or a script on one side, the machine on the other."""
 
     def __init__(self, machine: LiveMachine, screen: Console, name: str) -> None:
@@ -204,19 +204,42 @@ class _Talk:
         with _readline():
             while not self._machine.over:
                 try:
-                    self._do(input(f"[{self._machine.now / 1e9:9.3f}] {PROMPT}"))
-                except EOFError:
+                    line = input(f"[{self._machine.now / 1e9:9.3f}] {PROMPT}")
+                except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
                     self._screen.print()
-                    break
-                except Quit:
                     break
                 except KeyboardInterrupt:
                     self._screen.print()
-                except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
-                    self._screen.print(str(error), style="red", markup=False, soft_wrap=True)
-                    if isinstance(error, AgentTimeout):
-                        self._screen.print("[dim]the machine may hang: continue waits, sysrq c asks for a dump[/]")
+                    continue
+                except ValueError as error:  # bytes that are no text
+                    self._complain(str(error))
+                    continue
+                if not self.take(line):
+                    break
         return 0
+
+    def take(self, line: str) -> bool:
+        """Do what a person typed; False if that was to leave.
+
+        Whatever a command raises becomes a line of text, kdumpsim's own faults included: a machine that took long to
+        bring to this point is not lost to one bad line.
+        """
+        try:
+            self._do(line)
+        except Quit:
+            return False
+        except KeyboardInterrupt:
+            self._screen.print()
+        except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
+            self._complain(str(error))
+            if isinstance(error, AgentTimeout):
+                self._screen.print("[dim]the machine may hang: continue waits, sysrq c asks for a dump[/]")
+        except Exception as error:
+            self._complain(f"{type(error).__name__}: {error}")
+        return True
+
+    def _complain(self, text: str) -> None:
+        self._screen.print(text, style="red", markup=False, soft_wrap=True)
 
     def _do(self, text: str) -> None:
         """One command, and what it led to."""

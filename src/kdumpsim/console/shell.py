@@ -12,6 +12,7 @@ import errno
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from kdumpsim.agent.client import CHUNK, O_RDONLY, O_WRONLY, AgentClient
 from kdumpsim.agent.errors import AgentError
@@ -21,6 +22,8 @@ from kdumpsim.runs.livemachine import KEXEC_LOADED, LiveMachine
 
 O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
 DEFAULT_STEP_NS = 10_000_000
+MAX_TIME_NS = 10**6 * 60 * 10**9
+"""The longest TIME: a million minutes, two years."""
 LOADS: dict[str, str] = {
     "memdrain": "drain the guest's memory until it swaps",
     "diskio": "write, sync and read back a file, for ever",
@@ -63,22 +66,31 @@ class Command:
 
 
 def parse(text: str) -> Action:
-    """What a line asks for; ValueError with a message for the person who wrote it."""
+    """What a line asks for; ValueError, and nothing else, with a message for the person who wrote it."""
+    if any("\ud800" <= character <= "\udfff" for character in text):  # a terminal's bytes that are no UTF-8
+        raise ValueError("this line is no UTF-8 text")
     words = split(text)
     if not words:
         return lambda shell: None
     name = program(words[0])
     if name not in COMMANDS:
-        raise ValueError(f"unknown command '{words[0]}'; help lists the commands")
+        raise ValueError(f"unknown command '{shortened(words[0])}'; help lists the commands")
     return COMMANDS[name].parse(words[1:])
 
 
 def parse_time(text: str) -> int:
     """Nanoseconds of `500us`, `10ms`, `1.5s` or `2min`."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)(us|ms|s|min)", text)
-    if match is None or not (ns := round(float(match[1]) * _UNITS[match[2]])):
-        raise ValueError(f"'{text}' is no time: write 500us, 10ms, 1.5s or 2min")
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{0,12})?)(us|ms|s|min)", text)
+    if match is None or not (ns := round(Fraction(match[1].rstrip(".")) * _UNITS[match[2]])):
+        raise ValueError(f"'{shortened(text)}' is no time: write 500us, 10ms, 1.5s or 2min")
+    if ns > MAX_TIME_NS:
+        raise ValueError(f"'{text}' is too long: at most {MAX_TIME_NS // _UNITS['min']}min")
     return ns
+
+
+def shortened(text: str, width: int = 40) -> str:
+    """`text`, cut with an ellipsis where it is longer than that, for a message."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 _UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
@@ -122,7 +134,7 @@ def _cat(words: list[str]) -> Action:
 def _echo(words: list[str]) -> Action:
     if ">" not in words:
         return lambda shell: shell.say(" ".join(words) + "\n")
-    if words.count(">") != 1 or words[-2] != ">":
+    if words.count(">") != 1 or words[-2:-1] != [">"]:
         raise ValueError("echo TEXT > FILE: one FILE, at the end")
     data, path = f"{' '.join(words[:-2])}\n".encode(), _path(words[-1])
 

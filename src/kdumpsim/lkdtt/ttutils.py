@@ -163,6 +163,7 @@ def _ctrl(command: str, point: str, options: dict[str, str]) -> str:
 
 
 def _number(what: str, text: str, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
-        raise Usage(f"{what} '{text}' is not a number from 1 to {most}")
+    digits = text.lstrip("0")
+    if not (text.isascii() and text.isdigit() and len(digits) <= len(str(most)) and 1 <= int(digits or "0") <= most):
+        raise Usage(f"{what} '{text if len(text) <= 20 else text[:20] + '…'}' is not a number from 1 to {most}")
     return int(text)
