@@ -15,8 +15,9 @@ from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.board.network import NetworkConfig
 from kdumpsim.disks.dumpdisk import DumpHeader, find_dump
-from kdumpsim.disks.toyfs import Toyfs, mkfs
+from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.kexec import load
+from toyfs_reader import Toyfs
 
 MEMORY = 64 << 20
 SYSTEM_SECTORS = 16384

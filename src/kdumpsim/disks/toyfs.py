@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""toyfs on the host: making the system disk's file system and reading it (docs/toyfs.md).
+"""toyfs on the host: making the system disk's file system (docs/toyfs.md).
 
 The guest's half is kernel/fs/toyfs.py; neither imports the other, they meet at the bytes on the disk.
 """
@@ -7,7 +7,7 @@ The guest's half is kernel/fs/toyfs.py; neither imports the other, they meet at 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,6 @@ INODE_SIZE = 128
 ENTRY_SIZE = 64
 NAME_MAX = 59
 ROOT_INODE = 1
-EXTENTS = 13
 MODE_DIR = 0x4000
 MODE_FILE = 0x8000
 
@@ -31,19 +30,13 @@ _BITS_PER_BLOCK = BLOCK_SIZE * 8
 
 
 class ToyfsError(Exception):
-    """A file system that does not fit, a path that cannot be, or an image that holds no sound toyfs."""
+    """A file system that does not fit, or a path that cannot be."""
 
 
 class SectorWriter(Protocol):
     """Where mkfs can write besides a bytearray: `kdumpsim.board.disk.Disk` is one."""
 
     def write(self, lba: int, data: bytes, /) -> None: ...
-
-
-class SectorReader(Protocol):
-    """Where files can be read from besides bytes."""
-
-    def read(self, lba: int, count: int, /) -> bytes: ...
 
 
 @dataclass
@@ -139,101 +132,3 @@ def mkfs(target: bytearray | memoryview | SectorWriter, sectors: int, files: Map
     put(inode_start, bytes(inodes))
     fields = (BLOCK_SIZE, blocks, inode_blocks * per_block, bitmap_start, bitmap_blocks, inode_start, inode_blocks)
     put(0, _SUPER.pack(MAGIC, *fields, data_start))
-
-
-class Toyfs:
-    """A toyfs to read from: the bytes of a disk, or something with `read(lba, count)`."""
-
-    def __init__(self, source: bytes | bytearray | memoryview | SectorReader) -> None:
-        self._source = source
-        header = self._block(0)
-        magic, block_size, self.blocks, self.inodes, self.bitmap_start, *rest = _SUPER.unpack_from(header)
-        self.bitmap_blocks, self.inode_start, self.inode_blocks, self.data_start = rest
-        if magic != MAGIC or block_size != BLOCK_SIZE:
-            raise ToyfsError("no toyfs on this disk")
-
-    def _block(self, block: int) -> bytes:
-        if isinstance(self._source, (bytes, bytearray, memoryview)):
-            data = bytes(self._source[block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE])
-        else:
-            data = bytes(self._source.read(block * _SECTORS_PER_BLOCK, _SECTORS_PER_BLOCK))
-        if len(data) != BLOCK_SIZE:
-            raise ToyfsError(f"block {block} lies behind the end of the disk")
-        return data
-
-    def _inode(self, ino: int) -> tuple[int, int, list[tuple[int, int]]]:
-        """Mode, size and extents."""
-        if not 0 < ino < self.inodes:
-            raise ToyfsError(f"inode {ino} does not exist")
-        offset = ino * INODE_SIZE
-        block = self._block(self.inode_start + offset // BLOCK_SIZE)
-        mode, _, size, _, count = _INODE.unpack_from(block, offset % BLOCK_SIZE)
-        if count > EXTENTS:
-            raise ToyfsError(f"inode {ino} has {count} extents")
-        first = offset % BLOCK_SIZE + _INODE.size
-        return mode, size, [_EXTENT.unpack_from(block, first + i * _EXTENT.size) for i in range(count)]
-
-    def _contents(self, ino: int) -> bytes:
-        _, size, extents = self._inode(ino)
-        data = b"".join(self._block(start + i) for start, count in extents for i in range(count))
-        if len(data) < size:
-            raise ToyfsError(f"inode {ino} has {len(data)} bytes of blocks for {size} bytes")
-        return data[:size]
-
-    def _entries(self, ino: int) -> Iterator[tuple[str, int]]:
-        data = self._contents(ino)
-        for child, name in _ENTRY.iter_unpack(data):
-            if child:
-                yield name.split(b"\0", 1)[0].decode(), child
-
-    def read_file(self, path: str) -> bytes:
-        """A file's contents; FileNotFoundError if there is none."""
-        ino = ROOT_INODE
-        for part in _components(path):
-            if not self._inode(ino)[0] & MODE_DIR:
-                raise FileNotFoundError(path)
-            ino = dict(self._entries(ino)).get(part, 0)
-            if not ino:
-                raise FileNotFoundError(path)
-        if self._inode(ino)[0] & MODE_DIR:
-            raise IsADirectoryError(path)
-        return self._contents(ino)
-
-    def files(self) -> dict[str, bytes]:
-        """All files by path."""
-        found: dict[str, bytes] = {}
-
-        def walk(ino: int, prefix: str) -> None:
-            for name, child in self._entries(ino):
-                if self._inode(child)[0] & MODE_DIR:
-                    walk(child, f"{prefix}{name}/")
-                else:
-                    found[prefix + name] = self._contents(child)
-
-        walk(ROOT_INODE, "/")
-        return found
-
-    def check(self) -> list[str]:
-        """What is wrong: blocks used twice, used but free in the bitmap, or outside the disk. Empty if sound."""
-        problems: list[str] = []
-        bitmap = b"".join(self._block(self.bitmap_start + i) for i in range(self.bitmap_blocks))
-        owner: dict[int, int] = {}
-        for ino in range(ROOT_INODE, self.inodes):
-            mode, _, extents = self._inode(ino)
-            if not mode:
-                continue
-            for start, count in extents:
-                for block in range(start, start + count):
-                    if not self.data_start <= block < self.blocks:
-                        problems.append(f"inode {ino}: block {block} is outside the data area")
-                    elif block in owner:
-                        problems.append(f"block {block} belongs to inodes {owner[block]} and {ino}")
-                    elif not bitmap[block // 8] >> block % 8 & 1:
-                        problems.append(f"inode {ino}: block {block} is free in the bitmap")
-                    owner[block] = ino
-        return problems
-
-
-def read_file(source: bytes | bytearray | memoryview | SectorReader, path: str) -> bytes:
-    """One file of a toyfs."""
-    return Toyfs(source).read_file(path)

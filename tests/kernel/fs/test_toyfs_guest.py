@@ -15,7 +15,8 @@ from unicorn import x86_const as x86
 
 from kdumpsim.compiler import compile_modules
 from kdumpsim.compiler.linker import Layout, LinkedImage, link
-from kdumpsim.disks.toyfs import Toyfs, mkfs
+from kdumpsim.disks.toyfs import mkfs
+from toyfs_reader import Toyfs
 
 STUBS = Path(__file__).parent / "stubs"
 REPLACED = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""toyfs on the host: what mkfs puts on a disk comes back, and damage is noticed."""
+"""toyfs on the host: what mkfs puts on a disk comes back, and the referee notices damage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdumpsim.board.disk import Disk
-from kdumpsim.disks.toyfs import BLOCK_SIZE, Toyfs, ToyfsError, mkfs, read_file
+from kdumpsim.disks.toyfs import BLOCK_SIZE, ToyfsError, mkfs
+from toyfs_reader import Damaged, Toyfs
 
 SECTORS = 4096
 
@@ -39,8 +40,8 @@ def test_round_trip(files: dict[str, bytes]) -> None:
 def test_a_disk_is_as_good_as_bytes() -> None:
     disk = Disk.memory(SECTORS)
     mkfs(disk, SECTORS, {"/boot/vmlinux-kdump": b"\x7fELF" * 5000})
-    assert read_file(disk, "/boot/vmlinux-kdump") == b"\x7fELF" * 5000
-    assert not read_file(disk, "/boot/vmlinux-kdump").endswith(b"\0")
+    assert Toyfs(disk).read_file("/boot/vmlinux-kdump") == b"\x7fELF" * 5000
+    assert not Toyfs(disk).read_file("/boot/vmlinux-kdump").endswith(b"\0")
 
 
 def test_bytes_and_disk_get_the_same_image() -> None:
@@ -73,13 +74,13 @@ def test_missing_files() -> None:
     mkfs(image, SECTORS, {"/d/f": b"1"})
     for path in ("/x", "/d/x", "/d/f/x"):
         with pytest.raises(FileNotFoundError):
-            read_file(image, path)
+            Toyfs(image).read_file(path)
     with pytest.raises(IsADirectoryError):
-        read_file(image, "/d")
+        Toyfs(image).read_file("/d")
 
 
 def test_no_toyfs() -> None:
-    with pytest.raises(ToyfsError):
+    with pytest.raises(Damaged):
         Toyfs(bytes(SECTORS * 512))
 
 
@@ -88,3 +89,31 @@ def test_check_notices_a_block_that_is_free_in_the_bitmap() -> None:
     mkfs(image, SECTORS, {"/f": bytes(3 * BLOCK_SIZE)})
     image[BLOCK_SIZE : BLOCK_SIZE + 8] = bytes(8)
     assert any("free in the bitmap" in problem for problem in Toyfs(image).check())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([0, 1, 2, 0xFFFF, 0xFFFFFFFF]) | st.integers(0, 2**32 - 1)))
+)
+def test_the_referee_reads_whatever_it_is_given(damage: list[tuple[int, int]]) -> None:
+    image = bytearray(64 * BLOCK_SIZE)
+    mkfs(image, 64 * 8, {"/d/e/f": b"1" * 5000, "/g": b"2"})
+    inode, root = 2 * BLOCK_SIZE + 128, 6 * BLOCK_SIZE
+    for place, value in damage:  # in the superblock, the inodes, the root directory
+        at = 4 * place if place < 10 else inode + 16 * (place - 10) if place < 36 else root + 16 * (place - 36)
+        image[at : at + 4] = value.to_bytes(4, "little")
+    try:
+        fs = Toyfs(image)
+        fs.check()
+        fs.files()
+        fs.read_file("/d/e/f")
+    except (Damaged, FileNotFoundError, IsADirectoryError):
+        pass
+
+
+def test_the_referee_notices_a_directory_in_itself() -> None:
+    image = bytearray(64 * BLOCK_SIZE)
+    mkfs(image, 64 * 8, {"/d/f": b"1"})
+    entry = image.index(b"f\0", 6 * BLOCK_SIZE) - 4
+    image[entry : entry + 4] = (2).to_bytes(4, "little")
+    with pytest.raises(Damaged, match="inode 2 is in two places"):
+        Toyfs(image).files()
