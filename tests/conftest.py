@@ -17,7 +17,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("kdumpsim", deadline=None, derandomize=True)
-settings.load_profile("kdumpsim")
+settings.register_profile("nightly", deadline=None, derandomize=False, max_examples=1000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "kdumpsim"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("soak", "random cases for as long as one likes: docs/testing.md")
+    group.addoption("--soak-minutes", type=float, default=1.0, metavar="N", help="how long `-m soak` goes on")
+    group.addoption("--soak-seed", type=int, default=0, metavar="S", help="what it draws: same seed, same cases")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Lines typed at the console's prompt: commands, half commands and noise. No line may cost the session."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+from rich.console import Console
+
+from kdumpsim.board.machine import StopReason
+from kdumpsim.commands import console
+from kdumpsim.console.shell import COMMANDS, LOADS, PATHS
+from kdumpsim.runs.livemachine import LiveMachine
+from kdumpsim.runs.run import power_on
+from kdumpsim.runs.session import Session
+from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES
+from kdumpsim.scenario.scenario import Scenario
+from soak.driver import Kind, without_pieces
+from soak.isolation import Broken, Counts
+
+WORDS = (
+    *COMMANDS, *LOADS, *PATHS, *CRASH_POINTS, *CRASH_TYPES, "set", "add", "rmv", "reset", "list", "ls", "ver", "-p",
+    "-t", "-c", "-n", "-f", "-l", "-e", "-u", "10ms", "1s", "0s", "1.5s", "1min", ">", ">>", "<", "|", "'", '"', "\\",
+    "#", "", "a", "b", "c", "m", "t", "dtt", "rec_num=3", "/", "/proc", "/nowhere", "relative", "0", "-1", "5",
+    "1000000", "1e9", "9" * 30, "é", "\x00", "\udcff", "x" * 300, "..", "/proc/../proc", "/bin/diskio", "hello",
+)  # fmt: skip
+LIKELY = (
+    "ttutils list", "ttutils set -p FS_DEVRW -t panic -c 3", "ttutils set -p TIMERADD -t loop", "diskio", "step 50ms",
+    "ttutils set -p FS_DEVRW -t bug -c 2", "kexec -p", "kexec -u", "kexec -p -u", "kexec -l", "kexec -e", "sysrq c",
+    "sysrq m", "sysrq t", "sysrq b", "dmesg", "ps", "continue 200ms", "continue 2s", "cat /proc/interrupts", "ls /",
+    "echo c > /proc/sysrq-trigger", "ttutils reset", "start hello", "echo >", "echo > >", "memdrain", "netload", "help",
+)  # fmt: skip
+
+
+class Talking(Kind[tuple[str, ...]]):
+    """Sessions at the prompt."""
+
+    name = "console"
+    share = 0.05
+    cpu_s = 120
+    _session: Session | None = None
+
+    def prepare(self) -> None:
+        session = power_on(Scenario("FS_DEVRW", "none", timeout=20))
+        session.boot()
+        session.load_capture_kernel()
+        self._session = session
+
+    def draw(self, dice: random.Random, number: int) -> tuple[str, ...]:
+        return tuple(_line(dice) for _ in range(12))
+
+    def check(self, case: tuple[str, ...], repeat: bool) -> Counts:
+        assert self._session is not None
+        machine = LiveMachine(self._session)
+        talk = console._Talk(machine, Console(highlight=False), "soak")
+        lines = list(case)
+
+        def typed(prompt: str = "") -> str:
+            if not lines:
+                raise EOFError
+            print(prompt, repr(lines[0]))
+            return lines.pop(0)
+
+        with patch.object(builtins, "input", typed), patch.object(console, "_readline", contextlib.nullcontext):
+            talk.prompt()
+        if lines and not machine.over and case[len(case) - len(lines) - 1].split()[:1] != ["quit"]:
+            raise Broken(f"the session ended, though the machine runs, at: {case[len(case) - len(lines) - 1]!r}")
+        if machine.crashed or machine.handed_over:
+            with tempfile.TemporaryDirectory() as directory:
+                conclusion = machine.conclude(Path(directory))
+                if (
+                    conclusion.outcome.captured
+                    and machine._stopped is StopReason.RESET
+                    and conclusion.judgement is None
+                ):
+                    raise Broken("a dump was captured and is not judged")
+        return {"lines": len(case) - len(lines)}
+
+    def smaller(self, case: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield from without_pieces(case)
+
+    def text(self, case: tuple[str, ...]) -> str:
+        return "\n".join(line.encode("unicode_escape").decode() for line in case)
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(line.encode().decode("unicode_escape") for line in text.split("\n"))
+
+
+def _line(dice: random.Random) -> str:
+    kind = dice.random()
+    if kind < 0.5:
+        return dice.choice(LIKELY)
+    if kind < 0.6:
+        line = list(dice.choice(LIKELY))
+        line[dice.randrange(len(line))] = dice.choice(" >'\"\\|#;-0é")
+        return "".join(line)
+    return " ".join([dice.choice(list(COMMANDS)), *(dice.choice(WORDS) for _ in range(dice.choice([0, 1, 1, 2, 3])))])
