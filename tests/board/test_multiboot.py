@@ -115,6 +115,24 @@ def test_information_moves_out_of_the_way_of_a_low_kernel() -> None:
     assert bytes(memory.view[0x8000:0xC000]) == low
 
 
+def test_a_position_independent_kernel_is_loaded_where_it_says() -> None:
+    memory = Memory()
+    assert boot(elf((0x200000, 0x200000, KERNEL, 200), entry=0x20000C, kind=3), memory).eip == 0x20000C
+    assert bytes(memory.view[0x200000 : 0x200000 + len(KERNEL)]) == KERNEL
+
+
+@pytest.mark.parametrize("parts", [((0xFF000, 0x1000), (0x100000, 0x200)), ((0xFF000, 0x1200),), ((0xFFF80, 0x280),)])
+def test_what_falls_into_the_rom_is_lost(parts: tuple[tuple[int, int], ...]) -> None:
+    """ld's page with the ELF header, before a kernel at 1 MiB: a segment of its own, or the beginning of the first."""
+    memory = Memory()
+    memory.view[0xF0000:0x100000] = b"R" * 0x10000
+    whole = KERNEL.ljust(0x1000, b"\x11") + b"\x22" * 0x200
+    segments = [(at, at, whole[at - 0xFF000 : at - 0xFF000 + size], size + 0x80) for at, size in parts]
+    assert boot(elf(*segments, entry=0x10000C) + KERNEL, memory).eip == 0x10000C
+    assert bytes(memory.view[0xF0000:0x100000]) == b"R" * 0x10000
+    assert bytes(memory.view[0x100000:0x100280]) == b"\x22" * 0x200 + bytes(0x80)
+
+
 def test_address_fields() -> None:
     memory = Memory()
     memory.view[0x100000:0x110000] = b"\xee" * 0x10000
@@ -144,6 +162,10 @@ def test_address_fields() -> None:
         (elf(entry=0) + KERNEL, "nothing to load"),
         (elf((0, 0x100000, KERNEL, 64 << 20), entry=0), "does not fit.*0x100000..0x400000"),
         (elf((0, 0xA0000, KERNEL, 200), entry=0), "does not fit"),
+        (elf((0, 0xEF000, KERNEL, 0x20000), entry=0), "does not fit"),
+        (elf((0xF8000, 0xF8000, KERNEL, 200), (0x100000, 0x100000, b"x", 1), entry=0xF800C), "ROM"),
+        (elf((0xC00F8000, 0xF8000, KERNEL, 0x10000), entry=0xC00F800C), "ROM"),
+        (elf((0, 0xF8000, KERNEL, 200), entry=0x100000), "ROM"),
         (header(3) + bytes(100), "not an ELF file, and"),
         (header(0x8) + bytes(100), "features 0x8"),
         (header(0x10003, 0x100000, 0x100000, 0x200000, 0, 0), "do not fit the file"),

@@ -5,8 +5,9 @@ Follows the Multiboot Specification 0.6.96: the header (3.1) in the first 8192 b
 whose flags, magic and checksum sum to zero; kernels in ELF32, loaded by physical address, or of any format with the
 address fields of the header (flag 16); the machine state of 3.2; the information structure of 3.3 with memory sizes,
 boot device, command line, modules, memory map and loader name. As QEMU does, an entry point that is a virtual address
-inside a segment is translated to its physical one, and a request for a video mode is granted in name only (there is
-none).
+inside a segment is translated to its physical one, a request for a video mode is granted in name only (there is
+none), and a position-independent file (ET_DYN) is loaded where it says, without relocation. What of a segment falls
+into the ROM, such as the page with the ELF header that ld puts before a kernel at 1 MiB, is lost as any store there.
 
 Not modelled: ELF section headers and symbols for the kernel (info flags 4, 5), drives, APM, VBE. Modules are
 page-aligned whether the kernel asks or not.
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from kdumpsim.board.firmware import CODE_SELECTOR, DATA_SELECTOR, E820, GDT, GDT_LIMIT, HIGH_MEMORY, RAM
+from kdumpsim.board.firmware import CODE_SELECTOR, DATA_SELECTOR, E820, GDT, GDT_LIMIT, HIGH_MEMORY, RAM, ROM
 
 HEADER_MAGIC = 0x1BADB002
 BOOT_MAGIC = 0x2BADB002
@@ -31,6 +32,7 @@ STACK = 0x7000
 LOADER_NAME = b"kdumpsim\0"
 _PAGE = 4096
 
+_ET_EXEC, _ET_DYN = 2, 3
 _ADDRESS_FIELDS = 0x10000
 _UNDERSTOOD = 0x0007  # of the flags a loader must understand: page alignment, memory information, video mode
 _INFO_FLAGS = 0x0247  # memory sizes, boot device, command line, memory map, loader name
@@ -116,7 +118,12 @@ def load(
     e820: Sequence[E820],
 ) -> BootState:
     """Put everything into memory and say how the boot CPU starts. BootError leaves memory as it was."""
-    entry, segments = _kernel(image)
+    entry, wanted = _kernel(image)
+    segments = [left for segment in wanted if (left := _without_rom(segment)).size]
+    if ROM <= entry < HIGH_MEMORY or not segments:
+        raise BootError(
+            f"the kernel does not fit: {ROM:#x}..{HIGH_MEMORY:#x} is ROM, and its entry point is {entry:#x}"
+        )
     ram = _ram(e820)
     for segment in segments:
         if not _inside(ram, segment.address, segment.size):
@@ -173,6 +180,14 @@ def _kernel(image: bytes) -> tuple[int, list[Segment]]:
     return _elf(image)
 
 
+def _without_rom(segment: Segment) -> Segment:
+    """What of a segment that begins in the ROM lies above it; any other segment as it is."""
+    if not ROM <= segment.address < HIGH_MEMORY:
+        return segment
+    lost = min(HIGH_MEMORY - segment.address, segment.size)
+    return Segment(segment.address + lost, segment.data[lost:], segment.size - lost)
+
+
 def _address_fields(image: bytes, header: Header) -> Segment:
     start = header.offset - (header.header_addr - header.load_addr)
     end = len(image) if not header.load_end_addr else start + header.load_end_addr - header.load_addr
@@ -198,7 +213,7 @@ def _check_elf(image: bytes) -> None:
 
 def _elf(image: bytes) -> tuple[int, list[Segment]]:
     kind, entry, table, entry_size, count = struct.unpack_from("<H6xII10xHH", image, 16)
-    if kind != 2:
+    if kind not in (_ET_EXEC, _ET_DYN):
         raise BootError("the ELF file is not an executable (is it an object file that was not linked?)")
     if entry_size < 32 or table + entry_size * count > len(image):
         raise BootError("the ELF file's program headers are cut off")
