@@ -40,7 +40,7 @@ class Timetable:
         return self.now >= self.gone_at
 
     def wait(self, until_ns: int) -> None:
-        self.now = max(self.now, min(until_ns, self.gone_at))
+        self.now = max(self.now, min(until_ns, self.gone_at, self.deadline))
 
     def said(self, words: str) -> int | None:
         at = self.says.get(words, NEVER)
@@ -154,3 +154,22 @@ def test_a_point_that_nothing_crosses_is_given_up() -> None:
 def test_he_goes_home_when_the_time_is_over() -> None:
     machine = Timetable(silent_from=0, deadline=4 * NS)
     assert attend(machine) == []
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        Timetable(no_login_from=0, deadline=4 * NS),
+        Timetable(silent_from=0, deadline=4 * NS),
+        Timetable(stuck=True, killable=False, deadline=17 * NS),
+        Timetable(reboots=False, says={" survived": NS}, deadline=17 * NS),
+        Timetable(silent_from=0, sysrq_works=False, deadline=18 * NS),
+    ],
+    ids=["logging-in", "silent", "killing", "rebooting", "pressing-the-key"],
+)
+def test_he_goes_home_in_time_and_concludes_nothing_from_what_he_did_not_see_the_end_of(scene: Timetable) -> None:
+    operator = Operator(scene, PATIENCE, {7: "diskio"})
+    operator.attend()
+    assert scene.now <= scene.deadline + NS  # the answer he was waiting for
+    seen = {note.seen for note in operator.notes}
+    assert not seen & {Seen.NO_LOGIN, Seen.STUCK, Seen.UNKILLABLE, Seen.REBOOT_HANGS, Seen.PLUG_PULLED}

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Check one case again: `PYTHONPATH=tests python -m soak KIND TEXT`, as a failed soak prints it."""
+"""Check one case again: `PYTHONPATH=tests python -m soak KIND TEXT`, as a failed soak prints it.
+
+TEXT is a case in words, or `@SEED/NUMBER`."""
 
 from __future__ import annotations
 
 import sys
 
+from soak.driver import drawn
 from soak.kinds import KINDS
 
 
@@ -14,7 +17,7 @@ def main() -> None:
         sys.exit(f"usage: python -m soak KIND TEXT; choose KIND from: {', '.join(KINDS)}")
     kind = KINDS[sys.argv[1]]()
     kind.prepare()
-    print(kind.check(kind.parse(sys.argv[2]), True))
+    print(kind.check(drawn(kind, sys.argv[2]), True))
 
 
 if __name__ == "__main__":

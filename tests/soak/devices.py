@@ -94,6 +94,8 @@ class Devices(Kind[Script]):
         machine = play(case)
         if repeat:
             check_same(machine.snapshot(), play(case).snapshot(), "the same accesses lead to another machine")
+            plain = replace(case, steps=tuple(step for step in case.steps if step != "s"))
+            check_same(machine.snapshot(), play(plain).snapshot(), "snapshot and restore change the machine")
         done = [step for step in case.steps if step[0] in "iorw"]
         machine.reset()
         return {"accesses": len(done), "virtual ms": machine.clock.now // 10**6}

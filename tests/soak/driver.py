@@ -64,6 +64,14 @@ class Kind(ABC, Generic[Case]):
         return f"PYTHONPATH=tests python -m soak {self.name} {shlex.quote(self.text(case))}"
 
 
+def drawn(kind: Kind[Case], text: str) -> Case:
+    """The case of a text, or of `@SEED/NUMBER`: the one that a soak with this seed draws at this place."""
+    if not text.startswith("@"):
+        return kind.parse(text)
+    seed, number = map(int, text[1:].split("/"))
+    return kind.draw(dice_for(seed, kind.name, number), number)
+
+
 @dataclass
 class Found:
     """A fault, where it came up, and the shortest way to it that was found."""
@@ -71,6 +79,7 @@ class Found:
     number: int
     fault: Fault
     drawn: str
+    """What to type to see the case as it was drawn."""
     shortest: str
 
     def __str__(self) -> str:
@@ -121,7 +130,14 @@ def soak(kind: Kind[Case], seed: int, seconds: float) -> Summary:
             if result.signature not in known:
                 known.add(result.signature)
                 small, fault = shrink(kind, case, result, repeat)
-                summary.found.append(Found(number, fault, kind.command(case), kind.command(small)))
+                summary.found.append(
+                    Found(
+                        number,
+                        fault,
+                        f"PYTHONPATH=tests python -m soak {kind.name} @{seed}/{number}",
+                        kind.command(small),
+                    )
+                )
             summary.counts["failed"] += 1
         else:
             summary.counts.update(result)

@@ -32,6 +32,8 @@ MIB, PAGE, NS = 1 << 20, 4096, 10**9
 FAMILY = 8
 STILL = 20_000
 """Rounds in which the clock may stand still. One is usual: a CPU that takes an interrupt, or a jump to an event."""
+OVERTIME_S = 4
+"""Virtual seconds after the timeout: an answer of the guest's agent may still be waited for."""
 FILES = set(OUTPUT_FILES) - {"trace.txt"}
 BASES = tuple(mib * MIB for mib in (2, 5, 8, 16, 24, 40))
 """Where most reserved regions begin: each place takes a kernel linked for it."""
@@ -151,7 +153,7 @@ def check_result(result: Result, directory: Path) -> None:
         if phase.virtual_end_ns < end or phase.virtual_ns < 0:
             raise Broken("phases go back in time")
         end = phase.virtual_end_ns
-    if end > (scenario.timeout + 2) * NS:
+    if end > (scenario.timeout + OVERTIME_S) * NS:
         raise Broken("the run went on after its timeout")
     if not result.outcome.reason:
         raise Broken("an outcome without a reason")

@@ -16,7 +16,7 @@ import pytest
 from kdumpsim.scenario.scenario import Reservation, Scenario
 from soak import inputs, isolation, scenarios
 from soak.devices import Devices, Script
-from soak.driver import Kind, dice_for, soak, without_pieces
+from soak.driver import Kind, dice_for, drawn, soak, without_pieces
 from soak.isolation import Broken, Counts, Fault, isolated
 from soak.kinds import KINDS
 from soak.scenarios import Scenarios, TimeMoves, simpler
@@ -66,7 +66,8 @@ def test_a_fault_is_reported_once_with_the_shortest_case_that_shows_it() -> None
     (found,) = summary.found
     assert found.number == 2
     assert found.shortest == "PYTHONPATH=tests python -m soak numbers '7 9'"
-    assert found.drawn == "PYTHONPATH=tests python -m soak numbers '2 3 4 5 6 7 8 9'"
+    assert found.drawn == "PYTHONPATH=tests python -m soak numbers @0/2"
+    assert drawn(Numbers(), "@0/2") == (2, 3, 4, 5, 6, 7, 8, 9)
     assert "7 and 9" in str(found)
     assert summary.counts["failed"] == 6
     assert summary.counts["numbers"] == 8 * (summary.cases - 6)

@@ -40,14 +40,14 @@ class Scene(Protocol):
 
     @property
     def deadline(self) -> int:
-        """When he has to go home."""
+        """When he has to go home: from then on he does and concludes nothing."""
 
     @property
     def gone(self) -> bool:
         """The first kernel no longer runs: purgatory was entered, or the machine reset or shut down."""
 
     def wait(self, until_ns: int) -> None:
-        """Let the machine run until then, or until it is gone."""
+        """Let the machine run until then, or until it is gone, or up to the deadline."""
 
     def said(self, words: str) -> int | None:
         """When the console first said this since the crash point was armed; None if it did not."""
@@ -59,7 +59,7 @@ class Scene(Protocol):
         """What ``ttutils ls`` says of the crash point's counter; None without an answer."""
 
     def log_in(self, patience_ns: int) -> bool:
-        """Log in; whether the prompt came."""
+        """Log in; whether the prompt came, in this time and before the deadline."""
 
     def tasks(self) -> Mapping[int, Task] | None:
         """The list of tasks by pid; None if there is none to be had."""
@@ -100,6 +100,11 @@ class Operator:
         elif verdict is Verdict.WRONG:
             self._press_sysrq()
 
+    @property
+    def _over(self) -> bool:
+        """Whether the first kernel is gone, or it is time to go home."""
+        return self._scene.gone or self._scene.now >= self._scene.deadline
+
     def _note(self, seen: Seen, text: str) -> None:
         self.notes.append(Note(self._scene.now, seen, text))
 
@@ -109,12 +114,12 @@ class Operator:
         answered = counted = scene.now
         left: int | None = None
         before: Mapping[int, Task] | None = None  # None until the crash point was hit
-        while not scene.gone and scene.now < scene.deadline:
+        while not self._over:
             scene.wait(min(scene.now + LOOK_NS, scene.deadline))
             if scene.gone:
                 break
             if not scene.answers():
-                if not scene.gone and scene.now - answered >= self._patience:
+                if not self._over and scene.now - answered >= self._patience:
                     self._note(Seen.SILENT, f"the machine has not answered since {answered / NS:.3f} s")
                     return Verdict.WRONG
                 continue
@@ -139,7 +144,7 @@ class Operator:
         """The failure was induced before `hit` and the machine answers: is all well?  None: it is too early to say."""
         scene = self._scene
         if not scene.log_in(self._patience):
-            if scene.gone:
+            if self._over:
                 return Verdict.GONE
             self._note(Seen.NO_LOGIN, f"logging in has brought no prompt in {self._patience // NS} s")
             return Verdict.WRONG
@@ -150,7 +155,7 @@ class Operator:
         if self._load_is_well(before):
             self._note(Seen.RECOVERED, "the machine answers, one can log in, and no program is stuck")
             return Verdict.FINE
-        return Verdict.GONE if scene.gone else Verdict.WRONG
+        return Verdict.GONE if self._over else Verdict.WRONG
 
     def _load_is_well(self, before: Mapping[int, Task]) -> bool:
         """Whether each program of the load has ended or goes on.
@@ -171,7 +176,7 @@ class Operator:
             after = None if scene.gone else scene.tasks()
             if after is not None and pid not in after:
                 continue
-            if not scene.gone:
+            if not self._over:
                 self._note(Seen.STUCK, f"{who} makes no progress")
                 if tried:
                     self._note(Seen.UNKILLABLE, f"{who} was killed and is still there")
@@ -184,7 +189,7 @@ class Operator:
         self._note(Seen.SYSRQ_PRESSED, "the operator pressed Alt-SysRq-C")
         scene.press_sysrq()
         scene.wait(scene.now + REACTION_NS)
-        if not scene.gone:
+        if not self._over:
             self._note(Seen.PLUG_PULLED, "SysRq had no effect: the operator pulled the plug")
 
     def _reboot(self) -> None:
@@ -193,6 +198,6 @@ class Operator:
         self._note(Seen.REBOOTING, "the operator rebooted the machine")
         scene.reboot()
         scene.wait(scene.now + self._patience)
-        if not scene.gone:
+        if not self._over:
             self._note(Seen.REBOOT_HANGS, f"the machine had not rebooted after {self._patience // NS} s")
             self._note(Seen.PLUG_PULLED, "the operator pulled the plug")

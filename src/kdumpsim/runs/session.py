@@ -235,10 +235,10 @@ class Session:
         return self.jumped or self.stop_reason in DEAD
 
     def run_to(self, until_ns: int, condition: Callable[[], bool] = lambda: False) -> None:
-        """Let the first kernel run until then, until `condition()` holds, or until it is gone."""
+        """Let the first kernel run until then (up to the deadline), until `condition()` holds, or until it is gone."""
         if self.gone:
             return
-        reason = self.machine.run(until=until_ns, stop=lambda: self.jumped or condition())
+        reason = self.machine.run(until=min(until_ns, self.deadline), stop=lambda: self.jumped or condition())
         if reason in DEAD:
             self.stop_reason = reason
 
