@@ -12,7 +12,7 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
@@ -114,8 +114,8 @@ def dice_for(seed: int, kind: str, number: int) -> random.Random:
     return random.Random(f"{seed}/{kind}/{number}")
 
 
-def soak(kind: Kind[Case], seed: int, seconds: float) -> Summary:
-    """Check cases of a kind for so long, at least one; stops early when MOST_FAULTS different faults were found."""
+def soak(kind: Kind[Case], seed: int, enough: Callable[[Summary], bool]) -> Summary:
+    """Check cases of a kind, at least one, until that is enough or MOST_FAULTS different faults were found."""
     summary = Summary(kind.name, seed)
     begun = time.monotonic()
     kind.prepare()
@@ -130,19 +130,13 @@ def soak(kind: Kind[Case], seed: int, seconds: float) -> Summary:
             if result.signature not in known:
                 known.add(result.signature)
                 small, fault = shrink(kind, case, result, repeat)
-                summary.found.append(
-                    Found(
-                        number,
-                        fault,
-                        f"PYTHONPATH=tests python -m soak {kind.name} @{seed}/{number}",
-                        kind.command(small),
-                    )
-                )
+                again = f"PYTHONPATH=tests python -m soak {kind.name} @{seed}/{number}"
+                summary.found.append(Found(number, fault, again, kind.command(small)))
             summary.counts["failed"] += 1
         else:
             summary.counts.update(result)
         summary.seconds = time.monotonic() - begun
-        if summary.seconds >= seconds:
+        if enough(summary):
             break
     return summary
 
