@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from kdumpsim import __version__
+from kdumpsim.commands.ending import status_of
 from kdumpsim.commands.interrupts import Interrupted, Interrupts
+from kdumpsim.commands.status import Status, status_help
+from kdumpsim.files import host_failure
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kdumpsim.commands.run", "Crash a kernel at a chosen point and judge the dump."),
@@ -23,23 +29,34 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+@contextmanager
+def _own_ending() -> Iterator[None]:
+    """Keep from click what it would end with status 1: a closed pipe, and Ctrl-C while a line is read."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise host_failure(error) from error
+    except (EOFError, KeyboardInterrupt) as error:
+        raise Interrupted(signal.SIGINT) from error
+
+
 class _LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one only to run it; signals and broken guests end it well."""
+    """A group that knows its commands by name, imports one only to run it, and ends as `Status` says."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        try:
+        def command() -> None:
             with Interrupts() as interrupts:
-                return super().main(*args, obj=interrupts, **extra)
-        except Interrupted as interrupted:
-            click.echo(interrupted, err=True)
-            sys.exit(interrupted.status)
-        except Exception as error:
-            from kdumpsim.compiler import GuestError  # only now: help stays quick
+                super(_LazyGroup, self).main(*args, obj=interrupts, **extra)
 
-            if not isinstance(error, GuestError):
-                raise
-            click.echo(error, err=True)
-            sys.exit(2)
+        sys.exit(status_of(command))
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _own_ending():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _own_ending():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -56,7 +73,7 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-HELP = """Crash kernels on purpose, and judge their dumps.
+HELP = f"""Crash kernels on purpose, and judge their dumps.
 
 kdumpsim is an i386 SMP PC in one process, with a small kernel that boots, runs, and dies on it. When it dies,
 kexec starts a capture kernel from reserved memory, which saves the dead kernel's memory as an ELF vmcore.
@@ -64,6 +81,8 @@ kexec starts a capture kernel from reserved memory, which saves the dead kernel'
 \b
 Begin with:
   kdumpsim run --crashpoint FS_DEVRW --type panic
+
+{status_help(*Status)}
 """
 
 

@@ -126,7 +126,6 @@ def test_unload(guest: tuple[str, FakeGuest]) -> None:
         (["-p", "iomem", "--dry-run", "--iomem", "iomem", "--crash-notes", "1"], "not an ELF file"),
         (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "vmlinux", "--crash-notes", "1"], "/proc/iomem, line 1"),
         (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "iomem", "--crash-notes", "zz"], "not an address"),
-        (["-e", "--agent", "unix:/nonexistent"], "cannot connect to the agent"),
         (["-e", "--agent", "carrier:pigeon"], "unix:PATH and tcp:HOST:PORT"),
     ],
 )
@@ -135,3 +134,9 @@ def test_bad_input(files: Path, monkeypatch: pytest.MonkeyPatch, words: list[str
     result = run(*words)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_an_agent_that_cannot_be_reached_has_a_status_of_its_own() -> None:
+    result = run("-e", "--agent", "unix:/nonexistent")
+    assert result.exit_code == 3
+    assert "cannot connect to the agent" in result.output

@@ -140,7 +140,7 @@ def test_a_machine_that_resets_ends_the_session(tmp_path: Path) -> None:
     status, output, complaints = console(tmp_path, "echo b > /proc/sysrq-trigger\nps\n")
     assert "the machine reset at" in output
     assert "session.txt:2: not run: the machine reset at" in complaints
-    assert status == 1
+    assert status == 6
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
@@ -178,15 +178,15 @@ def test_kexec_loads_starts_and_unloads(tmp_path: Path) -> None:
 
 def test_a_line_that_fails_ends_the_script_and_is_named(tmp_path: Path) -> None:
     status, output, complaints = console(tmp_path, "ls /\n\ncat /nothing\nps\n")
-    assert status == 1
+    assert status == 6
     assert "session.txt:3: " in complaints
     assert "ENOENT" in complaints
     assert "# ps" not in output
     status, _, complaints = console(tmp_path, "ttutils rmv -p FS_DEVRW\n")
-    assert status == 1
+    assert status == 6
     assert "cannot be removed" in complaints
     status, _, complaints = console(tmp_path, "start no-such-program\n")
-    assert status == 1
+    assert status == 6
     assert "this guest has no such program" in complaints
 
 

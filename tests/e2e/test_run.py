@@ -201,7 +201,7 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path: Path) -
     blocker = tmp_path / "file"
     blocker.write_text("in the way")
     process = kdumpsim("run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", str(blocker / "dump"))
-    assert process.returncode == 2
+    assert process.returncode == 5
     assert "cannot write to output directory" in process.stderr
 
 

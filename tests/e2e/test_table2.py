@@ -89,11 +89,11 @@ def test_output_keeps_result_and_console_of_each_run(tmp_path: Path) -> None:
 
 
 @needs_proc
-def test_a_worker_that_dies_is_reported_with_seed_and_command_and_the_status_is_1() -> None:
+def test_a_worker_that_dies_is_reported_with_seed_and_command_and_the_status_is_5() -> None:
     process = start("--point", "FS_DEVRW", "--type", "panic", "--seed", "2", "--json")
     os.kill(workers(process.pid)[0], signal.SIGKILL)
     output, complaint = process.communicate(timeout=120)
-    assert process.returncode == 1
+    assert process.returncode == 5
     assert "seed 2" in complaint
     assert "kdumpsim run --crashpoint FS_DEVRW --type panic --seed 2" in complaint
     assert "SIGKILL" in complaint

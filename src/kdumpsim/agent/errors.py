@@ -29,7 +29,11 @@ class AgentGone(AgentFailure):
 
 
 class AgentUnreachable(AgentFailure):
-    """No agent can be reached at an address, or the text is no address."""
+    """No agent can be reached at an address."""
+
+
+class BadAddress(AgentUnreachable):
+    """The text is no address."""
 
 
 class AgentProtocolError(AgentFailure):

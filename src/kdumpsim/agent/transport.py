@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from .errors import AgentGone, AgentUnreachable
+from .errors import AgentGone, AgentUnreachable, BadAddress
 
 if TYPE_CHECKING:
     from kdumpsim.board.machine import StopReason
@@ -99,7 +99,7 @@ class SocketTransport:
 
     @classmethod
     def connect(cls, address: str, timeout: float = 10.0) -> SocketTransport:
-        """Connect to ``unix:PATH`` or ``tcp:HOST:PORT``; AgentUnreachable says what is wrong with it."""
+        """Connect to ``unix:PATH`` or ``tcp:HOST:PORT``; BadAddress or AgentUnreachable if that fails."""
         kind, _, rest = address.partition(":")
         try:
             if kind == "unix" and rest:
@@ -110,7 +110,7 @@ class SocketTransport:
                 host, _, port = rest.rpartition(":")
                 connection = socket.create_connection((host.strip("[]"), int(port)), timeout)
             else:
-                raise AgentUnreachable(f"'{address}' is no agent address; allowed are unix:PATH and tcp:HOST:PORT")
+                raise BadAddress(f"'{address}' is no agent address; allowed are unix:PATH and tcp:HOST:PORT")
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise AgentUnreachable(f"cannot connect to the agent at {address}: {reason}") from None

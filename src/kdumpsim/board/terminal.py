@@ -59,7 +59,8 @@ class Terminal:
         self.interactive = False
         self.ended = False  # no more input will come
         self.signal: int | None = None  # the signal that asked to leave
-        self.left = False  # the user or a signal asked to leave, or nobody reads the output any more
+        self.left = False  # the user or a signal asked to leave, or the output cannot be written any more
+        self.error: OSError | None = None  # what became of the output
 
     def __enter__(self) -> Terminal:
         # A handler must not raise: it may run within a callback of the CPU's engine, where exceptions get lost.
@@ -115,12 +116,12 @@ class Terminal:
         return out
 
     def write(self, data: bytes) -> None:
-        """All of it, at once; a reader that has gone ends the session, not the program."""
+        """Write all of it at once.  A failure ends the session and is kept in `error`."""
         view = memoryview(data)
         while view and not self.left:
             try:
                 view = view[os.write(self._stdout, view) :]
             except BlockingIOError:
                 select.select([], [self._stdout], [])
-            except OSError:
-                self.left = True
+            except OSError as error:
+                self.left, self.error = True, error

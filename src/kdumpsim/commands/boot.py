@@ -14,15 +14,15 @@ from kdumpsim.board.disk import Disk, DiskError
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.board.multiboot import BootError, Module
 from kdumpsim.board.terminal import Terminal
+from kdumpsim.commands.status import Status, status_help
 from kdumpsim.cpu import Cpu
 from kdumpsim.scenario.scenario import ScenarioError, parse_size
 
 SECOND = 1_000_000_000
 STEP_NS = 10_000_000  # virtual time between looks at the keyboard
 INTERRUPT_FLAG = 0x200
-EXIT_TIMEOUT = 124  # as timeout(1) has it
 
-HELP = """Boot FILE, a 32-bit Multiboot kernel, on an i386 PC.
+HELP = f"""Boot FILE, a 32-bit Multiboot kernel, on an i386 PC.
 
 The first serial port is the terminal. FILE is an ELF32 kernel or any image whose Multiboot header gives its load
 addresses. Up to four disks hang on the two IDE channels in the order given: primary master, primary slave,
@@ -31,14 +31,15 @@ secondary master, secondary slave.
 On a terminal every key goes to the guest, Ctrl-C too, and time does not run faster than the wall clock's; Ctrl-A x
 leaves. With input from a pipe or a file the machine runs as fast as it can.
 
-The exit status is 0 when the guest resets the machine or halts for ever, or when you leave; 124 when --timeout ran
-out; 2 for a file that cannot be booted or used; 130 after an interrupt.
+The exit status is 0 when the guest resets the machine or halts for ever, or when you leave.
 
 \b
 Examples:
   kdumpsim boot vmlinux --append "console=ttyS0 maxcpus=1"
   kdumpsim boot kernel --disk root.img --disk swap.img --cpus 4
   echo help | kdumpsim boot monitor.elf --timeout 5
+
+{status_help(Status.TIMEOUT)}
 """
 
 
@@ -99,12 +100,14 @@ def boot(
     with Terminal() as terminal:
         machine.uarts[0].on_output = terminal.write
         ending = _run(machine, terminal, feed, None if timeout is None else int(timeout * SECOND))
+    if terminal.error is not None:
+        raise terminal.error
     if terminal.signal is not None:
         raise SystemExit(128 + terminal.signal)
     if ending:
         click.echo(f"kdumpsim: {ending}", err=True)
     if ending.startswith("time-out"):
-        raise SystemExit(EXIT_TIMEOUT)
+        raise SystemExit(Status.TIMEOUT)
 
 
 def _module(text: str) -> Module:

@@ -17,6 +17,8 @@ from rich.console import Console
 from kdumpsim.agent.errors import AgentFailure, AgentTimeout
 from kdumpsim.commands.display import PlainDisplay
 from kdumpsim.commands.run import closing_panel, next_steps
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import Status, status_help
 from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
 from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
 from kdumpsim.kexec.errors import KexecError
@@ -40,14 +42,15 @@ With SCRIPT the commands come from a file, or from standard input for -: one a l
 \b
 Commands: {", ".join(COMMANDS)}
 
-Ctrl-C interrupts a command that takes long, Ctrl-D leaves. The exit status is 0; 1 when a command of a script failed
-or a crash brought no dump home; 2 for input that makes no sense; 130 for Ctrl-C in a script.
+Ctrl-C interrupts a command that takes long, Ctrl-D leaves.
 
 \b
 Examples:
   kdumpsim console
   kdumpsim console --kernel-option combined_mode=ide session.txt
   echo 'echo c > /proc/sysrq-trigger' | kdumpsim console -
+
+{status_help(Status.FAILURE, Status.SCRIPT_FAILED)}
 """
 WAITING = ("step", "continue", "quit")
 
@@ -93,7 +96,7 @@ def console(
     """Check the script, boot, talk, judge."""
     interactive = script is None and sys.stdin.isatty()
     lines = None if interactive else _script(script or "-")
-    screen = Console(highlight=False)
+    display = screen()
     try:
         scenario = Scenario(
             "FS_DEVRW",  # nothing is armed: a scenario describes the machine
@@ -107,23 +110,23 @@ def console(
             kernel_options=tuple(parse_options(kernel_options).items()),
             nic=nic,
         )
-        with PlainDisplay(screen, guest_console=True) as display:
-            session = power_on(scenario, display)
+        with PlainDisplay(display, guest_console=True) as observer:
+            session = power_on(scenario, observer)
             prepare(output)
             machine = LiveMachine(session)
-            talk = Talk(machine, screen, "script" if script in (None, "-") else str(script))
+            talk = Talk(machine, display, "script" if script in (None, "-") else str(script))
             with talk.interrupts():
                 status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(Status.INTERRUPTED)
     if machine.crashed or machine.handed_over:
         conclusion = machine.conclude(output)
-        screen.print(closing_panel(conclusion.title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
+        display.print(closing_panel(conclusion.title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
         for line in next_steps(output, conclusion.judgement, captured=conclusion.vmcore is not None):
-            screen.print(line, soft_wrap=True)
-        status = status or (0 if conclusion.outcome.captured else 1)
+            display.print(line, soft_wrap=True)
+        status = status or (Status.SUCCESS if conclusion.outcome.captured else Status.FAILURE)
     sys.exit(status)
 
 
@@ -173,7 +176,7 @@ class Talk:
                 self._machine.load_capture_kernel()
         except (AgentFailure, KexecError) as error:
             click.echo(f"kdumpsim: {'interrupted' if self._machine.interrupted else error}", err=True)
-            return 130 if self._machine.interrupted else 1
+            return Status.INTERRUPTED if self._machine.interrupted else Status.SCRIPT_FAILED
         finally:
             self._busy = False
         return 0
@@ -185,7 +188,7 @@ class Talk:
                 if program(line.text.split()[0]) in WAITING:
                     continue  # it asked for what has happened
                 click.echo(f"{self._name}:{line.number}: not run: {self._machine.ending()}", err=True)
-                return 1
+                return Status.SCRIPT_FAILED
             self._screen.print(f"{PROMPT}{line.text}", markup=False, soft_wrap=True)
             try:
                 self._do(line.text)
@@ -193,9 +196,9 @@ class Talk:
                 return 0
             except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
                 click.echo(f"{self._name}:{line.number}: {error}", err=True)
-                return 130 if self._machine.interrupted else 1
+                return Status.INTERRUPTED if self._machine.interrupted else Status.SCRIPT_FAILED
             if self._machine.interrupted:
-                return 130
+                return Status.INTERRUPTED
         return 0
 
     def prompt(self) -> int:

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
 import kdumpsim
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import status_help
 from kdumpsim.explain.oops import Report, find_reports
 from kdumpsim.vmcore.debuginfo import DebugInfo, DebugInfoError
 from kdumpsim.vmcore.disassembly import Instruction, disassemble
 
-HELP = """Explain the oopses and lockups in a run's console log.
+HELP = f"""Explain the oopses and lockups in a run's console log.
 
 DIR is what `kdumpsim run --output` wrote (default: dump). For every report that the kernel printed, `decode` shows the
 source line, the instructions around the one that failed, and the call trace with source lines, all from DIR/vmlinux.
@@ -26,6 +27,8 @@ Where the bytes that the kernel printed are not those of vmlinux, its code had b
 Examples:
   kdumpsim run --crashpoint FS_DEVRW --type exception && kdumpsim decode
   kdumpsim decode sweep/TIMERADD-bug-seed0 --kernel dump/vmlinux
+
+{status_help()}
 """
 BEFORE, AFTER = 6, 3
 """Instructions shown before and after the one that failed."""
@@ -49,15 +52,15 @@ def decode(directory: Path, kernel: Path | None) -> None:
         ) from error
     except DebugInfoError as error:
         raise click.UsageError(f"{kernel}: {error}") from error
-    screen = Console(highlight=False)
+    display = screen()
     reports = find_reports(console)
     for number, report in enumerate(reports):
         for line in explain(report, info):
-            screen.print(line, soft_wrap=True)
+            display.print(line, soft_wrap=True)
         if number + 1 < len(reports):
-            screen.print()
+            display.print()
     if not reports:
-        screen.print(f"No oops and no lockup in {escape(str(log))}.")
+        display.print(f"No oops and no lockup in {escape(str(log))}.")
 
 
 def explain(report: Report, info: DebugInfo) -> Iterator[str]:

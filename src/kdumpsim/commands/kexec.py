@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from kdumpsim.agent.client import AgentClient, Reboot
-from kdumpsim.agent.errors import AgentFailure
+from kdumpsim.agent.errors import AgentError, AgentFailure, BadAddress
 from kdumpsim.agent.segments import FileData
 from kdumpsim.agent.transport import SocketTransport
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import Status, status_help
 from kdumpsim.kexec.cmdline import COMMAND_LINE_SIZE
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.image import KernelImage, load_image
@@ -31,7 +32,7 @@ from kdumpsim.kexec.load import (
 
 KEXEC_LOADED = "/sys/kernel/kexec_loaded"
 
-HELP = """Load KERNEL for kexec or kdump into a running guest, or show what would be loaded.
+HELP = f"""Load KERNEL for kexec or kdump into a running guest, or show what would be loaded.
 
 With -p the kernel is a capture kernel: it goes into the region reserved by crashkernel=, together with
 purgatory, ELF core headers and room for the first 640 KiB, and starts when the running kernel panics.
@@ -52,7 +53,7 @@ Without a guest, --dry-run plans a load from a file with the text of /proc/iomem
   kdumpsim kexec -p vmlinux-kdump --dry-run --iomem iomem.txt \\
       --crash-notes 14a000,14a400
 
-The exit status is 0, or 2 for whatever cannot be done.
+{status_help(Status.NO_MACHINE)}
 """
 
 
@@ -124,7 +125,8 @@ def kexec(
             click.echo("The guest was told to start the loaded kernel.")
     except (AgentFailure, KexecError) as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        refused = isinstance(error, (AgentError, BadAddress, KexecError))
+        sys.exit(Status.BAD_INPUT if refused else Status.NO_MACHINE)
 
 
 def _check_usage(
@@ -203,7 +205,7 @@ def _show(plan: LoadPlan, dry_run: bool) -> None:
             f"{segment.bufsz} B" if segment.bufsz else "-",
             source,
         )
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = screen(soft_wrap=not sys.stdout.isatty())
     console.print(table)
     if plan.crash is not None:
         console.print(f"reserved region  {plan.crash}")

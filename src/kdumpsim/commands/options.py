@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import status_help
 from kdumpsim.scenario.options import OPTIONS, Kernel, Option
 from kdumpsim.scenario.profiles import PROFILES
 
-HELP = """Show every kernel option: its values, what it does, and its value in each profile.
+HELP = f"""Show every kernel option: its values, what it does, and its value in each profile.
 
 A profile is a named set of these options, the same for every crash. Choose one with `kdumpsim run --profile`, and
 change single options of it with `--kernel-option NAME=VALUE`. docs/options.md says why each value is what it is.
@@ -21,8 +22,10 @@ change single options of it with `--kernel-option NAME=VALUE`. docs/options.md s
 \b
 Examples:
   kdumpsim options
-  kdumpsim options --json | jq '.options[] | {name, profiles}'
+  kdumpsim options --json | jq '.options[] | {{name, profiles}}'
   kdumpsim run --crashpoint FS_DEVRW --type bug --profile 2.6.16 --kernel-option panic_on_oops=1
+
+{status_help()}
 """
 
 
@@ -71,7 +74,7 @@ def options(as_json: bool) -> None:
     for option in OPTIONS.values():
         values = [profile.options[option.name] for profile in PROFILES.values()]
         table.add_row(option.name, option.allowed, *values, option.help)
-    screen = Console(highlight=False)
-    screen.print(table)
+    display = screen()
+    display.print(table)
     for profile in PROFILES.values():
-        screen.print(f"profile [bold]{profile.name}[/]: {profile.help}")
+        display.print(f"profile [bold]{profile.name}[/]: {profile.help}")

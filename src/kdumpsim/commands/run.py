@@ -17,6 +17,8 @@ from rich.table import Table
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.interrupts import Interrupts
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import Status, status_help
 from kdumpsim.explain.oops import find_reports
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.machines.qemu_process import QemuLost
@@ -61,8 +63,7 @@ An operator stands at the machine: if it no longer answers, or nobody can log in
 Alt-SysRq-C, and in the end pulls the plug; a system that recovered he reboots.
 
 The outcome is O (success) or X (failure), with the paper's marks in brackets: docs/outcomes.md has the legend.
-A dump that only SysRq started is judged too, but counts as X. The exit status is 0 for O, 1 for X, 2 for input
-that makes no sense, 3 if QEMU ended by itself, 130 after Ctrl-C, 143 when killed.
+A dump that only SysRq started is judged too, but counts as X.
 
 With --machine qemu all of it happens on the pc of qemu-system-i386, with the same images and tools, and the dump is
 judged by what QEMU's gdbstub and memory show. Its time is the host's, and no two of its runs are alike.
@@ -75,6 +76,8 @@ Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu   # the same crash on another PC
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200   # what led to the triple fault
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
+
+{status_help(Status.FAILURE, Status.NO_MACHINE)}
 """
 
 
@@ -84,7 +87,7 @@ MAX_TRACE = 1 << 20
 class _NoOutcome(click.ClickException):
     """What there was to run on is gone; the guest has nothing to do with it."""
 
-    exit_code = 3
+    exit_code = Status.NO_MACHINE
 
 
 class _Name(click.types.StringParamType):
@@ -253,11 +256,11 @@ def run(
             nic=nic,
             memory_holes=parse_holes(memory_holes or ""),
         )
-        screen = Console(stderr=as_json, highlight=False)
+        display = screen(stderr=as_json)
         result = _run(
             scenario,
             output,
-            screen,
+            display,
             guest_console=console,
             quiet=as_json and not sys.stderr.isatty(),
             poll=None if interrupts is None else interrupts.poll,
@@ -276,16 +279,16 @@ def run(
         if scenario.machine != KDUMPSIM:
             title += f" on machine {scenario.machine}"
         vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
-        screen.print(closing_panel(title, result.outcome, result.judgement, vmcore))
+        display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
         for line in next_steps(output, result.judgement, captured=vmcore is not None):
-            screen.print(line, soft_wrap=True)
-    sys.exit(0 if result.outcome.ok else 1)
+            display.print(line, soft_wrap=True)
+    sys.exit(Status.SUCCESS if result.outcome.ok else Status.FAILURE)
 
 
 def _run(
     scenario: Scenario,
     output: Path,
-    screen: Console,
+    console: Console,
     *,
     guest_console: bool,
     quiet: bool,
@@ -294,8 +297,8 @@ def _run(
 ) -> Result:
     if quiet and not guest_console:
         return run_scenario(scenario, output, poll=poll, trace=trace)
-    live = screen.is_terminal and not guest_console
-    with LiveDisplay(screen) if live else PlainDisplay(screen, guest_console=guest_console) as display:
+    live = console.is_terminal and not guest_console
+    with LiveDisplay(console) if live else PlainDisplay(console, guest_console=guest_console) as display:
         return run_scenario(scenario, output, display, poll, trace=trace)
 
 
@@ -347,5 +350,5 @@ def closing_panel(title: str, outcome: Outcome, judgement: Judgement | None, vmc
         right = sum(check.ok for check in judgement.registers)
         grid.add_row("registers", f"{right} of {len(judgement.registers)} CPUs as the machine saw them")
     if vmcore is not None:
-        grid.add_row("vmcore", f"{vmcore[0] / (1 << 20):.1f} MiB, sha256 {vmcore[1][:16]}…")
+        grid.add_row("vmcore", f"{vmcore[0] / (1 << 20):.1f} MiB, sha256 {vmcore[1][:16]}")
     return Panel(grid, title=title, title_align="left", border_style="green" if good else "red")

@@ -20,6 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kdumpsim.commands.interrupts import Interrupts
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import Status, status_help
 from kdumpsim.lkdtt.paper import Agreement, cells
 from kdumpsim.runs.forking import Poll, Report
 from kdumpsim.scenario.options import OptionError, parse
@@ -29,15 +31,14 @@ from kdumpsim.scenario.scenario import ScenarioError
 from kdumpsim.sweeps.sweep import directory_name, sweep
 from kdumpsim.sweeps.table2 import CellRuns, plan, scenarios_of, summary
 
-HELP = """Run the cells of the LKDTT paper's Table 2 and print them beside its kdump 2.6.16 column.
+HELP = f"""Run the cells of the LKDTT paper's Table 2 and print them beside its kdump 2.6.16 column.
 
 Each crash point is crashed in each way, and each run ends in an outcome in the paper's legend: O (dump captured)
 or X (not), with marks. Nothing in a run knows what the paper says. A machine is booted once for each seed and forked
 for each cell; the command that is printed for a cell (--json, --csv, result.json) runs it alone, from power-on, to the
 same end, byte for byte. docs/table2.md tells what decided each cell.
 
-The exit status is 0 when every run came home, whatever its outcome; 1 when a worker died; 2 for input that makes no
-sense; 130 after Ctrl-C.
+The exit status is 0 when every run came to an outcome, whichever it is.
 
 \b
 Examples:
@@ -45,6 +46,8 @@ Examples:
   kdumpsim table2 --profile 2.6.16 --runs 3
   kdumpsim table2 --point FS_DEVRW --type hang --json
   kdumpsim table2 --output table2-runs        # keep result.json and console.log of each run
+
+{status_help()}
 """
 _FIELDS = ("crash_point", "crash_type", "outcome", "paper", "seed", "command", "evidence")
 _STYLES = {Agreement.FULL: "green", Agreement.LETTER: "yellow", Agreement.NONE: "red"}
@@ -147,7 +150,7 @@ def table2(
         if value is not None and value < 1:
             raise click.UsageError(f"{what} {value} is out of range: 1 or more is allowed")
     quiet = as_json or as_csv
-    screen = Console(stderr=quiet, highlight=False)
+    display = screen(stderr=quiet)
     try:
         planned = plan(
             range(seed, seed + runs),
@@ -157,7 +160,7 @@ def table2(
             kernel_options=tuple(parse(kernel_options).items()),
         )
         poll = None if interrupts is None else interrupts.poll
-        _run(planned, jobs or os.cpu_count() or 1, output, screen, quiet=quiet, poll=poll)
+        _run(planned, jobs or os.cpu_count() or 1, output, display, quiet=quiet, poll=poll)
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
     objects = [entry for cell in planned for entry in cell.as_dicts()]
@@ -166,14 +169,14 @@ def table2(
     elif as_csv:
         click.echo(_as_csv(objects), nl=False)
     else:
-        _print_table(planned, screen, profile)
+        _print_table(planned, display, profile)
     dead = [report for cell in planned for report in cell.dead]
     for report in dead:
         click.echo(f"worker died (seed {report.scenario.seed}): {report.scenario.command()}\n  {report.died}", err=True)
     if output is not None and not quiet and any(cell.reports for cell in planned):
         example = next(directory_name(cell.scenarios[0]) for cell in planned if cell.built)
-        screen.print(f"[dim]Kept in {escape(str(output))}: {example}/console.log and so on.[/]", soft_wrap=True)
-    sys.exit(1 if dead else 0)
+        display.print(f"[dim]Kept in {escape(str(output))}: {example}/console.log and so on.[/]", soft_wrap=True)
+    sys.exit(Status.HOST_FAILURE if dead else Status.SUCCESS)
 
 
 def _names(what: str, given: Iterable[str], known: Iterable[str], aliases: dict[str, str]) -> list[str]:
@@ -192,11 +195,11 @@ def _table_types() -> dict[str, str]:
 
 
 def _run(
-    planned: list[CellRuns], jobs: int, output: Path | None, screen: Console, *, quiet: bool, poll: Poll | None
+    planned: list[CellRuns], jobs: int, output: Path | None, console: Console, *, quiet: bool, poll: Poll | None
 ) -> None:
     by_scenario = {scenario: cell for cell in planned for scenario in cell.scenarios}
     total = len(by_scenario)
-    display = _Bar(screen, total) if screen.is_terminal else _Lines(None if quiet else screen, total)
+    display = _Bar(console, total) if console.is_terminal else _Lines(None if quiet else console, total)
 
     with display, closing(sweep(scenarios_of(planned), jobs, output, poll=poll)) as reports:
         for report in reports:
@@ -215,10 +218,10 @@ def _as_csv(objects: list[dict[str, object]]) -> str:
     return text.getvalue()
 
 
-def _print_table(planned: list[CellRuns], screen: Console, profile: str) -> None:
+def _print_table(planned: list[CellRuns], console: Console, profile: str) -> None:
     header = ("crash point", "type", "kdumpsim", "paper", "agree", "what was seen")
     rows = [_row(cell) for cell in planned]
-    if screen.is_terminal:
+    if console.is_terminal:
         table = Table(*header, title=f"LKDTT Table 2, kdump 2.6.16, profile {profile}", title_justify="left")
         for name in ("crash point", "type", "kdumpsim", "agree"):
             table.columns[header.index(name)].no_wrap = True
@@ -229,14 +232,14 @@ def _print_table(planned: list[CellRuns], screen: Console, profile: str) -> None
             rest[3] = f"[{_STYLES.get(rest[3], 'dim')}]{escape(rest[3])}[/]"
             table.add_row("" if name == point else name, *rest)
             point = name
-        screen.print(table)
+        console.print(table)
     else:
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         for row in (header, *rows):
             text = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
-            screen.print(text, soft_wrap=True, markup=False)
+            console.print(text, soft_wrap=True, markup=False)
     for line in _closing(planned):
-        screen.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _row(cell: CellRuns) -> tuple[str, ...]:

@@ -396,8 +396,16 @@ def portable_hooks() -> Hooks:
     return Hooks(addresses, functions, compiled=False)
 
 
+_TRANSLATION_BUFFER: Final = 1 << 30  # bytes of address space, for each engine
+_MAP_NORESERVE: Final = 0x4000  # mmap(2) on x86-64
+
+
 def open_engine() -> ctypes.c_void_p:
-    """A new x86 engine, closed with `lib.uc_close`."""
+    """A new x86 engine, closed with `lib.uc_close`.  OSError where the host has no room for one.
+
+    Unicorn allocates its translation buffer when it first runs, and where it cannot, it ends the process.
+    """
+    mmap.mmap(-1, _TRANSLATION_BUFFER, _MAP_NORESERVE | mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     handle = ctypes.c_void_p()
     check(lib.uc_open(UC_ARCH_X86, UC_MODE_32, ctypes.byref(handle)))
     return handle

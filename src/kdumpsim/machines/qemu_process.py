@@ -7,20 +7,19 @@ name in memory (memfd), and all connections are socket pairs, so nothing is left
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
-from pathlib import Path
 from typing import Any
+
+from kdumpsim.files import scratch_directory
+from kdumpsim.machines.parent import die_with
 
 TOOL = "qemu-system-i386"
 PACKAGE = "qemu-system-x86"
@@ -28,7 +27,6 @@ KERNEL_NAME = "vmlinux"
 """QEMU puts the kernel's file name in front of its command line."""
 PATIENCE_S = 30.0
 """For an answer over QMP; also for QEMU to start."""
-_PR_SET_PDEATHSIG = 1
 
 
 class QemuMissing(Exception):
@@ -74,8 +72,8 @@ class QemuProcess:
         self._wires = ours.values()
         self.console, self.agent, self.gdb = ours["console"], ours["agent"], ours["gdb"]
         wires = {name: wire.fileno() for name, wire in theirs.items()}
-        with tempfile.TemporaryDirectory(prefix="kdumpsim-") as directory:  # until QEMU has read the kernel
-            (Path(directory) / KERNEL_NAME).write_bytes(kernel)
+        with scratch_directory() as directory:  # until QEMU has read the kernel
+            (directory / KERNEL_NAME).write_bytes(kernel)
             self._process = subprocess.Popen(
                 arguments(tool, pc, command_line, wires, self._log.fileno()),
                 cwd=directory,
@@ -84,7 +82,7 @@ class QemuProcess:
                 stdout=self._messages,
                 stderr=self._messages,
                 start_new_session=True,  # Ctrl-C is for us, who end QEMU then
-                preexec_fn=partial(_die_with, os.getpid(), ctypes.CDLL(None)),
+                preexec_fn=partial(die_with, os.getpid()),
             )
             try:
                 for wire in theirs.values():
@@ -205,10 +203,3 @@ def _contents(file: FileIO) -> str:
     """All of it."""
     fd = file.fileno()
     return os.pread(fd, os.fstat(fd).st_size, 0).decode("utf-8", "replace")
-
-
-def _die_with(parent: int, libc: ctypes.CDLL) -> None:
-    """In the child, before QEMU: even a parent that is killed outright leaves no QEMU behind."""
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

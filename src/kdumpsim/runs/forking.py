@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kdumpsim.compiler import GuestError
+from kdumpsim.files import HostFailure, host_failure
+from kdumpsim.machines.parent import die_with
 from kdumpsim.runs.events import Silent
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
@@ -71,12 +73,13 @@ class Booted:
         Whatever signal comes meanwhile, a worker that was started is in `workers`.
         """
         self._check(scenario)
+        parent = os.getpid()
         reader, writer = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until each side is ready to be ended
         try:
             pid = os.fork()
             if pid == 0:
-                _child(reader, writer, lambda: self._crash(self._session, scenario, directory))
+                _child(parent, reader, writer, lambda: self._crash(self._session, scenario, directory))
             os.close(writer)
             worker = Worker(pid, reader, scenario, directory)
             if workers is not None:
@@ -104,10 +107,11 @@ class Booted:
         return finish(session, directory, self._failed)
 
 
-def _child(reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
+def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
     """The forked process: run, report, and go without a word to the parent's files and handlers."""
     status = 1
     try:
+        die_with(parent)
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
                 signal.signal(number, signal.SIG_DFL)
@@ -117,12 +121,19 @@ def _child(reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
         try:
             message = pickle.dumps(run())
             status = 0
-        except BaseException:
-            message = pickle.dumps(traceback.format_exc())
+        except BaseException as error:
+            message = pickle.dumps(_cause(error))
         with open(pipe, "wb") as file:
             file.write(message)
     finally:
         os._exit(status)
+
+
+def _cause(error: BaseException) -> str:
+    """What a worker died of: a sentence for the host's failures, a traceback for a bug."""
+    if isinstance(error, (HostFailure, OSError, MemoryError)):
+        return str(host_failure(error))
+    return f"exception in the worker: {''.join(traceback.format_exception(error)).strip()}"
 
 
 class Worker:
@@ -159,7 +170,7 @@ class Worker:
         if isinstance(message, Result):
             return Report(self._scenario, self._directory, message)
         if isinstance(message, str):
-            died = f"exception in the worker: {message.strip()}"
+            died = message
         elif status < 0:
             died = f"the worker was killed by {signal.Signals(-status).name}"
         else:
@@ -207,8 +218,8 @@ def _in_turn(group: deque[Job], poll: Poll | None) -> Iterator[Report]:
             result = booted.again(scenario, directory)
         except GuestError:
             raise
-        except Exception:
-            died = f"exception in the worker: {traceback.format_exc().strip()}"
+        except Exception as error:
+            died = _cause(error)
         yield Report(scenario, directory, result, died)
 
 
@@ -237,8 +248,8 @@ def _forked(groups: Iterable[deque[Job]], processes: int, poll: Poll | None) -> 
                     booted = Booted(group[0][0], poll)
                 except GuestError:
                     raise
-                except Exception:
-                    died = f"exception while booting: {traceback.format_exc().strip()}"
+                except Exception as error:
+                    died = _cause(error)
                     yield from (Report(scenario, directory, None, died) for scenario, directory in group)
                     continue
                 for scenario, directory in group:

@@ -10,6 +10,7 @@ from pathlib import Path
 from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.files import HostFailure, writable_directory
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.machines.qemu_process import QemuLost
@@ -40,8 +41,9 @@ def run_scenario(
 
     With `trace`, trace.txt is the fifth: the last so many basic blocks of each CPU before the first kernel was gone.
 
-    Raises ScenarioError for a scenario or directory that cannot be used, QemuLost for a QEMU that ended by itself;
-    nothing is written then.  Whatever the guest does is an outcome, never an exception.
+    Raises ScenarioError for a scenario that cannot be used, QemuLost for a QEMU that ended by itself, HostFailure for
+    files that cannot be written; nothing is left in `output` then.  Whatever the guest does is an outcome, never an
+    exception.
     """
     if trace and scenario.machine != KDUMPSIM:
         raise ScenarioError(f"only kdumpsim's own machine can be traced, not {scenario.machine}")
@@ -78,13 +80,17 @@ def finish(session: Session, output: Path, failed: str | None) -> Result:
 
     `failed` is what `start` said.
     """
-    # Before the dump: gdb warns of a kernel newer than its core.
-    write_atomically(output / "vmlinux", session.first.elf)
     try:
-        outcome = _drive(session, failed)
-    except (ScenarioError, QemuLost):
+        return _finish(session, output, failed)
+    except (ScenarioError, QemuLost, HostFailure):
         remove_stale(output, OUTPUT_FILES)
         raise
+
+
+def _finish(session: Session, output: Path, failed: str | None) -> Result:
+    # Before the dump: gdb warns of a kernel newer than its core.
+    write_atomically(output / "vmlinux", session.first.elf)
+    outcome = _drive(session, failed)
     result = Result(session.scenario, outcome)
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
     header = find_dump(session.dump_disk)
@@ -122,15 +128,9 @@ def build_kernels(scenario: Scenario) -> tuple[images.KernelImage, images.Kernel
 
 
 def prepare(output: Path) -> None:
-    """Make the directory and take away what an earlier run left in it."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".kdumpsim-probe"
-        probe.touch()
-        probe.unlink()
-        remove_stale(output, OUTPUT_FILES)
-    except OSError as error:
-        raise ScenarioError(f"cannot write to output directory '{output}': {error.strerror}") from error
+    """Make the directory and remove what an earlier run left in it.  HostFailure if it cannot be written to."""
+    writable_directory(output)
+    remove_stale(output, OUTPUT_FILES)
 
 
 def _drive(session: Session, failed: str | None) -> Outcome:

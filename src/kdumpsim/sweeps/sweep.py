@@ -8,13 +8,13 @@ are rebuilt by the command that result.json names, byte for byte, and so are not
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 
+from kdumpsim.files import scratch_directory, writable_directory
 from kdumpsim.runs.forking import CAN_FORK, Poll, Report, run_all
-from kdumpsim.scenario.scenario import Scenario, ScenarioError
+from kdumpsim.scenario.scenario import Scenario
 
 LARGE_FILES = ("vmcore", "vmlinux")
 
@@ -32,19 +32,13 @@ def sweep(
     fork: bool = CAN_FORK,
     poll: Poll | None = None,
 ) -> Generator[Report, None, None]:
-    """Run all of them; reports come as runs end.  ScenarioError if `keep` cannot be written to.
+    """Run all of them; reports come as runs end.  HostFailure if `keep` cannot be written to.
 
     Whatever ends the iteration, no worker and no file outside `keep` is left.
     """
     if keep is not None:
-        try:
-            keep.mkdir(parents=True, exist_ok=True)
-            (keep / ".kdumpsim-probe").touch()
-            (keep / ".kdumpsim-probe").unlink()
-        except OSError as error:
-            raise ScenarioError(f"cannot write to output directory '{keep}': {error.strerror}") from error
-    scratch = Path(tempfile.mkdtemp(prefix="kdumpsim-", dir=keep))
-    try:
+        writable_directory(keep)
+    with scratch_directory(keep) as scratch:
         jobs = []
         for scenario in scenarios:
             directory = scratch / directory_name(scenario)
@@ -60,5 +54,3 @@ def sweep(
                         shutil.rmtree(kept)
                     report.directory.rename(kept)
                 yield report
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
