@@ -41,6 +41,8 @@ def transplant(device: Any, clock: Clock, make: Callable[[Clock], Any]) -> Any:
     """A second device with its own clock, restored from the first one's state."""
     other_clock = Clock()
     other = make(other_clock)
-    other_clock.set(clock.now)
     other.restore(device.state())
+    state = clock.state()
+    known = other_clock._timers  # the first clock may have other devices', too
+    other_clock.restore({**state, "armed": [(name, at) for name, at in state["armed"] if name in known]})
     return other

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from kdumpsim.board.clock import NS_PER_BYTE, Clock
+import pytest
+
+from kdumpsim.board.clock import NS_PER_BYTE, Clock, ClockTimer
 
 
 class FakeCpu:
@@ -83,12 +85,30 @@ def test_time_never_goes_back() -> None:
     assert clock.now == 100
 
 
-def test_set_cancels_everything() -> None:
+def test_a_restored_clock_fires_what_the_first_would_have_in_the_same_order() -> None:
+    def build(fired: list[str]) -> tuple[Clock, dict[str, ClockTimer]]:
+        clock = Clock()
+        return clock, {name: clock.timer(name, lambda name=name: fired.append(name)) for name in "abcd"}  # type: ignore[misc]
+
+    first, timers = build([])
+    first.advance(100)
+    for name, deadline in (("c", 90), ("a", 90), ("b", 300), ("d", 150), ("b", 90)):  # some are due, none has fired
+        timers[name].arm(deadline)
+    fired: list[str] = []
+    second, others = build(fired)
+    others["a"].arm(1)
+    second.restore(first.state())
+    assert second.now == 100
+    second.fire()
+    assert fired == ["c", "a", "b"]
+    assert second.state() == {"now": 100, "armed": [("d", 150)]}
+
+
+def test_no_two_timers_have_one_name() -> None:
     clock = Clock()
-    timer = clock.timer("t", lambda: None)
-    timer.arm(10)
-    clock.set(5)
-    assert (clock.now, timer.deadline, clock.next_deadline()) == (5, None, None)
+    clock.timer("pit", lambda: None)
+    with pytest.raises(ValueError, match="pit"):
+        clock.timer("pit", lambda: None)
 
 
 def test_the_machine_hears_of_new_deadlines() -> None:

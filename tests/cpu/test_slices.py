@@ -60,10 +60,20 @@ def test_stop_from_a_callback(box: Box) -> None:
     assert box.cpu.run(100) is Exit.HALT
 
 
-def test_stop_before_hlt_in_the_same_block_is_a_halt(box: Box) -> None:
+def test_the_rest_of_a_slice_that_was_stopped(box: Box) -> None:
     box.bus.on_out = lambda port, value: box.cpu.stop()
-    assert box.run("out %al, $0x80\nhlt") is Exit.HALT
+    assert box.run("out %al, $0x80\njmp 1f\n1: inc %ebx\njmp 1b", limit=1000) is Exit.STOPPED
+    before = box.cpu.retired
+    assert box.cpu.resume() is Exit.LIMIT
+    assert before == 4
+    assert 1000 <= box.cpu.retired < 1003
+
+
+def test_stop_before_hlt_in_the_same_block_finds_the_cpu_halted(box: Box) -> None:
+    box.bus.on_out = lambda port, value: box.cpu.stop()
+    assert box.run("out %al, $0x80\nhlt") is Exit.STOPPED
     assert box.cpu.halted
+    assert box.cpu.resume() is Exit.HALT
 
 
 def test_shorten_from_a_callback(box: Box) -> None:

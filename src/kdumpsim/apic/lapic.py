@@ -520,4 +520,3 @@ class LocalApic:
         self._lint_levels = list(state["lint_levels"])
         self._nmi, self._init, self._extint = state["nmi"], state["init"], state["extint"]
         self._startup = state["startup"]
-        self._arm()

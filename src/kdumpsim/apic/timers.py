@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a device may know of time: a clock to read and timers to arm. `board/clock.py` implements both.
 
-Virtual time is nanoseconds since power-on, an int. A device that is restored re-arms its own timers, so whoever
-restores a machine sets the clock first and the devices after it; timers themselves carry no state worth saving.
+Virtual time is nanoseconds since power-on, an int. Deadlines are the clock's state, not the devices': a device's
+`restore` arms and cancels nothing.
 """
 
 from __future__ import annotations
@@ -29,4 +29,5 @@ class Timers(Protocol):
     @property
     def now(self) -> int: ...
 
-    def timer(self, name: str, callback: Callable[[], None]) -> Timer: ...
+    def timer(self, name: str, callback: Callable[[], None]) -> Timer:
+        """A timer; its name is its own, and the same in every machine of the same configuration."""

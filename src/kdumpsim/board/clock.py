@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 NS_PER_BYTE = 32
 """Nanoseconds of virtual time per retired code byte: about 10 MIPS."""
@@ -29,6 +29,7 @@ class ClockTimer:
         self.name = name
         self.callback = callback
         self.deadline: int | None = None
+        self.order = 0  # of arming: decides between events due at the same nanosecond
         self._clock = clock
 
     def arm(self, deadline_ns: int) -> None:
@@ -55,7 +56,7 @@ class Clock:
         self._zero = 0  # `now` minus the running CPU's retired bytes, in ns
         self._queue: list[tuple[int, int, ClockTimer]] = []
         self._order = 0
-        self._timers: list[ClockTimer] = []
+        self._timers: dict[str, ClockTimer] = {}
 
     @property
     def now(self) -> int:
@@ -64,15 +65,16 @@ class Clock:
         return self.base if cpu is None else self._zero + cpu.retired * NS_PER_BYTE
 
     def timer(self, name: str, callback: Callable[[], None]) -> ClockTimer:
-        """A new timer, not armed."""
-        timer = ClockTimer(self, name, callback)
-        self._timers.append(timer)
+        """A new timer, not armed. No two of a clock may have the same name."""
+        if name in self._timers:
+            raise ValueError(f"there is a timer {name!r} already")
+        timer = self._timers[name] = ClockTimer(self, name, callback)
         return timer
 
     def _push(self, timer: ClockTimer) -> None:
         assert timer.deadline is not None
-        self._order += 1
-        heapq.heappush(self._queue, (timer.deadline, self._order, timer))
+        timer.order = self._order = self._order + 1
+        heapq.heappush(self._queue, (timer.deadline, timer.order, timer))
         self.armed(timer.deadline)
 
     # For the Machine.
@@ -96,10 +98,10 @@ class Clock:
         """When the next event is due."""
         queue = self._queue
         while queue:
-            deadline, _, timer = queue[0]
-            if timer.deadline == deadline:
+            deadline, order, timer = queue[0]
+            if timer.deadline is not None and timer.order == order:
                 return deadline
-            heapq.heappop(queue)  # cancelled, or armed anew elsewhere
+            heapq.heappop(queue)  # cancelled or moved
         return None
 
     def fire(self) -> None:
@@ -109,9 +111,16 @@ class Clock:
             timer.deadline = None
             timer.callback()
 
-    def set(self, now: int) -> None:
-        """A restored machine's time; every timer is cancelled, its device arms it again."""
-        self.base = now
+    def state(self) -> dict[str, Any]:
+        """`now`, ns, and `armed`: (name, deadline) of each armed timer in the order in which they will fire."""
+        armed = sorted((t.deadline, t.order, t.name) for t in self._timers.values() if t.deadline is not None)
+        return {"now": self.base, "armed": [(name, deadline) for deadline, _, name in armed]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Back to a `state()`. Devices have nothing to re-arm."""
+        self.base = state["now"]
         self._queue.clear()
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.deadline = None
+        for name, deadline in state["armed"]:
+            self._timers[name].arm(deadline)

@@ -414,7 +414,6 @@ class Channel:
             "control": self.control,
             "line": self._line,
             "step": self._step,
-            "deadline": self._timer.deadline,
             "dma": self._dma,
             "result": self._result,
             "transfer": asdict(self._transfer) if self._transfer else None,
@@ -436,7 +435,3 @@ class Channel:
         self._transfer = Transfer(**state["transfer"]) if state["transfer"] else None
         self._buffer = bytearray(state["buffer"])
         self._at, self._wanted = state["at"], state["wanted"]
-        if state["deadline"] is None:
-            self._timer.cancel()
-        else:
-            self._timer.arm(state["deadline"])

@@ -10,7 +10,8 @@ ahead of the others, and the clock between rounds is the time all of them have r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -35,14 +36,16 @@ from kdumpsim.board.pit import Pit
 from kdumpsim.board.port92 import Port92
 from kdumpsim.board.rtc import Rtc
 from kdumpsim.board.rtl8139 import Rtl8139
+from kdumpsim.board.signals import HeldSignals
 from kdumpsim.board.uart import Uart
 from kdumpsim.board.vga import Vga
 from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock
+from kdumpsim.cpu.cpu import STANDSTILL
 from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
-MAX_ROUND_NS: Final = 100_000_000
+MAX_ROUND_NS: Final = 10_000_000  # a few tenths of a second of ours, whatever the guest does
 NMI_WINDOW: Final = 4096  # code bytes between looks at a CPU in its NMI handler: another NMI may be waiting
 NIC_INTERRUPT: Final = PciInterrupt(slot=3, pin=1, irq=11)
 """Where QEMU's `pc` has its first network card, and how its firmware routes it."""
@@ -57,6 +60,16 @@ class StopReason(Enum):
     RESET = "reset"  # the reset line was pulled; the machine is as it was at that moment
     IDLE_FOREVER = "idle-forever"  # every CPU sleeps and no event will ever wake one
     ALL_SHUTDOWN = "all-shutdown"  # every CPU has shut down, and shutdown does not reset this machine
+    STANDSTILL = "standstill"  # a fault of this program: no code retired, no event was delivered, the clock stood
+
+
+@dataclass
+class PendingRound:
+    """What is left of a round that was cut."""
+
+    first: int  # the CPU whose turn was cut; those before it have had theirs
+    end: int  # ns
+    ran: list[int]  # the CPUs that had a turn before it
 
 
 @dataclass
@@ -171,7 +184,9 @@ class Machine:
         self._running: int | None = None
         self._alone = False  # the running CPU is the only one that can
         self._stop_requested = False
-        self._pending_round: tuple[int, int] | None = None  # (next CPU, end) of a round that a watch interrupted
+        self._standstill = False
+        self._pending_round: PendingRound | None = None
+        self._signals = HeldSignals(self._cut_turn)
 
     def _add_network(self, config: NetworkConfig) -> None:
         """The card in its slot, the cable, and who is at the other end."""
@@ -251,8 +266,7 @@ class Machine:
         """The reset line: `run` comes back with RESET. The host then looks around, resets, and boots again or not."""
         if self.reset_cause is None:
             self.reset_cause = cause
-        if self._running is not None:
-            self.cpus[self._running].stop()
+        self._cut_turn()
 
     def reset(self) -> None:
         """Reset every CPU and device; memory keeps its contents, as on a PC. Watches stay."""
@@ -295,28 +309,47 @@ class Machine:
     # Running.
 
     def request_stop(self) -> None:
-        """From a callback: `run` comes back with STOPPED; from a watch, before the watched instruction runs."""
+        """From a callback: `run` comes back with STOPPED; from a watch, before the watched instruction runs.
+
+        The next `run` goes on from there: the guest's run is the one there would have been without the stop.
+        """
         self._stop_requested = True
+        self._cut_turn()
+
+    def _cut_turn(self) -> None:
         if self._running is not None:
             self.cpus[self._running].stop()
 
+    def _cut_wanted(self) -> bool:
+        return self._stop_requested or self.reset_cause is not None or self._signals.waiting
+
     def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
-        """Run until a virtual time, until `stop()` holds (asked between rounds), or until something else ends it."""
-        try:
-            return self._run(until, stop)
-        finally:
-            for uart in self.uarts:
-                uart.flush()
+        """Run until a virtual time, until `stop()` holds (asked between rounds), or until something else ends it.
+
+        What a signal's handler raises (KeyboardInterrupt) comes out of here, and the next `run` goes on from there.
+        """
+        with self._signals:
+            try:
+                return self._run(until, stop)
+            finally:
+                for uart in self.uarts:
+                    uart.flush()
 
     def _run(self, until: int | None, stop: Callable[[], bool] | None) -> StopReason:
         clock = self.clock
         if self.reset_cause is not None:
             self.reset()
+        still = 0
         while True:
+            self._signals.deliver()
             if self.poll is not None:
                 self.poll()
+            before = clock.base
             if self._pending_round is None:
                 clock.fire()
+                if self._stop_requested:
+                    self._stop_requested = False
+                    return StopReason.STOPPED
                 if stop is not None and stop():
                     return StopReason.STOPPED
                 if until is not None and clock.base >= until:
@@ -326,11 +359,14 @@ class Machine:
                     return end
                 if end is None:
                     continue
-                first = 0
+                pending = PendingRound(0, end, [])
             else:
-                first, end = self._pending_round
-                self._pending_round = None
-            self._round(first, end)
+                pending, self._pending_round = self._pending_round, None
+            self._round(pending)
+            still = still + 1 if clock.base == before and self._pending_round is None else 0
+            if self._standstill or still == STANDSTILL:
+                self._standstill = False
+                return StopReason.STANDSTILL
             if self.reset_cause is not None:
                 self._stop_requested = False
                 return StopReason.RESET
@@ -363,24 +399,21 @@ class Machine:
         # A round of several CPUs is not cut by `until`: how the host slices its calls must not change the schedule.
         return min(end, until) if self._alone and until is not None else end
 
-    def _round(self, first: int, end: int) -> None:
-        """Every CPU from `first` on runs until `end`; then the clock moves."""
+    def _round(self, pending: PendingRound) -> None:
+        """Every CPU from the first on runs until the end; then the clock moves."""
         clock, cpus, lead = self.clock, self.cpus, self._lead
-        self._round_end = end
-        ran = []
-        for index in range(first, len(cpus)):
+        self._round_end = pending.end
+        ran = pending.ran
+        for index in range(pending.first, len(cpus)):
             cpu = cpus[index]
-            if cpu.halted or cpu.waiting_for_sipi or cpu.shutdown:
+            if not cpu.cut and (cpu.halted or cpu.waiting_for_sipi or cpu.shutdown):
                 continue
-            self._turn(index)
+            if not self._turn(index):
+                self._pending_round = PendingRound(index, self._round_end, ran)
+                return
             ran.append(index)
-            if self._stop_requested or self.reset_cause is not None:
-                self._pending_round = (index, self._round_end)
-                break
             if self._alone:
                 break  # whoever it has woken begins with the next round
-        if self._pending_round is not None:
-            return
         base, reached = clock.base, self._round_end
         if ran and (self._alone or all(cpu.halted or cpu.waiting_for_sipi or cpu.shutdown for cpu in cpus)):
             reached = base + max(lead[index] for index in ran)  # nobody is owed the rest of the round
@@ -388,35 +421,48 @@ class Machine:
         for index in range(len(cpus)):
             lead[index] = max(base + lead[index] - clock.base, 0)
 
-    def _turn(self, index: int) -> None:
-        """One CPU's share of the round."""
+    def _turn(self, index: int) -> bool:
+        """One CPU's share of the round; False if it was cut, and is to be taken up again at the same place."""
         clock, cpu, lapic = self.clock, self.cpus[index], self.lapics[index]
         start = clock.base + self._lead[index]
         self._running = index
         clock.follow(cpu, start)
+        still = 0
         try:
             while True:
-                limit = (self._round_end - clock.now) // NS_PER_BYTE
-                if limit <= 0 and clock.now >= self._round_end:
-                    break
-                waiting = lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint())
-                if cpu.in_nmi():
-                    limit = min(limit, NMI_WINDOW)
-                result = cpu.run(limit, until_interruptible=waiting)
+                if self._cut_wanted():
+                    return False
+                before = cpu.retired
+                if cpu.cut:
+                    result = cpu.resume()
+                else:
+                    limit = (self._round_end - clock.now) // NS_PER_BYTE
+                    if limit <= 0 and clock.now >= self._round_end:
+                        break
+                    waiting = lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint())
+                    if cpu.in_nmi():
+                        limit = min(limit, NMI_WINDOW)
+                    result = cpu.run(limit, until_interruptible=waiting)
+                if result is Exit.STOPPED:
+                    continue
                 if cpu.take_perf_overflow():
                     lapic.perf_overflow()
                 if result is Exit.SHUTDOWN and self.config.shutdown_resets:
                     self.pull_reset(f"triple fault on CPU {index}")
-                if self._stop_requested or self.reset_cause is not None:
-                    break
+                    return False
                 if self._alone and result is Exit.LIMIT and self._others_wake(index):
                     break
                 self._deliver(index)
                 if cpu.halted or cpu.waiting_for_sipi or cpu.shutdown:
                     break
+                still = still + 1 if cpu.retired == before else 0
+                if still == STANDSTILL:
+                    self._standstill = True
+                    break
         finally:
             self._lead[index] = clock.unfollow() - clock.base
             self._running = None
+        return True
 
     def _others_wake(self, running: int) -> bool:
         """Has the only running CPU woken another?"""
@@ -472,14 +518,14 @@ class Machine:
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain data; for a machine of the same configuration. Not from within a callback."""
         return {
-            "now": self.clock.base,
+            "clock": self.clock.state(),
             "memory": self.memory.pages(),
             "cpus": [cpu.state() for cpu in self.cpus],
             "lapics": [lapic.state() for lapic in self.lapics],
             "devices": {name: device.state() for name, device in self._devices.items()},
             "disks": [None if disk is None else disk.snapshot() for disk in self.ide.disks],
             "lead": list(self._lead),
-            "round": self._pending_round,
+            "round": None if self._pending_round is None else asdict(self._pending_round),
             "round_alone": self._alone,
             "random": self._jitter.state,
             "reset_cause": self.reset_cause,
@@ -489,7 +535,7 @@ class Machine:
         """Back to a snapshot, also one taken by another process."""
         if len(snapshot["cpus"]) != len(self.cpus):
             raise ValueError(f"the snapshot has {len(snapshot['cpus'])} CPUs, this machine {len(self.cpus)}")
-        self.clock.set(snapshot["now"])
+        self.clock.restore(snapshot["clock"])
         self.memory.restore(snapshot["memory"])
         for disk, saved in zip(self.ide.disks, snapshot["disks"], strict=True):
             if disk is not None:
@@ -501,7 +547,7 @@ class Machine:
         for cpu, state in zip(self.cpus, snapshot["cpus"], strict=True):
             cpu.restore(state)
         self._lead = list(snapshot["lead"])
-        self._pending_round = snapshot["round"]
+        self._pending_round = None if snapshot["round"] is None else PendingRound(**deepcopy(snapshot["round"]))
         self._alone = snapshot["round_alone"]
         self._jitter.state = snapshot["random"]
         self.reset_cause = snapshot["reset_cause"]

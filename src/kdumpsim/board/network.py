@@ -188,14 +188,8 @@ class Network:
         return {
             "jitter": self._jitter.state,
             "cable": list(self._cable),
-            "traffic": self._traffic_timer.deadline,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._jitter.state = state["jitter"]
         self._cable = deque(state["cable"])
-        self._cable_timer.cancel()
-        self._wait_for_cable()
-        self._traffic_timer.cancel()
-        if state["traffic"] is not None:
-            self._traffic_timer.arm(state["traffic"])

@@ -374,4 +374,3 @@ class Pit:
         self._channels = [Channel(**channel) for channel in state["channels"]]
         self._control.value = state["control"]
         self._level = state["level"]
-        self._arm(ticks_at(self._timers.now))

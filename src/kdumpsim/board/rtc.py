@@ -354,4 +354,3 @@ class Rtc:
         self._index.value = state["index"]
         self._a.value, self._b.value, self._c.value = state["a"], state["b"], state["c"]
         self._offset, self._checked = state["offset"], state["checked"]
-        self._arm()

@@ -402,7 +402,6 @@ class Rtl8139:
             "line": self._line,
             "eeprom": self.eeprom.state(),
             "written": (self.frames_written, self.bytes_written),
-            "timers": [timer.deadline for timer in (self._receive_timer, self._transmit_timer, self._reset_timer)],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -412,8 +411,3 @@ class Rtl8139:
         self._next, self._outgoing, self._line = state["next"], state["outgoing"], state["line"]
         self.eeprom.restore(state["eeprom"])
         self.frames_written, self.bytes_written = state["written"]
-        timers = (self._receive_timer, self._transmit_timer, self._reset_timer)
-        for timer, deadline in zip(timers, state["timers"], strict=True):
-            timer.cancel()
-            if deadline is not None:
-                timer.arm(deadline)

@@ -399,8 +399,6 @@ class Uart:
             "next_arrival": self._next_arrival,
             "transmitter_pending": self._transmitter_pending,
             "timeout_pending": self._timeout_pending,
-            "timeout_at": self._timeout_timer.deadline,
-            "batch_at": self._batch_timer.deadline,
             "level": self._level,
         }
 
@@ -414,12 +412,3 @@ class Uart:
         self._size_fifo()
         self._transmitter_pending, self._timeout_pending = state["transmitter_pending"], state["timeout_pending"]
         self._level = state["level"]
-        for timer, deadline in (
-            (self._timeout_timer, state["timeout_at"]),
-            (self._batch_timer, state["batch_at"]),
-            (self._pace_timer, self._next_arrival if self._queue and self.pace_ns else None),
-        ):
-            if deadline is None:
-                timer.cancel()
-            else:
-                timer.arm(deadline)

@@ -74,6 +74,10 @@ EVENT_BYTES: Final = 8
 """What delivering an event counts as, in code bytes: a handler that faults at once must not stop time."""
 
 
+STANDSTILL: Final = 1000
+"""Turns of a loop in which no code byte retires before it is given up; a handful in a row is as many as there are."""
+
+
 class Exit(Enum):
     """Why `Cpu.run` came back."""
 
@@ -131,6 +135,9 @@ class Cpu:
         self._activity: ActivityRecorder | None = None
         self._resume_at: int | None = None
         self._stop = False
+        self.cut = False  # a stop has cut a slice short: `resume` runs what is left of it
+        self._rest: Exit | None = None  # how a slice that was cut at its very end would have ended
+        self._in_block = False  # a watch has cut it within a block
         self.halted = False
         self.waiting_for_sipi = False
         self.shutdown = False
@@ -147,6 +154,7 @@ class Cpu:
         """Run at most about `limit` code bytes (the block that passes the limit is finished).
 
         `until_interruptible`: an interrupt waits. The slice ends (LIMIT) as soon as the CPU can take it.
+        STOPPED: `stop` was called, and what is left of the slice waits for `resume`.
         """
         if self.shutdown:
             return Exit.SHUTDOWN
@@ -162,47 +170,80 @@ class Cpu:
                 shared.watch_if = 1
         shared.limit = shared.retired + max(limit, 1)
         self._heed_counters()
-        self._stop = False
+        self._stop = self.cut = self._in_block = False
         engine.limit_after_pause = None
+        return self._go()
+
+    def resume(self) -> Exit:
+        """Run what a stop has left of a slice: the run is the one there would have been without the stop."""
+        self._stop = self.cut = False
+        return self._go() if self._rest is None else self._rest
+
+    def _go(self) -> Exit:
+        """Run a slice, or the rest of one, to its end."""
+        shared, engine = self._slice, self._engine
+        still = 0
         while True:
-            reason = engine.start()
-            if engine.limit_after_pause is not None:
-                shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
-            if reason == native.REASON_LIMIT:
-                if shared.watch_if and engine.context.q[EFLAGS] & x86.IF:
-                    if engine.context.d[HFLAGS] & HF_INHIBIT_IRQ and not self._stop:
-                        shared.limit = shared.retired + 1
-                        shared.watch_if = 0
-                        continue
-                elif not self._stop and shared.retired < shared.limit:
-                    continue  # only a pause
-                return Exit.STOPPED if self._stop else Exit.LIMIT
-            if reason == native.REASON_EXCEPTION:
-                self._exception(shared.vector)
-                if self.shutdown:
-                    return Exit.SHUTDOWN
-            elif reason == native.REASON_NONE:
-                self.halted = True
-                return Exit.HALT
-            elif reason == native.REASON_MSR:
-                self._engine.take_back()
-                self._msr()
-                if self.shutdown:
-                    return Exit.SHUTDOWN
-            elif reason == native.REASON_WATCH:
-                self._engine.take_back()
-                return Exit.STOPPED
+            before = shared.retired
+            if self._in_block:
+                reason = self._finish_block()
             else:
-                # The engine gave up on something it cannot do; a processor would shut down.
-                self.shutdown = True
-                return Exit.SHUTDOWN
-            if shared.retired >= shared.limit:
-                return Exit.STOPPED if self._stop else Exit.LIMIT
+                reason = engine.start()
+                if engine.limit_after_pause is not None:
+                    shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
+            end = self._after(reason)
+            still = still + 1 if shared.retired == before else 0
+            if self._stop:
+                self._stop, self.cut, self._rest = False, True, end
+                return Exit.STOPPED
+            if end is not None:
+                return end
+            if still == STANDSTILL:
+                return Exit.LIMIT  # whoever looks at `retired` sees that nothing moves
+
+    def _finish_block(self) -> int:
+        """Run what a watch has left of a block that had begun within the limit, whatever has become of the limit."""
+        shared, engine = self._slice, self._engine
+        self._in_block = False
+        engine.limit_after_pause, watch_if = shared.limit, shared.watch_if
+        shared.limit, shared.watch_if = shared.retired + 1, 0
+        reason = engine.start()
+        shared.limit, shared.watch_if, engine.limit_after_pause = engine.limit_after_pause, watch_if, None
+        return reason
+
+    def _after(self, reason: int) -> Exit | None:
+        """Deal with what has ended the engine's run; how the slice ends, None if it goes on."""
+        shared, engine = self._slice, self._engine
+        if reason == native.REASON_LIMIT:
+            if shared.watch_if and engine.context.q[EFLAGS] & x86.IF:
+                if not engine.context.d[HFLAGS] & HF_INHIBIT_IRQ:
+                    return Exit.LIMIT
+                shared.limit = shared.retired + 1
+                shared.watch_if = 0
+        elif reason == native.REASON_EXCEPTION:
+            self._exception(shared.vector)
+        elif reason == native.REASON_NONE:
+            self.halted = True
+            return Exit.HALT
+        elif reason == native.REASON_MSR:
+            engine.take_back()
+            self._msr()
+        elif reason == native.REASON_WATCH:
+            engine.take_back()
+            self._in_block = True
+            return None
+        else:
+            # The engine gave up on something it cannot do; a processor would shut down.
+            self.shutdown = True
+        if self.shutdown:
+            return Exit.SHUTDOWN
+        return Exit.LIMIT if shared.retired >= shared.limit else None
 
     def stop(self) -> None:
-        """From a callback: end the slice. In a watch that is before the watched instruction, else after its block."""
+        """From a callback: cut the slice. In a watch that is before the watched instruction, else after its block."""
         self._stop = True
-        self._engine.stop()
+        if self._engine.running:
+            self._engine.pause()
 
     def shorten(self, limit: int) -> None:
         """From a callback: end the slice once `retired` has reached `limit` more bytes than now."""
@@ -323,6 +364,7 @@ class Cpu:
         engine.flush_tlb_later()
         engine.flush_code_pending = True
         self._resume_at = None
+        self.cut = False
         self.halted = self.shutdown = False
         self.waiting_for_sipi = not self.bsp
 
@@ -499,8 +541,15 @@ class Cpu:
             "waiting_for_sipi": self.waiting_for_sipi,
             "shutdown": self.shutdown,
             "resume_at": self._resume_at,
+            "cut": self._cut_state() if self.cut else None,
             "counters": self._counters.state(),
         }
+
+    def _cut_state(self) -> dict[str, Any]:
+        rest = None if self._rest is None else self._rest.value
+        return {
+            "rest": rest, "in_block": self._in_block, "limit": self._slice.limit, "watch_if": self._slice.watch_if
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Back to a `state()`, also one from another process."""
@@ -515,4 +564,10 @@ class Cpu:
         self.waiting_for_sipi = state["waiting_for_sipi"]
         self.shutdown = state["shutdown"]
         self._resume_at = state["resume_at"]
+        cut = state["cut"]
+        self.cut = cut is not None
+        if cut is not None:
+            self._rest = None if cut["rest"] is None else Exit(cut["rest"])
+            self._in_block = cut["in_block"]
+            self._slice.limit, self._slice.watch_if = cut["limit"], cut["watch_if"]
         self._counters.restore(state["counters"])

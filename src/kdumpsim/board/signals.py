@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Python's signal handlers, held back while the engine runs.
+
+Python runs a handler wherever its interpreter happens to be, so also inside a device's callback from the engine. What a
+handler raises there (KeyboardInterrupt, for one) goes through C code, and is lost. Held back, a handler is called once
+the engine has been left, and what it raises comes out of `Machine.run`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+NUMBERS: Final = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """No signal arrives inside, so that handlers are exchanged all or none."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class HeldSignals:
+    """A context manager: inside, a signal calls `wake` at once, and its own handler at the next `deliver`.
+
+    Does nothing in a thread that no signal arrives in, and nothing about signals without a handler in Python.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._seen: list[tuple[int, FrameType | None]] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Has a signal arrived whose handler has not been called yet?"""
+        return bool(self._seen)
+
+    def __enter__(self) -> HeldSignals:
+        if threading.current_thread() is threading.main_thread():
+            with _blocked():
+                for number in NUMBERS:
+                    handler = signal.getsignal(number)
+                    if callable(handler):
+                        self._handlers[number] = handler
+                        signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handlers:
+            with _blocked():
+                for number, handler in self._handlers.items():
+                    signal.signal(number, handler)
+        try:
+            self.deliver()
+        finally:
+            self._handlers.clear()
+            self._seen.clear()
+
+    def deliver(self) -> None:
+        """Call the handlers of the signals that have arrived, in order; they may raise."""
+        while self._seen:
+            number, frame = self._seen.pop(0)
+            self._handlers[number](number, frame)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._seen.append((number, frame))
+        self._wake()
