@@ -177,3 +177,19 @@ def test_a_cell_turns_with_the_option_that_decides_it(run: RunPair, turn: Turn) 
         assert fnmatchcase(outcome, side.outcome), told
         assert [words for words in side.said if words not in told] == []
         assert [words for words in side.unsaid if words in told] == []
+
+
+def test_a_hang_in_the_handler_of_a_level_triggered_line_keeps_the_timer_out_and_is_not_seen(
+    run: RunPair,
+) -> None:
+    """The disk's line is edge triggered, the network card's level triggered: docs/detection.md, "Edge and level"."""
+    short = (("watchdog_thresh", "1"),)
+    sides = [
+        Scenario("INT_HW_IRQ_EN", "hang", profile="2.6.16", kernel_options=short, load=(load,), patience=4)
+        for load in ("diskio", "netload")
+    ]
+    (edge, told), (level, untold) = run(sides)
+    assert (edge, level) == ("X (det, SysRq)", "X")
+    assert SOFT_LOCKUP in told
+    assert NO_EFFECT in untold
+    assert [words for words in (SOFT_LOCKUP, LOCKUP, SYSRQ) if words in untold] == []
