@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from kdumpsim.commands.status import Status
+from kdumpsim.compiler.assembler import assemble
 
 REPOSITORY = Path(__file__).parent.parent.parent
 CLI = (sys.executable, "-m", "kdumpsim.cli")
@@ -190,3 +191,48 @@ def test_the_documentation_and_the_help_have_the_table() -> None:
     output, _ = start("--help").communicate(timeout=60)
     for status in Status:
         assert f"  {status:<5d}{status.meaning}" in output.decode()
+
+
+# A Multiboot kernel that writes sectors to the primary master for ever.
+WRITES = """
+.code32
+    .long 0x1BADB002, 0x00010000, -(0x1BADB002 + 0x00010000)
+    .long 0x100000, 0x100000, 0, 0, start
+start:
+    xorl %ebx, %ebx
+1:  incl %ebx
+    movw $0x1F6, %dx                    # LBA
+    movb $0xE0, %al
+    outb %al, %dx
+    movw $0x1F2, %dx                    # one sector
+    movb $1, %al
+    outb %al, %dx
+    movw $0x1F3, %dx
+    movb %bl, %al
+    outb %al, %dx
+    movw $0x1F4, %dx
+    movb %bh, %al
+    outb %al, %dx
+    movw $0x1F7, %dx                    # WRITE SECTORS
+    movb $0x30, %al
+    outb %al, %dx
+2:  inb %dx, %al
+    testb $8, %al                       # DRQ
+    jz 2b
+    movw $0x1F0, %dx
+    movl $256, %ecx
+    movl $0x100000, %esi
+    rep outsw
+    jmp 1b
+"""
+
+
+def test_a_disk_image_that_may_not_grow_is_named(tmp_path: Path) -> None:
+    kernel, image = tmp_path / "writes", tmp_path / "disk"
+    kernel.write_bytes(assemble(WRITES, 0x100000))
+    with open(image, "wb") as file:
+        file.truncate(4 << 20)
+    words = ("boot", str(kernel), "--disk", str(image), "--timeout", "20")
+    status, complaints = ended(start(*words, limit=1 << 20))
+    assert complaints == f"Error: {image}: File too large\n"
+    assert status == Status.HOST_FAILURE

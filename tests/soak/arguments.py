@@ -30,7 +30,7 @@ HOSTILE = (
     "a" * 5000, "16M@", "@", "1:1", "M", "=", "stack=", "=1", "stack=é", ",", ",,", "/", "/dev/null/x", ".", "\n",
     "[bold]", "[/]", "%s", "{0}", "-0", "٣", "1_000", "+5", " 5", "0b11", "none,none",
 )  # fmt: skip
-STATUSES = (0, 1, 2, 3, 4, 5)
+STATUSES = (0, 1, 2, 3, 4, 5, 6)
 """No outcome gives another: a signal would give 128 and its number."""
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def test_memory_and_notes(memory: memoryview, tmp_path: Path, bits: int) -> None
         for address in (0xA0000, 2 * MIB, 3 * MIB - 1, 4 * MIB - 1):
             with pytest.raises(VmcoreError, match="is not in the dump"):
                 core.read_physical(address, 2)
+
+
+def test_reading_holes_does_not_allocate_them(memory: memoryview) -> None:
+    """On a full tmpfs the allocation of a hole is SIGBUS for whoever reads it through a mapping."""
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("this host has no tmpfs at /dev/shm")
+    whole = dump(memory, FULL)
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        file.write(whole[:4096])
+        file.truncate(len(whole))
+        file.flush()
+        before = os.stat(file.name).st_blocks
+        with Vmcore(file.name) as core:
+            assert sum(len(page) for _, page in core.pages()) == len(whole) - 4096
+        assert os.stat(file.name).st_blocks == before
 
 
 def test_reading_across_two_loads(memory: memoryview, tmp_path: Path) -> None:

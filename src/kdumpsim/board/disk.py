@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 SECTOR = 512
@@ -196,13 +197,23 @@ class Disk:
 
     def _pread(self, offset: int, size: int) -> bytes:
         assert self._fd is not None
-        data = os.pread(self._fd, size, offset)
+        with self._named_errors():
+            data = os.pread(self._fd, size, offset)
         return data if len(data) == size else data + bytes(size - len(data))
 
     def _pwrite(self, offset: int, data: Buffer) -> None:
         assert self._fd is not None
         view = memoryview(data)
         while view:
-            done = os.pwrite(self._fd, view, offset)
+            with self._named_errors():
+                done = os.pwrite(self._fd, view, offset)
             offset += done
             view = view[done:]
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """The host's disk may be full or broken: its OSError shall name the image."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.label) from error

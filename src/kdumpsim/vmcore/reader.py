@@ -3,11 +3,12 @@
 
 Layout: System V ABI, "ELF Header", "Program Header" and "Note Section"; PN_XNUM as in Linux's <linux/elf.h>.
 Everything the headers promise is checked before anything is read, so that a damaged file costs neither time nor memory.
+The file is read, not mapped: a dump is sparse, and looking at a hole through a mapping allocates it.  On a full tmpfs
+that would be SIGBUS.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 import struct
@@ -22,6 +23,7 @@ NT_PRSTATUS = 1
 MAX_NOTES = 4 << 20
 """Bytes of notes that are read: some 10,000 CPUs."""
 
+_EHDR_SIZE = 64
 _ET_CORE = 4
 _PT_LOAD, _PT_NOTE = 1, 4
 _PN_XNUM = 0xFFFF  # so many program headers that their number is in the first section header
@@ -98,22 +100,23 @@ class Vmcore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            with open(path, "rb", opener=_open_file) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise VmcoreError(f"{self.path}: is not a regular file")
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._file = open(path, "rb", buffering=0, opener=_open_file)  # noqa: SIM115 (`close` closes it)
         except OSError as error:
             raise VmcoreError(f"{self.path}: {error.strerror}") from None
-        except ValueError:
-            raise VmcoreError(f"{self.path}: is empty") from None
         try:
+            status = os.fstat(self._file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise VmcoreError(f"{self.path}: is not a regular file")
+            if not status.st_size:
+                raise VmcoreError(f"{self.path}: is empty")
+            self._size = status.st_size
             self._read_headers()
         except BaseException:
             self.close()
             raise
 
     def _read_headers(self) -> None:
-        data = self._data
+        size, data = self._size, self._bytes(0, min(self._size, _EHDR_SIZE))
         form = _FORMATS.get(data[4]) if len(data) >= 6 and data[:4] == b"\x7fELF" and data[5] == 1 else None
         if form is None or len(data) < form.ehdr.size:
             raise VmcoreError(f"{self.path}: not a usable ELF file (32 or 64 bits, little-endian)")
@@ -124,27 +127,38 @@ class Vmcore:
         """``EM_386``, ``EM_X86_64``, or the number of another."""
         self.bits = 32 * data[4]
         if count == _PN_XNUM:
-            if shoff + form.sh_info + 4 > len(data):
+            if shoff + form.sh_info + 4 > size:
                 raise VmcoreError(f"{self.path}: is cut off: the section header that counts its segments is missing")
-            (count,) = struct.unpack_from("<I", data, shoff + form.sh_info)
-        if count and (entry_size != form.phdr.size or phoff + count * entry_size > len(data)):
+            (count,) = struct.unpack("<I", self._bytes(shoff + form.sh_info, 4))
+        if count and (entry_size != form.phdr.size or phoff + count * entry_size > size):
             raise VmcoreError(f"{self.path}: is cut off, or damaged: {count} program headers at {phoff:#x}")
-        rows = form.phdr.iter_unpack(data[phoff : phoff + count * form.phdr.size])
+        rows = form.phdr.iter_unpack(self._bytes(phoff, count * form.phdr.size))
         headers = [tuple(row[at] for at in form.fields) for row in rows]
         headers = [header for header in headers if header[0] in (_PT_LOAD, _PT_NOTE)]
-        for p_type, offset, _, _, size in headers:
-            if offset + size > len(data):
+        for p_type, offset, _, _, filesz in headers:
+            if offset + filesz > size:
                 name = "PT_LOAD" if p_type == _PT_LOAD else "PT_NOTE"
                 raise VmcoreError(f"{self.path}: is cut off: {name} reaches beyond the end of the file")
-        if (promised := sum(size for *_, size in headers)) > len(data):
-            raise VmcoreError(f"{self.path}: its headers promise {promised} bytes, the file has {len(data)}")
-        notes = [data[offset : offset + size] for p_type, offset, _, _, size in headers if p_type == _PT_NOTE]
-        if sum(map(len, notes)) > MAX_NOTES:
-            raise VmcoreError(f"{self.path}: {sum(map(len, notes))} bytes of notes; at most {MAX_NOTES} are read")
+        if (promised := sum(filesz for *_, filesz in headers)) > size:
+            raise VmcoreError(f"{self.path}: its headers promise {promised} bytes, the file has {size}")
+        noted = [(offset, filesz) for p_type, offset, _, _, filesz in headers if p_type == _PT_NOTE]
+        if (total := sum(filesz for _, filesz in noted)) > MAX_NOTES:
+            raise VmcoreError(f"{self.path}: {total} bytes of notes; at most {MAX_NOTES} are read")
         self.loads = tuple(
-            Load(paddr, vaddr, offset, size) for p_type, offset, vaddr, paddr, size in headers if p_type == _PT_LOAD
+            Load(paddr, vaddr, offset, filesz) for p_type, offset, vaddr, paddr, filesz in headers if p_type == _PT_LOAD
         )
-        self.notes = tuple(note for data in notes for note in self._notes(data))
+        self.notes = tuple(note for span in noted for note in self._notes(self._bytes(*span)))
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        """So many bytes of the file, which had them when it was opened; VmcoreError if it was cut off since."""
+        pieces = []
+        while size:
+            piece = os.pread(self._file.fileno(), size, offset)
+            if not piece:
+                raise VmcoreError(f"{self.path}: was cut off while it was read")
+            pieces.append(piece)
+            offset, size = offset + len(piece), size - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _notes(self, data: bytes) -> Iterator[Note]:
         """Notes of one PT_NOTE, up to the first empty one (which ends a CPU's notes in memory)."""
@@ -196,7 +210,7 @@ class Vmcore:
                 if start <= address < start + load.size:
                     inside = address - start
                     take = min(size, load.size - inside)
-                    pieces.append(self._data[load.offset + inside : load.offset + inside + take])
+                    pieces.append(self._bytes(load.offset + inside, take))
                     break
             else:
                 raise VmcoreError(f"{self.path}: {what} address {address:#x} is not in the dump")
@@ -206,7 +220,7 @@ class Vmcore:
 
     def slice(self, load: Load, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of a load."""
-        return self._data[load.offset + start : load.offset + end]
+        return self._bytes(load.offset + start, end - start)
 
     def pages(self) -> Iterator[tuple[int, bytes]]:
         """(physical address, contents) of every page, in the order of the file; a last one may be shorter."""
@@ -216,7 +230,7 @@ class Vmcore:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._data.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
