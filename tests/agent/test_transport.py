@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from kdumpsim.agent.client import AgentClient, Frame, Op
 from kdumpsim.agent.errors import AgentGone, AgentTimeout
@@ -70,6 +72,25 @@ def test_a_silent_guest_costs_virtual_time_only() -> None:
     with pytest.raises(AgentTimeout):
         AgentClient(MachineTransport(machine), timeout=2.5).identify()  # type: ignore[arg-type]
     assert machine.now == 2.5 * NS
+
+
+@given(st.integers(0, 10**12), st.floats(0.001, 100))
+@example(3_064_770_488, 1.0)  # in seconds, as a float, its deadline lies between two nanoseconds
+def test_a_silent_guest_is_given_up_whenever_it_was_asked(now: int, timeout: float) -> None:
+    class Impatient(StubMachine):
+        def run(self, *, until: int, stop: Callable[[], bool]) -> StopReason:
+            self.runs += 1
+            assert self.runs < 10
+            self.now = max(self.now, until)
+            return StopReason.UNTIL
+
+    guest = FakeGuest()
+    guest.mute = True
+    machine = Impatient(guest)
+    machine.now = now
+    with pytest.raises(AgentTimeout):
+        AgentClient(MachineTransport(machine, 60 * NS), timeout).identify()  # type: ignore[arg-type]
+    assert machine.now == now + round(timeout * NS)
 
 
 def test_a_machine_that_resets_is_gone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdumpsim.board.clock import NS_PER_BYTE, Clock, ClockTimer
+from kdumpsim.board.clock import NS_PER_BYTE, Clock, ClockTimer, Standstill
 
 
 class FakeCpu:
@@ -64,6 +64,14 @@ def test_an_event_armed_for_the_past_fires_at_once() -> None:
     clock.advance(10)
     clock.fire()
     assert fired == [1, 2]
+
+
+def test_events_that_arm_each_other_for_ever_are_a_standstill() -> None:
+    clock = Clock()
+    timer = clock.timer("t", lambda: timer.arm(0))
+    timer.arm(0)
+    with pytest.raises(Standstill):
+        clock.fire()
 
 
 def test_time_follows_a_cpu() -> None:

@@ -81,9 +81,9 @@ class FakeGuest:
         self.incoming = bytearray()
         self.chunk = 1 << 20
         self._decoder = FrameDecoder()
-        self._now = 0.0
+        self._now = 0
 
-    def now(self) -> float:
+    def now(self) -> int:
         return self._now
 
     def send(self, data: bytes) -> None:
@@ -91,8 +91,8 @@ class FakeGuest:
             if not self.mute:
                 self._answer(frame)
 
-    def receive(self, deadline: float, wanted: int = 1) -> bytes:
-        self._now += 1
+    def receive(self, deadline: int, wanted: int = 1) -> bytes:
+        self._now += 1_000_000_000
         data = bytes(self.incoming[: max(self.chunk, 1)])
         del self.incoming[: len(data)]
         return data

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from .errors import AgentError, AgentProtocolError, AgentTimeout
 from .segments import FileData, LoadSegment
 
+NS = 1_000_000_000
 HEADER = struct.Struct("<BBHI")
 MAGIC = ord("K")
 ANSWER = 0x80
@@ -120,14 +121,14 @@ class Transport(Protocol):
     def send(self, data: bytes) -> None:
         """Hand bytes to the guest."""
 
-    def receive(self, deadline: float, wanted: int = 1) -> bytes:
+    def receive(self, deadline: int, wanted: int = 1) -> bytes:
         """What the guest sent: `wanted` bytes or more, or fewer when `deadline` has passed.
 
         AgentGone if none can come any more.
         """
 
-    def now(self) -> float:
-        """The clock of `deadline`, in seconds."""
+    def now(self) -> int:
+        """The clock of `deadline`, in whole nanoseconds: a deadline that is reached must compare as reached."""
 
 
 class AgentClient:
@@ -155,7 +156,7 @@ class AgentClient:
 
     def hello(self, timeout: float | None = None) -> str:
         """Wait for the greeting that the agent sends when it starts; the kernel's version text."""
-        deadline = self.transport.now() + (self.timeout if timeout is None else timeout)
+        deadline = self._deadline(timeout)
         while self.version is None:
             self._note(self._next_frame(deadline, "waiting for the agent to start"))
         return self.version
@@ -250,7 +251,7 @@ class AgentClient:
     def _request(self, op: Op, payload: bytes, what: str, timeout: float | None = None) -> tuple[int, bytes]:
         tag = self._next_tag()
         self.transport.send(Frame(op, tag, payload).encode())
-        deadline = self.transport.now() + (self.timeout if timeout is None else timeout)
+        deadline = self._deadline(timeout)
         while True:
             frame = self._next_frame(deadline, what)
             if frame.op == op | ANSWER and frame.tag == tag:
@@ -268,7 +269,10 @@ class AgentClient:
         if frame.op & ~ANSWER == Op.HELLO and frame.tag == 0:
             self.version = _text(frame.payload[4:])
 
-    def _next_frame(self, deadline: float, what: str) -> Frame:
+    def _deadline(self, timeout: float | None) -> int:
+        return self.transport.now() + round((self.timeout if timeout is None else timeout) * NS)
+
+    def _next_frame(self, deadline: int, what: str) -> Frame:
         while not self._frames:
             data = self.transport.receive(deadline, max(self._decoder.wanted, 1))
             self._frames = self._decoder.feed(data)

@@ -67,13 +67,13 @@ class MachineTransport:
         """Queue bytes at the serial port's receiver."""
         self._machine.uarts[AGENT_PORT].feed(data)
 
-    def receive(self, deadline: float, wanted: int = 1) -> bytes:
+    def receive(self, deadline: int, wanted: int = 1) -> bytes:
         """Run the machine until `wanted` bytes came, or until the deadline; AgentGone if it stops for good before."""
         from kdumpsim.board.machine import StopReason
 
         machine, received = self._machine, self._received
         if len(received) < wanted:
-            until = min(round(deadline * NS), machine.clock.now + self._timeout_ns)
+            until = min(deadline, machine.clock.now + self._timeout_ns)
             if self.interrupted():
                 raise AgentGone("the guest's agent is no more")
             reason = machine.run(until=until, stop=lambda: len(received) >= wanted or self.interrupted())
@@ -85,15 +85,15 @@ class MachineTransport:
         received.clear()
         return data
 
-    def now(self) -> float:
-        """Seconds since power-on, by the machine's clock."""
-        return self._machine.clock.now / NS
+    def now(self) -> int:
+        """Nanoseconds since power-on, by the machine's clock."""
+        return self._machine.clock.now
 
 
 class SocketTransport:
     """A stream socket whose other end is a guest's serial port."""
 
-    def __init__(self, connection: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, connection: socket.socket, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._socket = connection
         self._clock = clock
 
@@ -124,14 +124,14 @@ class SocketTransport:
         except OSError as error:
             raise AgentGone(f"the agent's connection broke: {error.strerror}") from None
 
-    def receive(self, deadline: float, wanted: int = 1) -> bytes:
+    def receive(self, deadline: int, wanted: int = 1) -> bytes:
         """Wait for `wanted` bytes, in real time."""
         received = bytearray()
         while len(received) < wanted:
             left = deadline - self._clock()
             if left <= 0:
                 break
-            self._socket.settimeout(left)
+            self._socket.settimeout(left / NS)
             try:
                 data = self._socket.recv(65536)
             except TimeoutError:
@@ -143,8 +143,8 @@ class SocketTransport:
             received += data
         return bytes(received)
 
-    def now(self) -> float:
-        """Real seconds."""
+    def now(self) -> int:
+        """Real nanoseconds."""
         return self._clock()
 
     def close(self) -> None:

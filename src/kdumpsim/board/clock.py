@@ -15,6 +15,13 @@ NS_PER_BYTE = 32
 """Nanoseconds of virtual time per retired code byte: about 10 MIPS."""
 
 
+MAX_EVENTS_AT_ONCE = 100_000
+
+
+class Standstill(RuntimeError):
+    """A fault of this program: virtual time does not move on. It says nothing about the guest."""
+
+
 class Retiring(Protocol):
     """What the clock reads of a running CPU."""
 
@@ -105,8 +112,12 @@ class Clock:
         return None
 
     def fire(self) -> None:
-        """Run the events that are due, including those that these arm for the past."""
+        """Run the events that are due, including those that these arm for the past. Standstill if there is no end."""
+        fired = 0
         while (deadline := self.next_deadline()) is not None and deadline <= self.base:
+            fired += 1
+            if fired > MAX_EVENTS_AT_ONCE:
+                raise Standstill(f"events at {self.base} ns arm each other for ever")
             _, _, timer = heapq.heappop(self._queue)
             timer.deadline = None
             timer.callback()

@@ -22,7 +22,7 @@ from kdumpsim.apic.messages import Line, Message
 from kdumpsim.apic.routing import deliver
 from kdumpsim.board import firmware, multiboot
 from kdumpsim.board.bus import MmioBus, PortBus, PortDevice
-from kdumpsim.board.clock import NS_PER_BYTE, Clock
+from kdumpsim.board.clock import NS_PER_BYTE, Clock, Standstill
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.i8042 import I8042
 from kdumpsim.board.ide import IdeController
@@ -60,7 +60,6 @@ class StopReason(Enum):
     RESET = "reset"  # the reset line was pulled; the machine is as it was at that moment
     IDLE_FOREVER = "idle-forever"  # every CPU sleeps and no event will ever wake one
     ALL_SHUTDOWN = "all-shutdown"  # every CPU has shut down, and shutdown does not reset this machine
-    STANDSTILL = "standstill"  # a fault of this program: no code retired, no event was delivered, the clock stood
 
 
 @dataclass
@@ -327,6 +326,7 @@ class Machine:
         """Run until a virtual time, until `stop()` holds (asked between rounds), or until something else ends it.
 
         What a signal's handler raises (KeyboardInterrupt) comes out of here, and the next `run` goes on from there.
+        Every round retires code, delivers an event or moves the clock; Standstill if they cease to.
         """
         with self._signals:
             try:
@@ -366,7 +366,7 @@ class Machine:
             still = still + 1 if clock.base == before and self._pending_round is None else 0
             if self._standstill or still == STANDSTILL:
                 self._standstill = False
-                return StopReason.STANDSTILL
+                raise Standstill(f"virtual time stands still at {clock.base} ns")
             if self.reset_cause is not None:
                 self._stop_requested = False
                 return StopReason.RESET

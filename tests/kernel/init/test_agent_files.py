@@ -23,7 +23,7 @@ def answer(guest: Any, request: bytes) -> tuple[int, int, int]:
     """Op, tag and status of the reply to raw bytes."""
     transport = guest.agent.transport
     transport.send(request)
-    reply = transport.receive(transport.now() + 5, 12)
+    reply = transport.receive(transport.now() + 5_000_000_000, 12)
     magic, op, tag, _, status = struct.unpack_from("<BBHIi", reply)
     assert magic == ord("K")
     return op, tag, status
