@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,19 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache.cached(cache.digest(["x"]), lambda: b"1") == b"1"
+
+
+def test_what_a_killed_process_left_unfinished_is_cleared(own_cache: Path) -> None:
+    key = cache.digest(["entry"])
+    cache.store(key, b"content")
+    (entry,) = (path for path in own_cache.rglob("*") if path.is_file())
+    old, young = entry.with_name(".newold"), entry.with_name(".newyoung")
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    cache.store(key, b"content")
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_only_what_changed_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from .conftest import kdumpsim
 
 OBJECT = {"crash_point", "crash_type", "outcome", "paper", "seed", "command", "evidence"}
 FEW = ("--point", "FS_DEVRW", "--point", "TIMERADD", "--type", "panic", "--type", "exception")
+LONG = ("--point", "MEM_SWAPOUT", "--type", "hang")
+"""A cell that takes seconds: there is time to kill its worker."""
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers through /proc")
 
 
@@ -90,12 +92,12 @@ def test_output_keeps_result_and_console_of_each_run(tmp_path: Path) -> None:
 
 @needs_proc
 def test_a_worker_that_dies_is_reported_with_seed_and_command_and_the_status_is_5() -> None:
-    process = start("--point", "FS_DEVRW", "--type", "panic", "--seed", "2", "--json")
+    process = start(*LONG, "--seed", "2", "--json")
     os.kill(workers(process.pid)[0], signal.SIGKILL)
     output, complaint = process.communicate(timeout=120)
     assert process.returncode == 5
     assert "seed 2" in complaint
-    assert "kdumpsim run --crashpoint FS_DEVRW --type panic --seed 2" in complaint
+    assert "kdumpsim run --crashpoint MEM_SWAPOUT --type" in complaint
     assert "SIGKILL" in complaint
     (entry,) = json.loads(output)
     assert entry["outcome"] is None
@@ -106,14 +108,31 @@ def test_a_worker_that_dies_is_reported_with_seed_and_command_and_the_status_is_
 def test_ctrl_c_and_a_kill_end_the_workers_and_leave_no_files(
     number: signal.Signals, status: int, tmp_path: Path
 ) -> None:
-    process = start(*FEW, "--jobs", "2", "--output", str(tmp_path / "kept"))
+    process = start(*LONG, "--output", str(tmp_path / "kept"))
     started = workers(process.pid)
     os.kill(process.pid, number)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == status
     assert "Traceback" not in complaint
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
-    assert not list((tmp_path / "kept").glob("kdumpsim-*"))
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@needs_proc
+def test_a_table_that_is_killed_outright_takes_its_workers_along_and_the_next_clears_its_files(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    process = start(*LONG, "--output", str(kept))
+    started = workers(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in started):  # a zombie has none
+        assert time.monotonic() < deadline, "a worker lives on"
+        time.sleep(0.01)
+    assert list(kept.glob("kdumpsim-scratch-*"))
+    again = kdumpsim("table2", "--point", "TIMERADD", "--type", "panic", "--output", str(kept))
+    assert again.returncode == 0, again.stderr
+    assert not list(kept.glob("kdumpsim-scratch-*"))
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_a_sweep_that_is_broken_off_leaves_neither_workers_nor_files(
     for pid in pids:
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, 0)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("kdumpsim-")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("kdumpsim-scratch-")] == []
 
 
 def test_different_seeds_are_booted_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from . import backend
 from .modules import module_path, package_modules
 
 _SUM = 32
+_UNFINISHED = ".new"
+_ABANDONED_S = 3600
 
 
 def directory() -> Path:
@@ -68,7 +71,8 @@ def store(key: str, content: bytes) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new")
+        _clear(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.sha256(content).digest() + content)
         os.replace(temporary, path)
@@ -78,6 +82,13 @@ def store(key: str, content: bytes) -> None:
                 os.unlink(temporary)
         if not isinstance(error, OSError):
             raise
+
+
+def _clear(folder: Path) -> None:
+    """Remove what processes that were killed left unfinished; writing an entry takes no such time."""
+    for unfinished in folder.glob(f"{_UNFINISHED}*"):
+        if time.time() - unfinished.stat().st_mtime > _ABANDONED_S:
+            unfinished.unlink(missing_ok=True)
 
 
 def cached(key: str, producer: Callable[[], bytes]) -> bytes:

@@ -14,9 +14,9 @@ LIBC = ctypes.CDLL(None)
 
 
 def die_with(parent: int) -> None:
-    """In a child, soon after its start: have the kernel kill it when `parent` ends, however that ends.
+    """In a child, soon after its start: have the kernel kill it when `parent` ends, whatever ends it.
 
-    A parent that had ended before this was asked for is noticed by its absence.
+    To be exact, when the parent's thread that forked it ends.  A parent that ended before this call is noticed too.
     """
     LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
