@@ -9,7 +9,7 @@ import sys
 import pytest
 from cpu_box import Box
 
-from kdumpsim.cpu import Exit, layout, native
+from kdumpsim.cpu import Exit, layout, listings, native
 
 ASSEMBLE = """
 import io, sys
@@ -24,9 +24,9 @@ print(ELFFile(io.BytesIO(data)).get_section_by_name(".text").data().hex())
 """
 
 
-@pytest.mark.parametrize("name", sorted(native.LISTINGS))
+@pytest.mark.parametrize("name", sorted(listings.LISTINGS))
 def test_bytes_are_what_the_listing_assembles_to(name: str) -> None:
-    listing, code = native.LISTINGS[name]
+    listing, code = listings.LISTINGS[name]
     done = subprocess.run([sys.executable, "-c", ASSEMBLE], input=listing, text=True, capture_output=True)
     if "Unable to find target" in done.stderr or "No available targets" in done.stderr:
         pytest.skip("this LLVM has no x86-64 assembler")

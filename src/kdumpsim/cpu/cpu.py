@@ -22,6 +22,7 @@ from .cpuid import SIGNATURE
 from .delivery import Delivery
 from .descriptors import Fault
 from .engine import Engine, Neighbours
+from .instructions import Instructions
 from .layout import (
     BASE,
     CR0,
@@ -56,7 +57,8 @@ from .layout import (
     SS,
     TR,
 )
-from .msr import MsrInstructions
+from .listings import LOOK_IF, LOOK_IRET, LOOK_RF
+from .msr import ModelSpecificRegisters
 from .paging import Paging
 from .perfctr import PerformanceCounters
 from .physical import PhysicalMemory
@@ -126,8 +128,9 @@ class Cpu:
         self._engine = engine = Engine(index, bus, self._memory, neighbours)
         self._slice = engine.slice
         self._counters = PerformanceCounters(bus.ns_per_byte)
-        self._msrs = MsrInstructions(engine, bus, self._counters, self.read_linear, bsp=bsp)
         self._delivery = Delivery(engine.context, self._memory)
+        registers = ModelSpecificRegisters(engine, bus, self._counters, bsp=bsp)
+        self._instructions = Instructions(engine, self._delivery, registers, self.read_linear)
         TaskSwitcher(self._delivery, engine.flush_tlb_later)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
         self.on_nmi: Callable[[Cpu], None] | None = None
@@ -150,24 +153,27 @@ class Cpu:
         """Code bytes since power-on, and `EVENT_BYTES` for every event delivered."""
         return self._slice.retired
 
-    def run(self, limit: int, *, until_interruptible: bool = False) -> Exit:
+    def run(self, limit: int, *, until_interruptible: bool = False, until_nmi: bool = False) -> Exit:
         """Run at most about `limit` code bytes (the block that passes the limit is finished).
 
-        `until_interruptible`: an interrupt waits. The slice ends (LIMIT) as soon as the CPU can take it.
-        STOPPED: `stop` was called, and what is left of the slice waits for `resume`.
+        `until_interruptible`: an interrupt waits; `until_nmi`: an NMI does. The slice ends (LIMIT) as soon as the CPU
+        can take it. STOPPED: `stop` was called, and what is left of the slice waits for `resume`.
         """
         if self.shutdown:
             return Exit.SHUTDOWN
         if self.halted or self.waiting_for_sipi:
             return Exit.HALT
         shared, engine = self._slice, self._engine
-        shared.watch_if = 0
+        shared.look = LOOK_RF if engine.context.q[EFLAGS] & x86.RF else 0
+        # Blocks that change IF end there, so the block hook can watch it; an interrupt shadow is one block long.
         if until_interruptible:
-            # Blocks that change IF end there, so the block hook can watch it; an interrupt shadow is one block long.
             if engine.context.q[EFLAGS] & x86.IF:
                 limit = 1
             else:
-                shared.watch_if = 1
+                shared.look |= LOOK_IF
+        if until_nmi and engine.context.d[HFLAGS] & HF_INHIBIT_IRQ:
+            limit = 1
+        shared.stop_at_iret = until_nmi
         shared.limit = shared.retired + max(limit, 1)
         self._heed_counters()
         self._stop = self.cut = self._in_block = False
@@ -205,29 +211,34 @@ class Cpu:
         """Run what a watch has left of a block that had begun within the limit, whatever has become of the limit."""
         shared, engine = self._slice, self._engine
         self._in_block = False
-        engine.limit_after_pause, watch_if = shared.limit, shared.watch_if
-        shared.limit, shared.watch_if = shared.retired + 1, 0
+        engine.limit_after_pause, look = shared.limit, shared.look
+        shared.limit, shared.look = shared.retired + 1, look & ~LOOK_IF
         reason = engine.start()
-        shared.limit, shared.watch_if, engine.limit_after_pause = engine.limit_after_pause, watch_if, None
+        shared.look |= look & LOOK_IF
+        shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
         return reason
 
     def _after(self, reason: int) -> Exit | None:
         """Deal with what has ended the engine's run; how the slice ends, None if it goes on."""
         shared, engine = self._slice, self._engine
         if reason == native.REASON_LIMIT:
-            if shared.watch_if and engine.context.q[EFLAGS] & x86.IF:
+            if shared.look & LOOK_IRET:
+                return Exit.LIMIT
+            if shared.look & LOOK_IF and engine.context.q[EFLAGS] & x86.IF:
                 if not engine.context.d[HFLAGS] & HF_INHIBIT_IRQ:
                     return Exit.LIMIT
                 shared.limit = shared.retired + 1
-                shared.watch_if = 0
+                shared.look &= ~LOOK_IF
         elif reason == native.REASON_EXCEPTION:
             self._exception(shared.vector)
         elif reason == native.REASON_NONE:
             self.halted = True
             return Exit.HALT
-        elif reason == native.REASON_MSR:
+        elif reason == native.REASON_SITE:
             engine.take_back()
-            self._msr()
+            self._carry_out()
+        elif reason == native.REASON_SPLIT:
+            return None
         elif reason == native.REASON_WATCH:
             engine.take_back()
             self._in_block = True
@@ -269,10 +280,10 @@ class Cpu:
         """Has a performance counter that is to interrupt overflowed since this was asked last? Between slices only."""
         return self._counters.take_overflow(self.retired)
 
-    def _msr(self) -> None:
-        """RDMSR, WRMSR or RDPMC comes next, of a register that is kept here."""
+    def _carry_out(self) -> None:
+        """An instruction comes next that is not the engine's."""
         self._resume_at = None
-        vector = self._msrs.execute()
+        vector = self._instructions.execute()
         self._heed_counters()
         if vector is not None:
             self._deliver(vector)
@@ -332,6 +343,8 @@ class Cpu:
     def reset(self) -> None:
         """Power-on or RESET (SDM vol. 3A, table 9-1); an AP then waits for SIPI."""
         self._counters.reset()
+        context, offsets = self._engine.context, self._engine.offsets
+        context.d[offsets.sysenter_cs] = context.q[offsets.sysenter_esp] = context.q[offsets.sysenter_eip] = 0
         self._initialise(0x60000010)
 
     def init(self) -> None:
@@ -548,7 +561,8 @@ class Cpu:
     def _cut_state(self) -> dict[str, Any]:
         rest = None if self._rest is None else self._rest.value
         return {
-            "rest": rest, "in_block": self._in_block, "limit": self._slice.limit, "watch_if": self._slice.watch_if
+            "rest": rest, "in_block": self._in_block, "limit": self._slice.limit, "look": self._slice.look,
+            "stop_at_iret": self._slice.stop_at_iret,
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -569,5 +583,6 @@ class Cpu:
         if cut is not None:
             self._rest = None if cut["rest"] is None else Exit(cut["rest"])
             self._in_block = cut["in_block"]
-            self._slice.limit, self._slice.watch_if = cut["limit"], cut["watch_if"]
+            self._slice.limit, self._slice.look = cut["limit"], cut["look"]
+            self._slice.stop_at_iret = cut["stop_at_iret"]
         self._counters.restore(state["counters"])

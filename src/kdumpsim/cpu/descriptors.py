@@ -29,6 +29,10 @@ TSS_BUSY_BIT: Final = 1 << 9  # in the second dword
 REAL_MODE_DATA: Final = PRESENT | SEGMENT | WRITABLE | ACCESSED
 REAL_MODE_CODE: Final = REAL_MODE_DATA | CODE
 
+# What SYSENTER loads: 4 GiB from 0, ring 0.
+FLAT_DATA: Final = PRESENT | SEGMENT | WRITABLE | ACCESSED | BIG | GRANULAR | 0xF << 16
+FLAT_CODE: Final = FLAT_DATA | CODE
+
 # EFLAGS.
 EFLAGS_FIXED: Final = 0x2
 CF, PF, AF, ZF, SF, TF, IF, DF, OF = (1 << bit for bit in (0, 2, 4, 6, 7, 8, 9, 10, 11))

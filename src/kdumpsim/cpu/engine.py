@@ -37,10 +37,10 @@ from .descriptors import (
     Fault,
 )
 from .layout import BASE, CR0, CR3, CR4, CS, FLAGS, HF_CPL, HFLAGS, LIMIT, TR, Context
-from .msr_sites import MsrSites
 from .native import lib
 from .paging import Paging
 from .physical import PhysicalMemory
+from .sites import Sites
 from .softtlb import WRITTEN, CodeSharing, SoftTlb
 
 _ADDRESS_SPACE: Final = 1 << 32
@@ -141,7 +141,7 @@ class Engine:
         self._others_ran = False  # since this CPU has forgotten its code last
         if neighbours is not None:
             neighbours.engines.append(self._reference)
-        self.msr_sites = MsrSites(self.uc, self.slice, self._translate_anew)
+        self.sites = Sites(self.uc, self.slice, self._translate_anew)
         self._denied = False
         self._in_task_switch = False
         keep, self.slice.new_task = native.callback(_NOTICE, self._on_new_task)
@@ -278,6 +278,7 @@ class Engine:
                 pass
         q[layout.EFLAGS] = eflags
         self._denied = True
+        self.slice.reason = native.REASON_EXCEPTION
         lib.uc_emu_stop(self.uc)
         return True
 
@@ -537,11 +538,12 @@ class Engine:
     def watch(self, address: int, callback: Callable[[int], None]) -> None:
         """Call back before each run of the instruction at a linear address. One watch per address."""
         self.unwatch(address)
-        self.msr_sites.forget(address, address + 15)  # to be found again, behind this watch
+        self.sites.forget(address, address + 15)  # to be found again, behind this watch
 
         def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
-            if at == self._repeating:
-                return  # seen before the first try
+            if at == self._repeating or (at in self.sites.splits and at != self.slice.address):
+                return  # seen before the first try; or it comes again, as the first of a block
+            self.slice.hooked = self.slice.retired
             try:
                 callback(at)
             except BaseException as error:

@@ -190,12 +190,29 @@ def _verify_flags(probe: Probe) -> None:
 
 
 class Offsets:
-    """Slots found by experiment instead of by a number: u32 indices."""
+    """Slots found by experiment instead of by a number: u32 indices, u64 for the two SYSENTER registers that say so."""
 
-    def __init__(self, error_code: int, is_int: int, old_exception: int) -> None:
+    def __init__(self, error_code: int, is_int: int, old_exception: int, sysenter: tuple[int, int, int]) -> None:
         self.error_code = error_code
         self.is_int = is_int
         self.old_exception = old_exception
+        self.sysenter_cs, self.sysenter_esp, self.sysenter_eip = sysenter  # u32, u64, u64
+
+
+def _find_sysenter_slots(probe: Probe) -> tuple[int, int, int]:
+    """WRMSR of telling values to IA32_SYSENTER_CS, ESP and EIP."""
+    view = probe.context
+    values = {0x174: 0x1538, 0x175: 0x15E59ABC, 0x176: 0x1E159DEC}
+    code = b"\x31\xd2"  # xor %edx, %edx
+    for number, value in values.items():
+        code += struct.pack("<BIBI2s", 0xB9, number, 0xB8, value, b"\x0f\x30")  # mov $, %ecx; mov $, %eax; wrmsr
+    probe.run(code + b"\xf4")
+    cs = [i for i, value in enumerate(view.d) if value == values[0x174]]
+    esp = [i for i, value in enumerate(view.q) if value == values[0x175]]
+    eip = [i for i, value in enumerate(view.q) if value == values[0x176] and i > BASE[IDTR]]
+    if len(cs) != 1 or len(esp) != 1 or len(eip) != 1:
+        raise LayoutError(f"no single slot for each of the SYSENTER registers: {cs} {esp} {eip}")
+    return cs[0], esp[0], eip[0]
 
 
 def _find_exception_slots(probe: Probe) -> Offsets:
@@ -213,7 +230,7 @@ def _find_exception_slots(probe: Probe) -> Offsets:
     olds = [i for i in changed if (after_int[i], after_gp[i]) == (0xFFFFFFFF, 13)]
     if len(codes) != 1 or len(olds) != 1 or ints != [codes[0] + 1]:
         raise LayoutError(f"no single slot for error code, INT flag and exception in flight: {codes} {ints} {olds}")
-    return Offsets(codes[0], ints[0], olds[0])
+    return Offsets(codes[0], ints[0], olds[0], _find_sysenter_slots(probe))
 
 
 @cache

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Unicorn's C library without its Python layer: prototypes, register access, and hooks in machine code.
 
-A hook written in Python costs 0.5 us a call, which no block hook can afford. The hooks below are a few instructions
-of host code each, kept as bytes: nothing has to be compiled at start-up. `tests/cpu/test_native.py` assembles the
-listings and compares. Hosts without such bytes get the same hooks as ctypes callbacks: slower, same results.
+A hook written in Python costs 0.5 us a call, which no block hook can afford. The hooks are a few instructions of host
+code each (`listings.py`). Hosts without such code get the same hooks as ctypes callbacks: slower, same results.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ from unicorn.unicorn_const import (
     UC_PROT_ALL,
 )
 
+from .listings import LISTINGS, LOOK_IF, LOOK_IRET, LOOK_RF
+
 REG_EAX, REG_EBX, REG_ECX, REG_EDX = x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX
 REG_ESI, REG_EDI, REG_EBP, REG_ESP = x86.UC_X86_REG_ESI, x86.UC_X86_REG_EDI, x86.UC_X86_REG_EBP, x86.UC_X86_REG_ESP
 REG_EIP, REG_EFLAGS = x86.UC_X86_REG_EIP, x86.UC_X86_REG_EFLAGS
@@ -50,7 +51,7 @@ REG_GDTR, REG_IDTR, REG_LDTR, REG_TR = (
 lib: Final[Any] = _binding.uclib
 
 # Why a slice ended, as the hooks record it. 0: nobody stopped it, so the CPU halted.
-REASON_NONE, REASON_LIMIT, REASON_EXCEPTION, REASON_WATCH, REASON_MSR = 0, 1, 2, 3, 4
+REASON_NONE, REASON_LIMIT, REASON_EXCEPTION, REASON_WATCH, REASON_SITE, REASON_SPLIT = 0, 1, 2, 3, 4, 5
 
 
 class EngineError(RuntimeError):
@@ -80,6 +81,8 @@ def function_address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+IF, NT, RF = 1 << 9, 1 << 14, 1 << 16  # of EFLAGS
+
 RING_3 = 0x100
 """Added to the size of a port access by ring 3, whose right to it nobody has checked yet."""
 
@@ -95,7 +98,7 @@ class Slice(ctypes.Structure):
         ("vector", ctypes.c_int32),  # 28
         ("address", ctypes.c_uint64),  # 32: the block that was begun last, a linear address,
         ("size", ctypes.c_uint32),  # 40: and its size; both count as retired from its beginning
-        ("watch_if", ctypes.c_uint32),  # 44: a block that begins with EFLAGS.IF set is not run
+        ("look", ctypes.c_uint32),  # 44: what to look for at the beginning of a block (LOOK_*)
         ("reg_read", ctypes.c_void_p),  # 48, and the rest: for the TLB fill (see softtlb.py)
         ("ctl", ctypes.c_void_p),  # 56
         ("host_pages", ctypes.c_void_p),  # 64
@@ -110,6 +113,10 @@ class Slice(ctypes.Structure):
         ("suspect", ctypes.c_void_p),  # 384: the callback behind the hook "translated"
         ("task", ctypes.c_uint32),  # 392: selector in TR at the last TLB fill for data
         ("new_task", ctypes.c_void_p),  # 400: the callback when it was another one
+        ("reg_write", ctypes.c_void_p),  # 408
+        ("stop_at_iret", ctypes.c_uint32),  # 416: an NMI waits for an IRET
+        ("hooked", ctypes.c_uint64),  # 424: `retired` when the last hook of an instruction was called that stays in C
+        ("split", ctypes.c_void_p),  # 432: the hook of that name
     )
     retired: int
     limit: int
@@ -118,7 +125,7 @@ class Slice(ctypes.Structure):
     vector: int
     address: int
     size: int
-    watch_if: int
+    look: int
     host_pages: int
     marks: int
     code_anywhere: int
@@ -129,184 +136,19 @@ class Slice(ctypes.Structure):
     port_out: int
     suspect: int
     new_task: int
+    stop_at_iret: int
+    hooked: int
+    split: int
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(
             limit=limit,
             emu_stop=function_address(lib.uc_emu_stop),
             reg_read=function_address(lib.uc_reg_read),
+            reg_write=function_address(lib.uc_reg_write),
             ctl=function_address(lib.uc_ctl),
             vmem_read=function_address(lib.uc_vmem_read),
         )
-
-
-LISTINGS: Final[dict[str, tuple[str, str]]] = {
-    # void block(uc %rdi, address %rsi, size %edx, Slice *%rcx)
-    "block": (
-        """
-        movq (%rcx), %rax
-        cmpq 8(%rcx), %rax
-        jae stop
-        cmpl $0, 44(%rcx)
-        jne look
-    count:
-        movl %edx, %edx
-        addq %rdx, %rax
-        movq %rax, (%rcx)
-        movq %rsi, 32(%rcx)
-        movl %edx, 40(%rcx)
-        ret
-    stop:
-        movl $1, 24(%rcx)
-        jmpq *16(%rcx)
-    look:
-        pushq %rdi
-        pushq %rsi
-        pushq %rdx
-        pushq %rcx
-        pushq $0
-        movl $EFLAGS, %esi
-        movq %rsp, %rdx
-        callq *48(%rcx)
-        popq %rax
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
-        testl $0x200, %eax
-        jne stop
-        movq (%rcx), %rax
-        jmp count
-        """.replace("EFLAGS", str(REG_EFLAGS)),
-        "488b01483b4108731683792c00751a89d24801d048890148897120895128c3c7411801000000ff6110575652516a00be1900"
-        "00004889e2ff513058595a5e5fa90002000075d9488b01ebc4",
-    ),
-    # void interrupt(uc %rdi, vector %esi, Slice *%rdx)
-    "interrupt": (
-        """
-        movl %esi, 28(%rdx)
-        movl $2, 24(%rdx)
-        jmpq *16(%rdx)
-        """,
-        "89721cc7421802000000ff6210",
-    ),
-    # bool invalid(uc %rdi, Slice *%rsi): #UD; true lets the engine go on to our stop
-    "invalid": (
-        """
-        subq $8, %rsp
-        movl $6, 28(%rsi)
-        movl $2, 24(%rsi)
-        callq *16(%rsi)
-        movl $1, %eax
-        addq $8, %rsp
-        ret
-        """,
-        "4883ec08c7461c06000000c7461802000000ff5610b8010000004883c408c3",
-    ),
-    # u32 port_in(uc %rdi, port %esi, size %edx, Slice *%rcx): the size gets bit 8 when ring 3 asks
-    "port_in": (
-        """
-        pushq %rdi
-        pushq %rsi
-        pushq %rdx
-        pushq %rcx
-        pushq $0
-        movl $CS, %esi
-        movq %rsp, %rdx
-        callq *48(%rcx)
-        popq %rax
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
-        andl $3, %eax
-        cmpl $3, %eax
-        jne 1f
-        orl $0x100, %edx
-    1:  jmpq *360(%rcx)
-        """.replace("CS", str(REG_CS)),
-        "575652516a00be0b0000004889e2ff513058595a5e5f83e00383f803750681ca00010000ffa168010000",
-    ),
-    # void port_out(uc %rdi, port %esi, size %edx, value %ecx, Slice *%r8)
-    "port_out": (
-        """
-        pushq %rdi
-        pushq %rsi
-        pushq %rdx
-        pushq %rcx
-        pushq %r8
-        pushq $0
-        subq $8, %rsp
-        movl $CS, %esi
-        leaq 8(%rsp), %rdx
-        callq *48(%r8)
-        addq $8, %rsp
-        popq %rax
-        popq %r8
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
-        andl $3, %eax
-        cmpl $3, %eax
-        jne 1f
-        orl $0x100, %edx
-    1:  jmpq *368(%r8)
-        """.replace("CS", str(REG_CS)),
-        "5756525141506a004883ec08be0b000000488d54240841ff50304883c408584158595a5e5f83e00383f803750681ca000100"
-        "0041ffa070010000",
-    ),
-    # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
-    # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those with 0F 30, 0F 32 or 0F 33 in them.
-    "translated": (
-        """
-        pushq %rbx
-        pushq %rbp
-        pushq %r12
-        subq $4128, %rsp
-        movq %rdi, %rbx
-        movq %rsi, %rbp
-        movq %rcx, %r12
-        movq (%rbp), %rsi
-        movl $4, %edx
-        movq %rsp, %rcx
-        movzwl 10(%rbp), %r8d
-        callq *376(%r12)
-        testl %eax, %eax
-        jne out
-        movzwl 10(%rbp), %ecx
-        movq %rsp, %rsi
-    next:
-        decl %ecx
-        jle out
-        movzwl (%rsi), %eax
-        incq %rsi
-        cmpw $0x300f, %ax
-        je found
-        cmpw $0x320f, %ax
-        je found
-        cmpw $0x330f, %ax
-        jne next
-    found:
-        movq %rbx, %rdi
-        movq (%rbp), %rsi
-        movzwl 10(%rbp), %edx
-        callq *384(%r12)
-    out:
-        addq $4128, %rsp
-        popq %r12
-        popq %rbp
-        popq %rbx
-        ret
-        """,
-        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c075360f"
-        "b74d0a4889e6ffc97e2b0fb70648ffc6663d0f30740c663d0f327406663d0f3375e44889df488b75000fb7550a41ff942480"
-        "0100004881c420100000415c5d5bc3",
-    ),
-    # bool go_on(...): the answer to "may this access to protected memory proceed?"
-    "go_on": ("movl $1, %eax\nret\n", "b801000000c3"),
-}
-"""Host code for x86-64 System V: AT&T listing and the bytes it assembles to."""
 
 
 class Hooks:
@@ -324,6 +166,7 @@ class Hooks:
             (UC_HOOK_INSN_INVALID, "invalid"),
         ):
             hook_add(uc, kind, self.addresses[name], ctypes.addressof(shared))
+        shared.split = self.addresses["split"]
 
     def go_on(self, uc: ctypes.c_void_p, kind: int, base: int, size: int) -> None:
         """Let accesses of a protected kind proceed in a physical range."""
@@ -365,13 +208,41 @@ def portable_hooks() -> Hooks:
     pointer = ctypes.POINTER(Slice)
 
     def block(uc: int, address: int, size: int, shared: Any) -> None:
-        state = shared.contents
-        if state.retired >= state.limit or (state.watch_if and reg_read(ctypes.c_void_p(uc), REG_EFLAGS) & 0x200):
+        state, engine = shared.contents, ctypes.c_void_p(uc)
+        eflags = reg_read(engine, REG_EFLAGS) if state.look else 0
+        if state.retired >= state.limit or state.look & LOOK_IRET or (state.look & LOOK_IF and eflags & IF):
             state.reason = REASON_LIMIT
             lib.uc_emu_stop(uc)
-        else:
-            state.retired += size
-            state.address, state.size = address, size
+            return
+        if state.look & LOOK_RF:
+            state.look &= ~LOOK_RF
+            if eflags & RF:
+                reg_write(engine, REG_EFLAGS, eflags & ~RF)
+        state.retired += size
+        state.address, state.size = address, size
+
+    def iret(uc: int, address: int, size: int, shared: Any) -> None:
+        state = shared.contents
+        state.look |= LOOK_RF
+        if state.stop_at_iret:
+            state.look |= LOOK_IRET
+        if reg_read(ctypes.c_void_p(uc), REG_EFLAGS) & NT:
+            split(uc, address, size, shared)
+
+    def split(uc: int, address: int, _size: int, shared: Any) -> None:
+        state, engine = shared.contents, ctypes.c_void_p(uc)
+        if state.reason:
+            return
+        register, begun, done = REG_EFLAGS, state.retired, address - state.address
+        if done:
+            state.retired -= state.size - done
+            state.size = done
+            if state.hooked == begun:
+                state.reason = REASON_SPLIT
+                lib.uc_emu_stop(uc)
+                return
+            register = REG_EIP
+        reg_write(engine, register, reg_read(engine, register))
 
     def interrupt(uc: int, vector: int, shared: Any) -> None:
         state = shared.contents
@@ -388,6 +259,8 @@ def portable_hooks() -> Hooks:
     void, u64, i32 = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
     functions: dict[str, Any] = {
         "block": ctypes.CFUNCTYPE(None, void, u64, ctypes.c_uint32, pointer)(block),
+        "iret": ctypes.CFUNCTYPE(None, void, u64, ctypes.c_uint32, pointer)(iret),
+        "split": ctypes.CFUNCTYPE(None, void, u64, ctypes.c_uint32, pointer)(split),
         "interrupt": ctypes.CFUNCTYPE(None, void, ctypes.c_uint32, pointer)(interrupt),
         "invalid": ctypes.CFUNCTYPE(ctypes.c_bool, void, pointer)(invalid),
         "go_on": ctypes.CFUNCTYPE(ctypes.c_bool, void, i32, u64, i32, ctypes.c_int64, void)(go_on),

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The hooks of an engine in host machine code, kept as bytes: nothing has to be compiled at start-up.
+
+`tests/cpu/test_native.py` assembles the listings and compares. The numbers of the form `N(%rcx)` are offsets into
+`native.Slice`, whose fields say what they are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unicorn import x86_const
+
+LOOK_IF, LOOK_RF, LOOK_IRET = 1, 2, 4
+"""What the block hook looks for: EFLAGS.IF, which ends the slice; EFLAGS.RF, to clear it; an IRET, which ends it."""
+
+LISTINGS: Final[dict[str, tuple[str, str]]] = {
+    # void block(uc %rdi, address %rsi, size %edx, Slice *%rcx)
+    "block": (
+        """
+        movq (%rcx), %rax
+        cmpq 8(%rcx), %rax
+        jae stop
+        cmpl $0, 44(%rcx)
+        jne look
+    count:
+        movl %edx, %edx
+        addq %rdx, %rax
+        movq %rax, (%rcx)
+        movq %rsi, 32(%rcx)
+        movl %edx, 40(%rcx)
+        ret
+    stop:
+        movl $1, 24(%rcx)
+        jmpq *16(%rcx)
+    look:
+        testl $4, 44(%rcx)
+        jne stop
+        pushq %rdi
+        pushq %rsi
+        pushq %rdx
+        pushq %rcx
+        pushq $0
+        movl $EFLAGS, %esi
+        movq %rsp, %rdx
+        callq *48(%rcx)
+        movq 8(%rsp), %rcx
+        testl $1, 44(%rcx)
+        je 1f
+        testl $0x200, (%rsp)
+        jne enabled
+    1:  btrl $1, 44(%rcx)
+        jnc 2f
+        btrl $16, (%rsp)
+        jnc 2f
+        movq 32(%rsp), %rdi
+        movl $EFLAGS, %esi
+        movq %rsp, %rdx
+        callq *408(%rcx)
+    2:  popq %rax
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        movq (%rcx), %rax
+        jmp count
+    enabled:
+        popq %rax
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        jmp stop
+        """.replace("EFLAGS", str(x86_const.UC_X86_REG_EFLAGS)),
+        "488b01483b4108731683792c00751a89d24801d048890148897120895128c3c7411801000000ff6110f7412c0400000075ed"
+        "575652516a00be190000004889e2ff5130488b4c2408f7412c010000007409f7042400020000752b0fba712c01731a0fba34"
+        "24107313488b7c2420be190000004889e2ff919801000058595a5e5f488b01eb8a58595a5e5feb93",
+    ),
+    # void interrupt(uc %rdi, vector %esi, Slice *%rdx)
+    "interrupt": (
+        """
+        movl %esi, 28(%rdx)
+        movl $2, 24(%rdx)
+        jmpq *16(%rdx)
+        """,
+        "89721cc7421802000000ff6210",
+    ),
+    # bool invalid(uc %rdi, Slice *%rsi): #UD; true lets the engine go on to our stop
+    "invalid": (
+        """
+        subq $8, %rsp
+        movl $6, 28(%rsi)
+        movl $2, 24(%rsi)
+        callq *16(%rsi)
+        movl $1, %eax
+        addq $8, %rsp
+        ret
+        """,
+        "4883ec08c7461c06000000c7461802000000ff5610b8010000004883c408c3",
+    ),
+    # u32 port_in(uc %rdi, port %esi, size %edx, Slice *%rcx): the size gets bit 8 when ring 3 asks
+    "port_in": (
+        """
+        pushq %rdi
+        pushq %rsi
+        pushq %rdx
+        pushq %rcx
+        pushq $0
+        movl $CS, %esi
+        movq %rsp, %rdx
+        callq *48(%rcx)
+        popq %rax
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        andl $3, %eax
+        cmpl $3, %eax
+        jne 1f
+        orl $0x100, %edx
+    1:  jmpq *360(%rcx)
+        """.replace("CS", str(x86_const.UC_X86_REG_CS)),
+        "575652516a00be0b0000004889e2ff513058595a5e5f83e00383f803750681ca00010000ffa168010000",
+    ),
+    # void port_out(uc %rdi, port %esi, size %edx, value %ecx, Slice *%r8)
+    "port_out": (
+        """
+        pushq %rdi
+        pushq %rsi
+        pushq %rdx
+        pushq %rcx
+        pushq %r8
+        pushq $0
+        subq $8, %rsp
+        movl $CS, %esi
+        leaq 8(%rsp), %rdx
+        callq *48(%r8)
+        addq $8, %rsp
+        popq %rax
+        popq %r8
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        andl $3, %eax
+        cmpl $3, %eax
+        jne 1f
+        orl $0x100, %edx
+    1:  jmpq *368(%r8)
+        """.replace("CS", str(x86_const.UC_X86_REG_CS)),
+        "5756525141506a004883ec08be0b000000488d54240841ff50304883c408584158595a5e5f83e00383f803750681ca000100"
+        "0041ffa070010000",
+    ),
+    # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
+    # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those that may have an instruction of `sites`:
+    # 0F 01 /4 with a register, 0F 30, 32, 33, 34 or C7; at the end CF, a 9A or EA, or FF /3 or /5.
+    "translated": (
+        """
+        pushq %rbx
+        pushq %rbp
+        pushq %r12
+        subq $4128, %rsp
+        movq %rdi, %rbx
+        movq %rsi, %rbp
+        movq %rcx, %r12
+        movq (%rbp), %rsi
+        movl $4, %edx
+        movq %rsp, %rcx
+        movzwl 10(%rbp), %r8d
+        callq *376(%r12)
+        testl %eax, %eax
+        jne out
+        movzwl 10(%rbp), %ecx
+        movq %rsp, %rsi
+        leaq (%rsp,%rcx), %rdi
+    next:
+        cmpq %rdi, %rsi
+        jae end
+        incq %rsi
+        cmpb $0x0f, -1(%rsi)
+        jne next
+        movzbl (%rsi), %eax
+        cmpb $0xc7, %al
+        je found
+        cmpb $1, %al
+        je status
+        subb $0x30, %al
+        cmpb $4, %al
+        ja next
+        cmpb $1, %al
+        je next
+        jmp found
+    status:
+        movzbl 1(%rsi), %eax
+        andb $0xf8, %al
+        cmpb $0xe0, %al
+        jne next
+        jmp found
+    end:
+        cmpb $0xcf, -1(%rdi)
+        je found
+        leaq -8(%rdi), %rsi
+        cmpq %rsp, %rsi
+        cmovbq %rsp, %rsi
+    far:
+        cmpq %rdi, %rsi
+        jae out
+        movzbl (%rsi), %eax
+        incq %rsi
+        cmpb $0xff, %al
+        je indirect
+        andb $0x8f, %al
+        cmpb $0x8a, %al
+        jne far
+        jmp found
+    indirect:
+        movzbl (%rsi), %eax
+        andb $0x38, %al
+        cmpb $0x18, %al
+        je found
+        cmpb $0x28, %al
+        jne far
+    found:
+        movq %rbx, %rdi
+        movq (%rbp), %rsi
+        movzwl 10(%rbp), %edx
+        callq *384(%r12)
+    out:
+        addq $4128, %rsp
+        popq %r12
+        popq %rbp
+        popq %rbx
+        ret
+        """,
+        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c00f8584"
+        "0000000fb74d0a4889e6488d3c0c4839fe732c48ffc6807eff0f75f20fb6063cc774513c01740c2c303c0477e13c0174ddeb"
+        "410fb6460124f83ce075d1eb35807fffcf742f488d77f84839e6480f42f44839fe73320fb60648ffc63cff7408248f3c8a75"
+        "ebeb0d0fb60624383c1874043c2875dc4889df488b75000fb7550a41ff9424800100004881c420100000415c5d5bc3",
+    ),
+    # void iret(uc %rdi, address %rsi, size %edx, Slice *%rcx): RF lasts for one instruction after an IRET, a waiting
+    # NMI comes at the instruction it goes to, and a nested task (NT) saves its flags
+    "iret": (
+        """
+        orl $2, 44(%rcx)
+        cmpl $0, 416(%rcx)
+        je 1f
+        orl $4, 44(%rcx)
+    1:  pushq %rdi
+        pushq %rsi
+        pushq %rdx
+        pushq %rcx
+        pushq $0
+        movl $EFLAGS, %esi
+        movq %rsp, %rdx
+        callq *48(%rcx)
+        popq %rax
+        popq %rcx
+        popq %rdx
+        popq %rsi
+        popq %rdi
+        testl $0x4000, %eax
+        je 2f
+        jmpq *432(%rcx)
+    2:  ret
+        """.replace("EFLAGS", str(x86_const.UC_X86_REG_EFLAGS)),
+        "83492c0283b9a001000000740483492c04575652516a00be190000004889e2ff513058595a5e5fa9004000007406ffa1b0010000c3",
+    ),
+    # void split(uc %rdi, address %rsi, size %edx, Slice *%rcx): let the instruction begin a block. There it finds its
+    # flags folded into EFLAGS, while inside of a block the engine may keep them where its helper doesn't look.
+    # Writing EIP ends the block, but not the slice. If other hooks of instructions were called in it, the engine may
+    # not know its own flags by now, and only stopping brings them up to date.
+    "split": (
+        """
+        cmpl $0, 24(%rcx)
+        jne out
+        pushq %rbx
+        pushq %rdi
+        subq $24, %rsp
+        movq %rcx, %rbx
+        movl $EFLAGS, %r8d
+        movq %rsi, %rax
+        subq 32(%rbx), %rax
+        je again
+        movq (%rbx), %rcx
+        movl 40(%rbx), %edx
+        subl %eax, %edx
+        subq %rdx, (%rbx)
+        movl %eax, 40(%rbx)
+        cmpq %rcx, 424(%rbx)
+        je slowly
+        movl $EIP, %r8d
+    again:
+        movl %r8d, 8(%rsp)
+        movq $0, (%rsp)
+        movl %r8d, %esi
+        movq %rsp, %rdx
+        callq *48(%rbx)
+        movq 24(%rsp), %rdi
+        movl 8(%rsp), %esi
+        movq %rsp, %rdx
+        callq *408(%rbx)
+    back:
+        addq $24, %rsp
+        popq %rdi
+        popq %rbx
+    out:
+        ret
+    slowly:
+        movl $5, 24(%rbx)
+        callq *16(%rbx)
+        jmp back
+        """.replace("EFLAGS", str(x86_const.UC_X86_REG_EFLAGS)).replace("EIP", str(x86_const.UC_X86_REG_EIP)),
+        "83791800756353574883ec184889cb41b8190000004889f0482b4320741d488b0b8b532829c248291389432848398ba80100"
+        "00743541b81a000000448944240848c70424000000004489c64889e2ff5330488b7c24188b7424084889e2ff939801000048"
+        "83c4185f5bc3c7431805000000ff5310ebed",
+    ),
+    # bool go_on(...): the answer to "may this access to protected memory proceed?"
+    "go_on": ("movl $1, %eax\nret\n", "b801000000c3"),
+}
+"""Host code for x86-64 System V: AT&T listing and the bytes it assembles to."""

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the guest has instructions that the engine answers wrongly, too late or not at all.
+
+Every block the engine translates is searched for them. A block that may hold one is thrown away before it has run and
+translated again, now with a hook at that address:
+
+* RDMSR, WRMSR and RDPMC of a register that is kept here, SYSENTER, and SMSW into a register: the slice stops before
+  the instruction, and `instructions.py` carries it out;
+* CMPXCHG8B, far JMP and far CALL: the engine's helper for these looks for the arithmetic flags where the code around it
+  need not have put them yet. The hook `split` makes the instruction the first of a block, where they are in place;
+* IRET: the hook `iret` sees to RF, to an NMI that waits, and to the flags of a nested task.
+
+Bytes that only look like an opcode, inside of another instruction, cost little or nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Final
+
+from unicorn.unicorn_const import UC_HOOK_CODE, UC_HOOK_EDGE_GENERATED, UC_PROT_EXEC
+
+from . import native
+from .native import REG_ECX, lib
+from .perfctr import MSRS as COUNTERS
+
+SMSW, WRMSR, RDMSR, RDPMC, SYSENTER, CMPXCHG8B = 0x01, 0x30, 0x32, 0x33, 0x34, 0xC7  # the second byte; the first is 0F
+FAR_CALL, IRET, FAR_JMP, INDIRECT = 0x9A, 0xCF, 0xEA, 0xFF
+TSC, APIC_BASE = 0x10, 0x1B
+MSR_OPCODES: Final = (WRMSR, RDMSR, RDPMC)
+PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3")  # LOCK is #UD with most of them
+LOCK: Final = 0xF0
+
+
+class Kind(Enum):
+    """What the hook of a site does."""
+
+    STOP = "stop"
+    SPLIT = "split"
+    IRET = "iret"
+
+
+class _Block(ctypes.Structure):
+    """The engine's `uc_tb`."""
+
+    _fields_ = (("address", ctypes.c_uint64), ("instructions", ctypes.c_uint16), ("size", ctypes.c_uint16))
+    address: int
+    size: int
+
+
+_SUSPECT: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
+_TRANSLATED: Final = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.POINTER(_Block), ctypes.POINTER(_Block), ctypes.c_void_p
+)
+_CODE: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+
+
+def smsw_register(modrm: int) -> bool:
+    """0F 01 /4 with a register for its operand?"""
+    return modrm & 0xF8 == 0xE0
+
+
+def candidates(code: bytes) -> Iterator[tuple[int, Kind, int]]:
+    """(offset of the opcode, what to do, second byte of the opcode) of all in a block that may be one of them."""
+    at = code.find(0x0F)
+    while 0 <= at < len(code) - 1:
+        opcode, modrm = code[at + 1], code[at + 2] if at + 2 < len(code) else 0
+        if opcode in MSR_OPCODES or opcode == SYSENTER or (opcode == SMSW and smsw_register(modrm)):
+            yield at, Kind.STOP, opcode
+        elif opcode == CMPXCHG8B and modrm >> 3 & 7 == 1 and modrm < 0xC0:
+            yield at, Kind.SPLIT, opcode
+        at = code.find(0x0F, at + 1)
+    if code[-1] == IRET:
+        yield len(code) - 1, Kind.IRET, 0
+    for at in range(max(len(code) - 8, 0), len(code) - 1):
+        far = code[at] in (FAR_CALL, FAR_JMP) and len(code) - at in (5, 7)
+        if far or (code[at] == INDIRECT and code[at + 1] >> 3 & 7 in (3, 5) and code[at + 1] < 0xC0):
+            yield at, Kind.SPLIT, 0
+
+
+def _ours(opcode: int, number: int) -> bool:
+    """Is it for `instructions.py` to carry out?"""
+    if opcode not in MSR_OPCODES or opcode == RDPMC:
+        return True
+    return number in COUNTERS or number == APIC_BASE or (number == TSC and opcode == RDMSR)
+
+
+class Sites:
+    """The hooks of one engine.
+
+    `retranslate(begin, size)`: called from inside the engine with a block's linear address; it has to end the slice
+    before that block runs, and have it translated anew.
+    """
+
+    def __init__(self, uc: ctypes.c_void_p, shared: native.Slice, retranslate: Callable[[int, int], None]) -> None:
+        self._uc = uc
+        self._slice = shared
+        self._retranslate = retranslate
+        self._sites: dict[tuple[int, Kind], int] = {}
+        """Linear address of an opcode and what is done there: the handle of its hook."""
+        self.splits: dict[int, int] = {}
+        """Linear address of an instruction that begins a block: that of its opcode."""
+        on_code, self._on_code = native.callback(_CODE, self._reached)
+        hooks = native.hooks()
+        self._native = {Kind.SPLIT: hooks.addresses["split"], Kind.IRET: hooks.addresses["iret"]}
+        if hooks.compiled:
+            keep, shared.suspect = native.callback(_SUSPECT, lambda _uc, address, size: self._suspect(address, size))
+            function = hooks.addresses["translated"]
+        else:
+            keep, function = native.callback(
+                _TRANSLATED, lambda _uc, block, _previous, _data: self._suspect(block[0].address, block[0].size)
+            )
+        self._keep = (on_code, keep)
+        native.hook_add(uc, UC_HOOK_EDGE_GENERATED, function, ctypes.addressof(shared))
+
+    def _suspect(self, address: int, size: int) -> None:
+        """A block has been translated: hook what in it may be one of them."""
+        buffer = ctypes.create_string_buffer(size)
+        read = lib.uc_vmem_read(self._uc, ctypes.c_uint64(address), UC_PROT_EXEC, buffer, ctypes.c_size_t(size))
+        if read or not size:
+            return  # code out of MMIO
+        code, new = buffer.raw, False
+        for at, kind, opcode in candidates(code):
+            if (address + at, kind) in self._sites:
+                continue
+            first = at
+            while first and (code[first - 1] in PREFIXES or (code[first - 1] == LOCK and kind is Kind.SPLIT)):
+                first -= 1
+            if kind is Kind.STOP:
+                function, data = self._on_code, opcode
+            else:
+                function, data = self._native[kind], ctypes.addressof(self._slice)
+            if kind is Kind.SPLIT:
+                self.splits |= dict.fromkeys(range(address + first, address + at + 1), address + at)
+            self._sites[address + at, kind] = native.hook_add(
+                self._uc, UC_HOOK_CODE, function, data, address + first, address + at
+            )
+            new = True
+        if new:
+            self._retranslate(address, size)
+
+    def _reached(self, _uc: int, _address: int, _size: int, opcode: int) -> None:
+        self._slice.hooked = self._slice.retired
+        if self._slice.reason == native.REASON_NONE and _ours(opcode, native.reg_read(self._uc, REG_ECX)):
+            self._slice.reason = native.REASON_SITE
+            lib.uc_emu_stop(self._uc)
+
+    def forget(self, begin: int, end: int) -> None:
+        """Remove the hooks of these linear addresses; between slices. The code there has to be translated anew."""
+        for site in [site for site in self._sites if begin <= site[0] < end]:
+            native.hook_del(self._uc, self._sites.pop(site))
+            if site[1] is Kind.SPLIT:
+                self.splits = {at: opcode for at, opcode in self.splits.items() if opcode != site[0]}
