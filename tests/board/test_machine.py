@@ -525,3 +525,101 @@ def test_with_its_local_apic_off_a_cpu_takes_the_i8259s_interrupt() -> None:
     registers = computer.cpus[0].registers()
     assert (registers.ebx, registers.edx) == (0, 0xFFFFFFFF)
     assert computer.cpus[0].halted
+
+
+NMI_COMMAND = "movl $0, 0xFEE00310\nmovl $0x4400, 0xFEE00300\n"  # an NMI to the CPU itself
+NMI_GATE = "movl $0x1FF, 0xFEE000F0\nmov $2, %ecx\nmov $on_nmi, %edx\ncall set_gate\n"
+RECORD = """
+on_nmi:                                  # where each of them came, from 0x70010 on
+    incl 0x70000
+    mov 0x70000, %ebx
+    mov (%esp), %edx
+    mov %edx, 0x7000C(,%ebx,4)
+    cmpl $1, %ebx
+    jne 9f
+"""
+
+
+@pytest.mark.parametrize("count", [1, 100, 681, 1400, 5000, 30_000])
+@pytest.mark.parametrize(
+    ("way", "where"),
+    [
+        ("1: dec %ecx\njnz 1b\n", 0x70010),
+        ("1: dec %ecx\njnz 1b\njmp 2f\n2: jmp 3f\n3:\n", 0x70010),
+        ("1: call 2f\ndec %ecx\njnz 1b\njmp 3f\n2: pushf\npopf\nret\n3:\n", 0x70010),
+        ("1: dec %ecx\njnz 1b\npushf\npush %cs\npush $5f\niret\n5: inc %ebp\n", 0x70004),
+    ],
+    ids=["a loop", "a loop and jumps", "calls", "another IRET first"],
+)
+def test_6_7_1_a_pending_nmi_comes_at_the_instruction_iret_goes_to(count: int, way: str, where: int) -> None:
+    """However long the handler has been at it, and whichever IRET it is that unblocks."""
+    text = f"main:\ncall mask_pic\n{NMI_GATE}{NMI_COMMAND}jmp 1f\n1: mov $9999, %edi\n2: dec %edi\njnz 2b\ncli\nhlt\n"
+    text += f"{RECORD}{NMI_COMMAND}movl $5f, 0x70004\nmov ${count}, %ecx\n{way}9: iret\n"
+    computer = quiet(machine(text if "5:" in way else text + "5:\n"))
+    computer.run(until=100_000_000)
+    assert word(computer, 0x70000) == 2
+    assert word(computer, 0x70014) == word(computer, where)
+
+
+def test_6_7_1_an_nmi_of_another_cpu_comes_at_the_instruction_iret_goes_to() -> None:
+    """It is sent while the handler runs; CPU 0 spins in it until CPU 1 has said so."""
+    send = "movl $0, 0xFEE00310\nmovl $0x400, 0xFEE00300\nmovl $1, 0x70008\n"
+    ap = f"1: cmpl $1, 0x70000\njne 1b\n{send}cli\n2: hlt\njmp 2b\n"
+    text = SMP[: SMP.index("    movl $0x1000000")].replace("cmpl $1, 0x70000 ", "cmpl $1, 0x70020 ")
+    text += f"{NMI_GATE}{NMI_COMMAND}jmp 1f\n1: mov $9999, %edi\n2: dec %edi\njnz 2b\ncli\n3: hlt\njmp 3b\non_ipi:\n"
+    text += f"{RECORD}1: cmpl $1, 0x70008\njne 1b\nmov $3333, %ecx\n2: dec %ecx\njnz 2b\n9: iret\n"
+    text += SMP[SMP.index("trampoline:") :].replace("movl $1, 0x70000\n    sti\n", f"movl $1, 0x70020\n{ap}")
+    computer = quiet(machine(text, cpus=2))
+    computer.run(until=100_000_000)
+    assert word(computer, 0x70000) == 2
+    assert word(computer, 0x70014) == word(computer, 0x70010)
+
+
+def test_6_8_3_an_nmi_comes_after_the_shadow_of_mov_ss() -> None:
+    computer = quiet(
+        machine(f"main:\ncall mask_pic\n{NMI_GATE}mov %ss, %eax\n{NMI_COMMAND}mov %eax, %ss\nshadow: nop\nafter: nop\n"
+                f"mov $200, %ecx\n1: dec %ecx\njnz 1b\ncli\n1: hlt\n{RECORD}9: iret\n")
+    )  # fmt: skip
+    where: list[int] = []
+    computer.watch(symbol_of(computer, b"\x90\x90\xb9\xc8"), lambda cpu: where.append(cpu.registers().eip))
+    computer.run(until=100_000_000)
+    assert word(computer, 0x70000) == 1
+    assert where[0] - 2 <= word(computer, 0x70010) <= where[0] + 1
+
+
+EVENTS = {
+    "a software interrupt": "int $0x40",
+    "an exception": "ud2",
+    "an interrupt of the i8259, spinning": "sti\n1: jmp 1b",
+    "an interrupt of the i8259, halted": "sti\n1: hlt\njmp 1b",
+    "a fixed interrupt": "movl $0x1FF, 0xFEE000F0\nmovl $0, 0xFEE00310\nsti\nmovl $0x4040, 0xFEE00300\n1: jmp 1b",
+    "an NMI, spinning": f"movl $0x1FF, 0xFEE000F0\n{NMI_COMMAND}1: jmp 1b",
+    "an NMI, at once halted": f"movl $0x1FF, 0xFEE000F0\n{NMI_COMMAND}hlt",
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_6_15_a_triple_fault_resets_whatever_was_delivered(event: str) -> None:
+    computer = machine(f"main:\nlidt nothing\n{EVENTS[event]}\n1: cli\nhlt\nnothing: .word 0\n.long 0\n")
+    assert computer.run(until=2_000_000_000) is StopReason.RESET
+    assert computer.reset_cause == "triple fault on CPU 0"
+
+
+def test_6_15_without_that_chipset_a_triple_fault_is_the_end() -> None:
+    text = "main:\nlidt nothing\nsti\n1: hlt\njmp 1b\nnothing: .word 0\n.long 0\n"
+    computer = machine(text, cpus=1, shutdown_resets=False)
+    assert computer.run(until=2_000_000_000) is StopReason.ALL_SHUTDOWN
+
+
+@pytest.mark.parametrize("wait", ["hlt", "nop"])
+@pytest.mark.parametrize("message", [0x4040, 0x4400])
+def test_6_15_a_triple_fault_of_another_cpu_resets(wait: str, message: int) -> None:
+    """An IPI, fixed or NMI, to a CPU without an IDT, which sleeps or spins."""
+    text = SMP.replace("movl $0x4040, 0xFEE00300         # vector 0x40 to APIC 1", f"movl ${message:#x}, 0xFEE00300")
+    text = text.replace("lidt idt_pointer\n    movl $0x1FF", "lidt nothing\n    movl $0x1FF")
+    text = text.replace(
+        "    sti\n1:  hlt\n    jmp 1b\n", f"    sti\n1:  {wait}\n    jmp 1b\nnothing: .word 0\n.long 0\n"
+    )
+    computer = quiet(machine(text, cpus=2))
+    assert computer.run(until=2_000_000_000) is StopReason.RESET
+    assert computer.reset_cause == "triple fault on CPU 1"

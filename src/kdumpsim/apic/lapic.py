@@ -199,6 +199,11 @@ class LocalApic:
         """Nothing is latched or requested: there is nothing to ask the methods around this one."""
         return not (self._irr or self._nmi or self._init or self._startup is not None)
 
+    @property
+    def nmi_pending(self) -> bool:
+        """Does an NMI wait for the CPU to take it?"""
+        return self._nmi
+
     def take_nmi(self) -> bool:
         taken, self._nmi = self._nmi, False
         return taken

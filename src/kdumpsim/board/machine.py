@@ -46,7 +46,6 @@ from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
 MAX_ROUND_NS: Final = 10_000_000  # a few tenths of a second of ours, whatever the guest does
-NMI_WINDOW: Final = 4096  # code bytes between looks at a CPU in its NMI handler: another NMI may be waiting
 NIC_INTERRUPT: Final = PciInterrupt(slot=3, pin=1, irq=11)
 """Where QEMU's `pc` has its first network card, and how its firmware routes it."""
 UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
@@ -355,6 +354,9 @@ class Machine:
                 if until is not None and clock.base >= until:
                     return StopReason.UNTIL
                 end = self._idle(until)
+                if self.reset_cause is not None:
+                    self._stop_requested = False
+                    return StopReason.RESET
                 if isinstance(end, StopReason):
                     return end
                 if end is None:
@@ -440,15 +442,12 @@ class Machine:
                     if limit <= 0 and clock.now >= self._round_end:
                         break
                     waiting = lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint())
-                    if cpu.in_nmi():
-                        limit = min(limit, NMI_WINDOW)
-                    result = cpu.run(limit, until_interruptible=waiting)
+                    result = cpu.run(limit, until_interruptible=waiting, until_nmi=lapic.nmi_pending)
                 if result is Exit.STOPPED:
                     continue
                 if cpu.take_perf_overflow():
                     lapic.perf_overflow()
-                if result is Exit.SHUTDOWN and self.config.shutdown_resets:
-                    self.pull_reset(f"triple fault on CPU {index}")
+                if result is Exit.SHUTDOWN and self._shut_down(index):
                     return False
                 if self._alone and result is Exit.LIMIT and self._others_wake(index):
                     break
@@ -489,14 +488,21 @@ class Machine:
             return
         if not cpu.nmi_blocked() and lapic.take_nmi():
             cpu.nmi()
-        if not cpu.interruptible():
-            return
-        if lapic.pending() is not None:
-            cpu.interrupt(lapic.acknowledge())
-        elif self.pic.intr and lapic.accepts_extint():
-            number = self.pic.acknowledge()
-            lapic.acknowledge_extint()
-            cpu.interrupt(number)
+        if cpu.interruptible():
+            if lapic.pending() is not None:
+                cpu.interrupt(lapic.acknowledge())
+            elif self.pic.intr and lapic.accepts_extint():
+                number = self.pic.acknowledge()
+                lapic.acknowledge_extint()
+                cpu.interrupt(number)
+        if cpu.shutdown:
+            self._shut_down(index)
+
+    def _shut_down(self, index: int) -> bool:
+        """A CPU has met a triple fault, in its code or in the delivery of an event; is that a reset?"""
+        if self.config.shutdown_resets:
+            self.pull_reset(f"triple fault on CPU {index}")
+        return self.config.shutdown_resets
 
     # Observers.
 

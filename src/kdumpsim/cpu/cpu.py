@@ -329,10 +329,6 @@ class Cpu:
             context.d[HFLAGS2] & HF2_NMI or context.d[HFLAGS] & HF_INHIBIT_IRQ or self.waiting_for_sipi or self.shutdown
         )
 
-    def in_nmi(self) -> bool:
-        """Has an NMI been delivered, and no IRET run since?"""
-        return bool(self._engine.context.d[HFLAGS2] & HF2_NMI)
-
     def nmi(self) -> None:
         """Deliver an NMI; between slices only. `on_nmi` is called first, with the registers still as they were."""
         if self.on_nmi is not None:
