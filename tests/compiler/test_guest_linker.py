@@ -25,6 +25,7 @@ kallsyms_num_syms: u32 = external()
 kallsyms_addresses: array[u32] = external()
 kallsyms_names: array[u8] = external()
 _end: array[u8] = external()
+__start_marks: array[u32] = external()
 
 
 @guest
@@ -50,6 +51,11 @@ def symbol_address(index: u32) -> u32:
 @guest
 def end() -> u32:
     return u32(_end)
+
+
+@guest
+def first_mark() -> u32:
+    return __start_marks[0]
 
 
 module_asm('''
@@ -126,7 +132,7 @@ def test_kallsyms(tmp_path: Path) -> None:
     names = machine.read(image.symbols["kallsyms_names"], 500).split(b"\0")[:count]
     found = dict(zip(names, addresses, strict=True))
     assert found[b"main"] == image.symbols["main"]
-    assert {b"head", b"main", b"helper", b"symbols", b"symbol_address", b"end"} == set(found)
+    assert {b"head", b"main", b"helper", b"symbols", b"symbol_address", b"end", b"first_mark"} == set(found)
     assert machine.call("end") == image.symbols["_end"]
     empty = Machine(link(objects(tmp_path, m=TEXT), Layout(BASE, BASE, "main")))
     assert empty.call("symbols") == 0
@@ -191,3 +197,34 @@ def test_assembler() -> None:
     with pytest.raises(ElfError, match="does not fit"):
         assemble(".byte 1f\n1:", 0x1000)
     assert assemble("nop") == b"\x90"
+
+
+LEVELS = """
+__start_calls: array[u32] = external()
+__stop_calls: array[u32] = external()
+
+
+@guest
+def main(n: u32) -> u32:
+    entry: ptr[u32] = __start_calls
+    seen: u32 = 0
+    while entry < __stop_calls:
+        seen = seen * 10 + entry[0]
+        entry += 1
+    return seen
+"""
+
+
+def test_a_table_is_in_the_order_of_its_levels(tmp_path: Path) -> None:
+    """Whatever level somebody uses is run, and within a level the modules' order holds."""
+    late = 'f: u32 = placed("calls7", 8)\ng: u32 = placed("calls2", 2)\n'
+    early = 'h: u32 = placed("calls3", 3)\ni: u32 = placed("calls0", 1)\nj: u32 = placed("calls7", 7)\n'
+    machine = Machine(link(objects(tmp_path, m=LEVELS, late=late, early=early), Layout(BASE, BASE, "main")))
+    assert machine.call("main", 0) == 12378
+
+
+@pytest.mark.parametrize("section", ["call3", "calls33", "callz"])
+def test_a_table_that_no_code_reads_is_an_error(tmp_path: Path, section: str) -> None:
+    late = f'f: u32 = placed("{section}", 7)\ng: u32 = placed("calls2", 2)\n'
+    with pytest.raises(LinkError, match=rf"no code reads section {section} \(late\)"):
+        link(objects(tmp_path, m=LEVELS, late=late), Layout(0xC0100000, 0x100000, "main"))

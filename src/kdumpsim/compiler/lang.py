@@ -226,7 +226,11 @@ def bits(width: int) -> Any:
 
 
 def placed(section: str, value: T) -> T:
-    """A global put into `section`; the linker defines ``__start_<section>``/``__stop_<section>``."""
+    """A global put into the table `section`; the linker defines ``__start_<section>``/``__stop_<section>``.
+
+    A digit at the end of the name is a level: the table is sorted by it, and the symbols are without it.
+    A table that no code reads is a link error.
+    """
     return value
 
 

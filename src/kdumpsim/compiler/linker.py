@@ -7,6 +7,7 @@ symbols Linux's linker script defines.  Debug sections are concatenated and relo
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ from .frames import mark_signal_frames
 PAGE = 4096
 #: Input sections that come first in .text: what a boot loader must find near the start of the image.
 _HEAD = (".multiboot", ".head.text", ".text.head")
+_LEVEL = re.compile(r"([A-Za-z_]\w*?)([0-9])")
+"""A section of one level: NAME0 to NAME9 make one table, NAME, in the order of the digit (ld's SORT)."""
 _KALLSYMS = ("kallsyms_num_syms", "kallsyms_addresses", "kallsyms_names")
 
 
@@ -120,6 +123,12 @@ def is_c_identifier(name: str) -> bool:
     return name.isidentifier() and name.isascii()
 
 
+def table_name(section: str) -> str:
+    """The table that a section with a C identifier for a name belongs to."""
+    match = _LEVEL.fullmatch(section)
+    return match[1] if match else section
+
+
 class _Linker:
     def __init__(self, objects: Sequence[ObjectFile], layout: Layout) -> None:
         self.layout = layout
@@ -131,6 +140,7 @@ class _Linker:
     def run(self) -> LinkedImage:
         self._check_duplicates()
         groups = self._collect()
+        self._check_tables_are_read()
         extra = self._kallsyms_size()
         self._assign_addresses(groups, extra)
         places = self._places()
@@ -149,6 +159,14 @@ class _Linker:
         if self.errors:
             raise LinkError("\n".join(self.errors))
         return self._write(groups)
+
+    def _check_tables_are_read(self) -> None:
+        """A table without a reader is a registration that never takes effect: a level or a name nobody knows."""
+        wanted = {s.name for obj in self.inputs for s in obj.symbols if s.section == SHN_UNDEF}
+        for output in self.outputs.values():
+            if output.flags & SHF_ALLOC and is_c_identifier(output.name) and f"__start_{output.name}" not in wanted:
+                sections = sorted({f"{part.section.name} ({part.owner.name})" for part in output.inputs})
+                self.errors.append(f"no code reads section {', '.join(sections)}: __start_{output.name} is not used")
 
     # -- layout ------------------------------------------------------------------------------------------------------
 
@@ -169,7 +187,9 @@ class _Linker:
             return name
         if section.flags & SHF_EXECINSTR:
             return ".text"
-        if is_c_identifier(name) or name == ".eh_frame" or section.kind == SHT_NOTE:
+        if is_c_identifier(name):
+            return table_name(name)
+        if name == ".eh_frame" or section.kind == SHT_NOTE:
             return name
         if section.flags & SHF_WRITE:
             return ".bss" if section.kind == SHT_NOBITS else ".data"
@@ -184,7 +204,9 @@ class _Linker:
             if s.kind in kept and (s.alloc or s.name.startswith(".debug_"))
         ]
         head = [(obj, s) for name in _HEAD for obj, s in parts if s.name == name]
-        parts = head + [(obj, s) for obj, s in parts if s.name not in _HEAD]
+        levels = sorted(((obj, s) for obj, s in parts if _LEVEL.fullmatch(s.name)), key=lambda part: part[1].name)
+        rest = [(obj, s) for obj, s in parts if s.name not in _HEAD and not _LEVEL.fullmatch(s.name)]
+        parts = head + rest + levels
         for name, flags in ((".text", 6), (".rodata", 2), (".data", 3), (".bss", 3)):
             self.outputs[name] = _Output(name, flags, nobits=name == ".bss")
         for obj, section in parts:

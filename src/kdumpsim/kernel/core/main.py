@@ -42,16 +42,8 @@ def init_post() -> None:
 
 __start_con_initcall: array[fn[[], i32]] = external()
 __stop_con_initcall: array[fn[[], i32]] = external()
-__start_initcall1: array[fn[[], i32]] = external()
-__stop_initcall1: array[fn[[], i32]] = external()
-__start_initcall4: array[fn[[], i32]] = external()
-__stop_initcall4: array[fn[[], i32]] = external()
-__start_initcall5: array[fn[[], i32]] = external()
-__stop_initcall5: array[fn[[], i32]] = external()
-__start_initcall6: array[fn[[], i32]] = external()
-__stop_initcall6: array[fn[[], i32]] = external()
-__start_initcall7: array[fn[[], i32]] = external()
-__stop_initcall7: array[fn[[], i32]] = external()
+__start_initcall: array[fn[[], i32]] = external()
+__stop_initcall: array[fn[[], i32]] = external()
 
 
 @guest
@@ -71,12 +63,8 @@ def console_init() -> None:
 
 @guest
 def do_initcalls() -> None:
-    """Start the subsystems and drivers, level by level."""
-    run_initcalls(__start_initcall1, __stop_initcall1)
-    run_initcalls(__start_initcall4, __stop_initcall4)
-    run_initcalls(__start_initcall5, __stop_initcall5)
-    run_initcalls(__start_initcall6, __stop_initcall6)
-    run_initcalls(__start_initcall7, __stop_initcall7)
+    """Start the subsystems and drivers, from initcall1 (core) to initcall7 (late): the linker sorts by level."""
+    run_initcalls(__start_initcall, __stop_initcall)
 
 
 @guest
