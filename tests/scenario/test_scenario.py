@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guest_harness import host_module
+from kdumpsim.scenario.conditions import E820MAX
 from kdumpsim.scenario.scenario import (
     MIB,
     Reservation,
@@ -20,6 +22,8 @@ from kdumpsim.scenario.scenario import (
     parse_holes,
     parse_size,
 )
+
+HOLES = tuple((33 * MIB + i * MIB, 4096) for i in range(29))
 
 
 @given(st.integers(0, 1 << 40))
@@ -67,11 +71,20 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
         ({"memory_holes": ((17 * MIB, MIB),)}, "overlaps the reserved region"),
         ({"memory_holes": ((40 * MIB, MIB), (40 * MIB, 4096))}, "overlaps another one"),
         ({"memory_holes": ((63 * MIB, 2 * MIB),)}, "1M to 64M is allowed"),
+        ({"memory_holes": HOLES[:28]}, r"33 ranges: the kernel keeps 32 \(E820MAX\), 27 such holes are allowed"),
+        ({"memory_holes": HOLES[:29]}, r"34 ranges: the kernel keeps 32 \(E820MAX\), 27 such holes are allowed"),
     ],
 )
 def test_bad_scenarios_are_refused_with_what_is_allowed(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(ScenarioError, match=complaint):
         Scenario(**{"crash_point": "FS_DEVRW", "crash_type": "panic", **options})  # type: ignore[arg-type]
+
+
+def test_as_many_holes_as_the_kernels_memory_map_has_room_for() -> None:
+    Scenario("FS_DEVRW", "panic", memory_holes=HOLES[:27])
+    to_the_end = ((63 * MIB, MIB),)
+    assert len(Scenario("FS_DEVRW", "panic", memory_holes=(*HOLES[:27], *to_the_end)).memory_holes) == 28
+    assert host_module("kdumpsim.kernel.arch.i386.e820").E820MAX == E820MAX
 
 
 def test_oops_is_the_papers_name_for_bug() -> None:

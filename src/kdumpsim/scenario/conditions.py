@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kdumpsim.board.firmware import e820
+
 OTHER_CPUS: dict[str, str] = {
     "halted": "idle: the load is bound to the crashing CPU",
     "spinning": "busy for ever with interrupts off",
@@ -37,6 +39,8 @@ MIB = 1 << 20
 QEMU_MEMORY_UNIT = 2 * PAGE_SIZE
 QEMU_FIRMWARE = 128 << 10
 """Bytes at the top of RAM that QEMU's firmware keeps for its ACPI tables."""
+E820MAX = 32
+"""Ranges of a memory map that the guest kernel keeps (its E820MAX)."""
 
 
 class ConditionError(ValueError):
@@ -45,7 +49,7 @@ class ConditionError(ValueError):
 
 def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[int, int]) -> None:
     """ConditionError if a hole (base, size) is not made of whole pages of RAM between 1 MiB and the end of memory,
-    or if it meets another or the reserved region."""
+    if it meets another or the reserved region, or if there are more than the kernel's memory map has room for."""
     end_of_last = MIB
     for base, size in sorted(holes):
         end = base + size
@@ -59,6 +63,12 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
         if base < reserved[1] and end > reserved[0]:
             raise ConditionError(f"{where} overlaps the reserved region, {reserved[0]:#x} to {reserved[1]:#x}")
         end_of_last = end
+    ranges = len(e820(memory, holes))
+    if ranges > E820MAX:
+        raise ConditionError(
+            f"{len(holes)} memory holes make a memory map of {ranges} ranges: the kernel keeps {E820MAX} (E820MAX), "
+            f"{len(holes) - (ranges - E820MAX)} such holes are allowed"
+        )
 
 
 def check_qemu(

@@ -9,7 +9,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cstr, external, fn, guest, i32, length, ptr, u8, u32, u64
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cstr,
+    extern,
+    external,
+    fn,
+    guest,
+    i32,
+    length,
+    ptr,
+    u8,
+    u32,
+    u64,
+)
 from kdumpsim.kernel.asm import boot_command_line
 from kdumpsim.kernel.core.string import simple_strtoull, strlcpy, strlen, strncmp
 
@@ -26,6 +42,12 @@ class ObsKernelParam(Struct):
 
 __start_setup_params: array[ObsKernelParam] = external()
 __stop_setup_params: array[ObsKernelParam] = external()
+
+
+@extern
+def printk(fmt: cstr, *args: u32) -> i32:
+    """Print; core/printk.py."""
+    ...
 
 
 @guest
@@ -80,7 +102,8 @@ def parse_early_param() -> None:
             rest = match_option(word, param.str)
             if rest != NULL:
                 strlcpy(value, rest, min(word_length(rest) + 1, VALUE_LENGTH))
-                param.setup_func(value)
+                if param.setup_func(value) < 0:
+                    printk("<4>Malformed early option '%s%s'\n", u32(param.str), u32(value))
             param += 1
         i += n
         while boot_command_line[i] == ord(" "):

@@ -54,11 +54,18 @@ max_low_pfn: u32 = 0
 
 @guest
 def add_memory_region(start: u64, size: u64, kind: u32) -> None:
-    """Append a range."""
+    """Append a range.
+
+    If the map is full, the range is dropped.  What is no RAM is then taken out of the RAM there is, for nobody would
+    know any more that it is none.
+    """
+    if size == 0:
+        return
     if e820.nr_map == E820MAX:
         printk("<3>Ooops! Too many entries in the memory map!\n")
-        return
-    if size == 0:
+        printk(f"<3>e820: dropped {start:016x} - {start + size:016x} {type_name(kind):s}\n")
+        if kind != E820Type.E820_RAM:
+            remove_memory_region(start, size)
         return
     entry = addr(e820.map[e820.nr_map])
     entry.addr = start
@@ -84,7 +91,7 @@ def remove_memory_region(start: u64, size: u64) -> None:
 
 @guest
 def sanitize_e820_map() -> None:
-    """Drop empty ranges, sort by address, and let non-RAM win where ranges overlap."""
+    """Drop empty ranges, sort by address, let non-RAM win where ranges overlap, and join neighbours of one kind."""
     count = e820.nr_map
     for i in range(count):
         entry = addr(e820.map[i])
@@ -104,6 +111,23 @@ def sanitize_e820_map() -> None:
             copy_entry(addr(e820.map[j]), addr(e820.map[j - 1]))
             j -= 1
         copy_entry(addr(e820.map[j]), addr(held))
+    join_neighbours()
+
+
+@guest
+def join_neighbours() -> None:
+    """Make one of ranges of a kind that touch or overlap; the map is sorted."""
+    kept: u32 = 0
+    for i in range(1, e820.nr_map):
+        last = addr(e820.map[kept])
+        entry = addr(e820.map[i])
+        if entry.type == last.type and entry.addr <= last.addr + last.size:
+            last.size = max(last.addr + last.size, entry.addr + entry.size) - last.addr
+            continue
+        kept += 1
+        copy_entry(addr(e820.map[kept]), entry)
+    if e820.nr_map != 0:
+        e820.nr_map = kept + 1
 
 
 @guest

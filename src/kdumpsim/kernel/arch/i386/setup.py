@@ -5,7 +5,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cast, cstr, external, fn, guest, i32, length, placed, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import (
+    NULL,
+    NoReturn,
+    addr,
+    array,
+    cast,
+    cstr,
+    extern,
+    external,
+    fn,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 from kdumpsim.kernel.arch.i386.e820 import (
     E820MAX,
     E820Type,
@@ -32,11 +52,14 @@ from kdumpsim.kernel.core.resource import iomem_resource, request_resource
 from kdumpsim.kernel.core.resource_types import IORESOURCE_BUSY, IORESOURCE_MEM, Resource
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.mm.bootmem import free_bootmem, init_bootmem, reserve_bootmem
+from kdumpsim.kernel.mm.page_alloc import Page
 
 BIOS_EBDA_SEGMENT: Final = 0x40E
 """Physical address of the word that names the extended BIOS data area's segment."""
 BASE_MEMORY_END: Final = 0xA_0000
 HIGH_MEMORY: Final = 0x10_0000
+LEAST_MEMORY: Final = 2 << 20
+"""What a kernel needs to come up with, beside its image and what describes its pages."""
 
 _text: array[u8] = external()
 _etext: array[u8] = external()
@@ -53,19 +76,33 @@ video_ram_resource: Resource = Resource(
 system_rom_resource: Resource = Resource(
     name="System ROM", start=0xF_0000, end=0xF_FFFF, flags=IORESOURCE_BUSY | IORESOURCE_MEM
 )
+crashkernel_given: bool = False
+crashkernel_size: u64 = 0
+crashkernel_base: u64 = 0
+"""What crashkernel= asks for; claim_crashkernel() decides."""
+
+
+@extern
+def panic(fmt: cstr, *args: u32) -> NoReturn:
+    """Give up; core/panic.py."""
+    ...
 
 
 @guest
 def setup_crashkernel(value: cstr) -> i32:
     """crashkernel=size@start: memory for a capture kernel (kdump paper, section 5)."""
+    global crashkernel_given, crashkernel_size, crashkernel_base
     rest: cstr = value
-    size = u32(memparse(value, addr(rest)))
+    size: u64 = memparse(value, addr(rest))
     if rest == value or rest[0] != ord("@"):
         return -EINVAL
-    base = u32(memparse(rest + 1, addr(rest)))
-    if size != 0:
-        crashk_res.start = base
-        crashk_res.end = base + size - 1
+    start: cstr = rest + 1
+    base: u64 = memparse(start, addr(rest))
+    if rest == start or rest[0] != 0:
+        return -EINVAL
+    crashkernel_given = True
+    crashkernel_size = size
+    crashkernel_base = base
     return 0
 
 
@@ -82,22 +119,50 @@ def reserve_range(start: u32, end: u32) -> None:
 
 
 @guest
-def reserve_crashkernel() -> None:
-    """Set the capture kernel's memory aside, if it is RAM that nobody has."""
-    if crashk_res.end == 0:
+def memory_left(taken: u64) -> u64:
+    """How much low memory a kernel has beside `taken` bytes, its image and the pages' descriptions."""
+    left: u64 = 0
+    for i in range(e820.nr_map):
+        entry = addr(e820.map[i])
+        if entry.type == E820Type.E820_RAM and ram_start(entry) < ram_end(entry):
+            left += ram_end(entry) - ram_start(entry)
+    used: u64 = taken + (u32(_end) - u32(_text)) + max_low_pfn * sizeof(Page)
+    return left - used if left > used else 0
+
+
+@guest
+def crashkernel_fault(start: u64, size: u64) -> cstr:
+    """What keeps a region from being reserved, or NULL."""
+    limit: u64 = max_low_pfn << PAGE_SHIFT
+    if size == 0:
+        return "its size is 0"
+    if (start | size) & (PAGE_SIZE - 1):
+        return "it is not made of whole pages"
+    if start < HIGH_MEMORY:
+        return "it begins below 1MB"
+    if start >= limit or size > limit - start:
+        return "it reaches beyond low memory"
+    if not e820_covers(u32(start), u32(start + size)):
+        return "not all of it is memory"
+    if start < pa(u32(_end)) and start + size > pa(u32(_text)):
+        return "memory is in use by the kernel"
+    if memory_left(size) < LEAST_MEMORY:
+        return "too little memory would be left"
+    return NULL
+
+
+@guest
+def claim_crashkernel() -> None:
+    """Decide on crashkernel= before any memory is given out; without it, or with a bad one, crashk_res stays empty."""
+    if not crashkernel_given:
         return
-    start: u32 = crashk_res.start
-    end: u32 = crashk_res.end + 1
-    if start & ~u32(PAGE_MASK) or end & ~u32(PAGE_MASK) or start < HIGH_MEMORY or not e820_covers(start, end):
-        printk(f"<4>crashkernel reservation failed - {start:08x}-{end - 1:08x} is not memory that can be reserved\n")
-    elif start < pa(u32(_end)) and end > pa(u32(_text)):
-        printk("<4>crashkernel reservation failed - memory is in use by the kernel\n")
-    else:
-        printk(f"<6>Reserving {(end - start) >> 20}MB of memory at {start >> 20}MB for crashkernel\n")
-        reserve_bootmem(start, end - start)
+    fault = crashkernel_fault(crashkernel_base, crashkernel_size)
+    if fault != NULL:
+        printk(f"<4>crashkernel reservation failed - {crashkernel_size >> 10}K@{crashkernel_base >> 10}K: {fault:s}\n")
         return
-    crashk_res.start = 0
-    crashk_res.end = 0
+    printk(f"<6>Reserving {crashkernel_size >> 20}MB of memory at {crashkernel_base >> 20}MB for crashkernel\n")
+    crashk_res.start = u32(crashkernel_base)
+    crashk_res.end = u32(crashkernel_base + crashkernel_size - 1)
 
 
 @guest
@@ -109,29 +174,36 @@ def reserve_ebda() -> None:
 
 
 @guest
-def first_free_pfn() -> u32:
-    """Where the boot allocator may put its bitmap: behind the kernel, but not in the memory of the next one."""
-    end = page_align(pa(u32(_end)))
-    if end >= crashk_res.start and end <= crashk_res.end:
-        end = crashk_res.end + 1
-    return end >> PAGE_SHIFT
+def find_bootmap() -> u32:
+    """Where the boot allocator's bitmap goes: behind the kernel, in RAM, but not in the memory of the next one."""
+    size: u32 = page_align(max_low_pfn + 7 >> 3)
+    for i in range(e820.nr_map):
+        entry = addr(e820.map[i])
+        if entry.type != E820Type.E820_RAM:
+            continue
+        start: u32 = max(ram_start(entry), page_align(pa(u32(_end))))
+        if crashk_res.end != 0 and start <= crashk_res.end and start + size > crashk_res.start:
+            start = crashk_res.end + 1
+        if start < ram_end(entry) and size <= ram_end(entry) - start:
+            return start
+    panic("no room for the boot allocator's map")
 
 
 @guest
 def setup_bootmem_allocator() -> None:
     """Tell the boot allocator what is RAM, and which of it is taken already."""
-    init_bootmem(first_free_pfn(), max_low_pfn)
+    init_bootmem(find_bootmap() >> PAGE_SHIFT, max_low_pfn)
     for i in range(e820.nr_map):
         entry = addr(e820.map[i])
         if entry.type == E820Type.E820_RAM and ram_start(entry) < ram_end(entry):
             free_bootmem(ram_start(entry), ram_end(entry) - ram_start(entry))
-    reserve_bootmem(first_free_pfn() << PAGE_SHIFT, page_align(max_low_pfn + 7 >> 3))
     reserve_range(pa(u32(_text)), pa(u32(_end)))
     reserve_bootmem(0, PAGE_SIZE)
     reserve_bootmem(TRAMPOLINE_BASE, PAGE_SIZE)
     reserve_ebda()
     find_smp_config()
-    reserve_crashkernel()
+    if crashk_res.end != 0:
+        reserve_bootmem(crashk_res.start, crashk_res.end + 1 - crashk_res.start)
 
 
 @guest
@@ -147,12 +219,17 @@ def resource_name(kind: u32) -> cstr:
 
 
 @guest
-def register_memory() -> None:
-    """Enter the memory map, the kernel and the capture kernel's memory into /proc/iomem."""
+def init_iomem_resources() -> None:
+    """Enter the ROM, the memory map, the kernel and the capture kernel's memory into /proc/iomem.
+
+    The ROM comes first, as in 2.6.16 (legacy_init_iomem_resources): a reserved range of the map that it is part of is
+    refused.
+    """
     code_resource.start = pa(u32(_text))
     code_resource.end = pa(u32(_etext)) - 1
     data_resource.start = pa(u32(_sdata))
     data_resource.end = pa(u32(_end)) - 1
+    request_resource(addr(iomem_resource), addr(system_rom_resource))
     for i in range(e820.nr_map):
         entry = addr(e820.map[i])
         if entry.addr + entry.size > 0x1_0000_0000:
@@ -162,7 +239,8 @@ def register_memory() -> None:
         resource.start = u32(entry.addr)
         resource.end = u32(entry.addr + entry.size - 1)
         resource.flags = IORESOURCE_MEM | IORESOURCE_BUSY
-        request_resource(addr(iomem_resource), resource)
+        if request_resource(addr(iomem_resource), resource) != 0:
+            continue
         if entry.type == E820Type.E820_RAM:
             # One of them is the right one; the others refuse.
             request_resource(resource, addr(code_resource))
@@ -173,13 +251,13 @@ def register_memory() -> None:
 
 @guest
 def request_standard_resources() -> i32:
-    """Enter what every PC has below 1 MiB into /proc/iomem."""
+    """Fill /proc/iomem (2.6.16 request_standard_resources, a subsys_initcall)."""
+    init_iomem_resources()
     request_resource(addr(iomem_resource), addr(video_ram_resource))
-    request_resource(addr(iomem_resource), addr(system_rom_resource))
     return 0
 
 
-_init_standard_resources: fn[[], i32] = placed("initcall3", request_standard_resources)
+_init_standard_resources: fn[[], i32] = placed("initcall4", request_standard_resources)
 
 
 @guest
@@ -196,8 +274,8 @@ def setup_arch() -> None:
         print_memory_map("user")
     find_max_low_pfn()
     printk(f"<5>{max_low_pfn >> 8}MB LOWMEM available.\n")
+    claim_crashkernel()
     setup_bootmem_allocator()
     paging_init()
-    register_memory()
     get_smp_config()
     acpi_boot_init()
