@@ -38,13 +38,15 @@ class Booted:
         one_cable: bool = False,
         network: NetworkConfig | None = None,
         files: dict[str, bytes] | None = None,
+        memory: int = MEMORY,
+        holes: tuple[tuple[int, int], ...] = (),
     ) -> None:
         """`one_cable`: the system disk is hdd, beside the dump disk. `files` lie beside the programs."""
         self.first, self.capture = images.kernel(), images.kernel(16 << 20)
         self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
         mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped, **images.userland(), **(files or {})})
         disks = (None, None, self.dump, self.system) if one_cable else (self.system, None, self.dump, None)
-        self.machine = Machine(MachineConfig(cpus=cpus, memory=MEMORY, disks=disks, network=network))
+        self.machine = Machine(MachineConfig(cpus=cpus, memory=memory, holes=holes, disks=disks, network=network))
         self.console = ""
         self.machine.uarts[0].on_output = self._print
         self.agent = AgentClient(MachineTransport(self.machine, 30 * 10**9), 30)

@@ -14,6 +14,8 @@ from .segments import Range, subtract
 PAGE_OFFSET = 0xC0000000
 LOWMEM_END = 896 << 20
 """End of the kernel's linear map; memory above has no virtual address that could be known now."""
+NO_VADDR = -1
+"""p_vaddr of such memory, as kexec-tools write it: all ones in the width of the header."""
 CRASH_NOTES_BYTES = 1024
 BACKUP_SOURCE = Range(0, 640 << 10)
 
@@ -45,7 +47,7 @@ def core_headers(
     headers = [(_PT_NOTE, 0, address, 0, address, CRASH_NOTES_BYTES) for address in crash_notes]
     headers.append((_PT_LOAD, _RWX, backup, PAGE_OFFSET, BACKUP_SOURCE.start, BACKUP_SOURCE.size))
     for part in dump_ranges(ram, crash):
-        vaddr = part.start + PAGE_OFFSET if part.end <= LOWMEM_END else 0
+        vaddr = part.start + PAGE_OFFSET if part.end <= LOWMEM_END else NO_VADDR
         headers.append((_PT_LOAD, _RWX, part.start, vaddr, part.start, part.size))
     ehdr, phdr = (_EHDR64, _PHDR64) if elf64 else (_EHDR32, _PHDR32)
     ident = b"\x7fELF" + bytes((2 if elf64 else 1, 1, 1)) + bytes(9)
@@ -54,7 +56,7 @@ def core_headers(
     )
     for kind, flags, offset, vaddr, paddr, size in headers:
         if elf64:
-            out += phdr.pack(kind, flags, offset, vaddr, paddr, size, size, 0)
+            out += phdr.pack(kind, flags, offset, vaddr & 0xFFFFFFFF_FFFFFFFF, paddr, size, size, 0)
         else:
-            out += phdr.pack(kind, offset, vaddr, paddr, size, size, flags, 0)
+            out += phdr.pack(kind, offset, vaddr & 0xFFFFFFFF, paddr, size, size, flags, 0)
     return bytes(out)

@@ -60,10 +60,14 @@ class VmcoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One PT_LOAD: memory from `paddr` on, at `offset` of the file."""
+    """One PT_LOAD: memory from `paddr` on, at `offset` of the file.
+
+    `vaddr` is None where the headers give no virtual address: kexec-tools write all ones (high memory), tools that know
+    physical memory only write 0.
+    """
 
     paddr: int
-    vaddr: int
+    vaddr: int | None
     offset: int
     size: int
 
@@ -144,8 +148,11 @@ class Vmcore:
         noted = [(offset, filesz) for p_type, offset, _, _, filesz in headers if p_type == _PT_NOTE]
         if (total := sum(filesz for _, filesz in noted)) > MAX_NOTES:
             raise VmcoreError(f"{self.path}: {total} bytes of notes; at most {MAX_NOTES} are read")
+        unknown = (0, (1 << self.bits) - 1)
         self.loads = tuple(
-            Load(paddr, vaddr, offset, filesz) for p_type, offset, vaddr, paddr, filesz in headers if p_type == _PT_LOAD
+            Load(paddr, None if vaddr in unknown else vaddr, offset, filesz)
+            for p_type, offset, vaddr, paddr, filesz in headers
+            if p_type == _PT_LOAD
         )
         self.notes = tuple(note for span in noted for note in self._notes(self._bytes(*span)))
 
@@ -201,7 +208,8 @@ class Vmcore:
 
     def read_virtual(self, address: int, size: int) -> bytes:
         """Memory at a virtual address that the headers give; VmcoreError if any of it is not in the dump."""
-        return self._read(address, size, "virtual", [(load.vaddr, load) for load in self.loads if load.vaddr])
+        places = [(load.vaddr, load) for load in self.loads if load.vaddr is not None]
+        return self._read(address, size, "virtual", places)
 
     def _read(self, address: int, size: int, what: str, places: list[tuple[int, Load]]) -> bytes:
         pieces = []
