@@ -16,11 +16,14 @@ IOMEM = """\
 00000000-0009fbff : System RAM
 0009fc00-0009ffff : reserved
 000f0000-000fffff : System ROM
-00100000-03ffffff : System RAM
+00100000-03feffff : System RAM
   00100000-001207ff : Kernel code
   00120800-0014ffff : Kernel data
   01000000-01ffffff : Crash kernel
+03ff0000-03ff7fff : ACPI Tables
+03ff8000-03ffffff : ACPI Non-volatile Storage
 fec00000-fec003ff : IOAPIC
+fffc0000-ffffffff : reserved
 """
 NOTES = {
     "/sys/devices/system/cpu/cpu0/crash_notes": b"14a000\n",

@@ -18,6 +18,11 @@ def test_memory_map_and_defaults_are_added() -> None:
     assert line == f"console=ttyS0 root=/dev/hda maxcpus=1 reset_devices {MAP}"
 
 
+def test_acpis_tables_are_shown_in_whole_kib() -> None:
+    line = capture_command_line("", USABLE, 20 << 20, acpi=[Range(0x3FF0001, 0x3FF07FF)])
+    assert line.endswith("memmap=4096K@16384K memmap=2K#65472K elfcorehdr=20480K")
+
+
 def test_the_first_kernels_options_are_dropped() -> None:
     line = capture_command_line("crashkernel=16M@16M mem=64M memmap=1K@2K elfcorehdr=3K a=b", USABLE, 20 << 20)
     assert line == f"a=b maxcpus=1 reset_devices {MAP}"

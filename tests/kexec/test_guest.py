@@ -28,7 +28,7 @@ LOADED, CRASH_LOADED = "/sys/kernel/kexec_loaded", "/sys/kernel/kexec_crash_load
 class Guest:
     """Our machine with the first kernel up and its agent listening."""
 
-    def __init__(self) -> None:
+    def __init__(self, append: str = "") -> None:
         disk = Disk.memory(SECTORS)
         files = {"/boot/vmlinux": images.kernel().stripped, "/small": b"0123456789" * 1000}
         mkfs(disk, SECTORS, {**files, **images.userland()})
@@ -36,7 +36,7 @@ class Guest:
         self.console = bytearray()
         self.machine.uarts[0].on_output = self.console.extend
         self.agent = AgentClient(MachineTransport(self.machine), timeout=20)
-        self.machine.load_multiboot(images.kernel().stripped, f"{LINE} crashkernel=16M@16M")
+        self.machine.load_multiboot(images.kernel().stripped, f"{LINE} crashkernel=16M@16M {append}")
         self.agent.hello()
 
     def flag(self, path: str) -> bool:
@@ -123,3 +123,26 @@ def test_load_and_execute() -> None:
     assert b"second=1" in guest.agent.read_file("/proc/cmdline")
     assert guest.console.count(b"Total of 2 processors activated") == 2
     assert b"I'm in purgatory" in guest.console
+
+
+def memory_map(console: bytes, boot: int, who: str) -> list[str]:
+    """The ranges the kernel of a boot printed."""
+    text = console.decode().replace("\r", "").split("BIOS-provided physical RAM map:\n")[boot]
+    return [line for line in text.splitlines() if line.startswith(f" {who}: ")]
+
+
+def test_the_next_kernel_is_told_the_whole_memory_map() -> None:
+    """RAM, reserved ranges and ACPI's: what the first kernel's map was is what the second one's firmware says."""
+    guest = Guest("memmap=64K#48M memmap=64K$50M")
+    before = guest.agent.read_file("/proc/iomem")
+    assert b"03000000-0300ffff : ACPI Tables\n" in before
+    kexec_load_normal(guest.agent, images.kernel().stripped, "/boot/vmlinux", f"{LINE} crashkernel=16M@16M")
+    guest.agent.version = None
+    guest.agent.reboot(Reboot.KEXEC)
+    guest.agent.hello()
+    first = memory_map(bytes(guest.console), 1, "user")
+    assert [line.partition(": ")[2] for line in memory_map(bytes(guest.console), 2, "BIOS-e820")] == [
+        line.partition(": ")[2] for line in first
+    ]
+    assert [line.rpartition("(")[2] for line in first].count("reserved)") == 4
+    assert guest.agent.read_file("/proc/iomem") == before

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.kexec.errors import KexecError
-from kdumpsim.kexec.iomem import Resource, format_iomem, memory_layout, parse_iomem
+from kdumpsim.kexec.iomem import RangeType, Resource, format_iomem, memory_layout, parse_iomem
 from kdumpsim.kexec.segments import Range
 
 from .builders import IOMEM
@@ -18,7 +18,16 @@ from .builders import IOMEM
 
 def test_layout_of_a_pc() -> None:
     layout = memory_layout(IOMEM)
-    assert layout.ram == (Range(0, 0x9FC00), Range(0x100000, 0x4000000))
+    assert layout.ram == (Range(0, 0x9FC00), Range(0x100000, 0x3FF0000))
+    assert layout.memory_map == [
+        (Range(0, 0x9FC00), RangeType.RAM),
+        (Range(0x9FC00, 0xA0000), RangeType.RESERVED),
+        (Range(0xF0000, 0x100000), RangeType.RESERVED),
+        (Range(0x100000, 0x3FF0000), RangeType.RAM),
+        (Range(0x3FF0000, 0x3FF8000), RangeType.ACPI),
+        (Range(0x3FF8000, 0x4000000), RangeType.NVS),
+        (Range(0xFFFC0000, 0x100000000), RangeType.RESERVED),
+    ]
     assert layout.require_crash() == Range(0x1000000, 0x2000000)
     assert layout.kernel == (Range(0x100000, 0x120800), Range(0x120800, 0x150000))
 
@@ -26,6 +35,12 @@ def test_layout_of_a_pc() -> None:
 def test_neighbouring_ram_is_joined_and_order_does_not_matter() -> None:
     text = "00200000-003fffff : System RAM\n00100000-001fffff : System RAM\n00500000-005fffff : System RAM\n"
     assert memory_layout(text).ram == (Range(0x100000, 0x400000), Range(0x500000, 0x600000))
+
+
+def test_what_is_nested_in_a_range_of_its_type_is_not_told_twice() -> None:
+    """Later kernels show the ROM inside the map's range, and spell it with a capital letter."""
+    text = "00000000-0009fbff : System RAM\n000e0000-000fffff : Reserved\n  000f0000-000fffff : System ROM\n"
+    assert memory_layout(text).other == ((Range(0xE0000, 0x100000), RangeType.RESERVED),)
 
 
 def test_no_reserved_region() -> None:

@@ -89,20 +89,36 @@ def test_a_panic_load() -> None:
     assert (word(plan, "kernel_entry"), word(plan, "kernel_eax")) == (0x1000000, 0x2BADB002)
     assert word(plan, "kernel_ebx") == named(plan, "boot parameters").mem
     assert plan.usable == (Range(0, 640 << 10), Range(0x1000000, 0x1F5F000))
-    assert plan.command_line.endswith("memmap=640K@0K memmap=15740K@16384K elfcorehdr=32124K")
+    assert plan.command_line.endswith(
+        "memmap=640K@0K memmap=15740K@16384K memmap=32K#65472K memmap=32K#65504K elfcorehdr=32124K"
+    )
 
 
-def test_boot_parameters_are_multiboot() -> None:
-    plan = plan_panic(load_image(vmlinux()), LAYOUT, [0x14A000], purgatory_object(), "console=ttyS0")
+@pytest.mark.parametrize("panic", [False, True])
+def test_boot_parameters_are_multiboot(panic: bool) -> None:
+    """Command line and memory map: every range the firmware told of, whatever it is."""
+    if panic:
+        plan = plan_panic(load_image(vmlinux()), LAYOUT, [0x14A000], purgatory_object(), "console=ttyS0")
+    else:
+        kernel = load_image(vmlinux([(0x100000, b"kernel", 0x2000)]))
+        plan = plan_normal(kernel, LAYOUT, purgatory_object(), "console=ttyS0")
     segment = named(plan, "boot parameters")
     data = inline(segment)
     flags, lower, upper, _, cmdline = struct.unpack_from("<IIIII", data)
-    assert (flags & 0x45, lower, upper) == (0x45, 639, 63 << 10)
+    assert (flags & 0x45, lower, upper) == (0x45, 639, (63 << 10) - 64)
     at = cmdline - segment.mem
     assert data[at : data.index(b"\0", at)].decode() == plan.command_line
     mmap_length, mmap_addr = struct.unpack_from("<II", data, 44)
     entries = [struct.unpack_from("<IQQI", data, mmap_addr - segment.mem + i) for i in range(0, mmap_length, 24)]
-    assert entries == [(20, 0, 0x9FC00, 1), (20, 0x100000, 0x3F00000, 1)]
+    assert entries == [
+        (20, 0, 0x9FC00, 1),
+        (20, 0x9FC00, 0x400, 2),
+        (20, 0xF0000, 0x10000, 2),
+        (20, 0x100000, 0x3EF0000, 1),
+        (20, 0x3FF0000, 0x8000, 3),
+        (20, 0x3FF8000, 0x8000, 4),
+        (20, 0xFFFC0000, 0x40000, 2),
+    ]
 
 
 def test_a_normal_load() -> None:

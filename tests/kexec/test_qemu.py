@@ -112,4 +112,7 @@ def test_load_and_execute(qemu: Qemu) -> None:
     agent.reboot(Reboot.KEXEC)
     assert "toy" in agent.hello()
     assert b"second=1" in agent.read_file("/proc/cmdline")
+    maps = [line for line in qemu.console().splitlines() if line.startswith(" BIOS-e820: ")]
+    assert len(maps) >= 8
+    assert maps[: len(maps) // 2] == maps[len(maps) // 2 :], "SeaBIOS's map, reserved ranges and all"
     assert qemu.console().count("Total of 2 processors activated") == 2

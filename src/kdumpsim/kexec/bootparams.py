@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from .iomem import RangeType
 from .segments import Range
 
 LOADER_MAGIC = 0x2BADB002
@@ -14,14 +15,14 @@ LOADER_MAGIC = 0x2BADB002
 _MEMORY, _CMDLINE, _MMAP, _LOADER_NAME = 1 << 0, 1 << 2, 1 << 6, 1 << 9
 _INFO = struct.Struct("<IIIIIII16sIIIIIII")
 _MMAP_ENTRY = struct.Struct("<IQQI")
-_RAM = 1
 
 
-def multiboot_info(address: int, command_line: str, ram: Sequence[Range]) -> bytes:
+def multiboot_info(address: int, command_line: str, memory_map: Sequence[tuple[Range, RangeType]]) -> bytes:
     """The structure and all it points to, for physical `address`."""
     name = b"kdumpsim kexec\0"
     line = command_line.encode("ascii") + b"\0"
-    entries = b"".join(_MMAP_ENTRY.pack(_MMAP_ENTRY.size - 4, part.start, part.size, _RAM) for part in ram)
+    entries = b"".join(_MMAP_ENTRY.pack(_MMAP_ENTRY.size - 4, part.start, part.size, kind) for part, kind in memory_map)
+    ram = [part for part, kind in memory_map if kind == RangeType.RAM]
     mmap_at = address + _INFO.size
     name_at = mmap_at + len(entries)
     line_at = name_at + len(name)

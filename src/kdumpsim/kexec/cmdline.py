@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from .errors import KexecError
 from .segments import Range
 
+KIB = 1024
 COMMAND_LINE_SIZE = 2048
 """Bytes, the closing NUL included, that the kernel keeps (``boot_command_line``)."""
 
@@ -23,12 +24,14 @@ def capture_command_line(
     usable: Sequence[Range],
     elfcorehdr: int,
     *,
+    acpi: Sequence[Range] = (),
     defaults: Sequence[str] = CAPTURE_DEFAULTS,
     limit: int = COMMAND_LINE_SIZE,
 ) -> str:
     """`append` without the first kernel's options, then the defaults it does not set, then the memory map.
 
-    `usable` is what the capture kernel may run in; all of it must lie on KiB boundaries.
+    `usable` is what the capture kernel may run in; all of it must lie on KiB boundaries.  `acpi` is what it may read
+    but not use, widened to KiB boundaries.
     KexecError if the result does not fit into `limit` bytes.
     """
     words = [word for word in append.split() if not word.startswith(_OURS)]
@@ -36,6 +39,9 @@ def capture_command_line(
     words += [word for word in defaults if word.partition("=")[0] not in given]
     words.append("memmap=exactmap")
     words += [f"memmap={_kib(part.size)}@{_kib(part.start)}" for part in usable]
+    for part in acpi:
+        whole = Range(part.start // KIB * KIB, -(-part.end // KIB) * KIB)
+        words.append(f"memmap={_kib(whole.size)}#{_kib(whole.start)}")
     words.append(f"elfcorehdr={_kib(elfcorehdr)}")
     return checked(" ".join(words), limit)
 
@@ -50,6 +56,6 @@ def checked(line: str, limit: int = COMMAND_LINE_SIZE) -> str:
 
 
 def _kib(value: int) -> str:
-    if value % 1024:
+    if value % KIB:
         raise KexecError(f"{value:#x} is not on a KiB boundary and cannot stand in a memmap= option")
     return f"{value >> 10}K"

@@ -5,11 +5,35 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import IntEnum
 
 from .errors import KexecError
-from .segments import PAGE_SIZE, Range, page_down, page_up
+from .segments import PAGE_SIZE, Range, joined, page_down, page_up
 
 _LINE = re.compile(r"(?P<indent> *)(?P<start>[0-9a-fA-F]+)-(?P<end>[0-9a-fA-F]+) : (?P<name>.*\S)\s*")
+
+
+class RangeType(IntEnum):
+    """What a range is, by the numbers of the firmware's memory map (e820) and Multiboot's (0.6.96, section 3.3)."""
+
+    RAM = 1
+    RESERVED = 2
+    ACPI = 3
+    NVS = 4
+
+
+RANGE_TYPES = {
+    "System RAM": RangeType.RAM,
+    "reserved": RangeType.RESERVED,
+    "Reserved": RangeType.RESERVED,
+    "ACPI Tables": RangeType.ACPI,
+    "ACPI Non-volatile Storage": RangeType.NVS,
+    "System ROM": RangeType.RESERVED,
+}
+"""What kexec-tools make of a resource's name.
+
+The ROM is ours: the kernel enters it before the memory map, whose reserved range it then stands for.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +58,17 @@ class MemoryLayout:
     """"Crash kernel"."""
     kernel: tuple[Range, ...] = ()
     """"Kernel code", "Kernel data", "Kernel bss" of the running kernel."""
+    other: tuple[tuple[Range, RangeType], ...] = ()
+    """Ranges of the memory map that are no RAM, in order of address."""
+
+    @property
+    def memory_map(self) -> list[tuple[Range, RangeType]]:
+        """All ranges of the memory map, in order of address: what the next kernel is told."""
+        return sorted([*((part, RangeType.RAM) for part in self.ram), *self.other])
+
+    def of_type(self, *kinds: RangeType) -> list[Range]:
+        """The ranges of some types, in order of address."""
+        return [part for part, kind in self.memory_map if kind in kinds]
 
     def require_crash(self) -> Range:
         """The reserved region; KexecError when the running kernel has none."""
@@ -67,18 +102,15 @@ def format_iomem(resources: list[Resource]) -> str:
 
 
 def memory_layout(text: str) -> MemoryLayout:
-    """System RAM (neighbours joined), the reserved region and the running kernel's place."""
+    """The memory map (neighbours of a type joined), the reserved region and the running kernel's place."""
     resources = parse_iomem(text)
-    ram: list[Range] = []
-    for part in sorted(r.range for r in resources if r.name == "System RAM"):
-        if ram and part.start <= ram[-1].end:
-            ram[-1] = Range(ram[-1].start, max(ram[-1].end, part.end))
-        else:
-            ram.append(part)
+    parts = {kind: joined(r.range for r in resources if RANGE_TYPES.get(r.name) is kind) for kind in RangeType}
+    ram = parts.pop(RangeType.RAM)
     if not ram:
         raise KexecError("/proc/iomem shows no 'System RAM'")
     crash = next((r.range for r in resources if r.name == "Crash kernel"), None)
     if crash is not None and (crash.start % PAGE_SIZE or crash.end % PAGE_SIZE):
         crash = Range(page_up(crash.start), page_down(crash.end))
     kernel = tuple(sorted(r.range for r in resources if r.name in ("Kernel code", "Kernel data", "Kernel bss")))
-    return MemoryLayout(tuple(ram), crash, kernel)
+    other = sorted((part, kind) for kind, ranges in parts.items() for part in ranges)
+    return MemoryLayout(tuple(ram), crash, kernel, tuple(other))

@@ -22,7 +22,7 @@ from .cmdline import CAPTURE_DEFAULTS, capture_command_line, checked
 from .elfcorehdr import BACKUP_SOURCE, core_headers
 from .errors import KexecError
 from .image import KernelImage, load_image
-from .iomem import MemoryLayout, memory_layout
+from .iomem import MemoryLayout, RangeType, memory_layout
 from .purgatory import Purgatory, purgatory_size
 from .segments import KEXEC_SEGMENT_MAX, PAGE_SIZE, Range, Room, Segment, page_down, page_up, subtract
 
@@ -79,7 +79,8 @@ def plan_panic(
     header_range = Range(elfcorehdr, elfcorehdr + page_up(len(headers)))
     segments.append(Segment("elfcorehdr", elfcorehdr, header_range.size, headers))
     usable = [BACKUP_SOURCE, *subtract([crash], [backup_range, header_range])]
-    line = capture_command_line(append, usable, elfcorehdr, defaults=defaults)
+    acpi = layout.of_type(RangeType.ACPI, RangeType.NVS)
+    line = capture_command_line(append, usable, elfcorehdr, acpi=acpi, defaults=defaults)
     entry, rest = _purgatory_and_parameters(kernel, segments, layout, purgatory, line, room, backup)
     return LoadPlan(
         entry, KexecFlags.ON_CRASH | KexecFlags.ARCH_386, _finished(segments + rest), line, kernel,
@@ -113,9 +114,9 @@ def _purgatory_and_parameters(
 ) -> tuple[int, list[Segment]]:
     """The last two segments, and the entry. The digest covers all but purgatory itself and the backup region."""
     placed = Purgatory(purgatory, room.place(purgatory_size(purgatory), "purgatory"))
-    size = len(multiboot_info(0, line, layout.ram))
+    size = len(multiboot_info(0, line, layout.memory_map))
     at = room.place(size, "the boot parameters")
-    parameters = multiboot_info(at, line, layout.ram)
+    parameters = multiboot_info(at, line, layout.memory_map)
     placed.set_kernel(kernel.entry, LOADER_MAGIC, at)
     contents = [(segment.mem, kernel.contents(segment)) for segment in segments if segment.bufsz]
     placed.set_regions([*contents, (at, parameters)])

@@ -50,6 +50,17 @@ class Range:
         return f"{self.start:#x}-{self.end - 1:#x}"
 
 
+def joined(ranges: Iterable[Range]) -> list[Range]:
+    """`ranges` in order, those that touch or overlap made one."""
+    whole: list[Range] = []
+    for part in sorted(ranges):
+        if whole and part.start <= whole[-1].end:
+            whole[-1] = Range(whole[-1].start, max(whole[-1].end, part.end))
+        else:
+            whole.append(part)
+    return whole
+
+
 def subtract(ranges: Iterable[Range], holes: Iterable[Range]) -> list[Range]:
     """What is left of `ranges` without `holes`, in order."""
     left = sorted(ranges)
