@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cast, guest, i32, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, addr, array, cast, external, fn, guest, i32, ptr, u8, u32
 from kdumpsim.kernel.block.bio import READ, Bio, BioVec, BlockDevice, add_disk
-from kdumpsim.kernel.block.buffer import buffer_init
 from kdumpsim.kernel.block.queue import Request, RequestQueue, blk_init_queue, elv_next_request, end_request
 from kdumpsim.kernel.core.spinlock import Spinlock
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.fs.files import sys_close, sys_open, sys_read, sys_write
 from kdumpsim.kernel.fs.toyfs import toyfs_mount
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind, toyfs_read_direct
+
+__start_initcall: array[fn[[], i32]] = external()
+__stop_initcall: array[fn[[], i32]] = external()
 
 fake_lock: Spinlock = Spinlock(slock=1)
 fake_queue: RequestQueue = RequestQueue()
@@ -61,7 +63,11 @@ def fake_start(image: u32, sectors: u32) -> i32:
     fake_bdev.bd_sectors = sectors
     fake_bdev.bd_queue = addr(fake_queue)
     add_disk(addr(fake_bdev))
-    buffer_init()
+    call: ptr[fn[[], i32]] = __start_initcall
+    while call < __stop_initcall:
+        initcall: fn[[], i32] = call[0]
+        initcall()
+        call += 1
     return toyfs_mount("/dev/hda")
 
 
