@@ -132,7 +132,7 @@ def test_time_moves_on_whatever_a_guest_does(cpus: int, handler: str, code: byte
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_a_cpu_that_does_nothing_is_no_outcome_of_the_guest(cpus: int) -> None:
     computer = quiet(machine(SPIN, cpus=cpus))
-    computer.cpus[0].run = lambda limit, until_interruptible=False: Exit.LIMIT  # type: ignore[method-assign]
+    computer.cpus[0].run = lambda limit, **until: Exit.LIMIT  # type: ignore[method-assign]
     with pytest.raises(Standstill, match="stands still at"):
         computer.run(until=END_NS)
 
