@@ -114,8 +114,11 @@ def dice_for(seed: int, kind: str, number: int) -> random.Random:
     return random.Random(f"{seed}/{kind}/{number}")
 
 
-def soak(kind: Kind[Case], seed: int, enough: Callable[[Summary], bool]) -> Summary:
-    """Check cases of a kind, at least one, until that is enough or MOST_FAULTS different faults were found."""
+def soak(kind: Kind[Case], seed: int, enough: Callable[[Summary], bool], tell: Callable[[Found], None]) -> Summary:
+    """Check cases of a kind, at least one, until that is enough or MOST_FAULTS different faults were found.
+
+    Each one is told at once: a night may end early.
+    """
     summary = Summary(kind.name, seed)
     begun = time.monotonic()
     kind.prepare()
@@ -132,6 +135,7 @@ def soak(kind: Kind[Case], seed: int, enough: Callable[[Summary], bool]) -> Summ
                 small, fault = shrink(kind, case, result, repeat)
                 again = f"PYTHONPATH=tests python -m soak {kind.name} @{seed}/{number}"
                 summary.found.append(Found(number, fault, again, kind.command(small)))
+                tell(summary.found[-1])
             summary.counts["failed"] += 1
         else:
             summary.counts.update(result)

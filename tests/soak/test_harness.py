@@ -16,7 +16,7 @@ import pytest
 from kdumpsim.scenario.scenario import Reservation, Scenario
 from soak import inputs, isolation, scenarios
 from soak.devices import Devices, Script
-from soak.driver import Kind, dice_for, drawn, soak, without_pieces
+from soak.driver import Found, Kind, dice_for, drawn, soak, without_pieces
 from soak.isolation import Broken, Counts, Fault, isolated
 from soak.kinds import KINDS
 from soak.scenarios import Scenarios, TimeMoves, simpler
@@ -62,8 +62,10 @@ class Numbers(Kind[tuple[int, ...]]):
 
 
 def test_a_fault_is_reported_once_with_the_shortest_case_that_shows_it() -> None:
-    summary = soak(Numbers(), 0, lambda summary: summary.cases == 12)
+    told: list[Found] = []
+    summary = soak(Numbers(), 0, lambda summary: summary.cases == 12, told.append)
     (found,) = summary.found
+    assert told == [found]
     assert found.number == 2
     assert found.shortest == "PYTHONPATH=tests python -m soak numbers '7 9'"
     assert found.drawn == "PYTHONPATH=tests python -m soak numbers @0/2"

@@ -18,7 +18,7 @@ def test_nothing_fails(
 ) -> None:
     minutes, seed = request.config.getoption("--soak-minutes"), request.config.getoption("--soak-seed")
     kind = KINDS[name]()
-    summary = soak(kind, seed, lambda summary: summary.seconds >= minutes * 60 * kind.share)
+    summary = soak(kind, seed, lambda summary: summary.seconds >= minutes * 60 * kind.share, print)
     record_property("soak", str(summary))
     if summary.found:
         found = "\n\n".join(map(str, summary.found))
