@@ -62,13 +62,16 @@ def isolated(check: Callable[[], Counts], cpu_s: int) -> Counts | Fault:
         os.close(writer)
         with suppress(ProcessLookupError, PermissionError):
             os.setpgid(pid, pid)  # as the child does: whoever comes first
-        status = _wait(pid, cpu_s * WALL_FACTOR)
-        deadline = time.monotonic() + GRACE_S
-        while (left := _group(pid)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for number in left:
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        left = [pid]
+        try:
+            status = _wait(pid, cpu_s * WALL_FACTOR)
+            deadline = time.monotonic() + GRACE_S
+            while (left := _group(pid)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        finally:  # Ctrl-C, too
+            for number in left:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
         os.set_blocking(reader, False)
         try:
             message = os.read(reader, 1 << 16)
