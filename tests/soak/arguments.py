@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdumpsim import cli
+from kdumpsim.commands.status import Status
 from soak.driver import Kind, without_pieces
 from soak.isolation import Broken, Counts
 
@@ -30,8 +31,8 @@ HOSTILE = (
     "a" * 5000, "16M@", "@", "1:1", "M", "=", "stack=", "=1", "stack=é", ",", ",,", "/", "/dev/null/x", ".", "\n",
     "[bold]", "[/]", "%s", "{0}", "-0", "٣", "1_000", "+5", " 5", "0b11", "none,none",
 )  # fmt: skip
-STATUSES = (0, 1, 2, 3, 4, 5, 6)
-"""No outcome gives another: a signal would give 128 and its number."""
+STATUSES = frozenset(Status) - {Status.INTERNAL_ERROR, Status.HANGUP, Status.INTERRUPTED, Status.TERMINATED}
+"""No bug may be met, and nobody sends a signal."""
 
 
 class Arguments(Kind[tuple[str, ...]]):
@@ -66,7 +67,7 @@ class Arguments(Kind[tuple[str, ...]]):
                 os.chdir(before)
             if status not in STATUSES:
                 raise Broken(f"ended with status {status}")
-            if status == 1 and case[0] == "run" and not list(Path(directory).rglob("result.json")):
+            if status == Status.FAILURE and case[0] == "run" and not list(Path(directory).rglob("result.json")):
                 raise Broken("status 1, which means X, and no result")
         return {"command lines": 1}
 
