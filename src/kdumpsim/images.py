@@ -18,6 +18,7 @@ from kdumpsim.compiler import cache
 PAGE_OFFSET = 0xC0000000
 FIRST_KERNEL_BASE = 0x100000
 KERNEL_ENTRY = "startup_32"
+SHT_SYMTAB = 2
 OPTIMIZED = ("kdumpsim.purgatory.sha256",)
 """Modules whose speed matters more than how they look in a debugger."""
 
@@ -48,6 +49,26 @@ class KernelImage:
     def physical_end(self) -> int:
         """First physical byte behind the image, its bss included."""
         return self.symbols["_end"] - PAGE_OFFSET
+
+    @property
+    def stack_size(self) -> int:
+        """Bytes of a kernel stack: THREAD_SIZE, of which the boot CPU's idle task has one in the image."""
+        return symbol_size(self.elf, "init_thread_union")
+
+
+def symbol_size(elf: bytes, name: str) -> int:
+    """st_size of a symbol of an ELF32 file (System V ABI, "Symbol Table"); KeyError for one it does not have."""
+    (shoff,) = struct.unpack_from("<I", elf, 32)
+    entry_size, count = struct.unpack_from("<HH", elf, 46)
+    sections = [struct.unpack_from("<10I", elf, shoff + number * entry_size) for number in range(count)]
+    for _, kind, _, _, offset, size, link, *_ in sections:
+        if kind != SHT_SYMTAB:
+            continue
+        names = sections[link][4]
+        for st_name, _, st_size, *_ in struct.iter_unpack("<IIIBBH", elf[offset : offset + size]):
+            if elf.startswith(name.encode() + b"\0", names + st_name):
+                return int(st_size)
+    raise KeyError(name)
 
 
 def kernel(base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = None) -> KernelImage:

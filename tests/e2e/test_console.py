@@ -118,6 +118,26 @@ def test_sysrq_c_brings_a_dump_home(tmp_path: Path, way: str) -> None:
     assert re.search("accuracy +100 %", output)
 
 
+def test_a_crash_that_found_no_capture_kernel_is_not_the_one_that_is_judged(tmp_path: Path) -> None:
+    """SysRq C, which comes back; then a capture kernel is loaded, and the kernel panics."""
+    before = "kexec -p -u\nsysrq c\nstep 1s\n"
+    after = "kexec -p\nttutils set -p TIMERADD -t panic -c 5\ndiskio\ncontinue\n"
+    status, output, complaints = console(tmp_path, before + after)
+    assert (status, complaints) == (0, ""), output
+    assert "SysRq : Trigger a crashdump" in output
+    assert "─ TIMERADD / panic ─" in output
+    assert re.search("registers +2 of 2 CPUs", output)
+    (later,) = re.findall(r"TIMERADD / panic on CPU \d at [\d.]+ s, purgatory ([\d.]+) ms later", output)
+    assert float(later) < 100
+
+
+def test_a_key_that_found_no_capture_kernel_is_no_crash(tmp_path: Path) -> None:
+    status, output, complaints = console(tmp_path, "kexec -p -u\nsysrq c\nstep 1s\nps\n")
+    assert (status, complaints) == (0, "")
+    assert "outcome" not in output
+    assert not (tmp_path / "dump" / "vmlinux").exists()
+
+
 def test_the_same_commands_give_the_same_vmcore(tmp_path: Path) -> None:
     script = "diskio\nstep 7ms\nps\necho c > /proc/sysrq-trigger\n"
     for name in ("one", "two"):

@@ -76,8 +76,9 @@ def check(plan: LoadPlan) -> None:
 
 
 def test_a_panic_load() -> None:
-    plan = plan_panic(load_image(vmlinux()), LAYOUT, [0x14A000], purgatory_object(), "console=ttyS0")
+    plan = plan_panic(load_image(vmlinux()), LAYOUT, [0x14A000, 0x14A400], purgatory_object(), "console=ttyS0")
     check(plan)
+    assert plan.crash_notes == (Range(0x14A000, 0x14A400), Range(0x14A400, 0x14A800))
     crash = Range(0x1000000, 0x2000000)
     assert plan.crash == crash
     assert all(segment.range in crash for segment in plan.segments)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdumpsim.cpu import Activity
 from kdumpsim.vmcore.oracle import Oracle, Region
 from kdumpsim.vmcore.reader import REGISTER_NAMES
 
@@ -15,9 +16,13 @@ MIB = 1 << 20
 RESERVED = Region(2 * MIB, 3 * MIB)
 SYMBOLS = {
     "_text": 0xC0100000, "crash_kexec": 0xC0100000, "panic": 0xC0100400, "dtt_induce": 0xC0100800,
-    "cpu_idle": 0xC0100C00, "_etext": 0xC0101000, "log_buf": 0xC0101000, "jiffies": 0xC0105000,
-    "crash_notes": 0xC0105010, "_end": 0xC0106000,
+    "crash_save_cpu": 0xC0100B00, "cpu_idle": 0xC0100C00, "_etext": 0xC0101000, "log_buf": 0xC0101000,
+    "jiffies": 0xC0105000, "crash_notes": 0xC0105010, "_end": 0xC0106000,
 }  # fmt: skip
+NOTES = tuple(Region(0x105010 + 0x400 * cpu, 0x105410 + 0x400 * cpu) for cpu in range(3))
+"""Where the CPUs' notes are."""
+JUMP = 0x2F0000
+STACK_SIZE = 8192
 
 
 @dataclass
@@ -36,6 +41,13 @@ class FakeCpu:
     machine: FakeMachine
     on_nmi: Callable[[Any], None] | None = None
     values: dict[str, int] = field(default_factory=dict)
+    done: Activity | None = None
+
+    def record_activity(self) -> None:
+        self.done = Activity(0, ())
+
+    def activity(self) -> Activity:
+        return self.done or Activity(0, ())
 
     def registers(self) -> FakeRegisters:
         return FakeRegisters(dict(self.values))
@@ -77,6 +89,7 @@ class FakeMachine:
         self.clock = Clock()
         self.cpus = [FakeCpu(index, self) for index in range(cpus)]
         self.watches: dict[int, Callable[[Any], None]] = {}
+        self.notes: dict[int, bytes] = {}
 
     def watch(self, address: int, callback: Callable[[Any], None]) -> None:
         assert address not in self.watches
@@ -91,6 +104,33 @@ class FakeMachine:
         callback = self.cpus[cpu].on_nmi
         assert callback is not None
         callback(self.cpus[cpu])
+
+    def call(self, cpu: int, name: str, esp: int, argument: int, back: int = 0xC0100410) -> None:
+        """A CPU gets to a function's first instruction."""
+        self.memory.view[esp - 0xC0000000 : esp - 0xC0000000 + 8] = struct.pack("<II", back, argument)
+        self.reach(cpu, SYMBOLS[name], esp=esp)
+
+    def save(self, cpu: int, registers: Mapping[str, int], number: int | None = None) -> None:
+        """crash_save_cpu(regs, number): a note in the area of the CPU that this one takes itself for."""
+        number = cpu if number is None else number
+        self.memory.view[0x380D08:0x380D0C] = struct.pack("<I", number)
+        self.reach(cpu, SYMBOLS["crash_save_cpu"], esp=0xC0380D00)
+        if number < len(NOTES):
+            self.notes[number] = written = prstatus(7, registers)
+            self.memory.view[NOTES[number].start : NOTES[number].start + len(written)] = written
+
+    def run_on(self, cpu: int, code_bytes: int, writes: Mapping[int, bytes] | None = None) -> None:
+        """A CPU runs code that stores bytes at physical addresses."""
+        for address, data in (writes or {}).items():
+            self.memory.view[address : address + len(data)] = data
+        if (done := self.cpus[cpu].done) is not None:
+            pages = {*done.pages, *(address & -4096 for address in writes or ())}
+            self.cpus[cpu].done = Activity(done.code_bytes + code_bytes, tuple(sorted(pages)))
+
+    @property
+    def merged(self) -> bytes:
+        """The notes as a capture kernel merges them."""
+        return b"".join(data for _, data in sorted(self.notes.items()))
 
 
 def note(owner: bytes, kind: int, data: bytes) -> bytes:
@@ -140,27 +180,44 @@ FULL = ((0, 0xA0000), (MIB, 2 * MIB), (3 * MIB, 4 * MIB))
 """What a good dump of the fake machine holds."""
 
 
-def crashed(machine: FakeMachine, between: Callable[[], None] | None = None) -> Oracle:
-    """An oracle that has seen a panic on CPU 0, the NMI on the others, and the jump to purgatory."""
-    oracle = Oracle(machine, SYMBOLS)  # type: ignore[arg-type]
-    oracle.watch_jump(0x2F00000 // 16, RESERVED)
-    machine.clock.now = 1000
-    machine.reach(0, SYMBOLS["dtt_induce"], esp=0xC0380F00)
-    machine.reach(0, SYMBOLS["panic"])
-    machine.memory.view[0x380E80:0x380E88] = struct.pack("<II", 0xC0100410, 0)
-    machine.reach(0, SYMBOLS["crash_kexec"], esp=0xC0380E80)
-    for cpu in machine.cpus[1:]:
-        machine.nmi(cpu.index, eip=SYMBOLS["cpu_idle"] + 8, esp=0xC0370F00 + cpu.index, eax=cpu.index, cs=0x60)
-    if between is not None:
-        between()
-    machine.clock.now = 2000
-    machine.reach(0, 0x2F00000 // 16, esp=0x9000)
+CRASHING = {"eip": SYMBOLS["crash_kexec"] + 0x20, "esp": 0xC0380E40, "ebp": 0xC0380E7C}
+"""Registers that the panicking CPU of `crashed` may truly show."""
+
+
+def stopped(cpu: int) -> dict[str, int]:
+    """Those of a CPU that its NMI stopped."""
+    return {"eip": SYMBOLS["cpu_idle"] + 8, "esp": 0xC0370F00 + cpu, "eax": cpu, "cs": 0x60}
+
+
+def watching(machine: FakeMachine) -> Oracle:
+    """An oracle of a machine with a capture kernel loaded."""
+    oracle = Oracle(machine, SYMBOLS, STACK_SIZE)  # type: ignore[arg-type]
+    oracle.watch_jump(JUMP, RESERVED, NOTES[: len(machine.cpus)])
     return oracle
 
 
-def good_notes(machine: FakeMachine) -> bytes:
-    """Notes that agree with :func:`crashed`."""
-    notes = prstatus(7, {"eip": SYMBOLS["crash_kexec"] + 0x20, "esp": 0xC0380E40, "ebp": 0xC0380E7C})
+def crashed(
+    machine: FakeMachine, between: Callable[[], None] | None = None, saves: Callable[[], None] | None = None
+) -> Oracle:
+    """An oracle that has seen a panic on CPU 0, the NMI on the others, all notes written, and the jump to purgatory.
+
+    `saves` writes other notes.
+    """
+    oracle = watching(machine)
+    machine.clock.now = 1000
+    machine.reach(0, SYMBOLS["dtt_induce"], esp=0xC0380F00)
+    machine.reach(0, SYMBOLS["panic"])
+    machine.call(0, "crash_kexec", 0xC0380E80, 0)
     for cpu in machine.cpus[1:]:
-        notes += prstatus(0, {name: getattr(cpu.registers(), name) for name in REGISTER_NAMES})
-    return notes
+        machine.nmi(cpu.index, **stopped(cpu.index))
+    if saves is None:
+        for cpu in machine.cpus[1:]:
+            machine.save(cpu.index, stopped(cpu.index))
+        machine.save(0, CRASHING)
+    else:
+        saves()
+    if between is not None:
+        between()
+    machine.clock.now = 2000
+    machine.reach(0, JUMP, esp=0x9000)
+    return oracle

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.vmcore.compare import Judgement, judge, without
-from kdumpsim.vmcore.oracle import FRAME, Oracle, Region
+from kdumpsim.vmcore.oracle import Oracle, Region
+from kdumpsim.vmcore.owners import OwnerMap
 from kdumpsim.vmcore.picture import CHUNK, PAGE_SIZE, Picture
 from kdumpsim.vmcore.reader import Vmcore
 
 from .builders import (
+    CRASHING,
     E820,
     FULL,
     MIB,
     RESERVED,
-    SYMBOLS,
+    STACK_SIZE,
     FakeMachine,
     crashed,
     dump,
-    good_notes,
-    prstatus,
+    watching,
 )
 
-JUMP = 0x2F00000 // 16
 Judge = Callable[..., Judgement]
 
 
@@ -38,9 +37,9 @@ Judge = Callable[..., Judgement]
 def judged(tmp_path: Path) -> Judge:
     """Dump what a machine's memory holds now and judge it."""
 
-    def run(machine: FakeMachine, oracle: Oracle, ranges: object = FULL, notes: bytes | None = None) -> Judgement:
+    def run(machine: FakeMachine, oracle: Oracle, ranges: Sequence[tuple[int, int]] = FULL) -> Judgement:
         path = tmp_path / "vmcore"
-        path.write_bytes(dump(machine.memory.view, ranges, good_notes(machine) if notes is None else notes))  # type: ignore[arg-type]
+        path.write_bytes(dump(machine.memory.view, ranges, machine.merged))
         with Vmcore(path) as core:
             return judge(core, oracle)
 
@@ -84,6 +83,57 @@ def test_a_page_with_more_changes_than_the_devices_is_wrong(judged: Judge) -> No
     assert judgement.present_pages - judgement.equal_pages == 2
 
 
+def test_who_ran_on_after_the_jump_is_the_cause_of_what_it_wrote(judged: Judge) -> None:
+    machine = FakeMachine()
+    machine.run_on(1, 300, {MIB + 0x1000: b"before the jump"})
+
+    def saves() -> None:
+        machine.save(0, CRASHING)
+
+    oracle = crashed(machine, saves=saves)
+    late = {MIB + 0x2000: b"late", MIB + 0x3000: b"late", RESERVED.start: b"scratch", 0xB8000: b"screen"}
+    machine.run_on(1, 3000, late)
+    machine.memory.dma_write(MIB + 0x3100, b"a frame")
+    machine.memory.view[MIB + 0x4000] = 1  # nobody was seen
+    judgement = judged(machine, oracle)
+    wrote = "CPU 1 ran on after the jump and wrote this page"
+    assert [(difference.start, difference.cause) for difference in judgement.differences] == [
+        (MIB + 0x2000, wrote),
+        (MIB + 0x3000, f"{wrote}; a device wrote to this page after the jump"),
+        (MIB + 0x4000, None),
+    ]
+    assert judgement.differences[0].as_dict()["cause"] == wrote
+    assert [ran.as_dict() for ran in judgement.ran_on] == [
+        {"cpu": 1, "code_bytes": 3000, "wrote": [{"start": "0x102000", "end": "0x104000"}]}
+    ]
+    assert judgement.registers[1].role == "took the NMI and ran on"
+    assert judgement.remarks() == [
+        "CPU 1 (took the NMI and ran on) ran 3000 bytes of code after the jump and wrote to 2 pages"
+    ]
+
+
+def test_a_cpu_on_its_way_to_its_last_halt_has_not_run_on(judged: Judge) -> None:
+    machine = FakeMachine()
+    oracle = crashed(machine)
+    machine.run_on(1, 3)
+    judgement = judged(machine, oracle)
+    assert (judgement.ran_on, judgement.registers[1].role) == ([], "stopped by NMI")
+    machine.run_on(1, 3, {MIB + 0x2000: b"late"})
+    assert [ran.cpu for ran in judged(machine, oracle).ran_on] == [1]
+
+
+@pytest.mark.parametrize("size", [4096, 8192])
+def test_a_stack_is_as_large_as_the_kernel_has_it(size: int) -> None:
+    oracle = Oracle(FakeMachine(), {"panic": 0xC0100400}, size)  # type: ignore[arg-type]
+    machine = oracle.machine
+    machine.reach(0, 0xC0100400, esp=0xC0383F00)  # type: ignore[attr-defined]
+    owners = OwnerMap.of(oracle)
+    stack = "kernel stack in use on CPU 0"
+    assert [owners.owner(address) == stack for address in (0x381FFF, 0x382000, 0x383000, 0x383FFF, 0x384000)] == [
+        False, size == 8192, True, True, False,
+    ]  # fmt: skip
+
+
 def test_instants() -> None:
     machine = FakeMachine()
     oracle = crashed(machine)
@@ -96,7 +146,7 @@ def test_instants() -> None:
 
 def test_a_crash_that_nobody_induced() -> None:
     machine = FakeMachine()
-    oracle = Oracle(machine, {"panic": 0xC0100400})  # type: ignore[arg-type]
+    oracle = Oracle(machine, {"panic": 0xC0100400}, STACK_SIZE)  # type: ignore[arg-type]
     machine.reach(1, 0xC0100400)
     machine.nmi(0, eip=5)
     assert oracle.crash is not None
@@ -139,7 +189,6 @@ def test_what_the_crash_path_changes_is_told_apart(judged: Judge) -> None:
 
     def between() -> None:
         view[0x101000:0x101004] = b"Oops"
-        view[0x105010:0x105020] = b"n" * 16
         view[0x380E00] = 1
         view[RESERVED.start + 5] = 1
 
@@ -152,57 +201,9 @@ def test_what_the_crash_path_changes_is_told_apart(judged: Judge) -> None:
     ]
 
 
-def test_wrong_registers_are_named(judged: Judge) -> None:
-    machine = FakeMachine()
-    oracle = crashed(machine)
-    notes = prstatus(7, {"eip": SYMBOLS["cpu_idle"], "esp": 0xC0380E40, "ebp": 0xC0990000})
-    notes += prstatus(0, {"eip": SYMBOLS["cpu_idle"] + 8, "esp": 0xC0370F01, "eax": 99, "cs": 0x60})
-    first, second = judged(machine, oracle, FULL, notes).registers
-    assert first.problems == [
-        "eip 0xc0100c00 lies in cpu_idle, not in crash_kexec",
-        "ebp 0xc0990000 is not in the frame of crash_kexec, called at esp 0xc0380e80",
-    ]
-    assert second.problems == ["eax is 0x63 in the dump and was 0x1"]
-    assert not second.ok
-
-
-def test_registers_of_an_exception_come_from_its_frame(judged: Judge) -> None:
-    machine = FakeMachine()
-    oracle = Oracle(machine, SYMBOLS)  # type: ignore[arg-type]
-    oracle.watch_jump(JUMP, RESERVED)
-    machine.reach(0, SYMBOLS["dtt_induce"], esp=0xC0380F00)
-    values = {name: 0x100 + i for i, name in enumerate(FRAME)} | {"cs": 0x60, "ds": 0x7B, "es": 0x7B}
-    machine.memory.view[0x380E00:0x380E3C] = struct.pack("<15I", *(values[name] for name in FRAME))
-    machine.memory.view[0x380D80:0x380D88] = struct.pack("<II", 0xC0100500, 0xC0380E00)
-    machine.reach(0, SYMBOLS["crash_kexec"], esp=0xC0380D80)
-    machine.nmi(1, eip=SYMBOLS["cpu_idle"])
-    machine.reach(0, JUMP)
-    registers = {**values, "esp": 0xC0380E00 + 52}
-    checks = judged(machine, oracle, FULL, prstatus(7, registers) + prstatus(0, {"eip": SYMBOLS["cpu_idle"]})).registers
-    assert [check.problems for check in checks] == [[], []]
-    registers["ebx"] += 1
-    checks = judged(machine, oracle, FULL, prstatus(7, registers)).registers
-    assert checks[0].problems == ["ebx is 0x101 in the dump and was 0x100"]
-    assert checks[1].problems == ["the dump has no registers of this CPU"]
-
-
-def test_a_cpu_that_was_never_stopped(judged: Judge) -> None:
-    machine = FakeMachine(cpus=3)
-    oracle = crashed(machine)
-    del oracle.nmi[1]
-    notes = prstatus(7, {"eip": SYMBOLS["crash_kexec"], "esp": 0xC0380E40, "ebp": 0xC0380E7C})
-    notes += prstatus(0, {"eip": SYMBOLS["cpu_idle"] + 8, "esp": 0xC0370F02, "eax": 2, "cs": 0x60})
-    checks = judged(machine, oracle, FULL, notes).registers
-    assert [(check.role, check.ok) for check in checks] == [
-        ("crashing", True),
-        ("not stopped", False),
-        ("stopped by NMI", True),
-    ]
-
-
 def test_no_jump_no_truth(tmp_path: Path) -> None:
     machine = FakeMachine()
-    oracle = Oracle(machine, SYMBOLS)  # type: ignore[arg-type]
+    oracle = watching(machine)
     path = tmp_path / "vmcore"
     path.write_bytes(dump(machine.memory.view, FULL))
     with Vmcore(path) as core, pytest.raises(ValueError, match="no jump to purgatory"):
@@ -256,7 +257,7 @@ def test_pictures_and_judgement_are_quick(judged: Judge, tmp_path: Path) -> None
     pictures = time.perf_counter() - started
     path = tmp_path / "big"
     ranges = [(0, 0xA0000), (MIB, 2 * MIB), (3 * MIB, 64 * MIB)]
-    path.write_bytes(dump(machine.memory.view, ranges, good_notes(machine)))
+    path.write_bytes(dump(machine.memory.view, ranges, machine.merged))
     with Vmcore(path) as core:
         started = time.perf_counter()
         judgement = judge(core, oracle)

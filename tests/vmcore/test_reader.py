@@ -41,6 +41,9 @@ def memory() -> memoryview:
 def test_memory_and_notes(memory: memoryview, tmp_path: Path, bits: int) -> None:
     notes = prstatus(5, {"eip": 0xC0100010, "esp": 0xC0300000}) + prstatus(0, {"eip": 0xC0100020})
     notes += note(b"VMCOREINFO", 0, b"OSRELEASE=2.6.16\nPAGESIZE=4096\n")
+    second = prstatus(0, {"eip": 0xC0100020})
+    memory[0x3000 : 0x3000 + len(second)] = second
+    memory[0x5000:0x500C] = struct.pack("<III", 5, 4096, 1)
     path = tmp_path / "vmcore"
     path.write_bytes(dump(memory, FULL, notes, bits=bits))
     with Vmcore(path) as core:
@@ -50,6 +53,10 @@ def test_memory_and_notes(memory: memoryview, tmp_path: Path, bits: int) -> None
         assert core.read_virtual(0xC0100000, 4) == b"text"
         assert core.read_physical(3 * MIB, 2) == b"ge"
         assert [(cpu.pid, cpu.registers["eip"]) for cpu in core.cpus] == [(5, 0xC0100010), (0, 0xC0100020)]
+        assert core.cpus_at(0x3000, 1024) == core.cpus[1:]
+        assert core.cpus_at(0x4000, 1024) == []  # nothing was ever written there
+        assert core.cpus_at(0x5000, 1024) == []  # a note that says it is larger than its area
+        assert core.cpus_at(2 * MIB, 1024) == []  # not in the dump
         assert core.vmcoreinfo == {"OSRELEASE": "2.6.16", "PAGESIZE": "4096"}
         pages = dict(core.pages())
         assert len(pages) == 0xA0 + 512

@@ -41,6 +41,7 @@ from kdumpsim.scenario.scenario import (
     words_of,
 )
 from kdumpsim.vmcore.compare import Judgement
+from kdumpsim.vmcore.registers import CRASHING
 
 
 def _table(title: str, rows: dict[str, str]) -> str:
@@ -312,13 +313,15 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> 
     log = output / "console.log"
     if captured:
         files = [f"{output}/vmlinux", f"{output}/vmcore"]
+        lines = [f"Next: [bold]{escape(shlex.join(['gdb', *files]))}[/]"]
         thread = crashing_thread(judgement)
-        where = [] if thread is None else ["-ex", f"thread {thread}", "-ex", "bt"]
-        sources = ["gdb", "-d", str(Path(kdumpsim.__file__).parent.parent)]
-        lines = [
-            f"Next: [bold]{escape(shlex.join(['gdb', *files]))}[/]",
-            f"[dim]Where it crashed, with source lines: {escape(shlex.join([*sources, *where, *files]))}[/]",
-        ]
+        if thread is None:
+            text = "The crashing CPU left no registers; the others, with source lines"
+            commands = ["-ex", "thread apply all bt"]
+        else:
+            text, commands = "Where it crashed, with source lines", ["-ex", f"thread {thread}", "-ex", "bt"]
+        gdb = shlex.join(["gdb", "-d", str(Path(kdumpsim.__file__).parent.parent), *commands, *files])
+        lines.append(f"[dim]{text}: {escape(gdb)}[/]")
     else:
         lines = [f"Next: [bold]{escape(shlex.join(['less', str(log)]))}[/]"]
     if (output / "trace.txt").exists():
@@ -330,9 +333,9 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> 
 
 
 def crashing_thread(judgement: Judgement | None) -> int | None:
-    """gdb's number for the CPU that crashed: it counts the dump's notes, which are in order of CPUs, from 1."""
-    noted = [check for check in judgement.registers if check.eip is not None] if judgement else []
-    return next((number for number, check in enumerate(noted, 1) if check.role == "crashing"), None)
+    """gdb's number for the CPU that crashed; None if the dump has no registers of it."""
+    checks = judgement.registers if judgement else []
+    return next((check.thread for check in checks if check.role == CRASHING), None)
 
 
 def closing_panel(title: str, outcome: Outcome, judgement: Judgement | None, vmcore: tuple[int, str] | None) -> Panel:

@@ -19,7 +19,7 @@ from kdumpsim.agent.errors import AgentError
 
 from .bootparams import LOADER_MAGIC, multiboot_info
 from .cmdline import CAPTURE_DEFAULTS, capture_command_line, checked
-from .elfcorehdr import BACKUP_SOURCE, core_headers
+from .elfcorehdr import BACKUP_SOURCE, CRASH_NOTES_BYTES, core_headers
 from .errors import KexecError
 from .image import KernelImage, load_image
 from .iomem import MemoryLayout, RangeType, memory_layout
@@ -49,6 +49,8 @@ class LoadPlan:
     """Where the first 640 KiB are saved."""
     crash: Range | None = None
     """The reserved region (None for a normal load)."""
+    crash_notes: tuple[Range, ...] = ()
+    """Where each CPU's ELF notes are, by CPU."""
 
 
 def plan_panic(
@@ -85,6 +87,7 @@ def plan_panic(
     return LoadPlan(
         entry, KexecFlags.ON_CRASH | KexecFlags.ARCH_386, _finished(segments + rest), line, kernel,
         tuple(usable), header_range, backup_range, crash,
+        tuple(Range(address, address + CRASH_NOTES_BYTES) for address in crash_notes),
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import StopReason
-from kdumpsim.cpu import Registers
+from kdumpsim.cpu import Activity, Registers
 from kdumpsim.machines.qemu_gdb import TRAP, GdbStub, Stop
 from kdumpsim.machines.qemu_process import PcConfig, QemuLost, QemuProcess
 
@@ -196,6 +196,13 @@ class QemuCpu:
     def read_linear(self, address: int, size: int) -> bytes | None:
         """Memory through its page tables."""
         return self._machine.gdb.read_linear(self.index, address, size)
+
+    def record_activity(self) -> None:
+        """Ignored: the gdbstub cannot tell what a CPU does."""
+
+    def activity(self) -> Activity:
+        """Nothing is known."""
+        return Activity(0, ())
 
 
 class QemuMachine:

@@ -144,6 +144,7 @@ class LiveMachine:
             try:
                 with Vmcore(path) as core:
                     judgement = judge(core, session.oracle)
+                outcome.evidence += judgement.remarks()
             except (VmcoreError, ValueError) as error:
                 outcome.evidence.append(f"the dump cannot be judged: {error}")
         elif last := session.console_log.rstrip().rpartition("\n")[2]:

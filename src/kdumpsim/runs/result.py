@@ -47,6 +47,7 @@ class Result:
             "differences": [difference.as_dict() for difference in judgement.differences] if judgement else [],
             "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],
             "changed_by_dma": [change.as_dict() for change in judgement.dma] if judgement else [],
+            "ran_on": [ran.as_dict() for ran in judgement.ran_on] if judgement else [],
             "phases": [_phase(phase) for phase in self.phases],
             "evidence": self.outcome.evidence,
             "recovered": self.outcome.recovered,

@@ -99,6 +99,7 @@ def _finish(session: Session, output: Path, failed: str | None) -> Result:
         result.vmcore_bytes = header.size
         try:
             result.judgement = judgement = _judge(session, output / "vmcore")
+            outcome.evidence += judgement.remarks()
             session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
         except (VmcoreError, ValueError) as error:
             outcome.evidence.append(f"the dump cannot be judged: {error}")

@@ -86,7 +86,7 @@ class Session:
         self.machine = new_pc(scenario, disks, self.conditions.network(), first.symbols)
         self.machine.uarts[0].on_output = self._console
         self.clock = PhaseClock(observer, lambda: self.machine.clock.now)
-        self.oracle = Oracle(self.machine, first.symbols)
+        self.oracle = Oracle(self.machine, first.symbols, first.stack_size)
         self.oracle.on_jump = self._jump
         patience = min(AGENT_TIMEOUT_S, scenario.timeout)
         transport = MachineTransport(self.machine, patience * NS)
@@ -323,7 +323,7 @@ class Session:
                 raise ScenarioError(f"the guest has no program '{name}' to load it with; there is: {', '.join(known)}")
 
     def _watch_capture(self, plan: LoadPlan) -> None:
-        self.oracle.watch_jump(plan.entry, plan.crash, plan.backup)
+        self.oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes)
         self.machine.watch(self._capture.symbols["start_kernel"], self._capture_started)
 
     def _console(self, data: bytes) -> None:

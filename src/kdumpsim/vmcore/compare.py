@@ -7,7 +7,8 @@
 What the crash path itself changed between the crash and the jump (stacks, the console's buffer, crash notes …) is in
 the dump as it was at the jump, so it is no inaccuracy; it is listed beside.  So are pages that a device wrote to after
 the jump, by DMA that the dying kernel had left running: they count as true if each byte of them in the dump is what it
-was at the jump or what the device put there.
+was at the jump or what the device put there.  A page that a CPU wrote to which ran on after the jump is wrong, and the
+difference says so.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .oracle import DmaWrite, Oracle, Region
+from .notes import cpu_notes
+from .oracle import DmaWrite, Oracle, RanOn, Region
 from .owners import OwnerMap
 from .picture import CHUNK, PAGE_SIZE, Picture
-from .reader import Load, Vmcore, VmcoreError
+from .reader import Load, Vmcore
 from .registers import RegisterCheck, check_registers
 
 Extent = tuple[int, int]
@@ -34,10 +36,15 @@ class Difference:
     start: int
     end: int
     owner: str
+    cause: str | None = None
+    """Who wrote to the page after the jump, as far as the machine saw."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for result.json."""
-        return {"kind": self.kind, "start": f"{self.start:#x}", "end": f"{self.end:#x}", "owner": self.owner}
+        return {
+            "kind": self.kind, "start": f"{self.start:#x}", "end": f"{self.end:#x}", "owner": self.owner,
+            "cause": self.cause,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,8 @@ class Judgement:
     crash_path: list[Change] = field(default_factory=list)
     dma: list[DmaChange] = field(default_factory=list)
     registers: list[RegisterCheck] = field(default_factory=list)
+    ran_on: list[RanOn] = field(default_factory=list)
+    """CPUs that nothing had stopped when another jumped to purgatory."""
 
     @property
     def completeness(self) -> float:
@@ -94,6 +103,15 @@ class Judgement:
         """Are every CPU's registers what the machine saw?"""
         return all(check.ok for check in self.registers)
 
+    def remarks(self) -> list[str]:
+        """What somebody who sees the figures should know beside them."""
+        roles = {check.cpu: check.role for check in self.registers}
+        return [
+            f"CPU {ran.cpu} ({roles[ran.cpu]}) ran {ran.code_bytes} bytes of code after the jump and wrote to "
+            f"{len(ran.pages)} pages"
+            for ran in self.ran_on
+        ]
+
 
 def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Judgement:
     """Compare a dump with what the oracle saw; ValueError if the oracle saw no jump to purgatory."""
@@ -107,6 +125,7 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
     missing = without(ram, [Region(*span) for span in present])
     ram_pages, absent = _pages(ram), _page_set(missing)
     wrong: set[int] = set()
+    ran_on = oracle.ran_on()
     differences = [Difference("missing", a, b, owners.owner(a)) for a, b in missing]
     dma = []
     for load, page in _different_pages(vmcore, loads, ram, truth):
@@ -118,8 +137,9 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
             dma.append(DmaChange(page, owners.owner(start)))
             continue
         wrong.add(page)
+        cause = _cause(page, ran_on, oracle.dma)
         for a, b, owner in _owned_runs(truth.read(start, end), dumped, start, owners):
-            differences.append(Difference("differs", a, b, owner))
+            differences.append(Difference("differs", a, b, owner, cause))
     return Judgement(
         ram_pages=ram_pages,
         present_pages=ram_pages - len(absent),
@@ -127,8 +147,17 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
         differences=differences,
         crash_path=crash_path_changes(oracle, owners),
         dma=dma,
-        registers=check_registers(_cpus(vmcore), oracle, owners),
+        registers=check_registers(cpu_notes(vmcore, oracle), oracle, owners),
+        ran_on=ran_on,
     )
+
+
+def _cause(page: int, ran_on: Sequence[RanOn], dma: Sequence[DmaWrite]) -> str | None:
+    """Who wrote to a page after the jump."""
+    causes = [f"CPU {ran.cpu} ran on after the jump and wrote this page" for ran in ran_on if page in ran.pages]
+    if any(write.start < page + PAGE_SIZE and page < write.start + len(write.data) for write in dma):
+        causes.append("a device wrote to this page after the jump")
+    return "; ".join(causes) or None
 
 
 def _written_by_dma(true: bytes, found: bytes, base: int, writes: Sequence[DmaWrite]) -> bool:
@@ -138,13 +167,6 @@ def _written_by_dma(true: bytes, found: bytes, base: int, writes: Sequence[DmaWr
         first, last = max(write.start, base), min(write.start + len(write.data), base + len(true))
         left -= {at - base for at in range(first, last) if found[at - base] == write.data[at - write.start]}
     return not left
-
-
-def _cpus(vmcore: Vmcore) -> list[dict[str, int]]:
-    try:
-        return [cpu.registers for cpu in vmcore.cpus]
-    except VmcoreError:
-        return []
 
 
 def crash_path_changes(oracle: Oracle, owners: OwnerMap) -> list[Change]:

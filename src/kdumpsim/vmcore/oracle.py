@@ -2,9 +2,10 @@
 """The oracle: what the machine, and only the machine, knows about the crash.
 
 It watches, without touching the guest: the instant at which the kernel begins to die, the NMI that stops each of the
-other CPUs, the call of ``crash_kexec``, and the jump to purgatory.  At the crash and at the jump it takes a picture of
-RAM and of every CPU's registers; these are what a dump is judged by (:mod:`kdumpsim.vmcore.compare`). From the jump on
-it takes down what devices write to RAM outside the reserved region: the first kernel's DMA, which nobody stopped.
+other CPUs, who saves registers in whose notes, the calls of ``crash_kexec`` and whether they come back, and the jump to
+purgatory.  At the crash and at the jump it takes a picture of RAM and of every CPU's registers; these are what a dump
+is judged by (:mod:`kdumpsim.vmcore.compare`). From the jump on it takes down what else writes to RAM outside the
+reserved region: devices whose DMA was not stopped, and other CPUs that were not stopped either.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .picture import Picture
+from .picture import PAGE_SIZE, Picture
 
 if TYPE_CHECKING:
-    from kdumpsim.cpu import Registers
+    from kdumpsim.cpu import Activity, Registers
 
 INDUCED = "dtt_induce"
 DEATHS = ("die", "panic", "crash_kexec")
 """Where a kernel begins to die when nobody induced it."""
 CRASH_KEXEC = "crash_kexec"
+SAVE_CPU = "crash_save_cpu"
 RAM = 1
 
 
@@ -37,6 +39,12 @@ class WatchedCpu(Protocol):
 
     def read_linear(self, address: int, size: int, /) -> bytes | None:
         """Memory through its page tables."""
+
+    def record_activity(self) -> None:
+        """Take down what it does from now on, where the machine can tell."""
+
+    def activity(self) -> Activity:
+        """What it has done since then; nothing where the machine cannot tell."""
 
 
 class MemoryRange(Protocol):
@@ -126,9 +134,39 @@ class DmaWrite:
     data: bytes
 
 
+@dataclass(frozen=True)
+class Save:
+    """A call of ``crash_save_cpu(regs, cpu)``."""
+
+    cpu: int
+    """The CPU that made it."""
+    number: int
+    """The CPU it took itself for: whose notes it wrote."""
+
+
+@dataclass(frozen=True)
+class RanOn:
+    """A CPU that ran code of the first kernel after another had jumped to purgatory."""
+
+    cpu: int
+    code_bytes: int
+    """How much of it."""
+    pages: tuple[int, ...]
+    """Addresses of the pages it wrote to outside the reserved region, in order."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for result.json."""
+        runs: list[tuple[int, int]] = []
+        for page in self.pages:
+            start = runs.pop()[0] if runs and runs[-1][1] == page else page
+            runs.append((start, page + PAGE_SIZE))
+        wrote = [{"start": f"{start:#x}", "end": f"{end:#x}"} for start, end in runs]
+        return {"cpu": self.cpu, "code_bytes": self.code_bytes, "wrote": wrote}
+
+
 @dataclass
 class KexecCall:
-    """The call of ``crash_kexec(regs)`` on the crashing CPU."""
+    """A call of ``crash_kexec(regs)`` that has not come back."""
 
     registers: Registers
     """At the function's first instruction."""
@@ -146,18 +184,25 @@ class Oracle:
 
     machine: WatchedMachine
     symbols: Mapping[str, int]
+    stack_size: int
+    """Bytes of a kernel stack (THREAD_SIZE of the kernel's build)."""
     crash: Instant | None = None
     """The kernel begins to die."""
     jump: Instant | None = None
     """Purgatory's first instruction."""
-    kexec_call: KexecCall | None = None
+    kexec_calls: dict[int, list[KexecCall]] = field(default_factory=dict)
+    """Those that have not come back, by CPU, in order.  One of them holds the lock and is the crash; that of a kernel
+    without a capture kernel comes back, and so does one that finds the lock taken."""
+    saves: list[Save] = field(default_factory=list)
+    """Since the crash began, in order."""
     nmi: dict[int, Registers] = field(default_factory=dict)
     """Registers of each CPU when it took its last NMI after the crash began: none returns from the one that stops it,
     and one before that was a watchdog's."""
     dma: list[DmaWrite] = field(default_factory=list)
     """Of devices, after the jump, outside the reserved region; in order."""
     reserved: Region | None = None
-    backup: Region | None = None
+    notes: tuple[Region, ...] = ()
+    """Where each CPU's ELF notes are, by CPU, as kexec-tools got them from the guest."""
     on_crash: Callable[[], None] | None = None
     """Called when the kernel begins to die, after the picture was taken."""
     on_jump: Callable[[], None] | None = None
@@ -167,23 +212,54 @@ class Oracle:
         for name in (INDUCED, *DEATHS):
             if name in self.symbols:
                 self.machine.watch(self.symbols[name], partial(self._dying, name))
+        self._watched: set[int] = set()
         for cpu in self.machine.cpus:
             cpu.on_nmi = self._take_nmi
 
-    def watch_jump(self, entry: int, reserved: Span | None, backup: Span | None = None) -> None:
+    def watch_jump(self, entry: int, reserved: Span | None, notes: Sequence[Span]) -> None:
         """Wait for the jump to purgatory at physical address `entry`.
 
-        `reserved` is the region of the capture kernel, which no dump holds; `backup` the part of it that takes the
-        first 640 KiB.
+        `reserved` is the region of the capture kernel, which no dump holds; `notes` is where each CPU's ELF notes are,
+        in order of CPUs.
         """
+        self.notes = tuple(Region(area.start, area.end) for area in notes)
         self.reserved = Region(reserved.start, reserved.end) if reserved is not None else None
-        self.backup = Region(backup.start, backup.end) if backup is not None else None
         self.machine.watch(entry, self._jumped)
 
     @property
     def ram(self) -> list[tuple[int, int]]:
         """(start, end) of the machine's RAM as its firmware reports it."""
         return sorted((e.base, e.base + e.size) for e in self.machine.memory.e820 if e.kind == RAM)
+
+    @property
+    def kexec_call(self) -> KexecCall | None:
+        """The call of ``crash_kexec`` that led to the jump: the others of its CPU, if any, came on top of it."""
+        calls = self.kexec_calls.get(self.jump.cpu) if self.jump is not None else None
+        return calls[0] if calls else None
+
+    def ran_on(self) -> list[RanOn]:
+        """Which CPUs have run code of the first kernel since the jump, as far as the machine can tell.
+
+        One that saved its registers and wrote nothing more was on its way to the HLT that it stops at.
+        """
+        if self.jump is None:
+            return []
+        ram, found = self.ram, []
+        for cpu in self.machine.cpus:
+            done = cpu.activity()
+            pages = tuple(page for page in done.pages if self._dumped(page, ram))
+            if cpu.index != self.jump.cpu and done.code_bytes and (pages or not self.saved(cpu.index)):
+                found.append(RanOn(cpu.index, done.code_bytes, pages))
+        return found
+
+    def saved(self, cpu: int) -> bool:
+        """Whether a CPU has saved its registers, for whomever it took itself."""
+        return any(save.cpu == cpu for save in self.saves)
+
+    def _dumped(self, page: int, ram: Sequence[tuple[int, int]]) -> bool:
+        """Whether a page is RAM that belongs in a dump."""
+        reserved = self.reserved is not None and page in self.reserved
+        return not reserved and any(start < page + PAGE_SIZE and page < end for start, end in ram)
 
     def _dying(self, name: str, cpu: WatchedCpu) -> None:
         """Something that only a dying kernel calls. A crash induced twice (the first came to nothing) counts anew."""
@@ -192,14 +268,44 @@ class Oracle:
         if self.crash is None or (name == INDUCED == self.crash.where):
             self.crash = self._instant(cpu, name, None)
             self.nmi.clear()
+            self.saves.clear()
             if self.on_crash is not None:
                 self.on_crash()
-        if name == CRASH_KEXEC and self.kexec_call is None:
-            registers = cpu.registers()
-            argument = cpu.read_linear(registers.esp + 4, 4)
-            pointer = int.from_bytes(argument or b"", "little")
-            frame = cpu.read_linear(pointer, FRAME_BYTES) if pointer else None
-            self.kexec_call = KexecCall(registers, frame, pointer)
+        if name == CRASH_KEXEC:
+            self._called(cpu)
+
+    def _called(self, cpu: WatchedCpu) -> None:
+        """crash_kexec() begins; see whether it comes back."""
+        registers = cpu.registers()
+        words = cpu.read_linear(registers.esp, 8) or bytes(8)
+        back, pointer = int.from_bytes(words[:4], "little"), int.from_bytes(words[4:], "little")
+        frame = cpu.read_linear(pointer, FRAME_BYTES) if pointer else None
+        self.kexec_calls.setdefault(cpu.index, []).append(KexecCall(registers, frame, pointer))
+        self._watch_once(back, self._came_back)
+        if SAVE_CPU in self.symbols:
+            self._watch_once(self.symbols[SAVE_CPU], self._saved)
+
+    def _watch_once(self, address: int, callback: Callable[[WatchedCpu], None]) -> None:
+        """From now on: a machine may be slow where somebody watches."""
+        if address not in self._watched:
+            self._watched.add(address)
+            self.machine.watch(address, callback)
+
+    def _came_back(self, cpu: WatchedCpu) -> None:
+        """A call of crash_kexec() has found no image, or the lock taken: it was not the crash."""
+        esp, calls = cpu.registers().esp, self.kexec_calls.get(cpu.index, [])
+        left = [call for call in calls if call.registers.esp + 4 != esp]
+        if self.jump is not None or left == calls:
+            return
+        self.kexec_calls[cpu.index] = left
+        if self.crash is not None and self.crash.where == CRASH_KEXEC and not any(self.kexec_calls.values()):
+            self.crash = None  # SysRq's, and the kernel goes on
+
+    def _saved(self, cpu: WatchedCpu) -> None:
+        """crash_save_cpu(regs, cpu) begins."""
+        if self.crash is not None and self.jump is None:
+            number = cpu.read_linear(cpu.registers().esp + 8, 4)
+            self.saves.append(Save(cpu.index, int.from_bytes(number or b"", "little")))
 
     def _take_nmi(self, cpu: WatchedCpu) -> None:
         if self.crash is not None and self.jump is None:
@@ -209,6 +315,9 @@ class Oracle:
         if self.jump is None:
             self.jump = self._instant(cpu, "purgatory", self.crash.ram if self.crash else None)
             self._listen_to_dma()
+            for other in self.machine.cpus:
+                if other.index != cpu.index:
+                    other.record_activity()
             if self.on_jump is not None:
                 self.on_jump()
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from .oracle import Oracle, Region
 
 PAGE_OFFSET = 0xC0000000
-THREAD_SIZE = 8192
-"""Kernel stacks, by default."""
 FIRMWARE = (
     (0, 0x1000, "interrupt vectors and BIOS data area"),
     (0x9F000, 0xA0000, "extended BIOS data area"),
@@ -43,12 +41,12 @@ class OwnerMap:
     @classmethod
     def of(cls, oracle: Oracle) -> OwnerMap:
         """For the machine an oracle watches."""
-        stacks = []
+        stacks, size = [], oracle.stack_size
         for instant in (oracle.crash, oracle.jump):
             for index, registers in enumerate(instant.registers if instant else ()):
                 if registers.esp >= PAGE_OFFSET:
-                    start = (registers.esp - PAGE_OFFSET) & -THREAD_SIZE
-                    stacks.append((f"kernel stack in use on CPU {index}", start, start + THREAD_SIZE))
+                    start = (registers.esp - PAGE_OFFSET) & -size
+                    stacks.append((f"kernel stack in use on CPU {index}", start, start + size))
         return cls(oracle.symbols, reserved=oracle.reserved, stacks=stacks)
 
     def owner(self, address: int) -> str:

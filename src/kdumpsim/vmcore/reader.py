@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +92,17 @@ class PrStatus:
 def _open_file(path: str, flags: int) -> int:
     """Open without waiting for the other end of a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _statuses(notes: Iterable[Note]) -> list[PrStatus]:
+    """What those notes say that are a CPU's registers."""
+    found = []
+    for note in notes:
+        if note.owner == "CORE" and note.kind == NT_PRSTATUS and len(note.data) == _PRSTATUS_I386:
+            (pid,) = struct.unpack_from("<i", note.data, _PR_PID)
+            values = struct.unpack_from("<17I", note.data, _PR_REG)
+            found.append(PrStatus(pid, dict(zip(REGISTER_NAMES, values, strict=True))))
+    return found
 
 
 class Vmcore:
@@ -184,14 +195,15 @@ class Vmcore:
 
     @property
     def cpus(self) -> list[PrStatus]:
-        """Registers by CPU, in the order of the notes."""
-        found = []
-        for note in self.notes:
-            if note.owner == "CORE" and note.kind == NT_PRSTATUS and len(note.data) == _PRSTATUS_I386:
-                (pid,) = struct.unpack_from("<i", note.data, _PR_PID)
-                values = struct.unpack_from("<17I", note.data, _PR_REG)
-                found.append(PrStatus(pid, dict(zip(REGISTER_NAMES, values, strict=True))))
-        return found
+        """Registers, in the order of the notes; whose they are, `notes.cpu_notes` tells."""
+        return _statuses(self.notes)
+
+    def cpus_at(self, address: int, size: int) -> list[PrStatus]:
+        """Registers in notes that lie in memory at a physical address; none where these are not there or not whole."""
+        try:
+            return _statuses(self._notes(self.read_physical(address, size)))
+        except VmcoreError:
+            return []
 
     @property
     def vmcoreinfo(self) -> dict[str, str] | None:

@@ -5,6 +5,9 @@
 * The crashing CPU, when an exception led to the crash, must have the exception's frame, which ``crash_kexec`` got.
 * The crashing CPU, when ``panic`` was called, saves its registers inside ``crash_kexec`` itself: they must lie in
   that function, on the stack it was called on, in the frame of that very call.
+
+Each CPU is held to the note that it wrote; a note in another CPU's area is wrong whatever it holds, since to all who
+read the dump it is the other's.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .notes import CpuNote, note_of
 from .oracle import CRASH_KEXEC, FRAME, KexecCall, Oracle
 from .owners import OwnerMap
 
 GENERAL = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "cs", "ds", "es")
+CRASHING, STOPPED, NOT_STOPPED = "crashing", "stopped by NMI", "not stopped"
+RAN_ON, SAVED_NOTHING = "took the NMI and ran on", "took the NMI and saved nothing"
 _SAVERS = ("crash_kexec", "crash_setup_regs", "crash_save_self", "machine_crash_shutdown")
 """Functions in which the crashing CPU may take its own registers."""
 FRAME_REACH = 1024
@@ -32,51 +38,72 @@ class RegisterCheck:
 
     cpu: int
     role: str
-    """``crashing``, ``stopped by NMI``, or ``not stopped``."""
+    """One of `CRASHING`, `STOPPED`, `RAN_ON`, `SAVED_NOTHING` and `NOT_STOPPED`."""
     ok: bool
     problems: list[str] = field(default_factory=list)
     eip: int | None = None
     where: str = ""
     """The function the dump shows the CPU in."""
+    thread: int | None = None
+    """gdb's number for its registers; None if the dump has none of it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for result.json."""
         eip = None if self.eip is None else f"{self.eip:#x}"
         return {
             "cpu": self.cpu, "role": self.role, "ok": self.ok, "problems": self.problems, "eip": eip,
-            "where": self.where,
+            "where": self.where, "thread": self.thread,
         }  # fmt: skip
 
 
-def check_registers(notes: Sequence[Mapping[str, int]], oracle: Oracle, owners: OwnerMap) -> list[RegisterCheck]:
-    """One check for every CPU the machine has; notes come in CPU order."""
-    indices = [cpu.index for cpu in oracle.machine.cpus]
-    crashing = oracle.jump.cpu if oracle.jump else -1
-    noted = indices
-    if len(notes) < len(indices):  # a CPU that nobody stopped has left no note
-        noted = [index for index in indices if index == crashing or index in oracle.nmi]
-    found = dict(zip(noted, notes, strict=False))
+def check_registers(notes: Sequence[CpuNote], oracle: Oracle, owners: OwnerMap) -> list[RegisterCheck]:
+    """One check for every CPU the machine has."""
     checks = []
-    for index in indices:
-        note = found.get(index)
-        role = "crashing" if index == crashing else "stopped by NMI" if index in oracle.nmi else "not stopped"
-        check = RegisterCheck(index, role, False)
+    for cpu in oracle.machine.cpus:
+        index = cpu.index
+        check = RegisterCheck(index, _role(index, oracle), False)
+        note = note_of(index, notes)
         if note is None:
-            check.problems.append("the dump has no registers of this CPU")
+            check.problems.append(_missing(index, notes, oracle))
         else:
-            check.eip = note["eip"]
-            check.where = owners.symbol(note["eip"])[0] or "outside the kernel"
-            check.problems += _problems(note, index, role, oracle, check.where)
+            registers = note.status.registers
+            check.thread, check.eip = note.thread, registers["eip"]
+            check.where = owners.symbol(registers["eip"])[0] or "outside the kernel"
+            if note.area != index:
+                check.problems.append(f"it took itself for CPU {note.area}, in whose note its registers are")
+            check.problems += _problems(registers, index, check.role, oracle, check.where)
         check.ok = not check.problems
         checks.append(check)
     return checks
 
 
+def _role(index: int, oracle: Oracle) -> str:
+    if oracle.jump is not None and index == oracle.jump.cpu:
+        return CRASHING
+    if index not in oracle.nmi:
+        return NOT_STOPPED
+    if oracle.saved(index):
+        return STOPPED
+    return RAN_ON if any(ran.cpu == index for ran in oracle.ran_on()) else SAVED_NOTHING
+
+
+def _missing(index: int, notes: Sequence[CpuNote], oracle: Oracle) -> str:
+    """Why there is no note of a CPU."""
+    text = "the dump has no registers of this CPU"
+    strays = [note for note in notes if note.area == index]
+    if strays:
+        text += f": those in its note are CPU {strays[-1].writer}'s"
+    saves = [save for save in oracle.saves if save.cpu == index]
+    if saves and saves[-1].number != index:
+        text += f"; it took itself for CPU {saves[-1].number}"
+    return text
+
+
 def _problems(note: Mapping[str, int], index: int, role: str, oracle: Oracle, where: str) -> list[str]:
-    if role == "stopped by NMI":
+    if index in oracle.nmi and role != CRASHING:
         seen = oracle.nmi[index]
         return _compare(note, {name: getattr(seen, name) for name in GENERAL})
-    if role != "crashing":
+    if role != CRASHING:
         return ["the machine saw no NMI that stopped this CPU"]
     call = oracle.kexec_call
     if call is None:

@@ -45,9 +45,9 @@ def test_sysrq_c_dumps(
     require_tool: Callable[[str], str],
 ) -> None:
     guest = boot()
-    oracle = Oracle(guest.machine, guest.first.symbols)
+    oracle = Oracle(guest.machine, guest.first.symbols, guest.first.stack_size)
     plan = guest.kexec_p()
-    oracle.watch_jump(plan.entry, plan.crash, plan.backup)
+    oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes)
     crash(guest)
     assert guest.run(60) is StopReason.RESET
     assert "SysRq : Trigger a crashdump" in guest.console
