@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kdumpsim.board import firmware
 from kdumpsim.board.firmware import E820, RAM, RESERVED
 from kdumpsim.board.pirq import PciInterrupt
+from kdumpsim.board.vga import Vga
 
 
 class Memory:
@@ -27,6 +28,15 @@ def find_mp_pointer(view: memoryview) -> int:
             if view[at : at + 4] == b"_MP_" and sum(view[at : at + 16 * view[at + 8]]) & 0xFF == 0:
                 return at
     raise AssertionError("no MP floating pointer")
+
+
+def test_the_screen_is_blank_and_grey_on_black() -> None:
+    """A kernel may write characters alone, and finds them readable."""
+    memory = Memory()
+    firmware.install(memory, cpus=1)
+    screen = Vga().screen(memory.view)
+    assert set(screen.lines) == {" " * 80}
+    assert set(screen.attributes) == {0x07}
 
 
 @given(cpus=st.integers(1, 64), ioapic=st.integers(0, 255))

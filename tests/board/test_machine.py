@@ -327,13 +327,13 @@ main:
 def test_text_on_the_screen_is_no_ram() -> None:
     computer = quiet(machine(SCREEN, cpus=1))
     assert computer.run() is StopReason.IDLE_FOREVER
-    assert computer.vga.text(computer.memory.view)[0] == "Hi"
-    assert computer.vga.cursor == (2, 0)
+    screen = computer.vga.screen(computer.memory.view)
+    assert (screen.lines[0].rstrip(), screen.cursor) == ("Hi", (2, 0))
     assert word(computer, 0x70000) == 0x07690748
     assert not any(begin <= 0xB8000 < begin + size for begin, size, _ in computer.memory.e820)
     other = Machine(MachineConfig(memory=4 << 20, cpus=1))
     other.restore(computer.snapshot())
-    assert other.vga.text(other.memory.view)[0] == "Hi"
+    assert other.vga.screen(other.memory.view) == screen
 
 
 def test_a_kernel_may_lie_where_firmware_keeps_its_data() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -58,6 +59,40 @@ halt:
     jmp halt
 """
 
+# Writes "text mode" to the screen, puts the cursor after it, and shows what is typed on the keyboard until Escape.
+TEXT = """
+.code32
+    .long 0x1BADB002, 0x00010000, -(0x1BADB002 + 0x00010000)
+    .long 0x100000, 0x100000, 0, 0, start
+text: .ascii "text mode"
+start:
+    movl $text, %esi
+    movl $0xB80A0, %edi
+    movl $9, %ecx
+1:  movsb
+    movb $0x1E, (%edi)
+    incl %edi
+    loop 1b
+    movw $0x3D4, %dx
+    movw $0x590F, %ax
+    outw %ax, %dx
+2:  inb $0x64, %al
+    testb $1, %al
+    jz 2b
+    inb $0x60, %al
+    cmpb $0x01, %al
+    je 3f
+    testb $0x80, %al
+    jnz 2b
+    addb $'A' - 0x1E, %al
+    stosb
+    incl %edi
+    jmp 2b
+3:  cli
+    hlt
+    jmp 3b
+"""
+
 COMMAND = [sys.executable, "-m", "kdumpsim.cli", "boot"]
 
 
@@ -65,6 +100,13 @@ COMMAND = [sys.executable, "-m", "kdumpsim.cli", "boot"]
 def echo(tmp_path: Path) -> Path:
     path = tmp_path / "echo.bin"
     path.write_bytes(assemble(ECHO, 0x100000))
+    return path
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.bin"
+    path.write_bytes(assemble(TEXT, 0x100000))
     return path
 
 
@@ -138,6 +180,82 @@ def test_it_ends_with_its_terminal(echo: Path) -> None:
         read_until(user, b">")
         os.close(user)
         assert process.wait(60) == 0
+
+
+def test_the_screen_is_printed_in_the_end(text: Path) -> None:
+    done = boot(text, "--screen", "--timeout", "5", typed=b"a\x1b")
+    assert (done.returncode, done.stdout) == (0, b"\ntext modeA\n")
+    assert b"halted for ever" in done.stderr
+
+
+def test_the_screen_comes_after_the_serial_ports_output(echo: Path) -> None:
+    done = boot(echo, "--screen", "--keyboard", "serial", "--timeout", "5", typed=b"h")
+    assert done.stdout == b">\n"
+
+
+def test_a_kernel_that_looks_dead_is_pointed_out(text: Path, echo: Path) -> None:
+    done = boot(text, "--timeout", "0.02")
+    assert (done.returncode, done.stdout) == (124, b"")
+    assert b"the guest writes to its screen, not to the serial port: --screen shows it" in done.stderr
+    assert b"--screen" not in boot(echo, typed=b"h").stderr
+
+
+class Session:
+    """A boot with its terminal."""
+
+    def __init__(self, *words: str | Path) -> None:
+        self.user, self.program = pty.openpty()
+        self.before = termios.tcgetattr(self.program)
+        self.process = subprocess.Popen(
+            [*COMMAND, *map(str, words)],
+            stdin=self.program, stdout=self.program, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        self._seen = b""
+
+    def expect(self, wanted: bytes) -> None:
+        """Read up to these bytes."""
+        while wanted not in self._seen:
+            assert select.select([self.user], [], [], 60)[0], self._seen
+            self._seen += os.read(self.user, 1000)
+        self._seen = self._seen.partition(wanted)[2]
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.user, keys)
+
+    def end(self) -> int:
+        """Its exit status; the terminal is as it was."""
+        status = self.process.wait(60)
+        assert termios.tcgetattr(self.program) == self.before
+        self.process.communicate()
+        os.close(self.user)
+        os.close(self.program)
+        return status
+
+
+@pytest.mark.parametrize("how", ["leave", "halt", "terminate"])
+def test_the_screen_lives_on_a_terminal(text: Path, how: str) -> None:
+    session = Session(text, "--screen")
+    session.expect(b"\x1b[2J")
+    session.expect(b"\x1b[0;93;44mtext mode")  # yellow on blue
+    session.expect(b"\x1b[2;10H\x1b[?25h")  # the cursor
+    session.type(b"s")
+    session.expect(b"B")  # the key after A
+    if how == "terminate":
+        session.process.send_signal(signal.SIGTERM)
+    else:
+        session.type(b"\x01x" if how == "leave" else b"\x1b")
+    session.expect(b"\x1b[0m\x1b[25;1H")
+    assert session.end() == (143 if how == "terminate" else 0)
+
+
+def test_the_escape_keys_are_explained_on_the_screen(text: Path) -> None:
+    session = Session(text, "--screen")
+    session.expect(b"text mode")
+    session.type(b"\x01h")
+    session.expect(b"leave kdumpsim")
+    session.type(b"\x01x")
+    session.expect(b"text mode")
+    assert session.end() == 0
 
 
 @pytest.mark.parametrize("how", ["leave", "reset", "terminate"])

@@ -7,6 +7,7 @@ they were read.
 
 - 0x00000 interrupt vectors: IRET, or a handler that ends the interrupt (IRQ 0 counts ticks at 40:6C as a BIOS does)
 - 0x00400 BIOS data area; 0x9FC00 extended BIOS data area (1 KiB)
+- 0xB8000 text memory, as the VGA's BIOS clears it
 - 0xF0000 ROM: the MP floating pointer and configuration table, a GDT, the stubs, and a reset vector that halts for ever
 
 Not modelled: BIOS services (INT 11h and 12h answer, all others return at once), ACPI, PnP, SMBIOS, option ROMs, a
@@ -20,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from kdumpsim.board.pirq import PIRQRC, PciInterrupt, pirq
+from kdumpsim.board.vga import TEXT_MEMORY, TEXT_SIZE
 
 RAM, RESERVED, ACPI, NVS = 1, 2, 3, 4
 
@@ -170,6 +172,7 @@ def install(
     view[0:0x400] = _vectors()
     view[BDA : BDA + 0x100] = _bios_data(disks)
     view[EBDA : EBDA + 0x400] = b"\x01" + bytes(0x3FF)  # its size in KiB
+    view[TEXT_MEMORY : TEXT_MEMORY + TEXT_SIZE] = b" \x07" * (TEXT_SIZE // 2)  # grey on black
 
 
 def _rom(table: bytes) -> bytes:

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import termios
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -56,6 +57,7 @@ class Terminal:
         self._saved: list[Any] | None = None
         self._handlers: dict[int, Any] = {}
         self._keys = EscapeKeys()
+        self.show_help: Callable[[], None] = lambda: self.write(HELP)
         self.interactive = False
         self.ended = False  # no more input will come
         self.signal: int | None = None  # the signal that asked to leave
@@ -112,13 +114,13 @@ class Terminal:
         out, leave, help_wanted = self._keys.feed(data)
         self.left |= leave
         if help_wanted:
-            self.write(HELP)
+            self.show_help()
         return out
 
     def write(self, data: bytes) -> None:
         """Write all of it at once.  A failure ends the session and is kept in `error`."""
         view = memoryview(data)
-        while view and not self.left:
+        while view and self.error is None:
             try:
                 view = view[os.write(self._stdout, view) :]
             except BlockingIOError:

@@ -3,14 +3,16 @@
 
 Follows the IBM VGA's port layout in colour mode (0x3C0..0x3DF): attribute controller, sequencer, graphics controller,
 CRT controller, DAC, miscellaneous output, input status. Registers keep what is written; what matters to text is the
-start address and cursor location of the CRT controller. Text memory is plain RAM of the board.
+CRT controller's start address and cursor, and whether attributes blink. Text memory is plain RAM of the board.
 
-Not modelled: graphics modes, planes and write modes (memory at 0xA0000 does not answer), fonts, the monochrome ports,
-retrace timing (the status bits toggle at every read, so waiting for either edge ends).
+Not modelled: other geometries and palettes, graphics modes, planes and write modes (memory at 0xA0000 does not
+answer), fonts, the monochrome ports, retrace timing (the status bits toggle at every read, so waiting for either edge
+ends).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 TEXT_MEMORY = 0xB8000
@@ -20,7 +22,16 @@ COLUMNS, ROWS = 80, 25
 _ATTRIBUTE, _MISC_WRITE, _SEQUENCER, _DAC_MASK, _DAC_READ, _DAC_WRITE, _DAC_DATA = 0, 2, 4, 6, 7, 8, 9
 _MISC_READ, _GRAPHICS, _CRTC, _STATUS = 0x0C, 0x0E, 0x14, 0x1A
 
+_CURSOR_START, _CURSOR_END = 0x0A, 0x0B
+_CURSOR_OFF = 0x20
 _START_HIGH, _START_LOW, _CURSOR_HIGH, _CURSOR_LOW = 0x0C, 0x0D, 0x0E, 0x0F
+_MODE_CONTROL, _BLINK = 0x10, 0x08
+_GRAPHICS_MISC, _ALPHA_DISABLE = 0x06, 0x01
+
+_GLYPHS = str.maketrans(
+    {0: " ", 0xA0: " ", 0x7F: "⌂", **dict(zip(range(1, 32), "☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼", strict=True))}
+)
+"""What the adapter's font shows where code page 437 has control characters."""
 
 # What a BIOS programs for mode 3, 80x25 text.
 _CRTC_MODE_3 = bytes.fromhex("5f4f50825581bf1f004f0d0e000000009c8e8f281f96b9a3ff")
@@ -29,8 +40,24 @@ _GRAPHICS_MODE_3 = bytes.fromhex("0000000000100e00ff")
 _ATTRIBUTE_MODE_3 = bytes.fromhex("000102030405140738393a3b3c3d3e3f0c000f0800")
 
 
+@dataclass(frozen=True)
+class Screen:
+    """What stands on the screen: 25 lines of 80 characters, and their attributes, a byte each in the same order.
+
+    `cursor` is column and row, None where it is off or elsewhere in text memory. With `blinks` bit 7 of an attribute
+    makes its character blink; otherwise it is the fourth bit of the background's colour. `graphics`: the adapter was
+    put into a graphics mode, and does not show these characters.
+    """
+
+    lines: tuple[str, ...]
+    attributes: bytes
+    cursor: tuple[int, int] | None
+    blinks: bool
+    graphics: bool
+
+
 class Vga:
-    """Ports 0x3C0..0x3DF. `text(view)` is what stands on the screen."""
+    """Ports 0x3C0..0x3DF. `screen(view)` is what stands on the screen."""
 
     name = "vga"
 
@@ -110,18 +137,23 @@ class Vga:
     def _crtc_word(self, high: int) -> int:
         return self._files[_CRTC][high] << 8 | self._files[_CRTC][high + 1]
 
-    @property
-    def cursor(self) -> tuple[int, int]:
-        """Column and row."""
-        row, column = divmod(self._crtc_word(_CURSOR_HIGH) - self._crtc_word(_START_HIGH), COLUMNS)
-        return column, row
-
-    def text(self, view: memoryview) -> list[str]:
-        """The screen's 25 lines, without trailing blanks; `view` is physical memory from 0 on."""
-        start = self._crtc_word(_START_HIGH) * 2
-        cells = bytes(view[TEXT_MEMORY : TEXT_MEMORY + TEXT_SIZE])
-        characters = (cells[start:] + cells[:start])[: COLUMNS * ROWS * 2 : 2].replace(b"\0", b" ")
-        return [characters[at : at + COLUMNS].decode("cp437").rstrip() for at in range(0, COLUMNS * ROWS, COLUMNS)]
+    def screen(self, view: memoryview) -> Screen:
+        """What is to be seen; `view` is physical memory from 0 on."""
+        start = self._crtc_word(_START_HIGH)
+        memory = bytes(view[TEXT_MEMORY : TEXT_MEMORY + TEXT_SIZE])
+        cells = (memory[start * 2 % TEXT_SIZE :] + memory)[: COLUMNS * ROWS * 2]  # addresses wrap around
+        characters = cells[::2].decode("cp437").translate(_GLYPHS)
+        lines = tuple(characters[at : at + COLUMNS] for at in range(0, COLUMNS * ROWS, COLUMNS))
+        row, column = divmod(self._crtc_word(_CURSOR_HIGH) - start, COLUMNS)
+        first, last = self._files[_CRTC][_CURSOR_START], self._files[_CRTC][_CURSOR_END]
+        off = first & _CURSOR_OFF or first & 0x1F > last & 0x1F or not 0 <= row < ROWS
+        return Screen(
+            lines,
+            cells[1::2],
+            None if off else (column, row),
+            bool(self._files[_ATTRIBUTE][_MODE_CONTROL] & _BLINK),
+            bool(self._files[_GRAPHICS][_GRAPHICS_MISC] & _ALPHA_DISABLE),
+        )
 
     def state(self) -> dict[str, Any]:
         return {

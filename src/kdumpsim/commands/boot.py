@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,20 +14,29 @@ import click
 from kdumpsim.board.disk import Disk, DiskError
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.board.multiboot import BootError, Module
+from kdumpsim.board.terminal import HELP as ESCAPE_KEYS
 from kdumpsim.board.terminal import Terminal
+from kdumpsim.board.vga import COLUMNS, ROWS, Screen
 from kdumpsim.commands.status import Status, status_help
+from kdumpsim.commands.textscreen import Painter, plain
+from kdumpsim.commands.typist import Typist
 from kdumpsim.cpu import Cpu
 from kdumpsim.scenario.scenario import ScenarioError, parse_size
 
 SECOND = 1_000_000_000
 STEP_NS = 10_000_000  # virtual time between looks at the keyboard
 INTERRUPT_FLAG = 0x200
+HELP_S = 5  # how long the escape keys stay on the screen
 
 HELP = f"""Boot FILE, a 32-bit Multiboot kernel, on an i386 PC.
 
 The first serial port is the terminal. FILE is an ELF32 kernel or any image whose Multiboot header gives its load
 addresses. Up to four disks hang on the two IDE channels in the order given: primary master, primary slave,
 secondary master, secondary slave.
+
+With --screen the VGA's text screen is the terminal, with colours and cursor, and what you type goes to the PS/2
+keyboard; the serial port's output is not shown. If standard output is no terminal, the serial port's output is
+followed by the lines that are on the screen in the end.
 
 On a terminal every key goes to the guest, Ctrl-C too, and time does not run faster than the wall clock's; Ctrl-A x
 leaves. With input from a pipe or a file the machine runs as fast as it can.
@@ -37,6 +47,7 @@ The exit status is 0 when the guest resets the machine or halts for ever, or whe
 Examples:
   kdumpsim boot vmlinux --append "console=ttyS0 maxcpus=1"
   kdumpsim boot kernel --disk root.img --disk swap.img --cpus 4
+  kdumpsim boot textmode-kernel --screen
   echo help | kdumpsim boot monitor.elf --timeout 5
 
 {status_help(Status.TIMEOUT)}
@@ -54,10 +65,9 @@ Examples:
 @click.option(
     "--keyboard",
     type=click.Choice(["serial", "ps2"]),
-    default="serial",
-    show_default=True,
-    help="Where your typing goes: the first serial port, or the i8042's keyboard.",
+    help="Where your typing goes: the first serial port (default), or the i8042's keyboard (default with --screen).",
 )
+@click.option("--screen", is_flag=True, help="Show the VGA's text screen in place of the serial port's output.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the scheduler's jitter.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Give up after this much virtual time.")
 def boot(
@@ -68,7 +78,8 @@ def boot(
     cpus: int,
     append: str,
     modules: tuple[str, ...],
-    keyboard: str,
+    keyboard: str | None,
+    screen: bool,
     seed: int,
     timeout: float | None,
 ) -> None:
@@ -94,12 +105,12 @@ def boot(
         raise click.UsageError(f"{error.filename}: {error.strerror}") from None
     except (DiskError, ScenarioError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    feed: Callable[[bytes], None] = machine.uarts[0].feed
-    if keyboard == "ps2":
-        feed = _typist(machine)
+    typed = keyboard or ("ps2" if screen else "serial")
+    feed: Callable[[bytes], None] = Typist(machine.i8042).feed if typed == "ps2" else machine.uarts[0].feed
     with Terminal() as terminal:
-        machine.uarts[0].on_output = terminal.write
-        ending = _run(machine, terminal, feed, None if timeout is None else int(timeout * SECOND))
+        output = _Output(machine, terminal, screen=screen)
+        ending = _run(machine, terminal, feed, None if timeout is None else int(timeout * SECOND), output.glance)
+        output.finish()
     if terminal.error is not None:
         raise terminal.error
     if terminal.signal is not None:
@@ -118,18 +129,79 @@ def _module(text: str) -> Module:
     return Module(path.read_bytes(), text)
 
 
-def _typist(machine: Machine) -> Callable[[bytes], None]:
-    def feed(data: bytes) -> None:
-        # Terminals send CR for Enter and DEL for Backspace; a keyboard has keys for both.
-        for character in data.decode("latin-1").replace("\r", "\n").replace("\x7f", "\b"):
-            with contextlib.suppress(ValueError, KeyError):  # no key for it
-                machine.i8042.type_text(character)
+class _Output:
+    """What a person sees of the guest: the serial port's output, or its screen."""
 
-    return feed
+    def __init__(self, machine: Machine, terminal: Terminal, *, screen: bool) -> None:
+        self._machine, self._terminal, self._screen = machine, terminal, screen
+        self._last = b"\n"  # of the serial port's output
+        self._silent = True
+        self._painter: Painter | None = None
+        if screen and sys.stdout.isatty():
+            self._painter = Painter(terminal.write, self._look, _window, sys.stdout.encoding)
+            terminal.show_help = self._show_help
+        else:
+            machine.uarts[0].on_output = self._serial
+
+    def _look(self) -> Screen:
+        return self._machine.vga.screen(self._machine.memory.view)
+
+    def _serial(self, data: bytes) -> None:
+        self._silent, self._last = False, data[-1:]
+        self._terminal.write(data)
+
+    def _show_help(self) -> None:
+        assert self._painter is not None
+        self._painter.interrupted(HELP_S)
+        self._terminal.write(ESCAPE_KEYS)
+
+    def glance(self) -> None:
+        """Between two steps of the machine."""
+        if self._painter is not None:
+            self._painter.refresh()
+        elif self._silent and self._terminal.interactive and self._machine.clock.now >= SECOND:
+            self._silent = not self._hint()
+
+    def finish(self) -> None:
+        """At the end."""
+        if self._painter is not None:
+            self._painter.leave()
+        elif self._screen:
+            text = plain(self._look()).encode(sys.stdout.encoding, "replace")
+            self._terminal.write((b"" if self._last == b"\n" else b"\n") + text)
+        elif self._silent:
+            self._hint()
+
+    def _hint(self) -> bool:
+        """Point to --screen if there is something to be seen."""
+        if not plain(self._look()):
+            return False
+        end = "\r\n" if self._terminal.interactive else "\n"
+        sys.stderr.write(f"kdumpsim: the guest writes to its screen, not to the serial port: --screen shows it{end}")
+        sys.stderr.flush()
+        return True
 
 
-def _run(machine: Machine, terminal: Terminal, feed: Callable[[bytes], None], until: int | None) -> str:
-    """Run to the end; what to tell the user about it (nothing when the user left)."""
+def _window() -> tuple[int, int]:
+    """The terminal's columns and lines."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stdout.fileno())
+    except OSError:
+        return COLUMNS, ROWS
+    return columns or COLUMNS, lines or ROWS
+
+
+def _run(
+    machine: Machine,
+    terminal: Terminal,
+    feed: Callable[[bytes], None],
+    until: int | None,
+    glance: Callable[[], None],
+) -> str:
+    """Run to the end, with a glance at the machine after every step.
+
+    Return what to tell the user about it: nothing when the user left.
+    """
     started, wait = time.monotonic(), 0.0
     retired, since = -1, 0
     while True:
@@ -141,6 +213,7 @@ def _run(machine: Machine, terminal: Terminal, feed: Callable[[bytes], None], un
         step = machine.clock.now + (STEP_NS if terminal.interactive else 10 * STEP_NS)
         reason = machine.run(until=step if until is None else min(step, until))
         now = machine.clock.now
+        glance()
         if reason is StopReason.RESET:
             return f"the guest reset the machine ({machine.reset_cause})"
         if reason is StopReason.ALL_SHUTDOWN:
