@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, guest, load_volatile, u32
+from kdumpsim.compiler.lang import NULL, addr, array, external, guest, load_volatile, ptr, u8, u32
 from kdumpsim.kernel.arch.i386.apic import ack_APIC_irq, apic_read, apic_write, hard_smp_processor_id
-from kdumpsim.kernel.arch.i386.apicdef import APIC_DM_EXTINT, APIC_DM_FIXED, APIC_LVT0, APIC_LVT_MASKED
+from kdumpsim.kernel.arch.i386.apicdef import (
+    APIC_DM_EXTINT,
+    APIC_DM_FIXED,
+    APIC_LVT0,
+    APIC_LVT_MASKED,
+    APIC_TASKPRI,
+)
 from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.desc import set_intr_gate
 from kdumpsim.kernel.arch.i386.entry import interrupt
@@ -26,10 +32,12 @@ from kdumpsim.kernel.arch.i386.io_apic import (
     irq_vector,
     unmask_IO_APIC_irq,
 )
+from kdumpsim.kernel.arch.i386.irq_vectors import FIRST_EXTERNAL_VECTOR
 from kdumpsim.kernel.arch.i386.mpparse import find_isa_irq_pin
 from kdumpsim.kernel.arch.i386.mpspec import MpIrqType
 from kdumpsim.kernel.arch.i386.nmi_watchdog import NMI_IO_APIC, nmi_watchdog, no_nmi_watchdog, setup_nmi
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable, local_irq_restore, local_irq_save
+from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq import irq_desc
 from kdumpsim.kernel.core.irq_types import HwInterruptType
@@ -40,6 +48,8 @@ from kdumpsim.kernel.core.timer import jiffies
 TICKS_WAITED: Final = 100
 """Ten times what 2.6.16 waits, for a delay loop calibrated on a busy host is short; it ends when ticks are seen."""
 TICKS_NEEDED: Final = 4
+
+spurious_8259A_interrupt: array[u8] = external()
 
 
 @guest
@@ -81,6 +91,16 @@ lapic_irq_type: HwInterruptType = HwInterruptType(
     end=end_lapic_irq,
     set_affinity=NULL,
 )
+
+
+@guest
+def smp_spurious_8259A_interrupt(regs: ptr[PtRegs]) -> None:
+    """The i8259's tick came as an interrupt, where LINT0 should make an NMI of it and nothing else.
+
+    QEMU lets the i8259 go first on every CPU whose LINT0 is not masked, and then forgets what the local APIC itself had
+    to deliver, until something makes it look again, as a write to the task priority does.
+    """
+    apic_write(APIC_TASKPRI, 0)
 
 
 @guest
@@ -128,6 +148,7 @@ def check_timer() -> None:
         if timer_irq_works():
             if nmi_watchdog == NMI_IO_APIC:
                 disable_8259A_irq(0)
+                set_intr_gate(FIRST_EXTERNAL_VECTOR, u32(spurious_8259A_interrupt))
                 setup_nmi()
                 enable_8259A_irq(0)
             return

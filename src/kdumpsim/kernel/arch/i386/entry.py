@@ -18,6 +18,7 @@ from kdumpsim.compiler.lang import array, external, module_asm, offsetof, sizeof
 from kdumpsim.kernel.arch.i386.irq_vectors import (
     CALL_FUNCTION_VECTOR,
     ERROR_APIC_VECTOR,
+    FIRST_EXTERNAL_VECTOR,
     LOCAL_TIMER_VECTOR,
     RESCHEDULE_VECTOR,
     SPURIOUS_APIC_VECTOR,
@@ -192,6 +193,7 @@ entry_text_start:
     APIC_INTERRUPT error_interrupt, smp_error_interrupt, {ERROR_APIC_VECTOR}
     APIC_INTERRUPT spurious_interrupt, smp_spurious_interrupt, {SPURIOUS_APIC_VECTOR}
     APIC_INTERRUPT unexpected_interrupt, smp_unexpected_interrupt, 0
+    APIC_INTERRUPT spurious_8259A_interrupt, smp_spurious_8259A_interrupt, {FIRST_EXTERNAL_VECTOR}
 
     # An NMI may interrupt anything, so it never reschedules on its way out.
     .globl nmi
