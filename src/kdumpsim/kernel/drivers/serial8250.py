@@ -31,10 +31,11 @@ from kdumpsim.kernel.asm import PtRegs, cpu_relax, inb, outb
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import CON_PRINTBUFFER, Console, printk, register_console
-from kdumpsim.kernel.core.sched import schedule
+from kdumpsim.kernel.core.sched import schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import EINTR
 from kdumpsim.kernel.core.wait import (
     WaitEntry,
@@ -78,6 +79,7 @@ FIFO_SIZE: Final = 16
 RX_TRIGGER: Final = 14
 RX_SIZE: Final = 8192
 PATIENCE: Final = 100000
+"""Polls of a transmitter that is busy."""
 
 
 class Uart8250(Struct):
@@ -120,24 +122,43 @@ def serial8250_setup(port: ptr[Uart8250], base: u16, irq: u32) -> None:
 
 
 @guest
-def wait_for_xmitr(port: ptr[Uart8250]) -> u32:
-    """Wait until the transmitter is empty; how many bytes it takes now."""
+def xmitr_ready(port: ptr[Uart8250]) -> bool:
+    """Poll the transmitter for a while; whether it is empty."""
     for _ in range(PATIENCE):
         if inb(port.base + UART_LSR) & LSR_THRE:
-            break
+            return True
         cpu_relax()
+    return False
+
+
+@guest
+def xmitr_room(port: ptr[Uart8250]) -> u32:
+    """How many bytes an empty transmitter takes."""
     return FIFO_SIZE if port.fifo else 1
 
 
 @guest
-def serial8250_write(port: ptr[Uart8250], text: ptr[u8], count: u32) -> None:
-    """Send bytes as they are, polling."""
+def wait_for_xmitr(port: ptr[Uart8250]) -> u32:
+    """For the console: how many bytes the transmitter takes now.  One that is stuck loses them, but not the kernel."""
+    xmitr_ready(port)
+    return xmitr_room(port)
+
+
+@guest
+def serial8250_write(port: ptr[Uart8250], text: ptr[u8], count: u32) -> u32:
+    """Send bytes as they are; how many, which is all of them unless a signal came while the line was held up."""
     room: u32 = 0
     for i in range(count):
         if room == 0:
-            room = wait_for_xmitr(port)
+            while not xmitr_ready(port):
+                set_current_state(TASK_INTERRUPTIBLE)
+                schedule_timeout(1)
+                if signal_pending():
+                    return i
+            room = xmitr_room(port)
         outb(text[i], port.base + UART_TX)
         room -= 1
+    return count
 
 
 @guest

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, fn, guest, i32, placed, ptr, u8, u32
-from kdumpsim.kernel.core.types import EIO
+from kdumpsim.kernel.core.types import EINTR, EIO
 from kdumpsim.kernel.drivers.serial8250 import (
     serial8250_read_some,
     serial8250_startup,
@@ -35,9 +35,9 @@ def ttys_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 
 @guest
 def ttys_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
-    """Send bytes as they are."""
-    serial8250_write(addr(ttys1), buffer, count)
-    return i32(count)
+    """Send bytes as they are, however long that takes."""
+    sent: u32 = serial8250_write(addr(ttys1), buffer, count)
+    return i32(sent) if sent != 0 or count == 0 else -EINTR
 
 
 @guest
