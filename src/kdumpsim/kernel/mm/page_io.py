@@ -40,6 +40,8 @@ from kdumpsim.kernel.mm.swapfile import SECTORS_PER_PAGE, pswpin, pswpout, swap_
 
 nr_writeback: u32 = 0
 """Pages on their way to the swap area."""
+nr_written: u32 = 0
+"""Pages whose way to the swap area has ended."""
 congestion_wqh: WaitQueue = WaitQueue()
 """Who waits for one of them to arrive."""
 
@@ -65,6 +67,7 @@ def end_swap_bio_write(bio: ptr[Bio], error: i32) -> None:
         clear_page_flag(page, PG_reclaim)
     rotate_reclaimable_page(page)
     end_page_writeback(page)
+    fetch_add(addr(nr_written), 1)
     fetch_add(addr(nr_writeback), u32(-1))
     wake_up(addr(congestion_wqh))
 
@@ -95,6 +98,12 @@ def swap_readpage(page: ptr[Page]) -> i32:
     if error != 0:
         printk(f"<1>Read-error on swap-device, sector {swap_sector(page.private)}\n")
     return error
+
+
+@guest
+def swap_pages_written() -> u32:
+    """How many pages have reached the swap area, or failed to."""
+    return load_volatile(addr(nr_written))
 
 
 @guest

@@ -32,7 +32,7 @@ from kdumpsim.kernel.mm.page_flags import (
     trylock_page,
     unlock_page,
 )
-from kdumpsim.kernel.mm.page_io import swap_congestion_wait, swap_writepage
+from kdumpsim.kernel.mm.page_io import swap_congestion_wait, swap_pages_written, swap_writepage
 from kdumpsim.kernel.mm.rmap import SWAP_FAIL, SWAP_SUCCESS, page_referenced, try_to_unmap
 from kdumpsim.kernel.mm.swap import (
     active_list,
@@ -261,19 +261,32 @@ def scan_by_priority(wanted: u32) -> u32:
 
 
 @guest
+def free_pages_patiently(wanted: u32) -> u32:
+    """Free up to so many pages, sleeping; how many became free, 0 if there is nothing to be had.
+
+    What is on its way to the disk is waited for, and what arrived there during the scan is another reason for a second
+    look: it was busy when the scan came by, and can go now.
+    """
+    while True:
+        written = swap_pages_written()
+        reclaimed = scan_by_priority(wanted)
+        if reclaimed != 0:
+            return reclaimed
+        if not swap_congestion_wait(HZ // 10) and swap_pages_written() == written:
+            return 0
+
+
+@guest
 def try_to_free_pages() -> u32:
     """Free some memory, sleeping; 0 if nothing can be, not even when what is on its way to the disk has arrived."""
-    while True:
-        reclaimed = scan_by_priority(SWAP_CLUSTER_MAX)
-        if reclaimed != 0 or not swap_congestion_wait(HZ // 10):
-            return reclaimed
+    return free_pages_patiently(SWAP_CLUSTER_MAX)
 
 
 @guest
 def balance_pgdat() -> None:
     """Free memory until there is plenty, or no more to be had."""
     while nr_free_pages < pages_high:
-        if scan_by_priority(pages_high - nr_free_pages) == 0 and not swap_congestion_wait(HZ // 10):
+        if free_pages_patiently(pages_high - nr_free_pages) == 0:
             return
 
 
