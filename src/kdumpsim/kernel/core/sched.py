@@ -37,6 +37,7 @@ from kdumpsim.kernel.asm import (
     irqs_disabled,
     local_irq_disable,
     local_irq_enable,
+    mb,
     smp_processor_id,
     smp_send_reschedule,
     switch_to,
@@ -241,16 +242,19 @@ def wake_up_process(p: ptr[TaskStruct]) -> bool:
 
 @guest
 def set_current_state(state: TaskState) -> None:
-    """What this task will wait for at its next schedule(); a wake-up in between undoes it."""
+    """What this task will wait for at its next schedule(); a wake-up in between undoes it.
+
+    The condition that is looked at next must not be loaded before the waker can see the state (set_mb).
+    """
     current().state = state
-    barrier()
+    mb()
 
 
 @guest
 def set_task_state(p: ptr[TaskStruct], state: TaskState) -> None:
     """set_current_state() for a task one holds otherwise."""
     p.state = state
-    barrier()
+    mb()
 
 
 @guest
