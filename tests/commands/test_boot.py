@@ -166,6 +166,48 @@ def test_interrupt(echo: Path) -> None:
         assert process.wait(60) == 130
 
 
+BUSY = {
+    "cpuid": "1: xor %eax, %eax\ncpuid\njmp 1b",
+    "rdtsc": "1: rdtsc\njmp 1b",
+    "exceptions": """
+        lidt empty
+        movw $0x7000, 6*4                    # real mode's vector 6: a handler that is an invalid opcode itself
+        movw $0, 6*4+2
+        movl $0x0b0f0b0f, 0x7000
+        lgdt pointer
+        ljmp $8, $1f - 0x100000
+    .align 8
+    gdt: .quad 0, 0x000F9B100000FFFF, 0x000F93000000FFFF
+    pointer: .word 23
+        .long gdt
+    empty: .word 0x3FF
+        .long 0
+        .code16
+    1:  mov $16, %ax
+        mov %ax, %ds
+        mov %ax, %ss
+        mov $0x6000, %sp
+        mov %cr0, %eax
+        and $~1, %al
+        mov %eax, %cr0
+        ljmp $0, $0x7000
+    """,
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("what", BUSY)
+def test_a_busy_guest_keeps_no_signal_waiting(tmp_path: Path, what: str, number: signal.Signals) -> None:
+    path = tmp_path / "busy.bin"
+    header = ECHO[: ECHO.index("    movl $0x1F0000")]
+    path.write_bytes(assemble(header + "mov $0x3F8, %dx\nmov $'>', %al\nout %al, %dx\n" + BUSY[what], 0x100000))
+    with subprocess.Popen([*COMMAND, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b">"
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+
+
 def read_until(fd: int, wanted: bytes) -> bytes:
     seen = b""
     while wanted not in seen:

@@ -72,11 +72,14 @@ class HeldSignals:
             self._handlers.clear()
             self._seen.clear()
 
-    def deliver(self) -> None:
-        """Call the handlers of the signals that have arrived, in order; they may raise."""
+    def deliver(self) -> bool:
+        """Call the handlers of the signals that have arrived, in order; they may raise. False if there were none."""
+        if not self._seen:
+            return False
         while self._seen:
             number, frame = self._seen.pop(0)
             self._handlers[number](number, frame)
+        return True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._seen.append((number, frame))

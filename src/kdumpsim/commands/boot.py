@@ -211,7 +211,7 @@ def _run(
         if terminal.left:
             return ""
         step = machine.clock.now + (STEP_NS if terminal.interactive else 10 * STEP_NS)
-        reason = machine.run(until=step if until is None else min(step, until))
+        reason = machine.run(until=step if until is None else min(step, until), stop=lambda: terminal.left)
         now = machine.clock.now
         glance()
         if reason is StopReason.RESET:
