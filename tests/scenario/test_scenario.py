@@ -103,6 +103,13 @@ def test_a_reserved_region_over_the_first_kernel_is_refused() -> None:
     scenario.check_kernel(kernel_end=2 * MIB)
 
 
+def test_a_reserved_region_that_leaves_the_first_kernel_too_little_is_refused() -> None:
+    tight = Scenario("FS_DEVRW", "panic", memory=16 * MIB, crashkernel=Reservation(14 * MIB, 2 * MIB))
+    with pytest.raises(ScenarioError, match="leaves the first kernel 2048K of 16M: it needs at least 3584K"):
+        tight.check_kernel(kernel_end=MIB + MIB * 3 // 8)
+    Scenario("FS_DEVRW", "panic", memory=16 * MIB, crashkernel=Reservation(12 * MIB, 4 * MIB)).check_kernel(MIB)
+
+
 def test_the_printed_command_names_every_option_that_is_not_the_default() -> None:
     scenario = Scenario("TIMERADD", "bug", cpus=4, seed=7, memory=128 * MIB, crashkernel=Reservation(8 * MIB, 32 * MIB))
     assert shlex.split(scenario.command()) == shlex.split(

@@ -12,7 +12,7 @@ CRASH_POINTS: dict[str, str] = {
     "INT_HW_IRQ_EN": "IRQ handling, interrupts on: handle_IRQ_event",
     "TASKLET": "tasklet service, interrupts off: tasklet_action",
     "INT_TASKLET_ENTRY": "tasklet service, interrupts on: tasklet_action",
-    "FS_DEVRW": "block I/O: ll_rw_block, a DMA transfer just started",
+    "FS_DEVRW": "block I/O: ll_rw_block, after unlock_buffer(), nothing to transfer",
     "MEM_SWAPOUT": "swapping out: shrink_list, before a page goes to swap",
     "SCSI_DISPATCH_CMD": "SCSI: scsi_dispatch_cmd, above the SATA disk",
     "IDE_CORE_CP": "IDE: ide_start_request; registered before it is armed",

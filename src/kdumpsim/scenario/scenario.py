@@ -39,6 +39,9 @@ MAX_CPUS = 8
 MIN_MEMORY, MAX_MEMORY = 16 * MIB, 512 * MIB
 MIN_RESERVED = 4 * MIB
 """Below this the capture kernel has no room for its image, the headers and its own page tables."""
+MIN_LEFT = 2 * MIB
+PAGE_DESCRIPTION = 32
+"""What the first kernel needs beside its image and the reserved region: memory, and bytes for each page of RAM."""
 USUAL_LOAD = ("usual",)
 """What `--load` is by default: the program that brings a kernel to its crash point."""
 DISK_LOAD = ("diskio",)
@@ -253,12 +256,20 @@ class Scenario:
             )
 
     def check_kernel(self, kernel_end: int) -> None:
-        """ScenarioError if the reserved region overlaps the first kernel (physical 1 MiB to `kernel_end`)."""
+        """ScenarioError if the reserved region overlaps the first kernel (physical 1 MiB to `kernel_end`), or leaves it
+        too little memory."""
         if self.crashkernel.base < kernel_end:
             first = -(-kernel_end // MIB)
             raise ScenarioError(
                 f"crashkernel {self.crashkernel} overlaps the first kernel, which ends at {kernel_end:#x}; "
                 f"start it at {first}M or above"
+            )
+        needed = kernel_end + MIN_LEFT + self.memory // PAGE_SIZE * PAGE_DESCRIPTION
+        left = self.memory - self.crashkernel.size - sum(size for _, size in self.memory_holes)
+        if left < needed:
+            raise ScenarioError(
+                f"crashkernel {self.crashkernel} leaves the first kernel {left >> 10}K of {format_size(self.memory)}: "
+                f"it needs at least {-(-needed >> 10)}K"
             )
         for base, size in self.memory_holes:
             if base < kernel_end:

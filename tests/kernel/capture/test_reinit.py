@@ -18,26 +18,31 @@ from kdumpsim.board.machine import StopReason
 SATA = "console=ttyS0,115200 root=/dev/sda panic_on_oops=1"
 ONE_CABLE = "console=ttyS0,115200 combined_mode=ide root=/dev/hdd panic_on_oops=1"
 BOTH = pytest.mark.parametrize("defaults", [("maxcpus=1",), ("maxcpus=1", "reset_devices")], ids=["2.6.16", "reset"])
-CROSSING = 21
+SUBMITTED = 21
+"""Of the transfers from this one on the drive is slow; the first that is meets the crash."""
 LONG, VERY_LONG = 20_000_000, 3_000_000_000
-"""Nanoseconds a drive takes to find a sector: until interrupts are off in panic(); until the capture kernel runs."""
+"""Nanoseconds a drive takes to find a sector: until interrupts are off for good; until the capture kernel runs."""
 
 
 def crash(
-    guest: Any, defaults: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, *, append: str, seek: int | None = None
+    guest: Any, defaults: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, *, append: str, seek: int
 ) -> dict[str, Any]:
-    """Panic in FS_DEVRW; the system disk as it is when the capture kernel begins.
+    """Alt-SysRq-C while the disk is at work; the system disk as it is when the capture kernel begins.
 
     `seek`: how long the drive takes for the command that is in flight at the crash.
     """
     found: dict[str, Any] = {}
-    submitted = [0]
+    submitted, slow = [0], [0]
+
+    def seek_ns() -> int:
+        slow[0] += 1
+        return seek
 
     def submit_bh(cpu: Any) -> None:
         submitted[0] += 1
-        if seek is not None and submitted[0] == CROSSING:
+        if submitted[0] == SUBMITTED:
             for port in guest.machine.ide.channels:
-                monkeypatch.setattr(port, "seek_ns", lambda: seek)
+                monkeypatch.setattr(port, "seek_ns", seek_ns)
 
     def handed_over(cpu: Any) -> None:
         drive = next(d for port in guest.machine.ide.channels for d in port.drives if d.disk is guest.system)
@@ -48,8 +53,9 @@ def crash(
     guest.kexec_p(append, defaults=defaults)
     guest.machine.watch(guest.capture.symbols["start_kernel"], handed_over)
     guest.machine.watch(guest.first.symbols["submit_bh"], submit_bh)
-    guest.dtt(f"set FS_DEVRW panic {CROSSING}")
     guest.agent.start("diskio")
+    guest.machine.run(until=guest.machine.clock.now + 10**10, stop=lambda: slow[0] != 0)
+    guest.machine.i8042.chord("leftalt", "sysrq", "c")
     assert guest.run(60) is StopReason.RESET
     return found
 
@@ -85,7 +91,7 @@ def test_a_drive_that_waits_for_the_rest_of_a_commands_data(
     """Programmed output, cut short: DRQ stays. Unless it is reset, the drive takes no selection and no command, the
     driver finds no disk on the cable, and there is no dump: the paper's (2c)."""
     guest = boot("ide=nodma", command_line=ONE_CABLE, one_cable=True)
-    found = crash(guest, defaults, monkeypatch, append="root=/dev/hdd")
+    found = crash(guest, defaults, monkeypatch, append="root=/dev/hdd", seek=LONG)
     assert found["status"] & (DRQ | BSY) == DRQ
     if "reset_devices" in defaults:
         assert guest.dumped() is not None

@@ -81,8 +81,8 @@ def submit_bh(rw: u32, bh: ptr[BufferHead]) -> None:
 def ll_rw_block(rw: u32, nr: u32, bhs: ptr[ptr[BufferHead]]) -> None:
     """Start the transfers of some buffers, without waiting: reads of those not up to date, writes of dirty ones.
 
-    A buffer somebody else has locked is passed over.  FS_DEVRW (paper, listing 3) lies behind submit_bh():
-    when it is crossed, the disk is at work on the buffer.
+    A buffer somebody else has locked is passed over.  FS_DEVRW is where the paper's listing 3 has it, after
+    unlock_buffer(): it is crossed by a buffer that needs no transfer, up to date for a read or clean for a write.
     """
     for i in range(nr):
         bh: ptr[BufferHead] = bhs[i]
@@ -93,15 +93,14 @@ def ll_rw_block(rw: u32, nr: u32, bhs: ptr[ptr[BufferHead]]) -> None:
                 bh.b_end_io = end_buffer_write_sync
                 get_bh(bh)
                 submit_bh(WRITE, bh)
-                cpoint(CP_FS_DEVRW)
                 continue
         elif not buffer_uptodate(bh):
             bh.b_end_io = end_buffer_read_sync
             get_bh(bh)
             submit_bh(rw, bh)
-            cpoint(CP_FS_DEVRW)
             continue
         unlock_buffer(bh)
+        cpoint(CP_FS_DEVRW)
 
 
 @guest

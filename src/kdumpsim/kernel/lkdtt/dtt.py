@@ -112,8 +112,7 @@ def dtt_induce(kind: u32, name: cstr) -> None:
 def dtt_crossed(which: u32) -> None:
     """An armed crash point was crossed: count down, and crash at zero.
 
-    Nothing is printed before: by the time a line has gone out, the disk would have ended the very transfer that
-    FS_DEVRW is to meet.
+    Nothing is printed before: by the time a line has gone out, a device would have ended what the crash is to meet.
     """
     point: ptr[CrashPoint] = addr(crash_points[which])
     if point.cpu != ANY_CPU and point.cpu != smp_processor_id():
