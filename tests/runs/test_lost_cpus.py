@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,31 +20,37 @@ from kdumpsim.commands.run import next_steps
 from kdumpsim.images import PAGE_OFFSET
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
+from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.vmcore.compare import Judgement, judge, without
+from kdumpsim.vmcore.reader import Vmcore
+from vmcore.builders import dump
 
 CPU_AT = 8
 """Of `cpu` in struct thread_info."""
 CRASHER = 1
+NOTE_BYTES = 12 + 8 + 144
+"""Header, name and descriptor of an NT_PRSTATUS note."""
 
 
-def crash(output: Path, number: int) -> Result:
-    """A panic on CPU 1 of three, which from then on takes itself for CPU `number`."""
-    with closing(power_on(Scenario("FS_DEVRW", "panic", cpus=3, crash_cpu=CRASHER))) as session:
+def panics(number: int) -> Session:
+    """Armed: a panic on CPU 1 of three, which from then on takes itself for CPU `number`."""
+    session = power_on(Scenario("FS_DEVRW", "panic", cpus=3, crash_cpu=CRASHER))
 
-        def forget() -> None:
-            crash = session.oracle.crash
-            assert crash is not None
-            at = (crash.registers[crash.cpu].esp & -session.first.stack_size) - PAGE_OFFSET + CPU_AT
-            assert bytes(session.machine.memory.view[at : at + 4]) == CRASHER.to_bytes(4, "little")
-            session.machine.memory.dma_write(at, number.to_bytes(4, "little"))
+    def forget() -> None:
+        crash = session.oracle.crash
+        assert crash is not None
+        at = (crash.registers[crash.cpu].esp & -session.first.stack_size) - PAGE_OFFSET + CPU_AT
+        assert bytes(session.machine.memory.view[at : at + 4]) == CRASHER.to_bytes(4, "little")
+        session.machine.memory.dma_write(at, number.to_bytes(4, "little"))
 
-        session.oracle.on_crash = forget
-        return finish(session, output, start(session))
+    session.oracle.on_crash = forget
+    assert start(session) is None
+    return session
 
 
-def checks(result: Result) -> list[tuple[str, int | None, list[str]]]:
-    assert result.judgement is not None
-    return [(check.role, check.thread, check.problems) for check in result.judgement.registers]
+def checks(judgement: Judgement) -> list[tuple[str, int | None, list[str]]]:
+    return [(check.role, check.thread, check.problems) for check in judgement.registers]
 
 
 def gdb_eips(require_tool: Callable[[str], str], directory: Path) -> dict[int, int]:
@@ -57,47 +62,76 @@ def gdb_eips(require_tool: Callable[[str], str], directory: Path) -> dict[int, i
 
 
 def test_a_crashing_cpu_without_a_note_shifts_nobody(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
-    result = crash(tmp_path, 0xFFFFFFFF)
+    with closing(panics(0xFFFFFFFF)) as session:
+        judgement = finish(session, tmp_path, None).judgement
+    assert judgement is not None
     missing = "the dump has no registers of this CPU; it took itself for CPU 4294967295"
-    assert checks(result) == [
+    assert checks(judgement) == [
         ("stopped by NMI", 1, []),
         ("crashing", None, [missing]),
         ("stopped by NMI", 2, []),
     ]
-    assert result.judgement is not None
-    eips = {check.thread: check.eip for check in result.judgement.registers if check.thread}
+    eips = {check.thread: check.eip for check in judgement.registers if check.thread}
     assert gdb_eips(require_tool, tmp_path) == eips
-    steps = "\n".join(next_steps(tmp_path, result.judgement, captured=True))
+    steps = "\n".join(next_steps(tmp_path, judgement, captured=True))
     assert "thread apply all bt" in steps
     assert not re.search(r"thread \d", steps)
+
+
+def dump_now(session: Session, output: Path) -> Judgement:
+    """A dump taken by magic, while purgatory still computes its digests and has overwritten nothing."""
+    machine, reserved = session.machine, session.oracle.reserved
+    assert reserved is not None
+    ram = without(session.oracle.ram, [reserved])
+    notes = b""
+    for area in session.oracle.notes:
+        data = bytes(machine.memory.view[area.start : area.end])
+        notes += data[:NOTE_BYTES] if data[0] else b""
+    (output / "vmlinux").write_bytes(session.first.elf)
+    (output / "vmcore").write_bytes(dump(machine.memory.view, ram, notes))
+    with Vmcore(output / "vmcore") as core:
+        return judge(core, session.oracle)
 
 
 def test_a_cpu_that_the_crashing_one_takes_itself_for_runs_on_and_is_named(
     tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
     """crash_nmi_callback() lets the crashing CPU go on: here that is CPU 0, which is somebody else."""
-    result = crash(tmp_path, 0)
-    judgement = result.judgement
-    assert judgement is not None
-    assert checks(result) == [
-        ("took the NMI and ran on", None, ["the dump has no registers of this CPU: those in its note are CPU 1's"]),
-        ("crashing", 1, ["it took itself for CPU 0, in whose note its registers are"]),
-        ("stopped by NMI", 2, []),
-    ]
+    with closing(panics(0)) as session:
+        session.arm()
+        session.crash()
+        assert session.jumped
+        session.machine.run(until=session.machine.clock.now + 50_000_000)
+        judgement = dump_now(session, tmp_path)
+        (ran,) = session.oracle.ran_on()
+        assert checks(judgement) == [
+            ("took the NMI and ran on", None, ["the dump has no registers of this CPU: those in its note are CPU 1's"]),
+            ("crashing", 1, ["it took itself for CPU 0, in whose note its registers are"]),
+            ("stopped by NMI", 2, []),
+        ]
+        assert (ran.cpu, ran.role) == (0, "took the NMI and ran on")
+        assert ran.code_bytes > 0
+        assert judgement.accuracy < 1
+        assert {difference.cause for difference in judgement.differences} == {
+            "CPU 0 ran on after the jump and wrote this page"
+        }
+        assert "apic_timer_irqs" in {difference.owner for difference in judgement.differences}, "it serves its timer"
+        assert str(ran) in session.outcome().evidence
+        assert Result(session.scenario, session.outcome(), ran_on=[ran]).as_dict()["ran_on"] == [ran.as_dict()]
     assert gdb_eips(require_tool, tmp_path)[1] == judgement.registers[CRASHER].eip
     assert judgement.registers[CRASHER].where == "crash_kexec"
+    (tmp_path / "console.log").write_text(session.console_log)
     assert "'thread 1'" in "\n".join(next_steps(tmp_path, judgement, captured=True))
 
-    (ran,) = judgement.ran_on
-    assert (ran.cpu, ran.code_bytes > 0) == (0, True)
-    assert judgement.accuracy < 1
-    assert {difference.cause for difference in judgement.differences} == {
-        "CPU 0 ran on after the jump and wrote this page"
-    }
-    data: dict[str, Any] = json.loads((tmp_path / "result.json").read_text())
-    assert data["ran_on"][0]["cpu"] == 0
-    assert all(difference["cause"] for difference in data["differences"])
+
+def test_a_cpu_that_runs_on_is_named_where_there_is_no_dump_too(tmp_path: Path) -> None:
+    """What became of the capture kernel is up to what the CPU ran into: its memory below 640 KiB is taken away."""
+    with closing(panics(0)) as session:
+        finish(session, tmp_path, None)
+    data = json.loads((tmp_path / "result.json").read_text())
+    assert [(ran["cpu"], ran["role"]) for ran in data["ran_on"]] == [(0, "took the NMI and ran on")]
     assert any(line.startswith("CPU 0 (took the NMI and ran on) ran ") for line in data["evidence"])
+    assert all(difference["cause"] for difference in data["differences"])
 
 
 @pytest.mark.parametrize(("options", "size"), [((), 8192), ((("stack", "4k"),), 4096)])

@@ -36,7 +36,7 @@ from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 from kexec.builders import IOMEM, FakeGuest, vmlinux
 from soak.driver import Kind, without_pieces
 from soak.isolation import Broken, Counts
-from vmcore.builders import FULL, FakeMachine, crashed, dump, good_notes
+from vmcore.builders import FULL, FakeMachine, crashed, dump
 
 NOTES = (0x14A000, 0x14A400)
 SCRIPT = b"""# ttutils set -p FS_DEVRW -t panic -c 3
@@ -163,7 +163,7 @@ def whole_vmcore() -> bytes:
     """A small dump without a fault."""
     machine = FakeMachine()
     crashed(machine)
-    return dump(machine.memory.view, FULL, good_notes(machine))
+    return dump(machine.memory.view, FULL, machine.merged)
 
 
 @dataclass(frozen=True)

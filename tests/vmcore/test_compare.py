@@ -103,13 +103,13 @@ def test_who_ran_on_after_the_jump_is_the_cause_of_what_it_wrote(judged: Judge) 
         (MIB + 0x4000, None),
     ]
     assert judgement.differences[0].as_dict()["cause"] == wrote
-    assert [ran.as_dict() for ran in judgement.ran_on] == [
-        {"cpu": 1, "code_bytes": 3000, "wrote": [{"start": "0x102000", "end": "0x104000"}]}
-    ]
+    (ran,) = oracle.ran_on()
+    assert ran.as_dict() == {
+        "cpu": 1, "role": "took the NMI and ran on", "code_bytes": 3000,
+        "wrote": [{"start": "0x102000", "end": "0x104000"}],
+    }  # fmt: skip
+    assert str(ran) == "CPU 1 (took the NMI and ran on) ran 3000 bytes of code after the jump and wrote to 2 pages"
     assert judgement.registers[1].role == "took the NMI and ran on"
-    assert judgement.remarks() == [
-        "CPU 1 (took the NMI and ran on) ran 3000 bytes of code after the jump and wrote to 2 pages"
-    ]
 
 
 def test_a_cpu_on_its_way_to_its_last_halt_has_not_run_on(judged: Judge) -> None:
@@ -117,9 +117,9 @@ def test_a_cpu_on_its_way_to_its_last_halt_has_not_run_on(judged: Judge) -> None
     oracle = crashed(machine)
     machine.run_on(1, 3)
     judgement = judged(machine, oracle)
-    assert (judgement.ran_on, judgement.registers[1].role) == ([], "stopped by NMI")
+    assert (oracle.ran_on(), judgement.registers[1].role) == ([], "stopped by NMI")
     machine.run_on(1, 3, {MIB + 0x2000: b"late"})
-    assert [ran.cpu for ran in judged(machine, oracle).ran_on] == [1]
+    assert [(ran.cpu, ran.role) for ran in oracle.ran_on()] == [(1, "stopped by NMI")]
 
 
 @pytest.mark.parametrize("size", [4096, 8192])

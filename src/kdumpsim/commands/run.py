@@ -41,7 +41,7 @@ from kdumpsim.scenario.scenario import (
     words_of,
 )
 from kdumpsim.vmcore.compare import Judgement
-from kdumpsim.vmcore.registers import CRASHING
+from kdumpsim.vmcore.oracle import CRASHING
 
 
 def _table(title: str, rows: dict[str, str]) -> str:

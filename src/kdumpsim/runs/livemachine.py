@@ -133,7 +133,7 @@ class LiveMachine:
         session = self.session
         write_atomically(output / "vmlinux", session.first.elf)  # before the dump: gdb warns of a younger kernel
         header = find_dump(session.dump_disk)
-        outcome = Outcome(header is not None, evidence=[self.story()])
+        outcome = Outcome(header is not None, evidence=[self.story(), *map(str, session.oracle.ran_on())])
         outcome.reason = "the dump was captured" if header else f"no dump was captured: {self.ending()}"
         judgement, vmcore = None, None
         if header is not None:
@@ -144,7 +144,6 @@ class LiveMachine:
             try:
                 with Vmcore(path) as core:
                     judgement = judge(core, session.oracle)
-                outcome.evidence += judgement.remarks()
             except (VmcoreError, ValueError) as error:
                 outcome.evidence.append(f"the dump cannot be judged: {error}")
         elif last := session.console_log.rstrip().rpartition("\n")[2]:

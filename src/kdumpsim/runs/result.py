@@ -15,6 +15,7 @@ from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.runs.events import Phase
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.compare import Judgement
+from kdumpsim.vmcore.oracle import RanOn
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Result:
     judgement: Judgement | None = None
     vmcore_sha256: str | None = None
     vmcore_bytes: int = 0
+    ran_on: list[RanOn] = field(default_factory=list)
+    """CPUs that nothing had stopped when another jumped to purgatory."""
 
     def as_dict(self) -> dict[str, Any]:
         """The object of result.json and of ``--json``; fractions of 1, times in ns (virtual) and s (host)."""
@@ -47,7 +50,7 @@ class Result:
             "differences": [difference.as_dict() for difference in judgement.differences] if judgement else [],
             "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],
             "changed_by_dma": [change.as_dict() for change in judgement.dma] if judgement else [],
-            "ran_on": [ran.as_dict() for ran in judgement.ran_on] if judgement else [],
+            "ran_on": [ran.as_dict() for ran in self.ran_on],
             "phases": [_phase(phase) for phase in self.phases],
             "evidence": self.outcome.evidence,
             "recovered": self.outcome.recovered,

@@ -91,7 +91,7 @@ def _finish(session: Session, output: Path, failed: str | None) -> Result:
     # Before the dump: gdb warns of a kernel newer than its core.
     write_atomically(output / "vmlinux", session.first.elf)
     outcome = _drive(session, failed)
-    result = Result(session.scenario, outcome)
+    result = Result(session.scenario, outcome, ran_on=session.oracle.ran_on())
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
     header = find_dump(session.dump_disk)
     if header is not None:
@@ -99,7 +99,6 @@ def _finish(session: Session, output: Path, failed: str | None) -> Result:
         result.vmcore_bytes = header.size
         try:
             result.judgement = judgement = _judge(session, output / "vmcore")
-            outcome.evidence += judgement.remarks()
             session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
         except (VmcoreError, ValueError) as error:
             outcome.evidence.append(f"the dump cannot be judged: {error}")

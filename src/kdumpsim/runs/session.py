@@ -263,7 +263,7 @@ class Session:
         outcome = name_outcome(notes)
         outcome.reason = self._reason(outcome)
         conditions = [*self.conditions.evidence, *self.conditions.at_end(self.machine)]
-        outcome.evidence[:0] = [self._crash_story(), *conditions]
+        outcome.evidence[:0] = [self._crash_story(), *map(str, self.oracle.ran_on()), *conditions]
         signs = (Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
         outcome.evidence += [str(note) for note in outcome.timeline if note.seen in signs]
         if not outcome.captured and (last := self._last_line("")):

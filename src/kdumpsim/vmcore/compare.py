@@ -85,8 +85,6 @@ class Judgement:
     crash_path: list[Change] = field(default_factory=list)
     dma: list[DmaChange] = field(default_factory=list)
     registers: list[RegisterCheck] = field(default_factory=list)
-    ran_on: list[RanOn] = field(default_factory=list)
-    """CPUs that nothing had stopped when another jumped to purgatory."""
 
     @property
     def completeness(self) -> float:
@@ -102,15 +100,6 @@ class Judgement:
     def registers_ok(self) -> bool:
         """Are every CPU's registers what the machine saw?"""
         return all(check.ok for check in self.registers)
-
-    def remarks(self) -> list[str]:
-        """What somebody who sees the figures should know beside them."""
-        roles = {check.cpu: check.role for check in self.registers}
-        return [
-            f"CPU {ran.cpu} ({roles[ran.cpu]}) ran {ran.code_bytes} bytes of code after the jump and wrote to "
-            f"{len(ran.pages)} pages"
-            for ran in self.ran_on
-        ]
 
 
 def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Judgement:
@@ -148,7 +137,6 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
         crash_path=crash_path_changes(oracle, owners),
         dma=dma,
         registers=check_registers(cpu_notes(vmcore, oracle), oracle, owners),
-        ran_on=ran_on,
     )
 
 

@@ -26,6 +26,9 @@ DEATHS = ("die", "panic", "crash_kexec")
 CRASH_KEXEC = "crash_kexec"
 SAVE_CPU = "crash_save_cpu"
 RAM = 1
+CRASHING, STOPPED, NOT_STOPPED = "crashing", "stopped by NMI", "not stopped"
+RAN_ON, SAVED_NOTHING = "took the NMI and ran on", "took the NMI and saved nothing"
+"""What became of a CPU in the crash."""
 
 
 class WatchedCpu(Protocol):
@@ -149,6 +152,8 @@ class RanOn:
     """A CPU that ran code of the first kernel after another had jumped to purgatory."""
 
     cpu: int
+    role: str
+    """`RAN_ON`, or another."""
     code_bytes: int
     """How much of it."""
     pages: tuple[int, ...]
@@ -161,7 +166,11 @@ class RanOn:
             start = runs.pop()[0] if runs and runs[-1][1] == page else page
             runs.append((start, page + PAGE_SIZE))
         wrote = [{"start": f"{start:#x}", "end": f"{end:#x}"} for start, end in runs]
-        return {"cpu": self.cpu, "code_bytes": self.code_bytes, "wrote": wrote}
+        return {"cpu": self.cpu, "role": self.role, "code_bytes": self.code_bytes, "wrote": wrote}
+
+    def __str__(self) -> str:
+        wrote = f"wrote to {len(self.pages)} pages" if self.pages else "wrote nothing"
+        return f"CPU {self.cpu} ({self.role}) ran {self.code_bytes} bytes of code after the jump and {wrote}"
 
 
 @dataclass
@@ -248,11 +257,21 @@ class Oracle:
         for cpu in self.machine.cpus:
             done = cpu.activity()
             pages = tuple(page for page in done.pages if self._dumped(page, ram))
-            if cpu.index != self.jump.cpu and done.code_bytes and (pages or not self.saved(cpu.index)):
-                found.append(RanOn(cpu.index, done.code_bytes, pages))
+            if cpu.index != self.jump.cpu and done.code_bytes and (pages or not self._saved_by(cpu.index)):
+                found.append(RanOn(cpu.index, self.role(cpu.index), done.code_bytes, pages))
         return found
 
-    def saved(self, cpu: int) -> bool:
+    def role(self, index: int) -> str:
+        """What became of a CPU: one of `CRASHING`, `STOPPED`, `RAN_ON`, `SAVED_NOTHING` and `NOT_STOPPED`."""
+        if self.jump is not None and index == self.jump.cpu:
+            return CRASHING
+        if index not in self.nmi:
+            return NOT_STOPPED
+        if self._saved_by(index):
+            return STOPPED
+        return RAN_ON if self.machine.cpus[index].activity().code_bytes else SAVED_NOTHING
+
+    def _saved_by(self, cpu: int) -> bool:
         """Whether a CPU has saved its registers, for whomever it took itself."""
         return any(save.cpu == cpu for save in self.saves)
 

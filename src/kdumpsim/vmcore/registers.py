@@ -18,12 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .notes import CpuNote, note_of
-from .oracle import CRASH_KEXEC, FRAME, KexecCall, Oracle
+from .oracle import CRASH_KEXEC, CRASHING, FRAME, KexecCall, Oracle
 from .owners import OwnerMap
 
 GENERAL = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "cs", "ds", "es")
-CRASHING, STOPPED, NOT_STOPPED = "crashing", "stopped by NMI", "not stopped"
-RAN_ON, SAVED_NOTHING = "took the NMI and ran on", "took the NMI and saved nothing"
 _SAVERS = ("crash_kexec", "crash_setup_regs", "crash_save_self", "machine_crash_shutdown")
 """Functions in which the crashing CPU may take its own registers."""
 FRAME_REACH = 1024
@@ -38,7 +36,7 @@ class RegisterCheck:
 
     cpu: int
     role: str
-    """One of `CRASHING`, `STOPPED`, `RAN_ON`, `SAVED_NOTHING` and `NOT_STOPPED`."""
+    """What became of it (`Oracle.role`)."""
     ok: bool
     problems: list[str] = field(default_factory=list)
     eip: int | None = None
@@ -61,7 +59,7 @@ def check_registers(notes: Sequence[CpuNote], oracle: Oracle, owners: OwnerMap) 
     checks = []
     for cpu in oracle.machine.cpus:
         index = cpu.index
-        check = RegisterCheck(index, _role(index, oracle), False)
+        check = RegisterCheck(index, oracle.role(index), False)
         note = note_of(index, notes)
         if note is None:
             check.problems.append(_missing(index, notes, oracle))
@@ -75,16 +73,6 @@ def check_registers(notes: Sequence[CpuNote], oracle: Oracle, owners: OwnerMap) 
         check.ok = not check.problems
         checks.append(check)
     return checks
-
-
-def _role(index: int, oracle: Oracle) -> str:
-    if oracle.jump is not None and index == oracle.jump.cpu:
-        return CRASHING
-    if index not in oracle.nmi:
-        return NOT_STOPPED
-    if oracle.saved(index):
-        return STOPPED
-    return RAN_ON if any(ran.cpu == index for ran in oracle.ran_on()) else SAVED_NOTHING
 
 
 def _missing(index: int, notes: Sequence[CpuNote], oracle: Oracle) -> str:
