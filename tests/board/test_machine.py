@@ -471,6 +471,23 @@ def test_cpus_stay_together_in_time() -> None:
     assert first == pytest.approx(20_000_000 / 32, rel=0.02)
 
 
+def test_a_cpu_gains_no_time_by_long_blocks() -> None:
+    """What it runs past a round's end is taken off its next share."""
+    start = RACE.index("race:\n")
+    code = RACE[:start] + (
+        "race:\n    mov 0xFEE00020, %eax\n    shr $24, %eax\n    jnz 2f\n"
+        "1:  .rept 300\n    addl $1, 0x70020\n    .endr\n    jmp 1b\n"  # two blocks of 1,000 bytes, a round being 3,125
+        "2:  incl 0x70024\n    jmp 2b\n"
+    )
+    computer = quiet(machine(code, cpus=2))
+    computer.run(until=10_000_000)
+    before = [cpu.retired for cpu in computer.cpus]
+    computer.run(until=50_000_000)
+    first, second = (cpu.retired - earlier for cpu, earlier in zip(computer.cpus, before, strict=True))
+    assert abs(first - second) < 6_000  # of 1,250,000: a block and what is left of a round
+    assert first == pytest.approx(40_000_000 / 32, rel=0.01)
+
+
 def test_serial_output_reaches_the_host() -> None:
     computer = machine("main:\nmov $0x3F8, %dx\nmov $0x41, %al\nout %al, %dx\ncli\nhlt", cpus=1)
     received = bytearray()

@@ -183,6 +183,7 @@ class Machine:
         self._alone = False  # the running CPU is the only one that can
         self._stop_requested = False
         self._standstill = False
+        self._tsc = -1  # what was read of the time stamp counter last, by whichever CPU
         self._pending_round: PendingRound | None = None
         self._signals = HeldSignals(self._cut_turn)
 
@@ -198,8 +199,14 @@ class Machine:
         self._devices |= {"nic": nic, "network": network}
 
     def time(self) -> int:
-        """Virtual nanoseconds (CpuBus)."""
-        return self.clock.now
+        """The time stamp counter (CpuBus): virtual nanoseconds, but more than any CPU has read before.
+
+        CPUs run one after the other, so the next one may be behind the last one's reading, by less than a round. Until
+        its own time is there, it reads on from that. "A monotonically increasing unique value whenever executed" (SDM
+        vol. 3B, 17.17).
+        """
+        self._tsc = max(self.clock.now, self._tsc + 1)
+        return self._tsc
 
     def apic_enabled(self, cpu: int) -> bool:
         """IA32_APIC_BASE bit 11 (CpuBus)."""
@@ -536,6 +543,7 @@ class Machine:
             "devices": {name: device.state() for name, device in self._devices.items()},
             "disks": [None if disk is None else disk.snapshot() for disk in self.ide.disks],
             "lead": list(self._lead),
+            "tsc": self._tsc,
             "round": None if self._pending_round is None else asdict(self._pending_round),
             "round_alone": self._alone,
             "random": self._jitter.state,
@@ -558,6 +566,7 @@ class Machine:
         for cpu, state in zip(self.cpus, snapshot["cpus"], strict=True):
             cpu.restore(state)
         self._lead = list(snapshot["lead"])
+        self._tsc = snapshot["tsc"]
         self._pending_round = None if snapshot["round"] is None else PendingRound(**deepcopy(snapshot["round"]))
         self._alone = snapshot["round_alone"]
         self._jitter.state = snapshot["random"]
