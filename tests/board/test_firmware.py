@@ -89,6 +89,14 @@ def test_a_pci_interrupt_is_the_pci_buss_level_triggered_and_told_to_its_device(
     assert written[-2:] == [(0x4D0, 1, 0), (0x4D1, 1, 0x08)]
 
 
+# As read from QEMU 7.2's `pc` with SeaBIOS, less INT 10h, which its VGA BIOS has taken there.
+USUAL = {
+    0x00: 0xFF53, 0x02: 0xE2C3, 0x03: 0xFF53, 0x05: 0xFF54, 0x08: 0xFEA5, 0x09: 0xE987, 0x0E: 0xEF57, 0x11: 0xF84D,
+    0x12: 0xF841, 0x13: 0xE3FE, 0x14: 0xE739, 0x15: 0xF859, 0x16: 0xE82E, 0x17: 0xEFD2, 0x19: 0xE6F2, 0x1A: 0xFE6E,
+    0x1B: 0xFF53, 0x20: 0xFF53, 0x40: 0xEC59, 0x80: 0xFF53, 0xFF: 0xFF53,
+}  # fmt: skip
+
+
 def test_vectors_and_rom_point_at_code() -> None:
     memory = Memory()
     firmware.install(memory, cpus=2, disks=1)
@@ -98,6 +106,7 @@ def test_vectors_and_rom_point_at_code() -> None:
         code = bytes(view[(segment << 4) + offset :][:32])
         assert 0xCF in code
         assert segment == 0xF000
+        assert offset == USUAL.get(vector, offset)
     assert bytes(view[0xFFFF0:0xFFFF4]) == b"\xfa\xf4\xeb\xfd"
     assert view[0xFFFFE] == 0xFC
     assert view[0x475] == 1

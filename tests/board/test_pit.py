@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices import Probe, run_until, transplant
@@ -364,3 +364,40 @@ def test_state_round_trips(script: list[tuple[str, int, Any]]) -> None:
     assert copy.state() == bench.pit.state()
     for port in (0x40, 0x41, 0x42, 0x61):
         assert copy.port_read(port, 1) == bench.pit.port_read(port, 1)
+
+
+def test_a_control_word_leaves_the_counting_elements_bits_as_they_are() -> None:
+    """From binary to BCD and back: they are read as 16 bits, whatever the counter takes them for."""
+    bench = Bench()
+    bench.pit.port_write(0x43, 1, 0x70)  # channel 1, mode 0, binary
+    bench.pit.port_write(0x41, 1, 0xF7)
+    bench.pit.port_write(0x41, 1, 0xFE)
+    run_until(bench.clock, ns_at(8))
+    for word in (0x71, 0x70, 0x75):
+        bench.pit.port_write(0x43, 1, word)
+        assert (bench.pit.port_read(0x41, 1), bench.pit.port_read(0x41, 1)) == (0xF0, 0xFE)
+
+
+programs = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.sampled_from([0x40, 0x41, 0x42, 0x43, 0x61]), st.integers(0, 255)),
+        st.tuples(st.just("read"), st.sampled_from([0x40, 0x41, 0x42, 0x43, 0x61]), st.just(1)),
+        st.tuples(st.just("wait"), st.just(0), st.integers(0, 200_000_000)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300)
+@given(programs)
+def test_a_byte_is_a_byte_whatever_is_programmed(program: list[tuple[str, int, int]]) -> None:
+    bench = Bench()
+    for what, port, value in program:
+        if what == "write":
+            bench.pit.port_write(port, 1, value)
+        elif what == "read":
+            assert 0 <= bench.pit.port_read(port, 1) <= 0xFF
+        else:
+            run_until(bench.clock, bench.clock.now + value)
+        now = ticks_at(bench.clock.now)
+        assert all(0 <= channel.value(now) <= 0xFFFF for channel in bench.pit._channels)

@@ -5,7 +5,8 @@ Follows the MultiProcessor Specification 1.4 (chapter 4), the ACPI specification
 map, and the layout of the BIOS data area. Contents and order are those SeaBIOS leaves on QEMU's `pc` board, where
 they were read.
 
-- 0x00000 interrupt vectors: IRET, or a handler that ends the interrupt (IRQ 0 counts ticks at 40:6C as a BIOS does)
+- 0x00000 interrupt vectors: where a PC's BIOS has them; IRET, or a handler that ends the interrupt (IRQ 0 counts ticks
+  at 40:6C as a BIOS does)
 - 0x00400 BIOS data area; 0x9FC00 extended BIOS data area (1 KiB)
 - 0xB8000 text memory, as the VGA's BIOS clears it
 - 0xF0000 ROM: the MP floating pointer and configuration table, a GDT, the stubs, and a reset vector that halts for ever
@@ -50,13 +51,21 @@ _CMOS_BASE_KIB = 640
 _EQUIPMENT = 0x0226  # one serial port, 80 columns, FPU, PS/2 mouse
 
 # Sixteen-bit code at fixed places in the ROM segment, as offsets from 0xF000:0.
+# Those of the AT's BIOS (Technical Reference, BIOS listing) are entered by programs that know them by heart.
 _DUMMY, _TICK, _END_MASTER, _END_SLAVE, _EQUIPMENT_CALL, _MEMORY_CALL = 0xFF53, 0xFEA5, 0xE9E0, 0xE9F0, 0xF84D, 0xF841
+_KEYBOARD, _DISKETTE_IRQ = 0xE987, 0xEF57
+_RETURNING = {
+    0x02: 0xE2C3, 0x05: 0xFF54, 0x10: 0xF065, 0x13: 0xE3FE, 0x14: 0xE739, 0x15: 0xF859, 0x16: 0xE82E, 0x17: 0xEFD2,
+    0x19: 0xE6F2, 0x1A: 0xFE6E, 0x40: 0xEC59,
+}  # fmt: skip
+"""NMI, print screen, video, disk, serial port, system, keyboard, printer, boot, clock, diskette: an IRET each."""
 _RESET = 0xFFF0
+_END = bytes.fromhex("50 b020 e620 58 cf")  # push ax; mov al,0x20; out 0x20,al; pop ax; iret
 _STUBS: dict[int, bytes] = {
-    _DUMMY: bytes.fromhex("cf"),  # iret
+    **dict.fromkeys((_DUMMY, *_RETURNING.values()), b"\xcf"),  # iret
     # push ds; push ax; xor ax,ax; mov ds,ax; inc dword [0x46c]; mov al,0x20; out 0x20,al; pop ax; pop ds; iret
     _TICK: bytes.fromhex("1e 50 31c0 8ed8 66ff066c04 b020 e620 58 1f cf"),
-    _END_MASTER: bytes.fromhex("50 b020 e620 58 cf"),  # push ax; mov al,0x20; out 0x20,al; pop ax; iret
+    **dict.fromkeys((_END_MASTER, _KEYBOARD, _DISKETTE_IRQ), _END),
     _END_SLAVE: bytes.fromhex("50 b020 e6a0 e620 58 cf"),  # the same, slave first
     _EQUIPMENT_CALL: b"\xb8" + struct.pack("<H", _EQUIPMENT) + b"\xcf",  # mov ax,imm; iret
     _MEMORY_CALL: b"\xb8" + struct.pack("<H", _BASE_MEMORY_KIB) + b"\xcf",
@@ -194,6 +203,9 @@ def _vectors() -> bytes:
     offsets[0x09:0x10] = [_END_MASTER] * 7
     offsets[0x70:0x78] = [_END_SLAVE] * 8
     offsets[0x08], offsets[0x11], offsets[0x12] = _TICK, _EQUIPMENT_CALL, _MEMORY_CALL
+    offsets[0x09], offsets[0x0E] = _KEYBOARD, _DISKETTE_IRQ
+    for vector, offset in _RETURNING.items():
+        offsets[vector] = offset
     return b"".join(struct.pack("<HH", offset, ROM >> 4) for offset in offsets)
 
 

@@ -86,7 +86,7 @@ class Channel:
     frozen: int | None = None
     """Ticks since `loaded`, while the gate holds modes 0 and 4."""
     held: int = 0
-    """What the counting element shows while nothing is loaded."""
+    """The 16 bits in the counting element while nothing is loaded, whatever the mode takes them for."""
     pending: int | None = None
     """The next count: for modes 2 and 3 from the tick `pending_at` on, for modes 1 and 5 from the next trigger on."""
     pending_at: int | None = None
@@ -126,7 +126,7 @@ class Channel:
         return elapsed != count
 
     def value(self, now: int) -> int:
-        """What the counting element holds."""
+        """The 16 bits in the counting element: a binary number, or four decimal digits."""
         position = self._position(now)
         if position is None:
             return self.held
@@ -139,7 +139,7 @@ class Channel:
             value = (count & ~1) - 2 * (phase if phase < high else phase - high)
         else:
             value = count - elapsed
-        return value % (10_000 if self.bcd else 65_536)
+        return _to_bcd(value % 10_000) if self.bcd else value % 65_536
 
     def next_edge(self, now: int) -> int | None:
         """The tick of the next rising edge (in mode 3: of the next edge) of the output, if one is to come by itself."""
@@ -239,7 +239,7 @@ class Channel:
 
     def latch_count(self, now: int) -> None:
         if self.latch is None:
-            self.latch = self._raw(now)
+            self.latch = self.value(now)
 
     def latch_status(self, now: int) -> None:
         if self.status_latch is not None:
@@ -254,17 +254,13 @@ class Channel:
         if self.status_latch is not None:
             status, self.status_latch = self.status_latch, None
             return status
-        raw = self._raw(now) if self.latch is None else self.latch
+        raw = self.value(now) if self.latch is None else self.latch
         high = self.access == HIGH_BYTE or (self.access == BOTH_BYTES and self.high_next)
         if self.access == BOTH_BYTES:
             self.high_next = not self.high_next
         if high or self.access == LOW_BYTE:
             self.latch = None
         return raw >> 8 if high else raw & 0xFF
-
-    def _raw(self, now: int) -> int:
-        value = self.value(now)
-        return _to_bcd(value) if self.bcd else value
 
 
 def _to_bcd(value: int) -> int:
