@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -11,8 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpsim.agent.client import ANSWER, MAX_PAYLOAD, AgentClient, Frame, FrameDecoder, Op, Reboot
-from kdumpsim.agent.errors import AgentError, AgentGone, AgentTimeout, AgentUnreachable
+from kdumpsim.agent.client import ANSWER, CHUNK, MAX_PAYLOAD, AgentClient, Frame, FrameDecoder, Op, Reboot
+from kdumpsim.agent.errors import (
+    AgentError,
+    AgentFailure,
+    AgentGone,
+    AgentProtocolError,
+    AgentTimeout,
+    AgentUnreachable,
+)
 from kdumpsim.agent.transport import SocketTransport
 from kdumpsim.kexec.segments import FileData, Segment
 from kexec.builders import FakeGuest
@@ -49,6 +57,47 @@ def test_a_length_beyond_reason_is_noise() -> None:
     decoder = FrameDecoder()
     assert decoder.feed(b"K\x81\x01\x00" + (MAX_PAYLOAD + 1).to_bytes(4, "little")) == []
     assert decoder.feed(Frame(Op.READ, 2, b"x").encode()) == [Frame(Op.READ, 2, b"x")]
+
+
+class Liar(FakeGuest):
+    """A guest whose agent answers every request with the same words."""
+
+    def __init__(self, status: int, data: bytes = b"") -> None:
+        super().__init__()
+        self.words = status.to_bytes(4, "little", signed=True) + data
+
+    def _answer(self, frame: Frame) -> None:
+        self.incoming += Frame(frame.op | ANSWER, frame.tag, self.words).encode()
+
+
+@pytest.mark.parametrize("status", [-(2**31), -4096])
+def test_a_status_that_is_no_errno(status: int) -> None:
+    with pytest.raises(AgentProtocolError, match=f"status is {status}, which is no errno"):
+        AgentClient(Liar(status)).open("/x")
+
+
+def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdumpsim.agent.client.MAX_FILE", 100_000)
+    with pytest.raises(AgentProtocolError, match=r"/x has no end: \d+ bytes were read"):
+        AgentClient(Liar(CHUNK, bytes(CHUNK)), timeout=1e6).read_file("/x")
+
+
+def test_more_taken_than_was_sent() -> None:
+    with pytest.raises(AgentProtocolError, match="took 5000 of at most 4096 bytes"):
+        AgentClient(Liar(5000)).write_file("/x", b"abc")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6))
+def test_whatever_an_agent_answers_is_an_answer_or_a_failure(answers: list[bytes]) -> None:
+    class Random(FakeGuest):
+        def _answer(self, frame: Frame) -> None:
+            if answers:
+                self.incoming += Frame(frame.op | ANSWER, frame.tag, answers.pop()).encode()
+
+    agent = AgentClient(Random(), timeout=3)
+    for ask in (agent.identify, lambda: agent.read_file("/proc/iomem"), lambda: agent.start("diskio")):
+        with contextlib.suppress(AgentFailure):
+            ask()
 
 
 def test_files() -> None:
@@ -142,7 +191,9 @@ def test_addresses_that_are_none(address: str) -> None:
         SocketTransport.connect(address)
 
 
-@pytest.mark.parametrize("address", ["unix:/nonexistent/socket", "tcp:127.0.0.1:1", "tcp:127.0.0.1:99999999"])
+@pytest.mark.parametrize(
+    "address", ["unix:/nonexistent/socket", "tcp:127.0.0.1:1", "tcp:127.0.0.1:99999999", "tcp:a..b:1"]
+)
 def test_nobody_listens(address: str) -> None:
     with pytest.raises(AgentUnreachable, match="cannot connect to the agent"):
         SocketTransport.connect(address)

@@ -147,6 +147,11 @@ def test_ps2_keyboard(echo: Path) -> None:
         (["{echo}", "--cpus", "0"], "0 CPUs"),
         (["{echo}", "--module", "missing text"], "missing: No such file"),
         (["{echo}", "--timeout", "-1"], "more than 0"),
+        (["{echo}", "--timeout", "nan"], "more than 0"),
+        (["{echo}", "--timeout", "1e300"], "at most 1000000"),
+        (["/dev/zero"], "/dev/zero: larger than 64 MiB"),
+        (["{echo}", "--module", "/dev/zero text"], "/dev/zero: larger than 64 MiB"),
+        (["/tmp"], "/tmp: Is a directory"),
         (["{echo}", *(["--disk", "x"] * 5)], "four disks"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import socket
 import sys
 import threading
@@ -30,6 +31,8 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "vmlinux").write_bytes(vmlinux([(0x100000, b"first", 0x1000)]))
     (tmp_path / "vmlinux-kdump").write_bytes(vmlinux())
     (tmp_path / "iomem").write_text(IOMEM)
+    (tmp_path / "large").write_text(IOMEM + "100000000-13fffffff : System RAM\n")
+    (tmp_path / "hidden").write_text("00000000-00000000 : System RAM\n  00000000-00000000 : Crash kernel\n")
     return tmp_path
 
 
@@ -75,6 +78,14 @@ def test_dry_run_of_a_normal_load(files: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "command line     a=b" in result.output
     assert "elfcorehdr" not in result.output
+
+
+@pytest.mark.parametrize("words", [("-l", "vmlinux"), ("-p", "vmlinux-kdump", "--crash-notes", "100000000")])
+def test_memory_above_4_gib(files: Path, words: tuple[str, ...]) -> None:
+    action, kernel, *notes = words
+    result = run(action, files / kernel, "--dry-run", "--iomem", files / "large", *notes)
+    assert result.exit_code == 0, result.output
+    assert not [end for end in re.findall(r"0x([0-9a-f]+)", result.output) if int(end, 16) >= 1 << 32]
 
 
 def test_loading_into_a_guest(files: Path, guest: tuple[str, FakeGuest]) -> None:
@@ -126,6 +137,17 @@ def test_unload(guest: tuple[str, FakeGuest]) -> None:
         (["-p", "iomem", "--dry-run", "--iomem", "iomem", "--crash-notes", "1"], "not an ELF file"),
         (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "vmlinux", "--crash-notes", "1"], "/proc/iomem, line 1"),
         (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "iomem", "--crash-notes", "zz"], "not an address"),
+        (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "iomem", "--crash-notes", "-1"], "not an address"),
+        (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "iomem", "--crash-notes", "100000000"], "no 'System RAM'"),
+        (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "hidden", "--crash-notes", "14a000"], "read it as root"),
+        (
+            ["-p", "vmlinux-kdump", "--dry-run", "--iomem", "large", "--crash-notes", "14a000", "--elf32-core-headers"],
+            "use --elf64-core-headers",
+        ),
+        (["-p", "vmlinux-kdump", "--dry-run", "--iomem", "/dev/zero", "--crash-notes", "1"], "larger than 64 MiB"),
+        (["-p", "/dev/zero", "--dry-run", "--iomem", "iomem", "--crash-notes", "1"], "larger than 64 MiB"),
+        (["-e", "--agent", "unix:x", "--timeout", "inf"], "at most 1000000"),
+        (["-e", "--agent", "unix:x", "--timeout", "nan"], "more than 0"),
         (["-e", "--agent", "carrier:pigeon"], "unix:PATH and tcp:HOST:PORT"),
     ],
 )

@@ -57,6 +57,10 @@ def test_no_reserved_region() -> None:
         ("00000000-0009fbff : System RAM\nnonsense\n", "line 2"),
         ("0000-zzzz : System RAM\n", "line 1"),
         ("00001000-00000000 : System RAM\n", "ends before it starts"),
+        ("00000000-00000000 : System RAM\n00000000-00000000 : Crash kernel\n", "read it as root"),
+        ("00000000-ffffffffffffffff : System RAM\n", "line 1: an address of more than 52 bits"),
+        ("0-ffffff : System RAM\n  1001-1003 : Crash kernel\n", "no whole page"),
+        ("".join(f"{n}000-{n}7ff : System RAM\n" for n in range(2000)), "2000 pieces of memory, allowed are 1024"),
     ],
 )
 def test_what_is_no_iomem(text: str, message: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import struct
@@ -53,6 +54,72 @@ def patched(plan: LoadPlan, name: str, size: int) -> bytes:
 
 def word(plan: LoadPlan, name: str) -> int:
     return int.from_bytes(patched(plan, name, 4), "little")
+
+
+@pytest.mark.parametrize("text", ["-1", "+5", "1_000", "0x", "", "zz", "1" * 17, "1 2"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(KexecError, match="not an address in hexadecimal"):
+        parse_crash_notes(text)
+
+
+def test_memory_above_4_gib_takes_elf64_headers_and_no_segments() -> None:
+    layout = memory_layout(IOMEM + "100000000-13fffffff : System RAM\n")
+    image = load_image(vmlinux())
+    plan = plan_panic(image, layout, [0x14A000, 0x100000000], purgatory_object())
+    headers = inline(named(plan, "elfcorehdr"))
+    assert headers[4] == 2
+    rows = list(struct.iter_unpack("<IIQQQQQQ", headers[64 : 64 + 56 * struct.unpack_from("<H", headers, 56)[0]]))
+    assert (4, 0x100000000) in [(row[0], row[2]) for row in rows]
+    assert (1, 0x100000000, 0x40000000) in [(row[0], row[4], row[5]) for row in rows]
+    with pytest.raises(KexecError, match="--elf64-core-headers"):
+        plan_panic(image, layout, [0x14A000], purgatory_object(), elf64=False)
+    normal = plan_normal(load_image(vmlinux([(0x100000, b"first", 0x1000)])), layout, purgatory_object())
+    for segment in (*plan.segments, *normal.segments):
+        assert segment.range.end <= 1 << 32
+    assert inline(named(plan_panic(image, LAYOUT, [0x14A000], purgatory_object()), "elfcorehdr"))[4] == 1
+
+
+def test_notes_lie_in_memory() -> None:
+    for address in (0x9FC00 - 1023, 0x4000000, 0x100000000, 1 << 63):
+        with pytest.raises(KexecError, match="no 'System RAM'"):
+            plan_panic(load_image(vmlinux()), LAYOUT, [address], purgatory_object())
+    with pytest.raises(KexecError, match="65 CPUs, allowed are 64"):
+        plan_panic(load_image(vmlinux()), LAYOUT, [0x14A000] * 65, purgatory_object())
+
+
+lines = st.tuples(
+    st.integers(0, 1 << 54) | st.sampled_from([0, 0x100000, 0x1000000, 1 << 32]),
+    st.integers(0, 1 << 54) | st.sampled_from([0, 0xFFFFF, 0x1FFFFFF, (1 << 32) - 1]),
+    st.sampled_from(["System RAM", "Crash kernel", "reserved", "ACPI Tables", "Kernel code", "System ROM"]),
+)
+
+
+@given(
+    st.lists(lines, max_size=8),
+    st.booleans(),
+    st.lists(st.integers(0, 1 << 64) | st.just(0x14A000), max_size=3),
+    st.lists(st.tuples(st.integers(0, 180), st.sampled_from([0, 1, 0x7F, 0x80, 0xFF])), max_size=3),
+    st.sampled_from([None, False, True]),
+)
+def test_any_memory_and_any_kernel_is_planned_or_refused(
+    extra: list[tuple[int, int, str]],
+    normal: bool,
+    notes: list[int],
+    damage: list[tuple[int, int]],
+    elf64: bool | None,
+) -> None:
+    text = IOMEM + "".join(f"{first:08x}-{last:08x} : {name}\n" for first, last, name in extra)
+    image = bytearray(vmlinux([(0x100000, b"first", 0x1000)] if normal else ((0x1000000, b"x" * 50, 5000),)))
+    for at, value in damage:
+        if at < len(image):
+            image[at] = value
+    with contextlib.suppress(KexecError):
+        kernel, layout = load_image(bytes(image)), memory_layout(text)
+        if normal:
+            plan = plan_normal(kernel, layout, purgatory_object())
+        else:
+            plan = plan_panic(kernel, layout, notes, purgatory_object(), elf64=elf64)
+        assert all(segment.range.end <= 1 << 32 for segment in plan.segments)
 
 
 def check(plan: LoadPlan) -> None:

@@ -22,6 +22,9 @@ HEADER = struct.Struct("<BBHI")
 MAGIC = ord("K")
 ANSWER = 0x80
 MAX_PAYLOAD = 1 << 20
+MAX_FILE = 64 << 20
+"""Bytes of a guest file that are read; an agent that goes on for ever is not listened to for ever."""
+MAX_ERRNO = 4095
 CHUNK = 4096
 """Bytes of file contents asked for or sent in one frame."""
 
@@ -188,9 +191,12 @@ class AgentClient:
     def read_file(self, path: str) -> bytes:
         """The whole contents of a guest file."""
         with self._opened(path, O_RDONLY) as fd:
-            pieces = []
+            pieces, size = [], 0
             while piece := self.read(fd):
                 pieces.append(piece)
+                size += len(piece)
+                if size > MAX_FILE:
+                    raise AgentProtocolError(f"{path} has no end: {size} bytes were read")
         return b"".join(pieces)
 
     def write_file(self, path: str, data: bytes) -> None:
@@ -202,8 +208,8 @@ class AgentClient:
                     taken = self.write(fd, data[at : at + CHUNK])
                 except AgentError as error:
                     raise AgentError(f"write to {path}", error.errno) from None
-                if taken <= 0:
-                    raise AgentProtocolError(f"{path} took no bytes")
+                if not 0 < taken <= CHUNK:
+                    raise AgentProtocolError(f"{path} took {taken} of at most {CHUNK} bytes")
                 at += taken
 
     def kexec_load(self, entry: int, segments: Sequence[LoadSegment], flags: int) -> None:
@@ -260,6 +266,8 @@ class AgentClient:
         if len(frame.payload) < 4:
             raise AgentProtocolError(f"{what}: the answer holds no status")
         (status,) = struct.unpack_from("<i", frame.payload)
+        if status < -MAX_ERRNO:
+            raise AgentProtocolError(f"{what}: the answer's status is {status}, which is no errno")
         if status < 0:
             raise AgentError(what, -status)
         return status, frame.payload[4:]

@@ -111,7 +111,7 @@ class SocketTransport:
                 connection = socket.create_connection((host.strip("[]"), int(port)), timeout)
             else:
                 raise BadAddress(f"'{address}' is no agent address; allowed are unix:PATH and tcp:HOST:PORT")
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
             reason = getattr(error, "strerror", None) or str(error)
             raise AgentUnreachable(f"cannot connect to the agent at {address}: {reason}") from None
         return cls(connection)

@@ -17,6 +17,7 @@ from kdumpsim.board.multiboot import BootError, Module
 from kdumpsim.board.terminal import HELP as ESCAPE_KEYS
 from kdumpsim.board.terminal import Terminal
 from kdumpsim.board.vga import COLUMNS, ROWS, Screen
+from kdumpsim.commands.inputs import KERNEL_BYTES, Seconds, read_input
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.textscreen import Painter, plain
 from kdumpsim.commands.typist import Typist
@@ -69,7 +70,7 @@ Examples:
 )
 @click.option("--screen", is_flag=True, help="Show the VGA's text screen in place of the serial port's output.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the scheduler's jitter.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Give up after this much virtual time.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Give up after this much virtual time.")
 def boot(
     file: Path,
     disks: tuple[str, ...],
@@ -84,8 +85,6 @@ def boot(
     timeout: float | None,
 ) -> None:
     """Set up, run, tell how it ended."""
-    if timeout is not None and not timeout > 0:
-        raise click.UsageError("--timeout: more than 0 seconds")
     if len(disks) > 4:
         raise click.UsageError("--disk: an IDE controller has room for four disks")
     try:
@@ -97,7 +96,7 @@ def boot(
                 seed=seed,
             )
         )
-        image, loaded = file.read_bytes(), [_module(text) for text in modules]
+        image, loaded = read_input(file, KERNEL_BYTES), [_module(text) for text in modules]
         machine.load_multiboot(image, f"{file} {append}".rstrip(), loaded)
     except BootError as error:
         raise click.UsageError(f"{file}: {error}") from None
@@ -126,7 +125,7 @@ def _module(text: str) -> Module:
     path = Path(text)
     if not path.exists() and " " in text:
         path = Path(text.split(" ", 1)[0])
-    return Module(path.read_bytes(), text)
+    return Module(read_input(path, KERNEL_BYTES), text)
 
 
 class _Output:

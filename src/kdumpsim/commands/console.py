@@ -16,6 +16,7 @@ from rich.console import Console
 
 from kdumpsim.agent.errors import AgentFailure, AgentTimeout
 from kdumpsim.commands.display import PlainDisplay
+from kdumpsim.commands.inputs import TEXT_BYTES, read_input
 from kdumpsim.commands.run import closing_panel, next_steps
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
@@ -133,7 +134,7 @@ def console(
 def _script(name: str) -> list[Line]:
     """The commands of a file or of standard input, checked."""
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text()
+        text = sys.stdin.read(TEXT_BYTES) if name == "-" else read_input(name, TEXT_BYTES).decode()
         return read_script(text, COMMANDS, parse, "script" if name == "-" else name)
     except OSError as error:
         raise click.UsageError(f"{name}: {error.strerror}") from None

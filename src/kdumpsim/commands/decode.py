@@ -11,6 +11,7 @@ import click
 from rich.markup import escape
 
 import kdumpsim
+from kdumpsim.commands.inputs import KERNEL_BYTES, TEXT_BYTES, read_input
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import status_help
 from kdumpsim.explain.oops import Report, find_reports
@@ -44,8 +45,8 @@ def decode(directory: Path, kernel: Path | None) -> None:
     log = directory / "console.log"
     kernel = kernel or directory / "vmlinux"
     try:
-        console = log.read_text(errors="replace")
-        info = DebugInfo(kernel.read_bytes())
+        console = read_input(log, TEXT_BYTES).decode(errors="replace")
+        info = DebugInfo(read_input(kernel, KERNEL_BYTES))
     except OSError as error:
         raise click.UsageError(
             f"cannot read {error.filename}: {error.strerror}; `kdumpsim run --output DIR` writes such a directory"

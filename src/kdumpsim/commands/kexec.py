@@ -13,6 +13,7 @@ from kdumpsim.agent.client import AgentClient, Reboot
 from kdumpsim.agent.errors import AgentError, AgentFailure, BadAddress
 from kdumpsim.agent.segments import FileData
 from kdumpsim.agent.transport import SocketTransport
+from kdumpsim.commands.inputs import KERNEL_BYTES, TEXT_BYTES, Seconds, read_input
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.kexec.cmdline import COMMAND_LINE_SIZE
@@ -68,14 +69,24 @@ Without a guest, --dry-run plans a load from a file with the text of /proc/iomem
 )
 @click.option("--reuse-cmdline", is_flag=True, help="Begin with the guest's own command line.")
 @click.option(
-    "--elf32-core-headers", "headers", flag_value="32", default=True, help="ELF32 headers, which gdb opens (default)."
+    "--elf32-core-headers",
+    "headers",
+    flag_value="32",
+    help="ELF32 headers, which gdb opens (default up to 4 GiB of address space).",
 )
-@click.option("--elf64-core-headers", "headers", flag_value="64", help="ELF64 headers.")
+@click.option("--elf64-core-headers", "headers", flag_value="64", help="ELF64 headers (default with memory above).")
 @click.option(
     "--guest-path", metavar="PATH", help="KERNEL is this file in the guest too: read it there, it is quicker."
 )
 @click.option("--agent", "address", metavar="ADDRESS", help="The guest's agent: unix:PATH or tcp:HOST:PORT.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for each of the agent's answers.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for each of the agent's answers.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the segments and load nothing.")
 @click.option(
     "--iomem", type=click.Path(path_type=Path), metavar="FILE", help="Text of /proc/iomem, in place of an agent."
@@ -88,7 +99,7 @@ def kexec(
     unload: bool,
     append: str,
     reuse_cmdline: bool,
-    headers: str,
+    headers: str | None,
     guest_path: str | None,
     address: str | None,
     timeout: float,
@@ -108,10 +119,10 @@ def kexec(
             click.echo("The capture kernel was unloaded." if action == "panic" else "The kernel was unloaded.")
         elif action is not None:
             assert kernel is not None
-            image = load_image(_read(kernel), str(kernel))
+            image = load_image(_read(kernel, KERNEL_BYTES), str(kernel))
             if agent is not None and reuse_cmdline:
                 append = f"{agent.read_file('/proc/cmdline').decode('ascii', 'replace').strip()} {append}".strip()
-            layout = read_layout(agent) if agent else memory_layout(_read(iomem).decode("ascii", "replace"))
+            layout = read_layout(agent) if agent else memory_layout(_read(iomem, TEXT_BYTES).decode("ascii", "replace"))
             plan = _plan(action, image, layout, agent, crash_notes, append, guest_path, headers)
             if not dry_run:
                 assert agent is not None
@@ -162,10 +173,10 @@ def _check_usage(
         raise click.UsageError("--reuse-cmdline needs an --agent.")
 
 
-def _read(path: Path | None) -> bytes:
+def _read(path: Path | None, limit: int) -> bytes:
     assert path is not None
     try:
-        return path.read_bytes()
+        return read_input(path, limit)
     except OSError as error:
         raise KexecError(f"{path}: {error.strerror}") from None
 
@@ -178,7 +189,7 @@ def _plan(
     crash_notes: str | None,
     append: str,
     guest_path: str | None,
-    headers: str,
+    headers: str | None,
 ) -> LoadPlan:
     if action == "load":
         return plan_normal(image, layout, default_purgatory(), append, guest_path=guest_path)
@@ -187,7 +198,8 @@ def _plan(
     else:
         assert agent is not None
         notes = read_crash_notes(agent)
-    return plan_panic(image, layout, notes, default_purgatory(), append, guest_path=guest_path, elf64=headers == "64")
+    elf64 = None if headers is None else headers == "64"
+    return plan_panic(image, layout, notes, default_purgatory(), append, guest_path=guest_path, elf64=elf64)
 
 
 def _show(plan: LoadPlan, dry_run: bool) -> None:

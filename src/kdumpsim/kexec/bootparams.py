@@ -29,7 +29,7 @@ def multiboot_info(address: int, command_line: str, memory_map: Sequence[tuple[R
     lower = next((part.end >> 10 for part in ram if part.start == 0), 0)
     upper = next(((part.end - (1 << 20)) >> 10 for part in ram if part.start <= 1 << 20 < part.end), 0)
     info = _INFO.pack(
-        _MEMORY | _CMDLINE | _MMAP | _LOADER_NAME, min(lower, 640), upper, 0, line_at, 0, 0, bytes(16),
+        _MEMORY | _CMDLINE | _MMAP | _LOADER_NAME, min(lower, 640), min(upper, 0xFFFFFFFF), 0, line_at, 0, 0, bytes(16),
         len(entries), mmap_at, 0, 0, 0, name_at, 0,
     )  # fmt: skip
     return info + entries + name + line

@@ -10,6 +10,11 @@ from enum import IntEnum
 from .errors import KexecError
 from .segments import PAGE_SIZE, Range, joined, page_down, page_up
 
+MAX_ADDRESS = 1 << 52
+"""Physical addresses have at most 52 bits (Intel SDM, volume 3, section 4.1.4)."""
+MAX_RANGES = 1024
+"""Pieces of the memory map; the kernel's E820MAX is 128."""
+
 _LINE = re.compile(r"(?P<indent> *)(?P<start>[0-9a-fA-F]+)-(?P<end>[0-9a-fA-F]+) : (?P<name>.*\S)\s*")
 
 
@@ -92,6 +97,8 @@ def parse_iomem(text: str) -> list[Resource]:
         start, last = int(match["start"], 16), int(match["end"], 16)
         if last < start:
             raise KexecError(f"/proc/iomem, line {number}: the range ends before it starts: {line.strip()!r}")
+        if last >= MAX_ADDRESS:
+            raise KexecError(f"/proc/iomem, line {number}: an address of more than 52 bits: {line.strip()[:80]!r}")
         resources.append(Resource(Range(start, last + 1), match["name"], len(match["indent"]) // 2))
     return resources
 
@@ -104,6 +111,10 @@ def format_iomem(resources: list[Resource]) -> str:
 def memory_layout(text: str) -> MemoryLayout:
     """The memory map (neighbours of a type joined), the reserved region and the running kernel's place."""
     resources = parse_iomem(text)
+    if resources and all(resource.range == Range(0, 1) for resource in resources):
+        raise KexecError(
+            "/proc/iomem shows every address as 0, as the kernel shows it to readers without rights; read it as root"
+        )
     parts = {kind: joined(r.range for r in resources if RANGE_TYPES.get(r.name) is kind) for kind in RangeType}
     ram = parts.pop(RangeType.RAM)
     if not ram:
@@ -111,6 +122,10 @@ def memory_layout(text: str) -> MemoryLayout:
     crash = next((r.range for r in resources if r.name == "Crash kernel"), None)
     if crash is not None and (crash.start % PAGE_SIZE or crash.end % PAGE_SIZE):
         crash = Range(page_up(crash.start), page_down(crash.end))
+        if crash.size <= 0:
+            raise KexecError("/proc/iomem's 'Crash kernel' holds no whole page")
     kernel = tuple(sorted(r.range for r in resources if r.name in ("Kernel code", "Kernel data", "Kernel bss")))
     other = sorted((part, kind) for kind, ranges in parts.items() for part in ranges)
+    if len(ram) + len(other) > MAX_RANGES:
+        raise KexecError(f"/proc/iomem shows {len(ram) + len(other)} pieces of memory, allowed are {MAX_RANGES}")
     return MemoryLayout(tuple(ram), crash, kernel, tuple(other))

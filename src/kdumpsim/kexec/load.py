@@ -11,6 +11,7 @@ from the top down, what the capture kernel must not touch first, so that its own
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from .purgatory import Purgatory, purgatory_size
 from .segments import KEXEC_SEGMENT_MAX, PAGE_SIZE, Range, Room, Segment, page_down, page_up, subtract
 
 LOW_MEMORY_END = 1 << 20
+FOUR_GIB = 1 << 32
+"""Purgatory and the kernel are entered with 32-bit addresses: nothing is placed above."""
 CRASH_NOTES = "/sys/devices/system/cpu/cpu{}/crash_notes"
 MAX_CPUS = 64
 
@@ -61,15 +64,22 @@ def plan_panic(
     append: str = "",
     *,
     guest_path: str | None = None,
-    elf64: bool = False,
+    elf64: bool | None = None,
     defaults: Sequence[str] = CAPTURE_DEFAULTS,
 ) -> LoadPlan:
-    """kexec -p: everything inside the reserved region; KexecError says what does not fit and what is allowed."""
+    """kexec -p: everything inside the reserved region; KexecError says what does not fit and what is allowed.
+
+    `elf64` decides the core headers' class; None leaves it to where memory ends, as kexec-tools do.
+    """
     crash = layout.require_crash()
-    if not crash_notes:
-        raise KexecError("no crash notes: at least one CPU's address is needed")
+    _check_notes(crash_notes, layout)
     kernel.check_inside(crash)
-    room = Room([crash], f"the reserved region {crash}")
+    room = Room([Range(crash.start, min(crash.end, FOUR_GIB))], f"the reserved region {crash}")
+    end = max(part.end for part in layout.ram)
+    if elf64 is None:
+        elf64 = end > FOUR_GIB
+    elif not elf64 and end > FOUR_GIB:
+        raise KexecError(f"ELF32 headers cannot tell of memory up to {end - 1:#x}; use --elf64-core-headers")
     segments = kernel.segments(guest_path)
     for segment in segments:
         room.take(segment.range, kernel.name)
@@ -96,7 +106,7 @@ def plan_normal(
 ) -> LoadPlan:
     """kexec -l: the kernel goes where it is linked, anywhere in System RAM above 1 MiB, when the reboot comes."""
     holes = [Range(0, LOW_MEMORY_END), *([layout.crash] if layout.crash else [])]
-    whole = [Range(page_up(part.start), page_down(part.end)) for part in layout.ram]
+    whole = [Range(page_up(part.start), min(page_down(part.end), FOUR_GIB)) for part in layout.ram]
     room = Room(subtract([part for part in whole if part.size > 0], holes), "System RAM above 1 MiB")
     segments = kernel.segments(guest_path)
     for segment in segments:
@@ -104,6 +114,18 @@ def plan_normal(
     line = checked(append)
     entry, rest = _purgatory_and_parameters(kernel, segments, layout, purgatory, line, room, None)
     return LoadPlan(entry, KexecFlags.ARCH_386, _finished(segments + rest), line, kernel)
+
+
+def _check_notes(crash_notes: Sequence[int], layout: MemoryLayout) -> None:
+    """KexecError unless there is memory for notes at each of the addresses."""
+    if not crash_notes:
+        raise KexecError("no crash notes: at least one CPU's address is needed")
+    if len(crash_notes) > MAX_CPUS:
+        raise KexecError(f"crash notes of {len(crash_notes)} CPUs, allowed are {MAX_CPUS}")
+    for address in crash_notes:
+        notes = Range(address, address + CRASH_NOTES_BYTES)
+        if not any(notes in part for part in layout.ram):
+            raise KexecError(f"crash notes at {notes}, where /proc/iomem shows no 'System RAM'")
 
 
 def _purgatory_and_parameters(
@@ -160,10 +182,10 @@ def read_crash_notes(agent: AgentClient) -> list[int]:
 
 def parse_crash_notes(text: str, path: str = "crash_notes") -> int:
     """One address in hexadecimal, as sysfs prints it."""
-    try:
-        return int(text.strip(), 16)
-    except ValueError:
-        raise KexecError(f"{path} holds {text.strip()[:40]!r}, not an address in hexadecimal") from None
+    match = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{1,16})", text.strip())
+    if match is None:
+        raise KexecError(f"{path} holds {text.strip()[:40]!r}, not an address in hexadecimal")
+    return int(match[1], 16)
 
 
 def default_purgatory() -> bytes:
@@ -180,7 +202,7 @@ def kexec_load_panic(
     append: str,
     *,
     purgatory: bytes | None = None,
-    elf64_headers: bool = False,
+    elf64_headers: bool | None = None,
     name: str = "capture kernel",
     defaults: Sequence[str] = CAPTURE_DEFAULTS,
 ) -> LoadPlan:
