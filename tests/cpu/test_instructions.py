@@ -186,6 +186,68 @@ def test_smsw_in_16_bit_code(box: Box) -> None:
     assert (box.cpu.registers().eax, box.cpu.registers().ecx) == (0x12340010, 0x60000010)
 
 
+LATER = [
+    "movaps %xmm0, %xmm1", "xorps %xmm0, %xmm0", "movups 0x7000, %xmm0", "addsd %xmm0, %xmm0", "ldmxcsr 0x7000",
+    "movnti %eax, 0x7000", "sfence", "mfence", "clflush 0x7000", "popcnt %eax, %eax", "movbe 0x7000, %eax",
+    "crc32 %eax, %ebx", "rdrand %eax", "rdtscp", "andn %eax, %ebx, %ecx", "vxorps %xmm0, %xmm0, %xmm0", "xgetbv",
+    "monitor", "syscall", "vmcall", "rsm",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LATER)
+@pytest.mark.parametrize("cr4", [0, 0x600], ids=["", "OSFXSR"])
+def test_what_cpuid_does_not_announce_is_ud(box: Box, text: str, cr4: int) -> None:
+    handler = box.vector(6)
+    box.run(f"mov ${cr4}, %eax\nmov %eax, %cr4\n{text}\nhlt")
+    assert box.cpu.registers().eip == handler + 1
+    assert box.words(STACK - 12, 1) == [CODE + 8]
+
+
+def test_tzcnt_is_bsf_on_a_processor_that_lacks_it(box: Box) -> None:
+    box.run("mov $5, %eax\nxor %ecx, %ecx\n.byte 0xf3\nbsf %ecx, %eax\nhlt")
+    assert box.cpu.registers().eflags & 1 << 6  # ZF: there was no bit; TZCNT would have set CF
+    assert box.cpu.registers().eax == 5
+
+
+PAE_NX = "mov $0x20, %eax\nmov %eax, %cr4\nmov $0x40000, %eax\nmov %eax, %cr3\nmov $0x80000011, %eax\nmov %eax, %cr0\n"
+EFER = "mov $0xc0000080, %ecx\nmov ${:#x}, %eax\nxor %edx, %edx\nwrmsr\n"
+
+
+@pytest.mark.parametrize(("nxe", "access", "error"), [
+    (True, "mov 0x200000, %ebx\nhlt", None), (True, "mov $0x200000, %eax\njmp *%eax", 0x11),
+    (False, "mov 0x200000, %ebx\nhlt", 0x9),
+])  # fmt: skip
+def test_nx_is_what_efer_says(box: Box, nxe: bool, access: str, error: int | None) -> None:
+    """SDM vol. 3, 4.4 and 4.7: without NXE the bit is reserved, with it the page can be read, but not fetched from."""
+    handler = box.vector(14)
+    box.put(0x40000, struct.pack("<4Q", 0x41001, 0, 0, 0))
+    box.put(0x41000, struct.pack("<2Q", 0x83, 1 << 63 | 0x200083))
+    box.put(0x200000, struct.pack("<I", 0x77))
+    box.run((EFER.format(0x800) if nxe else "") + PAE_NX + access)
+    if error is None:
+        assert box.cpu.registers().ebx == 0x77
+    else:
+        assert box.cpu.registers().eip == handler + 1
+        assert box.words(STACK - 16, 1)[0] | 1 == error  # the engine leaves P clear for a reserved bit
+
+
+@pytest.mark.parametrize("value", [0x1, 0x100, 0xD00])
+def test_efer_has_no_more_than_nxe(box: Box, value: int) -> None:
+    handler = box.vector(13)
+    box.run(EFER.format(value) + "hlt")
+    assert box.cpu.registers().eip == handler + 1
+
+
+def test_efer_is_read_as_written_and_cleared_by_init(box: Box) -> None:
+    box.run(EFER.format(0x800) + "xor %eax, %eax\nrdmsr\nhlt")
+    assert (box.cpu.registers().eax, box.cpu.registers().edx) == (0x800, 0)
+    box.cpu.init()
+    box.put(0x30000, bytes.fromhex("66b9800000c00f32f4"))
+    box.cpu.set_registers(cs=0x3000, eip=0)
+    assert box.cpu.run(100) is Exit.HALT
+    assert box.cpu.registers().eax == 0
+
+
 def resumed(text: str, flags: int = RF | 2) -> str:
     return f"pushl ${flags:#x}\npush %cs\npush $1f\niret\n1: {text}\nhlt"
 

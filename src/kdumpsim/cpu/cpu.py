@@ -3,7 +3,7 @@
 
 Modelled: real mode, 16- and 32-bit protected mode, paging (32-bit, PSE, PAE), rings, tasks, all gate types,
 double and triple fault, NMI blocking until IRET, the interrupt shadow, single-stepping.
-Not modelled: SMM, machine checks, debug-register breakpoints, long mode, SSE (not announced).
+Not modelled: SMM, machine checks, data and I/O breakpoints, long mode, SSE (#UD, and not announced).
 Interrupts in virtual-8086 mode go through ring 0 gates; the VME redirection bitmap does not exist.
 """
 
@@ -369,6 +369,7 @@ class Cpu:
         delivery.set_segment(TR, 0, 0, 0xFFFF, x86.PRESENT | x86.TSS32_BUSY << 8)
         delivery.refresh_hflags(0)
         d[engine.offsets.old_exception] = 0xFFFFFFFF
+        q[engine.offsets.efer] = 0
         engine.dirty = True
         engine.flush_tlb_later()
         engine.flush_code_pending = True

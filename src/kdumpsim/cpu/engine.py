@@ -247,7 +247,6 @@ class Engine:
             self._hook(_OUT, lambda u, port, size, v, d: on_out(u, port, ring(size), v, d), x86_const.UC_X86_INS_OUT)
         self._hook(_INSN, self._on_cpuid, x86_const.UC_X86_INS_CPUID)
         self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
-        self._hook(_INSN, self._on_rdtscp, x86_const.UC_X86_INS_RDTSCP)
 
     def _hook(self, kind: Callable[..., object], function: Callable[..., int | None], instruction: int) -> None:
         keep, address = native.callback(kind, function)
@@ -307,10 +306,6 @@ class Engine:
         native.reg_write(self.uc, native.REG_EAX, now & 0xFFFFFFFF)
         native.reg_write(self.uc, native.REG_EDX, now >> 32 & 0xFFFFFFFF)
         return 1
-
-    def _on_rdtscp(self, _uc: int, _data: int) -> int:
-        native.reg_write(self.uc, native.REG_ECX, 0)
-        return self._on_rdtsc(_uc, _data)
 
     # Slices.
 

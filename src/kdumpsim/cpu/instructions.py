@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Instructions that are carried out here, on the saved context (SDM vol. 2): SYSENTER, SMSW into a register, and those
-of `msr.py`. The slice has ended in front of the instruction (`sites.py`).
+"""Instructions that are carried out here, on the saved context (SDM vol. 2): SYSENTER, SMSW into a register, SYSCALL,
+which this processor lacks, and those of `msr.py`. The slice has ended in front of the instruction (`sites.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .delivery import Delivery
 from .engine import Engine
 from .layout import CR0, CS, EFLAGS, EIP, ESP, FLAGS, HF_INHIBIT_IRQ, HFLAGS, SS
 from .msr import ModelSpecificRegisters
-from .sites import MSR_OPCODES, PREFIXES, SMSW, SYSENTER, smsw_register
+from .sites import MSR_OPCODES, PREFIXES, SMSW, SYSCALL, SYSENTER, SYSTEM_CALLS, smsw_register
 
 MAX_INSTRUCTION: Final = 15
 _OPERAND_SIZE: Final = 0x66
@@ -38,7 +38,7 @@ def decode(code: bytes) -> Instruction | None:
     if len(code) < at + 2 or code[at] != 0x0F:
         return None
     opcode = code[at + 1]
-    if opcode in MSR_OPCODES or opcode == SYSENTER:
+    if opcode in MSR_OPCODES or opcode in SYSTEM_CALLS:
         return Instruction(opcode, 0, other_size, at + 2)
     if opcode == SMSW and len(code) > at + 2 and smsw_register(code[at + 2]):
         return Instruction(opcode, code[at + 2] & 7, other_size, at + 3)
@@ -77,6 +77,8 @@ class Instructions:
         vector: int | None = None
         if instruction.opcode == SYSENTER:
             vector = self._sysenter()
+        elif instruction.opcode == SYSCALL:
+            vector = x86.UD
         elif instruction.opcode == SMSW:
             self._smsw(instruction.register, wide is not instruction.other_size)
         else:

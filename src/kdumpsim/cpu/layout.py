@@ -15,6 +15,8 @@ import struct
 from functools import cache
 from typing import Final
 
+from unicorn import x86_const
+
 from . import native
 from .native import lib
 
@@ -90,9 +92,9 @@ class Probe:
 
     CODE = 0x1000
 
-    def __init__(self) -> None:
+    def __init__(self, *model: int) -> None:
         self.memory = mmap.mmap(-1, 0x10000)
-        self.uc = native.open_engine()
+        self.uc = native.open_engine(*model)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         native.check(lib.uc_mem_map_ptr(self.uc, 0, 0x10000, 7, address))
         native.no_exits(self.uc)
@@ -190,13 +192,16 @@ def _verify_flags(probe: Probe) -> None:
 
 
 class Offsets:
-    """Slots found by experiment instead of by a number: u32 indices, u64 for the two SYSENTER registers that say so."""
+    """Slots found by experiment instead of by a number: u32 indices, u64 for the registers that say so."""
 
-    def __init__(self, error_code: int, is_int: int, old_exception: int, sysenter: tuple[int, int, int]) -> None:
+    def __init__(
+        self, error_code: int, is_int: int, old_exception: int, sysenter: tuple[int, int, int], efer: int
+    ) -> None:
         self.error_code = error_code
         self.is_int = is_int
         self.old_exception = old_exception
         self.sysenter_cs, self.sysenter_esp, self.sysenter_eip = sysenter  # u32, u64, u64
+        self.efer = efer  # u64
 
 
 def _find_sysenter_slots(probe: Probe) -> tuple[int, int, int]:
@@ -215,6 +220,21 @@ def _find_sysenter_slots(probe: Probe) -> tuple[int, int, int]:
     return cs[0], esp[0], eip[0]
 
 
+def _find_efer_slot() -> int:
+    """WRMSR of SCE and NXE to IA32_EFER, on a model that has them."""
+    probe = Probe(x86_const.UC_CPU_X86_HASWELL)
+    try:
+        probe.save()
+        before = list(probe.context.q)
+        probe.run(b"\xb9\x80\x00\x00\xc0\xb8\x01\x08\x00\x00\x31\xd2\x0f\x30\xf4")  # mov; mov; xor; wrmsr; hlt
+        slots = [i for i, value in enumerate(probe.context.q) if value == 0x801 and before[i] == 0 and i > BASE[IDTR]]
+    finally:
+        probe.close()
+    if len(slots) != 1:
+        raise LayoutError(f"no single slot for IA32_EFER: {slots}")
+    return slots[0]
+
+
 def _find_exception_slots(probe: Probe) -> Offsets:
     """Provoke `int 0x55` and a #GP with a telling error code, and see where they left their marks."""
     view = probe.context
@@ -230,7 +250,7 @@ def _find_exception_slots(probe: Probe) -> Offsets:
     olds = [i for i in changed if (after_int[i], after_gp[i]) == (0xFFFFFFFF, 13)]
     if len(codes) != 1 or len(olds) != 1 or ints != [codes[0] + 1]:
         raise LayoutError(f"no single slot for error code, INT flag and exception in flight: {codes} {ints} {olds}")
-    return Offsets(codes[0], ints[0], olds[0], _find_sysenter_slots(probe))
+    return Offsets(codes[0], ints[0], olds[0], _find_sysenter_slots(probe), _find_efer_slot())
 
 
 @cache

@@ -153,7 +153,7 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
     ),
     # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
     # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those that may have an instruction of `sites`:
-    # 0F 01 /4 with a register, 0F 30, 32, 33, 34 or C7; at the end CF, a 9A or EA, or FF /3 or /5.
+    # 0F 01 /4 with a register, 0F 05, 30, 32, 33, 34 or C7; at the end CF, a 9A or EA, or FF /3 or /5.
     "translated": (
         """
         pushq %rbx
@@ -181,6 +181,8 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         jne next
         movzbl (%rsi), %eax
         cmpb $0xc7, %al
+        je found
+        cmpb $5, %al
         je found
         cmpb $1, %al
         je status
@@ -232,10 +234,11 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         popq %rbx
         ret
         """,
-        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c00f8584"
-        "0000000fb74d0a4889e6488d3c0c4839fe732c48ffc6807eff0f75f20fb6063cc774513c01740c2c303c0477e13c0174ddeb"
-        "410fb6460124f83ce075d1eb35807fffcf742f488d77f84839e6480f42f44839fe73320fb60648ffc63cff7408248f3c8a75"
-        "ebeb0d0fb60624383c1874043c2875dc4889df488b75000fb7550a41ff9424800100004881c420100000415c5d5bc3",
+        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c00f8588"
+        "0000000fb74d0a4889e6488d3c0c4839fe733048ffc6807eff0f75f20fb6063cc774553c0574513c01740c2c303c0477dd3c"
+        "0174d9eb410fb6460124f83ce075cdeb35807fffcf742f488d77f84839e6480f42f44839fe73320fb60648ffc63cff740824"
+        "8f3c8a75ebeb0d0fb60624383c1874043c2875dc4889df488b75000fb7550a41ff9424800100004881c420100000415c5d5b"
+        "c3",
     ),
     # void iret(uc %rdi, address %rsi, size %edx, Slice *%rcx): RF lasts for one instruction after an IRET, a waiting
     # NMI comes at the instruction it goes to, and a nested task (NT) saves its flags

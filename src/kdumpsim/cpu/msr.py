@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RDMSR, WRMSR and RDPMC of the registers the engine lacks (SDM vol. 2B): the performance counters, IA32_APIC_BASE,
-and the time stamp counter for reading.
+IA32_EFER (of which NXE is there, as CPUID says), and the time stamp counter for reading.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from .bus import CpuBus
 from .engine import Engine
 from .layout import CR4, EAX, ECX, EDX, HF_CPL, HFLAGS
 from .perfctr import PerformanceCounters
-from .sites import APIC_BASE, RDPMC, TSC, WRMSR
+from .sites import APIC_BASE, EFER, RDPMC, TSC, WRMSR
 
 APIC_ADDRESS: Final = 0xFEE00000  # which cannot be moved
 APIC_BSP, APIC_ENABLE = 1 << 8, 1 << 11
+EFER_NXE: Final = 1 << 11
 _APIC_RESERVED: Final = 0xFFFFFFF0_000006FF
+_RESERVED: Final = {APIC_BASE: _APIC_RESERVED, EFER: ~EFER_NXE}
 
 
 class ModelSpecificRegisters:
@@ -37,7 +39,7 @@ class ModelSpecificRegisters:
         if not allowed or (opcode == RDPMC and number > 1):
             return x86.GP
         value = (q[EDX] & 0xFFFFFFFF) << 32 | q[EAX] & 0xFFFFFFFF
-        if opcode == WRMSR and number == APIC_BASE and value & _APIC_RESERVED:
+        if opcode == WRMSR and value & _RESERVED.get(number, 0):
             return x86.GP
         if opcode == WRMSR:
             self._write(number, value)
@@ -53,10 +55,15 @@ class ModelSpecificRegisters:
         if number == APIC_BASE:
             enabled = self._bus.apic_enabled(self._engine.index)
             return APIC_ADDRESS | (APIC_BSP if self._bsp else 0) | (APIC_ENABLE if enabled else 0)
+        if number == EFER:
+            return self._engine.context.q[self._engine.offsets.efer]
         return self._counters.read(number, self._engine.slice.retired)
 
     def _write(self, number: int, value: int) -> None:
         if number == APIC_BASE:
             self._bus.enable_apic(self._engine.index, bool(value & APIC_ENABLE))
+        elif number == EFER:
+            self._engine.context.q[self._engine.offsets.efer] = value
+            self._engine.flush_tlb_later()
         else:
             self._counters.write(number, value, self._engine.slice.retired)

@@ -19,6 +19,7 @@ import unicorn.unicorn_py3.unicorn as _binding
 from unicorn import x86_const as x86
 from unicorn.unicorn_const import (
     UC_ARCH_X86,
+    UC_CTL_CPU_MODEL,
     UC_CTL_TB_FLUSH,
     UC_CTL_TB_REMOVE_CACHE,
     UC_CTL_TLB_FLUSH,
@@ -72,6 +73,7 @@ CTL_FLUSH_TB: Final = _ctl(UC_CTL_TB_FLUSH, True, False, 0)
 CTL_FLUSH_TLB: Final = _ctl(UC_CTL_TLB_FLUSH, True, False, 0)
 CTL_TLB_TYPE: Final = _ctl(UC_CTL_TLB_TYPE, True, False, 1)
 CTL_REMOVE_CACHE: Final = _ctl(UC_CTL_TB_REMOVE_CACHE, True, False, 2)
+_CTL_CPU_MODEL: Final = _ctl(UC_CTL_CPU_MODEL, True, False, 1)
 _CTL_USE_EXITS: Final = _ctl(UC_CTL_UC_USE_EXITS, True, False, 1)
 _CTL_EXITS: Final = _ctl(UC_CTL_UC_EXITS, True, False, 2)
 
@@ -273,14 +275,17 @@ _TRANSLATION_BUFFER: Final = 1 << 30  # bytes of address space, for each engine
 _MAP_NORESERVE: Final = 0x4000  # mmap(2) on x86-64
 
 
-def open_engine() -> ctypes.c_void_p:
+def open_engine(model: int = x86.UC_CPU_X86_PENTIUM2) -> ctypes.c_void_p:
     """A new x86 engine, closed with `lib.uc_close`.  OSError where the host has no room for one.
+
+    Instructions that came after its model are #UD.
 
     Unicorn allocates its translation buffer when it first runs, and where it cannot, it ends the process.
     """
     mmap.mmap(-1, _TRANSLATION_BUFFER, _MAP_NORESERVE | mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     handle = ctypes.c_void_p()
     check(lib.uc_open(UC_ARCH_X86, UC_MODE_32, ctypes.byref(handle)))
+    check(lib.uc_ctl(handle, _CTL_CPU_MODEL, ctypes.c_int(model)))
     return handle
 
 

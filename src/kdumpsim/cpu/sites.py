@@ -4,8 +4,8 @@
 Every block the engine translates is searched for them. A block that may hold one is thrown away before it has run and
 translated again, now with a hook at that address:
 
-* RDMSR, WRMSR and RDPMC of a register that is kept here, SYSENTER, and SMSW into a register: the slice stops before
-  the instruction, and `instructions.py` carries it out;
+* RDMSR, WRMSR and RDPMC of a register that is kept here, SYSENTER, SYSCALL, and SMSW into a register: the slice stops
+  before the instruction, and `instructions.py` carries it out;
 * CMPXCHG8B, far JMP and far CALL: the engine's helper for these looks for the arithmetic flags where the code around it
   need not have put them yet. The hook `split` makes the instruction the first of a block, where they are in place;
 * IRET: the hook `iret` sees to RF, to an NMI that waits, and to the flags of a nested task.
@@ -26,10 +26,12 @@ from . import native
 from .native import REG_ECX, lib
 from .perfctr import MSRS as COUNTERS
 
-SMSW, WRMSR, RDMSR, RDPMC, SYSENTER, CMPXCHG8B = 0x01, 0x30, 0x32, 0x33, 0x34, 0xC7  # the second byte; the first is 0F
+SMSW, SYSCALL, WRMSR, RDMSR, RDPMC, SYSENTER, CMPXCHG8B = 0x01, 0x05, 0x30, 0x32, 0x33, 0x34, 0xC7
+"""The second byte; the first is 0F."""
 FAR_CALL, IRET, FAR_JMP, INDIRECT = 0x9A, 0xCF, 0xEA, 0xFF
-TSC, APIC_BASE = 0x10, 0x1B
+TSC, APIC_BASE, EFER = 0x10, 0x1B, 0xC0000080
 MSR_OPCODES: Final = (WRMSR, RDMSR, RDPMC)
+SYSTEM_CALLS: Final = (SYSCALL, SYSENTER)
 PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3")  # LOCK is #UD with most of them
 LOCK: Final = 0xF0
 
@@ -67,7 +69,7 @@ def candidates(code: bytes) -> Iterator[tuple[int, Kind, int]]:
     at = code.find(0x0F)
     while 0 <= at < len(code) - 1:
         opcode, modrm = code[at + 1], code[at + 2] if at + 2 < len(code) else 0
-        if opcode in MSR_OPCODES or opcode == SYSENTER or (opcode == SMSW and smsw_register(modrm)):
+        if opcode in MSR_OPCODES or opcode in SYSTEM_CALLS or (opcode == SMSW and smsw_register(modrm)):
             yield at, Kind.STOP, opcode
         elif opcode == CMPXCHG8B and modrm >> 3 & 7 == 1 and modrm < 0xC0:
             yield at, Kind.SPLIT, opcode
@@ -84,7 +86,7 @@ def _ours(opcode: int, number: int) -> bool:
     """Is it for `instructions.py` to carry out?"""
     if opcode not in MSR_OPCODES or opcode == RDPMC:
         return True
-    return number in COUNTERS or number == APIC_BASE or (number == TSC and opcode == RDMSR)
+    return number in COUNTERS or number in (APIC_BASE, EFER) or (number == TSC and opcode == RDMSR)
 
 
 class Sites:
