@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from kdumpsim import __version__
+from kdumpsim.choices import unknown
 from kdumpsim.commands.ending import status_of
 from kdumpsim.commands.interrupts import Interrupted, Interrupts
 from kdumpsim.commands.status import Status, status_help
@@ -26,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decode": ("kdumpsim.commands.decode", "Explain the oopses and lockups in a run's console log."),
     "boot": ("kdumpsim.commands.boot", "Boot any 32-bit Multiboot kernel on the machine."),
     "kexec": ("kdumpsim.commands.kexec", "Load a kernel for kexec or kdump, or show what would be loaded."),
+    "help": ("kdumpsim.commands.help", "Show the documentation."),
 }
 
 
@@ -57,6 +59,13 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with _own_ending():
             return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(unknown("command", args[0], COMMANDS), ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

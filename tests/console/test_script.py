@@ -63,7 +63,7 @@ def test_commands_without_prompts_and_comments() -> None:
         ("step 10\n", "script:1: '10' is no time"),
         ("step 0ms\n", "script:1: '0ms' is no time"),
         ("sysrq F13\n", "script:1: sysrq needs one KEY"),
-        ("kexec -p -e\n", "script:1: kexec: one of"),
+        ("kexec -p -e\n", "script:1: kexec: choose one of"),
         ("kexec -x\n", "script:1: kexec: '-x' is not understood"),
         ("modprobe ext3\n", "script:1: modprobe: this kernel has no modules"),
         ("ps aux\n", "script:1: ps takes no arguments"),

@@ -85,8 +85,8 @@ def test_a_machine_with_holes_in_its_memory_is_dumped_around_them(crash: Crash) 
 @pytest.mark.parametrize(
     ("words", "allowed"),
     [
-        (("--crash-cpu", "2"), "0 to 1 is allowed"),
-        (("--cpus", "1", "--other-cpus", "halted"), "--cpus 2 to 8 is allowed"),
+        (("--crash-cpu", "2"), "choose 0 to 1"),
+        (("--cpus", "1", "--other-cpus", "halted"), "choose --cpus 2 to 8"),
         (("--other-cpus", "asleep"), "halted, spinning, nmi"),
         (("--dma", "floppy"), "disk"),
         (("--memory-holes", "40M"), "BASE:SIZE"),

@@ -152,7 +152,7 @@ def test_a_hang_nobody_finds_is_ended_by_a_person_at_the_keyboard(tmp_path: Path
     status, output, _ = console(tmp_path, script, "--profile", "2.6.16", "--cpus", "1")
     assert "panic" not in output.partition("# sysrq c")[0]
     assert "SysRq : Trigger a crashdump" in output.partition("# sysrq c")[2]
-    assert "INT_TASKLET_ENTRY / loop" in output
+    assert "INT_TASKLET_ENTRY / hang" in output
     assert status == 0
 
 
@@ -207,12 +207,42 @@ def test_a_line_that_fails_ends_the_script_and_is_named(tmp_path: Path) -> None:
     assert "cannot be removed" in complaints
     status, _, complaints = console(tmp_path, "start no-such-program\n")
     assert status == 6
-    assert "this guest has no such program" in complaints
+    assert "unknown program 'no-such-program'; choose from: diskio" in complaints
+
+
+def test_a_crash_without_a_capture_kernel_and_an_unload_say_what_happened(tmp_path: Path) -> None:
+    script = "kexec -p -u\nkexec -p -u\nkexec -u\nsysrq c\nps\necho c > /proc/sysrq-trigger\nps\n"
+    _, output, complaints = console(tmp_path, script)
+    assert complaints == ""
+    assert "# kexec -p -u\nthe capture kernel was unloaded\n" in output
+    assert "# kexec -p -u\nno capture kernel was loaded: nothing to unload\n" in output
+    assert "# kexec -u\nno kernel was loaded: nothing to unload\n" in output
+    hint = "no capture kernel is loaded, so the kernel went on; kexec -p loads one\n# ps\n"
+    assert output.count(hint) == 2
+
+
+def test_netload_without_a_card_is_refused_with_the_option_that_brings_one(tmp_path: Path) -> None:
+    for line in ("netload", "start netload"):
+        status, _, complaints = console(tmp_path, f"{line}\n")
+        assert status == 6
+        assert complaints.endswith("netload: this machine has no network card; start it with kdumpsim console --nic\n")
+
+
+def test_the_console_leaves_the_dump_of_a_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "dump" / "vmlinux").write_text("of a run")
+    (tmp_path / "script").write_text("ls /\n")
+    assert kdumpsim("console", "script").returncode == 0
+    assert (tmp_path / "dump" / "vmlinux").read_text() == "of a run"
 
 
 @pytest.mark.parametrize(
     ("script", "options", "complaint"),
     [
+        ("ttutil ls\n", (), "unknown command 'ttutil'; did you mean ttutils?"),
+        ("ttutils sett -p X -t panic\n", (), "unknown command 'sett'; did you mean set?"),
+        ("ttutils set -p FS_DEVRW -t hnag\n", (), "unknown crash type 'hnag'; did you mean hang?"),
         ("ps\nfrobnicate\n", (), "session.txt:2: unknown command 'frobnicate'"),
         ("ttutils set -p FS_DEVRW\n", (), "usage: ttutils command [options]"),
         ("ps\n", ("--cpus", "9"), "1 to 8"),

@@ -42,7 +42,7 @@ def workers(pid: int) -> list[int]:
 
 
 def test_every_cell_is_printed_beside_the_papers_with_agreement_in_sum() -> None:
-    process = kdumpsim("table2", *FEW, "--jobs", "2")
+    process = kdumpsim("table2", *FEW, "--jobs", "2", "--verbose")
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert lines[0].startswith("[1/4] ")  # plain lines, since this is no terminal

@@ -23,7 +23,7 @@ STOREYS = (
     {"scenario", "images"},
     {"board"},
     {"apic", "cpu"},
-    {"compiler", "files", ""},
+    {"compiler", "files", "choices", ""},
 )
 """From the roof down: a room imports from its own storey and from those below. "" is the package itself."""
 GUESTS = {"kernel", "purgatory", "userland"}

@@ -91,6 +91,21 @@ def test_a_kernel_that_hands_over_needs_no_operator() -> None:
     assert attend(Timetable(gone_at=NS // 2)) == []
 
 
+def test_a_load_that_does_not_cross_the_point_often_enough_leaves_the_counter_it_reached() -> None:
+    class Endless(Timetable):
+        def crossings_left(self) -> int | None:
+            return 1_000_000 - self.now // NS
+
+    machine = Endless()
+    operator = Operator(machine, PATIENCE, {7: "diskio"})
+    operator.attend()
+    (note,) = operator.notes
+    assert note.seen is Seen.NOT_CROSSED
+    assert f"time ran out before the crash: the crash point's counter stood at {1_000_000 - machine.now // NS}" in str(
+        note
+    )
+
+
 def test_silence_makes_him_wait_and_then_press_the_key() -> None:
     machine = Timetable(silent_from=3 * NS)
     assert attend(machine) == [Seen.HIT, Seen.SILENT, Seen.SYSRQ_PRESSED]

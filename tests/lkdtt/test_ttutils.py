@@ -62,7 +62,7 @@ def test_help_names_every_command_and_option_of_the_paper() -> None:
     assert text.startswith("usage: ttutils command [options]\n")
     for word in ("help", "ver(sion)", "list|ls", "set", "reset", "add", "rmv", "-p", "-t", "-c", "-f", "-n"):
         assert word in text.split()
-    assert "none panic bug exception loop overflow" in text
+    assert "none panic bug (oops) exception loop (hang) overflow" in text
     assert "(default 10)" in text
 
 
@@ -95,6 +95,7 @@ def test_wrong_use_is_said_before_anything_is_written(line: str, complaint: str)
     ("line", "refusal", "words"),
     [
         ("set -p NOWHERE -t panic", errno.ENOENT, "set NOWHERE: there is no such crash point"),
+        ("set -p FS_DEVWR -t panic", errno.ENOENT, "did you mean FS_DEVRW?"),
         ("add -p NOWHERE -n 50", errno.ENOENT, "no driver has a crash point of this name"),
         ("add -p IDE_CORE_CP -n 50", errno.EEXIST, "registered already"),
         ("add -p IDE_CORE_CP -n 3", errno.EINVAL, "belongs to another"),

@@ -52,7 +52,7 @@ def test_what_was_asked_for_changes_the_profile_and_nothing_else() -> None:
 
 
 def test_unknown_profiles_and_options_without_effect_are_refused_with_what_is_allowed() -> None:
-    with pytest.raises(OptionError, match=r"there is: default, 2\.6\.16"):
+    with pytest.raises(OptionError, match=r"choose from: default, 2\.6\.16"):
         effective("2.4", {})
     with pytest.raises(OptionError, match=r"nmi_watchdog=1\|2"):
         effective("default", {"watchdog_thresh": "9", "nmi_watchdog": "0", "softlockup": "off"})

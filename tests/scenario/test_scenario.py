@@ -47,7 +47,7 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
     ("options", "complaint"),
     [
         ({"crash_point": "FS_DEVRX"}, "FS_DEVRW"),
-        ({"crash_type": "meltdown"}, "panic, bug, exception"),
+        ({"crash_type": "meltdown"}, "panic, oops, exception"),
         ({"count": 0}, "count 0 is out of range"),
         ({"cpus": 9}, "1 to 8"),
         ({"memory": 4 * MIB}, "16M to 512M"),
@@ -56,21 +56,21 @@ def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
         ({"crashkernel": Reservation(16 * MIB, 512 * 1024)}, "below 1M"),
         ({"crashkernel": Reservation(16 * MIB, 16 * MIB + 12)}, "multiples of 4K"),
         ({"inject": "gremlins"}, "corrupt-capture-kernel"),
-        ({"profile": "2.4"}, "there is: default, 2.6.16"),
+        ({"profile": "2.4"}, "choose from: default, 2.6.16"),
         ({"kernel_options": (("stack", "16k"),)}, "4k|8k"),
-        ({"crash_cpu": 2}, "0 to 1 is allowed"),
-        ({"cpus": 1, "other_cpus": "spinning"}, "--cpus 2 to 8 is allowed"),
+        ({"crash_cpu": 2}, "choose 0 to 1"),
+        ({"cpus": 1, "other_cpus": "spinning"}, "choose --cpus 2 to 8"),
         ({"other_cpus": "asleep"}, "halted, spinning, nmi"),
-        ({"dma": ("floppy",)}, "there is: disk, net"),
-        ({"dump_disk": "hdd"}, "there is: hdc, hdb"),
-        ({"machine": "bochs"}, "there is: kdumpsim, qemu"),
-        ({"dump_disk": "hdb"}, "combined_mode=ide is allowed"),
-        ({"kernel_options": (("ide_dma", "0"),)}, "combined_mode=ide is allowed"),
+        ({"dma": ("floppy",)}, "choose from: disk, net"),
+        ({"dump_disk": "hdd"}, "choose from: hdc, hdb"),
+        ({"machine": "bochs"}, "choose from: kdumpsim, qemu"),
+        ({"dump_disk": "hdb"}, "combined_mode=ide"),
+        ({"kernel_options": (("ide_dma", "0"),)}, "combined_mode=ide"),
         ({"patience": 0}, "patience 0 is out of range"),
         ({"memory_holes": ((40 * MIB, 100),)}, "multiples of 4K"),
         ({"memory_holes": ((17 * MIB, MIB),)}, "overlaps the reserved region"),
         ({"memory_holes": ((40 * MIB, MIB), (40 * MIB, 4096))}, "overlaps another one"),
-        ({"memory_holes": ((63 * MIB, 2 * MIB),)}, "1M to 64M is allowed"),
+        ({"memory_holes": ((63 * MIB, 2 * MIB),)}, "choose 1M to 64M"),
         ({"memory_holes": HOLES[:28]}, r"33 ranges: the kernel keeps 32 \(E820MAX\), 27 such holes are allowed"),
         ({"memory_holes": HOLES[:29]}, r"34 ranges: the kernel keeps 32 \(E820MAX\), 27 such holes are allowed"),
     ],
@@ -88,7 +88,7 @@ def test_as_many_holes_as_the_kernels_memory_map_has_room_for() -> None:
 
 
 def test_oops_is_the_papers_name_for_bug() -> None:
-    assert Scenario("FS_DEVRW", "oops").crash_type == "bug"
+    assert Scenario("FS_DEVRW", "bug").crash_type == "oops"
 
 
 def test_the_names_lkdtm_gives_to_two_points_are_understood() -> None:
@@ -111,9 +111,11 @@ def test_a_reserved_region_that_leaves_the_first_kernel_too_little_is_refused() 
 
 
 def test_the_printed_command_names_every_option_that_is_not_the_default() -> None:
-    scenario = Scenario("TIMERADD", "bug", cpus=4, seed=7, memory=128 * MIB, crashkernel=Reservation(8 * MIB, 32 * MIB))
+    scenario = Scenario(
+        "TIMERADD", "oops", cpus=4, seed=7, memory=128 * MIB, crashkernel=Reservation(8 * MIB, 32 * MIB)
+    )
     assert shlex.split(scenario.command()) == shlex.split(
-        "kdumpsim run --crashpoint TIMERADD --type bug --seed 7 --cpus 4 --memory 128M --crashkernel 8M@32M"
+        "kdumpsim run --crashpoint TIMERADD --type oops --seed 7 --cpus 4 --memory 128M --crashkernel 8M@32M"
     )
 
 
@@ -132,7 +134,7 @@ def test_the_printed_command_names_profile_options_and_conditions_and_parses_to_
         dma=("disk",),
     )
     assert shlex.split(scenario.command())[2:] == shlex.split(
-        "--crashpoint FS_DEVRW --type bug --profile 2.6.16 --patience 30 --crash-cpu 1 --other-cpus spinning "
+        "--crashpoint FS_DEVRW --type oops --profile 2.6.16 --patience 30 --crash-cpu 1 --other-cpus spinning "
         "--kernel-option stack=8k --kernel-option panic_on_oops=1 --load memdrain,diskio "
         "--memory-holes 40M:1M,50M:64K --dma disk --pending-irq"
     )
@@ -160,7 +162,7 @@ def test_another_pc_is_named_by_the_command_and_boots_by_itself() -> None:
         ({"dma": ("disk",)}, "dma disk cannot be had with machine qemu"),
         ({"load": ("diskio", "netload")}, "a network card cannot be had with machine qemu"),
         ({"memory": 64 * MIB + 4096}, "multiples of 8K"),
-        ({"crashkernel": Reservation(16 * MIB, 48 * MIB)}, "up to 0x3fe0000 is allowed"),
+        ({"crashkernel": Reservation(16 * MIB, 48 * MIB)}, "at 0x3fe0000 or below"),
     ],
 )
 def test_what_qemu_cannot_do_is_refused_for_qemu_alone(options: dict[str, Any], complaint: str) -> None:

@@ -33,7 +33,7 @@ class Memory:
 
     def __init__(self, size: int, holes: Sequence[tuple[int, int]] = ()) -> None:
         if size % PAGE or not 2 * HIGH_MEMORY <= size <= MAX_MEMORY:
-            raise ValueError(f"memory of {size:#x} bytes: whole pages, at least 2 MiB, at most {MAX_MEMORY:#x}")
+            raise ValueError(f"memory of {size} bytes: choose 2M to {MAX_MEMORY >> 20}M, in whole pages of 4K")
         for base, length in holes:
             if base % PAGE or length % PAGE or length <= 0 or base < HIGH_MEMORY or base + length > size:
                 raise ValueError(f"hole {base:#x}+{length:#x}: whole pages, above 1 MiB and inside memory")

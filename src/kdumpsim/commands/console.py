@@ -75,7 +75,7 @@ WAITING = ("step", "continue", "quit")
 @click.option("--no-kexec", is_flag=True, help="Load no capture kernel; kexec -p does it later.")
 @click.option(
     "--output",
-    default="dump",
+    default="console-dump",
     show_default=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -115,7 +115,7 @@ def console(
             session = power_on(scenario, observer)
             prepare(output)
             machine = LiveMachine(session)
-            talk = Talk(machine, display, "script" if script in (None, "-") else str(script))
+            talk = Talk(machine, display, "script" if script in (None, "-") else script, observer.fresh_line)
             with talk.interrupts():
                 status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
     except (ScenarioError, OptionError) as error:
@@ -145,8 +145,12 @@ def _script(name: str) -> list[Line]:
 class Talk:
     """A person or a script on one side, the machine on the other."""
 
-    def __init__(self, machine: LiveMachine, screen: Console, name: str) -> None:
+    def __init__(
+        self, machine: LiveMachine, screen: Console, name: str, fresh_line: Callable[[], None] = lambda: None
+    ) -> None:
+        """`fresh_line` ends a line that the guest has begun on the same screen."""
         self._machine = machine
+        self._fresh_line = fresh_line
         self._screen = screen
         self._name = name
         self._busy = False
@@ -190,6 +194,7 @@ class Talk:
                     continue  # it asked for what has happened
                 click.echo(f"{self._name}:{line.number}: not run: {self._machine.ending()}", err=True)
                 return Status.SCRIPT_FAILED
+            self._fresh_line()
             self._screen.print(f"{PROMPT}{line.text}", markup=False, soft_wrap=True)
             try:
                 self._do(line.text)
@@ -264,6 +269,7 @@ class Talk:
             self._busy = False
 
     def _say(self, text: str) -> None:
+        self._fresh_line()
         sys.stdout.write(text)
         sys.stdout.flush()
 

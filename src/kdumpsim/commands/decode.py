@@ -27,7 +27,7 @@ Where the bytes that the kernel printed are not those of vmlinux, its code had b
 \b
 Examples:
   kdumpsim run --crashpoint FS_DEVRW --type exception && kdumpsim decode
-  kdumpsim decode sweep/TIMERADD-bug-seed0 --kernel dump/vmlinux
+  kdumpsim decode sweep/TIMERADD-oops-seed0 --kernel dump/vmlinux
 
 {status_help()}
 """

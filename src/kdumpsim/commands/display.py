@@ -37,7 +37,7 @@ class PlainDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._fresh_line()
+        self.fresh_line()
 
     def begin(self, name: str, title: str) -> None:
         """Nothing: a plain line stands for a phase that ended."""
@@ -63,13 +63,14 @@ class PlainDisplay:
             self._console.file.flush()
             self._at_line_start = text.endswith("\n")
 
-    def _fresh_line(self) -> None:
+    def fresh_line(self) -> None:
+        """End a line that the guest has begun, so that another can begin."""
         if not self._at_line_start:
             self._console.file.write("\n")
             self._at_line_start = True
 
     def _line(self, text: str) -> None:
-        self._fresh_line()
+        self.fresh_line()
         self._console.print(Text(text, style="bold" if self._guest_console else ""), soft_wrap=True)
 
 

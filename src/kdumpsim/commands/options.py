@@ -17,13 +17,14 @@ from kdumpsim.scenario.profiles import PROFILES
 HELP = f"""Show every kernel option: its values, what it does, and its value in each profile.
 
 A profile is a named set of these options, the same for every crash. Choose one with `kdumpsim run --profile`, and
-change single options of it with `--kernel-option NAME=VALUE`. docs/options.md says why each value is what it is.
+change single options of it with `--kernel-option NAME=VALUE`. `kdumpsim help options` says why each value
+is what it is.
 
 \b
 Examples:
   kdumpsim options
   kdumpsim options --json | jq '.options[] | {{name, profiles}}'
-  kdumpsim run --crashpoint FS_DEVRW --type bug --profile 2.6.16 --kernel-option panic_on_oops=1
+  kdumpsim run --crashpoint FS_DEVRW --type oops --profile 2.6.16 --kernel-option panic_on_oops=1
 
 {status_help()}
 """

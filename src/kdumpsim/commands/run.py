@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -58,12 +59,13 @@ then compared with what the machine itself knew at the crash.
 
 {_table("Crash points (LKDTT paper, section 4.1):", CRASH_POINTS)}
 
-{_table("Crash types (LKDTT paper, section 3.3; oops is another name for bug):", CRASH_TYPES)}
+{_table("Crash types (LKDTT paper, section 3.3; bug means oops, and loop means hang):", CRASH_TYPES)}
 
 An operator stands at the machine: if it no longer answers, or nobody can log in any more, he waits, presses
 Alt-SysRq-C, and in the end pulls the plug; a system that recovered he reboots.
 
-The outcome is O (success) or X (failure), with the paper's marks in brackets: docs/outcomes.md has the legend.
+The outcome is O (success) or X (failure), with the paper's marks in brackets; `kdumpsim help
+outcomes` has the legend.
 A dump that only SysRq started is judged too, but counts as X.
 
 With --machine qemu all of it happens on the pc of qemu-system-i386, with the same images and tools, and the dump is
@@ -92,13 +94,13 @@ class _NoOutcome(click.ClickException):
 
 
 class _Name(click.types.StringParamType):
-    """A word; `Scenario` checks it, this says what there is when it is missing."""
+    """A word; `Scenario` checks it, this lists what there is when it is missing."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = list(allowed)
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"There is: {', '.join(self._allowed)}"
+        return f"Choose from: {', '.join(self._allowed)}"
 
 
 _FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.items())) + "."
@@ -322,6 +324,8 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> 
             text, commands = "Where it crashed, with source lines", ["-ex", f"thread {thread}", "-ex", "bt"]
         gdb = shlex.join(["gdb", "-d", str(Path(kdumpsim.__file__).parent.parent), *commands, *files])
         lines.append(f"[dim]{text}: {escape(gdb)}[/]")
+        if shutil.which("gdb") is None:
+            lines.append("[yellow]gdb is not installed; on Debian: sudo apt-get install gdb[/]")
     else:
         lines = [f"Next: [bold]{escape(shlex.join(['less', str(log)]))}[/]"]
     if (output / "trace.txt").exists():

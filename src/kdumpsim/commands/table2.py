@@ -11,18 +11,21 @@ import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from textwrap import wrap
 from types import TracebackType
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
+from kdumpsim.choices import unknown
 from kdumpsim.commands.interrupts import Interrupts
+from kdumpsim.commands.matrix import details, matrix
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
-from kdumpsim.lkdtt.paper import Agreement, cells
+from kdumpsim.lkdtt.paper import cells
 from kdumpsim.runs.forking import Poll, Report
 from kdumpsim.scenario.options import OptionError, parse
 from kdumpsim.scenario.points import POINT_ALIASES, TYPE_ALIASES
@@ -36,7 +39,7 @@ HELP = f"""Run the cells of the LKDTT paper's Table 2 and print them beside its 
 Each crash point is crashed in each way, and each run ends in an outcome in the paper's legend: O (dump captured)
 or X (not), with marks. Nothing in a run knows what the paper says. A machine is booted once for each seed and forked
 for each cell; the command that is printed for a cell (--json, --csv, result.json) runs it alone, from power-on, to the
-same end, byte for byte. docs/table2.md tells what decided each cell.
+same end, byte for byte. `kdumpsim help table2` tells what decided each cell.
 
 The exit status is 0 when every run came to an outcome, whichever it is.
 
@@ -50,7 +53,6 @@ Examples:
 {status_help()}
 """
 _FIELDS = ("crash_point", "crash_type", "outcome", "paper", "seed", "command", "evidence")
-_STYLES = {Agreement.FULL: "green", Agreement.LETTER: "yellow", Agreement.NONE: "red"}
 
 
 class _Bar:
@@ -129,6 +131,7 @@ def _story(report: Report) -> str:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a run, and nothing else.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the same as CSV.")
+@click.option("--verbose", is_flag=True, help="Print a line for each cell, and what was seen in it.")
 @click.pass_obj
 def table2(
     interrupts: Interrupts | None,
@@ -142,20 +145,21 @@ def table2(
     output: Path | None,
     as_json: bool,
     as_csv: bool,
+    verbose: bool,
 ) -> None:
     """Parse, run, show."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     for what, value in (("--runs", runs), ("--jobs", jobs)):
         if value is not None and value < 1:
-            raise click.UsageError(f"{what} {value} is out of range: 1 or more is allowed")
+            raise click.UsageError(f"{what} {value} is out of range: choose 1 or more")
     quiet = as_json or as_csv
     display = screen(stderr=quiet)
     try:
         planned = plan(
             range(seed, seed + runs),
             points=_names("crash point", points, [cell.crash_point for cell in cells()], POINT_ALIASES),
-            types=_names("crash type", types, [cell.crash_type for cell in cells()], _table_types()),
+            types=_names("crash type", types, [cell.crash_type for cell in cells()], TYPE_ALIASES),
             profile=profile,
             kernel_options=tuple(parse(kernel_options).items()),
         )
@@ -169,7 +173,7 @@ def table2(
     elif as_csv:
         click.echo(_as_csv(objects), nl=False)
     else:
-        _print_table(planned, display, profile)
+        _print_table(planned, display, profile, verbose=verbose)
     dead = [report for cell in planned for report in cell.dead]
     for report in dead:
         click.echo(f"worker died (seed {report.scenario.seed}): {report.scenario.command()}\n  {report.died}", err=True)
@@ -185,13 +189,8 @@ def _names(what: str, given: Iterable[str], known: Iterable[str], aliases: dict[
     names = [aliases.get(name, name) for name in given]
     for name in names:
         if name not in known:
-            raise ScenarioError(f"unknown {what} '{name}'; the table has: {', '.join(known)}")
+            raise ScenarioError(unknown(what, name, known, others=aliases))
     return names
-
-
-def _table_types() -> dict[str, str]:
-    """ttutils' names of the crash types that the paper's table calls something else."""
-    return {ours: paper for paper, ours in TYPE_ALIASES.items()}
 
 
 def _run(
@@ -218,37 +217,18 @@ def _as_csv(objects: list[dict[str, object]]) -> str:
     return text.getvalue()
 
 
-def _print_table(planned: list[CellRuns], console: Console, profile: str) -> None:
-    header = ("crash point", "type", "kdumpsim", "paper", "agree", "what was seen")
-    rows = [_row(cell) for cell in planned]
-    if console.is_terminal:
-        table = Table(*header, title=f"LKDTT Table 2, kdump 2.6.16, profile {profile}", title_justify="left")
-        for name in ("crash point", "type", "kdumpsim", "agree"):
-            table.columns[header.index(name)].no_wrap = True
-        point = ""
-        for name, *rest in rows:
-            if point and name != point:
-                table.add_section()
-            rest[3] = f"[{_STYLES.get(rest[3], 'dim')}]{escape(rest[3])}[/]"
-            table.add_row("" if name == point else name, *rest)
-            point = name
-        console.print(table)
-    else:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for row in (header, *rows):
-            text = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
-            console.print(text, soft_wrap=True, markup=False)
-    for line in _closing(planned):
-        console.print(line, soft_wrap=True, markup=False)
-
-
-def _row(cell: CellRuns) -> tuple[str, ...]:
-    seen = "not built: the kernel has no such crash point or type"
-    if cell.built:
-        results = [report.result for report in cell.reports if report.result is not None]
-        seen = results[0].outcome.reason if results else "worker died"
-    paper = cell.cell.published or "not in the table"
-    return (cell.cell.crash_point, cell.cell.crash_type, cell.shown, paper, cell.agreement, seen)
+def _print_table(planned: list[CellRuns], console: Console, profile: str, *, verbose: bool) -> None:
+    console.print(f"LKDTT Table 2, kdump 2.6.16, profile {profile}", style="italic", soft_wrap=True)
+    for line in details(planned) if verbose else matrix(planned):
+        if console.is_terminal and len(line) > console.width:
+            indent = " " * (len(line.plain) - len(line.plain.lstrip()) + 4)
+            line = Text("\n".join(wrap(line.plain, console.width, subsequent_indent=indent)), style=line.style)
+        console.print(line, soft_wrap=True)
+    console.print()
+    for text in _closing(planned):
+        console.print(text, soft_wrap=True, markup=False)
+    if not verbose:
+        console.print("[dim]What was seen in each cell: --verbose[/]", soft_wrap=True)
 
 
 def _closing(planned: list[CellRuns]) -> list[str]:

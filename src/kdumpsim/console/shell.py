@@ -16,12 +16,16 @@ from fractions import Fraction
 
 from kdumpsim.agent.client import CHUNK, O_RDONLY, O_WRONLY, AgentClient
 from kdumpsim.agent.errors import AgentError
+from kdumpsim.choices import suggestion, unknown
 from kdumpsim.console.script import program, split
 from kdumpsim.lkdtt import ttutils
-from kdumpsim.runs.livemachine import KEXEC_LOADED, LiveMachine
+from kdumpsim.runs.livemachine import CAPTURE_LOADED, KEXEC_LOADED, LiveMachine
+from kdumpsim.scenario.scenario import NETWORK_LOAD
 
 O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
 DEFAULT_STEP_NS = 10_000_000
+CRASH_KEY = "c"
+SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 MAX_TIME_NS = 10**6 * 60 * 10**9
 """The longest TIME: a million minutes, two years."""
 LOADS: dict[str, str] = {
@@ -31,8 +35,8 @@ LOADS: dict[str, str] = {
 }
 PATHS = (
     "/proc/cmdline", "/proc/cpuinfo", "/proc/dtt/cpoints", "/proc/dtt/ctrl", "/proc/interrupts", "/proc/iomem",
-    "/proc/kmsg", "/proc/meminfo", "/proc/net/dev", "/proc/ps", "/proc/sysrq-trigger", "/proc/version", KEXEC_LOADED,
-    "/sys/kernel/kexec_crash_loaded", "/sys/kernel/kexec_crash_size", "/boot/vmlinux-kdump",
+    "/proc/kmsg", "/proc/meminfo", "/proc/net/dev", "/proc/ps", SYSRQ_TRIGGER, "/proc/version", KEXEC_LOADED,
+    CAPTURE_LOADED, "/sys/kernel/kexec_crash_size", "/boot/vmlinux-kdump",
 )  # fmt: skip
 """Files worth knowing, for completion; what a guest really has, `ls` tells."""
 
@@ -74,7 +78,9 @@ def parse(text: str) -> Action:
         return lambda shell: None
     name = program(words[0])
     if name not in COMMANDS:
-        raise ValueError(f"unknown command '{shortened(words[0])}'; help lists the commands")
+        meant = suggestion(name, COMMANDS)
+        hint = f"did you mean {meant}? " if meant else ""
+        raise ValueError(f"unknown command '{shortened(words[0])}'; {hint}help lists the commands")
     return COMMANDS[name].parse(words[1:])
 
 
@@ -149,6 +155,8 @@ def _echo(words: list[str]) -> Action:
         agent.close(fd)
         if taken < len(data):
             raise Refused(f"{path}: only {taken} of {len(data)} bytes were taken")
+        if path == SYSRQ_TRIGGER and data.startswith(CRASH_KEY.encode()):
+            _tell_why_no_dump(shell)
 
     return act
 
@@ -205,15 +213,19 @@ def _modprobe(words: list[str]) -> Action:
 def _kexec(words: list[str]) -> Action:
     long = {"--load-panic": "-p", "--load": "-l", "--exec": "-e", "--unload": "-u"}
     flags = {long.get(word, word) for word in words}
-    if unknown := flags - set(long.values()):
-        raise ValueError(f"kexec: '{min(unknown)}' is not understood; there is -p, -l, -e, -u and -p -u")
+    if strange := flags - set(long.values()):
+        raise ValueError(f"kexec: '{min(strange)}' is not understood; choose from: -p, -l, -e, -u, -p -u")
     if len(flags) != 1 and flags != {"-p", "-u"}:
-        raise ValueError("kexec: one of -p, -l, -e and -u, or -p -u")
+        raise ValueError("kexec: choose one of -p, -l, -e, -u and -p -u")
 
     def act(shell: Shell) -> None:
         machine = shell.machine
         if "-u" in flags:
-            machine.unload(panic="-p" in flags)
+            panic = "-p" in flags
+            what, loaded = ("capture kernel", machine.capture_loaded) if panic else ("kernel", machine.kernel_loaded)
+            was_loaded = loaded()
+            machine.unload(panic=panic)
+            shell.say(f"the {what} was unloaded\n" if was_loaded else f"no {what} was loaded: nothing to unload\n")
         elif "-p" in flags:
             machine.load_capture_kernel()
         elif "-l" in flags:
@@ -230,11 +242,14 @@ def _kexec(words: list[str]) -> Action:
 def _load(name: str) -> Callable[[list[str]], Action]:
     def understand(words: list[str]) -> Action:
         def act(shell: Shell) -> None:
+            session = shell.machine.session
+            if name == NETWORK_LOAD and not session.scenario.has_nic:
+                raise Refused(f"{name}: this machine has no network card; start it with kdumpsim console --nic")
             try:
                 pid = shell.machine.agent.start(name, *words)
             except AgentError as error:
                 if error.errno == errno.ENOENT:
-                    raise Refused(f"{name}: this guest has no such program") from None
+                    raise Refused(unknown("program", name, session.programs())) from None
                 raise
             shell.say(f"{name}: started, pid {pid}\n")
 
@@ -252,7 +267,20 @@ def _start(words: list[str]) -> Action:
 def _sysrq(words: list[str]) -> Action:
     if len(words) != 1 or not re.fullmatch("[a-z0-9]", words[0]):
         raise ValueError("sysrq needs one KEY, a letter or a digit")
-    return lambda shell: shell.machine.press_sysrq(words[0])
+
+    def act(shell: Shell) -> None:
+        shell.machine.press_sysrq(words[0])
+        if words[0] == CRASH_KEY:
+            _tell_why_no_dump(shell)
+
+    return act
+
+
+def _tell_why_no_dump(shell: Shell) -> None:
+    """After SysRq-C: a kernel that has no capture kernel prints one line and goes on, in 2.6.16 as here."""
+    machine = shell.machine
+    if not (machine.handed_over or machine.over or machine.interrupted or machine.capture_loaded()):
+        shell.say("no capture kernel is loaded, so the kernel went on; kexec -p loads one\n")
 
 
 def _step(words: list[str]) -> Action:

@@ -15,12 +15,19 @@ from typing import Protocol
 
 from kdumpsim import __version__
 from kdumpsim.agent.errors import AgentError
-from kdumpsim.scenario.points import CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, TYPE_ALIASES
+from kdumpsim.choices import suggestion, unknown
+from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, TTUTILS_TYPES
 
 CTRL = "/proc/dtt/ctrl"
 CPOINTS = "/proc/dtt/cpoints"
 MAX_COUNT = 0x7FFFFFFF
 MAX_ID = 63
+
+_TYPES = {
+    TTUTILS_TYPES.get(kind, kind): f"{TTUTILS_TYPES[kind]} ({kind})" if kind in TTUTILS_TYPES else kind
+    for kind in CRASH_TYPES
+}
+"""ttutils' names of the crash types, and how its usage explains them."""
 
 USAGE = f"""\
 usage: ttutils command [options]
@@ -31,7 +38,7 @@ commands:
   list|ls                show registered crash points
   set                    configure a crash point (CP)
     -p cpoint_name       CP's name
-    -t cpoint_type       CP's crash type: {" ".join(CRASH_TYPES)}
+    -t cpoint_type       CP's crash type: {" ".join(_TYPES.values())}
     -c pass_num          times the CP has to be crossed before the failure is induced (default {DEFAULT_COUNT})
   reset                  disable a CP and reset its counter
     -p cpoint_name       CP's name
@@ -93,7 +100,7 @@ def parse(words: Sequence[str]) -> Request:
         raise Usage("no command")
     command = _SYNONYMS.get(words[0], words[0])
     if command not in _COMMANDS:
-        raise Usage(f"unknown command '{words[0]}'")
+        raise Usage(unknown("command", words[0], _COMMANDS, others=_SYNONYMS))
     syntax = _COMMANDS[command]
     try:
         pairs, rest = getopt.getopt(list(words[1:]), syntax.options)
@@ -128,7 +135,9 @@ def perform(request: Request, guest: Files) -> str:
         reason = _REFUSALS.get((request.command, error.errno)) or _REFUSALS.get(("", error.errno))
         if reason is None:
             raise
-        raise TtutilsError(f"{request.command} {request.point}: {reason}") from None
+        meant = suggestion(request.point, CRASH_POINTS) if error.errno == errno.ENOENT else None
+        hint = f"; did you mean {meant}?" if meant and meant != request.point else ""
+        raise TtutilsError(f"{request.command} {request.point}: {reason}{hint}") from None
     return ""
 
 
@@ -150,9 +159,9 @@ def _point(name: str) -> str:
 def _ctrl(command: str, point: str, options: dict[str, str]) -> str:
     """The words for /proc/dtt/ctrl (kernel/lkdtt/dtt_proc.py)."""
     if command == "set":
-        kind = TYPE_ALIASES.get(options["-t"], options["-t"])
-        if kind not in CRASH_TYPES:
-            raise Usage(f"unknown crash type '{options['-t']}'; there is: {', '.join(CRASH_TYPES)}")
+        kind = TTUTILS_TYPES.get(options["-t"], options["-t"])
+        if kind not in _TYPES:
+            raise Usage(unknown("crash type", kind, _TYPES, others=TTUTILS_TYPES))
         count = _number("pass_num", options.get("-c", str(DEFAULT_COUNT)), MAX_COUNT)
         return f"set {point} {kind} {count}"
     if command == "reset":

@@ -29,6 +29,7 @@ KEY_NS = 50_000_000
 """How long a key is waited for: the keyboard's bytes, their interrupts and what the kernel prints."""
 MAX_NAME = 64
 KEXEC_LOADED = "/sys/kernel/kexec_loaded"
+CAPTURE_LOADED = "/sys/kernel/kexec_crash_loaded"
 
 
 class MachineDead(Exception):
@@ -116,6 +117,10 @@ class LiveMachine:
     def unload(self, *, panic: bool) -> None:
         """kexec -u, kexec -p -u."""
         kexec_unload(self.agent, panic=panic)
+
+    def capture_loaded(self) -> bool:
+        """Whether a crash would find a capture kernel."""
+        return self.agent.read_file(CAPTURE_LOADED).strip() == b"1"
 
     def kernel_loaded(self) -> bool:
         """Whether kexec -e would find something."""

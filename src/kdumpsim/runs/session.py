@@ -16,6 +16,7 @@ from kdumpsim.agent.errors import AgentGone, AgentTimeout
 from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import SECTOR
 from kdumpsim.board.machine import Machine, StopReason
+from kdumpsim.choices import unknown
 from kdumpsim.disks.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.disks.swaparea import mkswap
 from kdumpsim.disks.toyfs import mkfs
@@ -155,6 +156,12 @@ class Session:
         if self._workloads is None:
             self._workloads = tuple(self.agent.read_file("/proc/workloads").decode().split())
         return self._workloads
+
+    def programs(self) -> list[str]:
+        """What the agent can start: programs in /bin, and threads of the kernel."""
+        return [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")] + list(
+            self.workloads()
+        )
 
     def arm(self) -> None:
         """Start the load and set the crash point that it crosses through /proc/dtt/ctrl.
@@ -316,11 +323,10 @@ class Session:
 
     def _check_load(self) -> None:
         """ScenarioError if the guest does not have a program that is to be started."""
-        known = [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")]
-        known += self.workloads()
+        known = self.programs()
         for name in self.scenario.load:
             if name not in known:
-                raise ScenarioError(f"the guest has no program '{name}' to load it with; there is: {', '.join(known)}")
+                raise ScenarioError(unknown("load", name, known))
 
     def _watch_capture(self, plan: LoadPlan) -> None:
         self.oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes)

@@ -57,7 +57,7 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
         if base % PAGE_SIZE or size % PAGE_SIZE or size <= 0:
             raise ConditionError(f"{where} is not made of whole pages: BASE and SIZE must be multiples of 4K")
         if base < MIB or end > memory:
-            raise ConditionError(f"{where} is outside of what can be taken away: 1M to {memory >> 20}M is allowed")
+            raise ConditionError(f"{where} is outside of what can be taken away: choose 1M to {memory >> 20}M")
         if base < end_of_last:
             raise ConditionError(f"{where} overlaps another one")
         if base < reserved[1] and end > reserved[0]:
@@ -95,7 +95,7 @@ def check_qemu(
     if reserved_end > memory - QEMU_FIRMWARE:
         raise ConditionError(
             f"the reserved region ends at {reserved_end:#x}: machine {QEMU} keeps the last 128K of memory for its "
-            f"firmware, up to {memory - QEMU_FIRMWARE:#x} is allowed"
+            f"firmware; end it at {memory - QEMU_FIRMWARE:#x} or below"
         )
 
 
@@ -103,13 +103,14 @@ def check_dump_disk(disk: str, combined_mode: str) -> None:
     """ConditionError if no driver would find the disk: libata's port has one disk, as a SATA port has."""
     if disk == "hdb" and combined_mode != "ide":
         raise ConditionError(
-            f"dump-disk hdb is a slave, which {combined_mode} has not: with it, combined_mode=ide is allowed"
+            f"dump-disk hdb is a slave, and {combined_mode} does not support slaves: "
+            "add --kernel-option combined_mode=ide"
         )
 
 
 def check_cpus(cpus: int, crash_cpu: int | None, other_cpus: str | None) -> None:
     """ConditionError if a CPU is named that is not there, or the state of others where there are none."""
     if crash_cpu is not None and not 0 <= crash_cpu < cpus:
-        raise ConditionError(f"crash-cpu {crash_cpu} is not there: with --cpus {cpus}, 0 to {cpus - 1} is allowed")
+        raise ConditionError(f"crash-cpu {crash_cpu} does not exist: with --cpus {cpus}, choose 0 to {cpus - 1}")
     if other_cpus is not None and cpus == 1:
-        raise ConditionError(f"other-cpus {other_cpus} needs others: with it, --cpus 2 to 8 is allowed")
+        raise ConditionError(f"other-cpus {other_cpus} needs other CPUs: choose --cpus 2 to 8")

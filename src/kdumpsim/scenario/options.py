@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from kdumpsim.choices import unknown
+
 MAX_NUMBER = 1_000_000
 
 
@@ -60,7 +62,8 @@ class Option:
                 return value
         elif value.isascii() and value.isdigit() and 1 <= int(value) <= MAX_NUMBER:
             return str(int(value))
-        raise OptionError(f"kernel option {self.name} is not '{value}'; there is: {self.allowed}")
+        allowed = ", ".join(self.values) or f"1 to {MAX_NUMBER}"
+        raise OptionError(f"kernel option {self.name} cannot be '{value}'; choose from: {allowed}")
 
     def given(self, value: str) -> str:
         """What the kernel is told for a value."""
@@ -162,7 +165,7 @@ def parse(texts: Iterable[str]) -> dict[str, str]:
         if not equals:
             raise OptionError(f"kernel option '{text}' has no value: write NAME=VALUE")
         if name not in OPTIONS:
-            raise OptionError(f"unknown kernel option '{name}'; there is: {', '.join(OPTIONS)}")
+            raise OptionError(unknown("kernel option", name, OPTIONS))
         kept = OPTIONS[name].check(value)
         if chosen.setdefault(name, kept) != kept:
             raise OptionError(f"kernel option {name} cannot be '{chosen[name]}' and '{kept}' at once; say it once")
@@ -178,13 +181,9 @@ def checked(options: Mapping[str, str]) -> dict[str, str]:
 def check_contradictions(asked: Mapping[str, str], options: Mapping[str, str]) -> None:
     """OptionError if something asked for can have no effect among all the `options` of a run."""
     if "watchdog_thresh" in asked and options["nmi_watchdog"] == "0" and options["softlockup"] == "off":
-        raise OptionError(
-            "watchdog_thresh has no watchdog to set: with it, nmi_watchdog=1|2 or softlockup=warn|panic is allowed"
-        )
+        raise OptionError("watchdog_thresh has no watchdog to set: add nmi_watchdog=1|2 or softlockup=warn|panic")
     if "ide_dma" in asked and options["combined_mode"] != "ide":
-        raise OptionError(
-            "ide_dma has no disk in use by the IDE driver to act on: with it, combined_mode=ide is allowed"
-        )
+        raise OptionError("ide_dma has no disk in use by the IDE driver to act on: add combined_mode=ide")
 
 
 def command_line(options: Mapping[str, str], kernel: Kernel) -> str:

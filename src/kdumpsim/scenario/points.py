@@ -22,9 +22,9 @@ CRASH_POINTS: dict[str, str] = {
 CRASH_TYPES: dict[str, str] = {
     "none": "cross the point and do nothing",
     "panic": "call panic()",
-    "bug": "BUG(): an invalid opcode, hence an oops",
+    "oops": "BUG(): an invalid opcode",
     "exception": "dereference a null pointer",
-    "loop": "hang: loop for ever, interrupts as they are at the point",
+    "hang": "loop for ever, interrupts as they are at the point",
     "overflow": "recurse rec_num times with 1 KiB of stack each",
 }
 
@@ -40,8 +40,12 @@ POINT_OPTIONS: dict[str, dict[str, str]] = {
 }
 """Kernel options without which nothing would cross a point."""
 
-TYPE_ALIASES: dict[str, str] = {"oops": "bug", "hang": "loop"}
-"""Table 2 of the paper says `oops` where ttutils says `bug`, and `hang` where it says `loop`."""
+TTUTILS_TYPES: dict[str, str] = {"oops": "bug", "hang": "loop"}
+"""What ttutils, and with it /proc/dtt of the guest, calls two of the types (section 3.3).
+
+The paper's text (section 3.2.2) and its Table 2 call them `oops` and `hang`, and so does whatever we print."""
+TYPE_ALIASES: dict[str, str] = {theirs: ours for ours, theirs in TTUTILS_TYPES.items()}
+"""Other names that are accepted."""
 
 DEFAULT_COUNT = 10
 """Crossings before the crash: the default `pass_num` of ttutils (section 3.3)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kdumpsim.choices import unknown
 from kdumpsim.scenario.options import OPTIONS, OptionError, check_contradictions, checked
 
 DEFAULT_PROFILE = "default"
@@ -78,7 +79,7 @@ PROFILES: dict[str, Profile] = {
 def effective(profile: str, asked: Mapping[str, str]) -> dict[str, str]:
     """The value of every option: the profile's, changed by what was asked for.  OptionError for what cannot be."""
     if profile not in PROFILES:
-        raise OptionError(f"unknown profile '{profile}'; there is: {', '.join(PROFILES)}")
+        raise OptionError(unknown("profile", profile, PROFILES))
     asked = checked(asked)
     options = PROFILES[profile].options | asked
     check_contradictions(asked, options)

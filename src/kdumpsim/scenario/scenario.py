@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kdumpsim.choices import unknown
 from kdumpsim.scenario.conditions import (
     DMA,
     DUMP_DISKS,
@@ -95,6 +97,12 @@ def format_size(size: int) -> str:
     return str(size)
 
 
+def size_words(size: int) -> str:
+    """A size for a complaint about it: with its unit where it has none, since `64` is easily written for `64M`."""
+    text = format_size(size)
+    return f"{text} bytes (did you mean {text}M?)" if text.isdigit() and size < PAGE_SIZE else text
+
+
 def parse_crashkernel(text: str) -> Reservation:
     """`crashkernel=` syntax of 2.6.16, SIZE@START; ScenarioError otherwise."""
     size, at, base = text.partition("@")
@@ -126,9 +134,9 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _one_of(what: str, given: str, allowed: dict[str, str]) -> None:
+def _one_of(what: str, given: str, allowed: dict[str, str], aliases: Iterable[str] = ()) -> None:
     if given not in allowed:
-        raise ScenarioError(f"unknown {what} '{given}'; there is: {', '.join(allowed)}")
+        raise ScenarioError(unknown(what, given, allowed, others=aliases))
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,8 @@ class Scenario:
         object.__setattr__(self, "crash_type", TYPE_ALIASES.get(self.crash_type, self.crash_type))
         if self.load == USUAL_LOAD:
             object.__setattr__(self, "load", POINT_LOADS.get(self.crash_point, DISK_LOAD))
-        _one_of("crash point", self.crash_point, CRASH_POINTS)
-        _one_of("crash type", self.crash_type, CRASH_TYPES)
+        _one_of("crash point", self.crash_point, CRASH_POINTS, POINT_ALIASES)
+        _one_of("crash type", self.crash_type, CRASH_TYPES, TYPE_ALIASES)
         if self.inject is not None:
             _one_of("injection", self.inject, INJECTIONS)
         if self.other_cpus is not None:
@@ -189,7 +197,7 @@ class Scenario:
             ("patience", self.patience, 1, 86_400),
         ):
             if not low <= value <= high:
-                raise ScenarioError(f"{what} {value} is out of range: {low} to {high} is allowed")
+                raise ScenarioError(f"{what} {value} is out of range: choose {low} to {high}")
         self._check_memory()
         region = self.crashkernel
         try:
@@ -238,10 +246,12 @@ class Scenario:
     def _check_memory(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
             raise ScenarioError(
-                f"memory {format_size(self.memory)} is out of range: "
-                f"{format_size(MIN_MEMORY)} to {format_size(MAX_MEMORY)} is allowed"
+                f"memory {size_words(self.memory)} is out of range: "
+                f"choose {format_size(MIN_MEMORY)} to {format_size(MAX_MEMORY)}"
             )
         region = self.crashkernel
+        if max(region.base, region.size) < PAGE_SIZE:
+            raise ScenarioError(f"crashkernel {region} is in bytes: did you mean {region.size}M@{region.base}M?")
         if self.memory % PAGE_SIZE or region.base % PAGE_SIZE or region.size % PAGE_SIZE:
             raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
         if region.size < MIN_RESERVED:
@@ -275,7 +285,7 @@ class Scenario:
             if base < kernel_end:
                 raise ScenarioError(
                     f"memory hole {base:#x}:{size:#x} lies in the first kernel, which ends at {kernel_end:#x}; "
-                    f"at or above it is allowed"
+                    f"start it at or above that"
                 )
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import kdumpsim
 from kdumpsim.agent.errors import AgentError, AgentTimeout
 from kdumpsim.board.machine import StopReason
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DYNAMIC_POINTS
+from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DYNAMIC_POINTS, TTUTILS_TYPES
 
 
 def points(guest: Any) -> dict[str, list[str]]:
@@ -25,7 +25,7 @@ def points(guest: Any) -> dict[str, list[str]]:
 def test_commands(boot: Callable[..., Any]) -> None:
     guest = boot()
     assert points(guest) == {name: ["none", "0"] for name in CRASH_POINTS if name not in DYNAMIC_POINTS}
-    for kind in CRASH_TYPES:
+    for kind in (TTUTILS_TYPES.get(kind, kind) for kind in CRASH_TYPES):
         guest.dtt(f"set FS_DEVRW {kind} 77")
         assert points(guest)["FS_DEVRW"] == [kind, "77"]
     guest.dtt("set FS_DEVRW oops")

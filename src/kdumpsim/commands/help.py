@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim help`: the documentation, wherever kdumpsim is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.markdown import Markdown
+
+import kdumpsim
+from kdumpsim.choices import unknown
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import status_help
+
+HELP = f"""Show the documentation of TOPIC, or the help of a command; without TOPIC, list the topics.
+
+\b
+Examples:
+  kdumpsim help outcomes        # what O, X and their marks mean
+  kdumpsim help table2 | less
+  kdumpsim help run             # the same as kdumpsim run --help
+
+{status_help()}
+"""
+_PACKAGE = Path(kdumpsim.__file__).parent
+_PLACES = (_PACKAGE / "docs", _PACKAGE.parent.parent / "docs")
+"""In a wheel, and in a checkout."""
+
+
+def topics() -> dict[str, Path]:
+    """The documents by name."""
+    place = next(place for place in _PLACES if place.is_dir())
+    return {path.stem: path for path in sorted(place.glob("*.md"))}
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.argument("topic", required=False, metavar="[TOPIC]")
+@click.pass_context
+def help(context: click.Context, topic: str | None) -> None:
+    """Show a document."""
+    found = topics()
+    group = context.find_root().command
+    commands = group.list_commands(context) if isinstance(group, click.Group) else []
+    if topic is None:
+        width = max(map(len, found)) + 2
+        for name, path in found.items():
+            click.echo(f"{name:<{width}}{path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}")
+    elif topic in found:
+        text = found[topic].read_text(encoding="utf-8")
+        display = screen()
+        if display.is_terminal:
+            display.print(Markdown(text))
+        else:
+            click.echo(text, nl=False)
+    elif topic in commands and isinstance(group, click.Group):
+        command = group.get_command(context, topic)
+        assert command is not None
+        with click.Context(command, info_name=topic, parent=context.find_root()) as own:
+            click.echo(command.get_help(own))
+    else:
+        raise click.UsageError(unknown("topic", topic, found, others=commands))
