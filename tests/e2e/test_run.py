@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import struct
@@ -57,6 +59,25 @@ def test_a_damaged_dump_is_read_or_refused(crash: Crash, tmp_path: Path) -> None
             except VmcoreError:
                 continue
     assert 0 < opened < 300
+
+
+def test_the_saved_disk_boots_the_kernel_again(crash: Crash) -> None:
+    run = crash("FS_DEVRW", "panic", "--save-disks")
+    (told,) = re.findall(r"once more: kdumpsim (boot .*)", run.stdout)
+    again = kdumpsim(*shlex.split(told), "--timeout", "1.5")
+    assert "VFS: Mounted root (toyfs filesystem)" in again.stdout
+    assert "agent: listening" in again.stdout
+    assert "--disk" not in again.stderr
+    assert (run.directory / "dump.img").stat().st_size > (run.directory / "vmcore").stat().st_size
+    assert (run.directory / "dump.img").stat().st_blocks * 512 < 64 << 20  # holes for what is zero
+    assert not (crash("FS_DEVRW", "panic").directory / "system.img").exists()
+
+
+def test_a_kernel_without_its_disk_is_told_where_to_get_it(crash: Crash) -> None:
+    done = kdumpsim("boot", str(crash("FS_DEVRW", "panic").directory / "vmlinux"), "--timeout", "1.5")
+    assert "No init found" in done.stdout
+    assert "name one with --disk" in done.stderr
+    assert "--save-disks" in done.stderr
 
 
 def test_the_output_says_what_to_type_next(crash: Crash) -> None:

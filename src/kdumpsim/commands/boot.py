@@ -27,6 +27,8 @@ from kdumpsim.scenario.scenario import ScenarioError, parse_size
 SECOND = 1_000_000_000
 STEP_NS = 10_000_000  # virtual time between looks at the keyboard
 INTERRUPT_FLAG = 0x200
+LAST = 4096  # bytes of the serial port's output that are remembered
+NO_INIT = b"No init found"  # Linux's panic without a root file system, and our kernel's
 HELP_S = 5  # how long the escape keys stay on the screen
 
 HELP = f"""Boot FILE, a 32-bit Multiboot kernel, on an i386 PC.
@@ -107,7 +109,7 @@ def boot(
     typed = keyboard or ("ps2" if screen else "serial")
     feed: Callable[[bytes], None] = Typist(machine.i8042).feed if typed == "ps2" else machine.uarts[0].feed
     with Terminal() as terminal:
-        output = _Output(machine, terminal, screen=screen)
+        output = _Output(machine, terminal, screen=screen, diskless=not disks)
         ending = _run(machine, terminal, feed, None if timeout is None else int(timeout * SECOND), output.glance)
         output.finish()
     if terminal.error is not None:
@@ -131,9 +133,9 @@ def _module(text: str) -> Module:
 class _Output:
     """What a person sees of the guest: the serial port's output, or its screen."""
 
-    def __init__(self, machine: Machine, terminal: Terminal, *, screen: bool) -> None:
-        self._machine, self._terminal, self._screen = machine, terminal, screen
-        self._last = b"\n"  # of the serial port's output
+    def __init__(self, machine: Machine, terminal: Terminal, *, screen: bool, diskless: bool) -> None:
+        self._machine, self._terminal, self._screen, self._diskless = machine, terminal, screen, diskless
+        self._last = b"\n"  # the end of the serial port's output
         self._silent = True
         self._painter: Painter | None = None
         if screen and sys.stdout.isatty():
@@ -146,7 +148,7 @@ class _Output:
         return self._machine.vga.screen(self._machine.memory.view)
 
     def _serial(self, data: bytes) -> None:
-        self._silent, self._last = False, data[-1:]
+        self._silent, self._last = False, (self._last + data)[-LAST:]
         self._terminal.write(data)
 
     def _show_help(self) -> None:
@@ -156,6 +158,7 @@ class _Output:
 
     def glance(self) -> None:
         """Between two steps of the machine."""
+        self._hint_at_disks()
         if self._painter is not None:
             self._painter.refresh()
         elif self._silent and self._terminal.interactive and self._machine.clock.now >= SECOND:
@@ -167,18 +170,29 @@ class _Output:
             self._painter.leave()
         elif self._screen:
             text = plain(self._look()).encode(sys.stdout.encoding, "replace")
-            self._terminal.write((b"" if self._last == b"\n" else b"\n") + text)
+            self._terminal.write((b"" if self._last.endswith(b"\n") else b"\n") + text)
         elif self._silent:
             self._hint()
+        self._hint_at_disks()
 
     def _hint(self) -> bool:
         """Point to --screen if there is something to be seen."""
         if not plain(self._look()):
             return False
-        end = "\r\n" if self._terminal.interactive else "\n"
-        sys.stderr.write(f"kdumpsim: the guest writes to its screen, not to the serial port: --screen shows it{end}")
-        sys.stderr.flush()
+        self._say("the guest writes to its screen, not to the serial port: --screen shows it")
         return True
+
+    def _hint_at_disks(self) -> None:
+        if self._diskless and NO_INIT in self._last:
+            self._diskless = False
+            self._say("no disk was given, so the kernel finds no init: name one with --disk")
+            self._say("`kdumpsim run … --save-disks` writes the one of kdumpsim's own kernel, and says how to use it")
+
+    def _say(self, text: str) -> None:
+        """A line on standard error; the terminal is raw."""
+        end = "\r\n" if self._terminal.interactive else "\n"
+        sys.stderr.write(f"kdumpsim: {text}{end}")
+        sys.stderr.flush()
 
 
 def _window() -> tuple[int, int]:

@@ -24,7 +24,7 @@ from kdumpsim.explain.oops import find_reports
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.machines.qemu_process import QemuLost
 from kdumpsim.runs.result import Result
-from kdumpsim.runs.run import run_scenario
+from kdumpsim.runs.run import boot_command, run_scenario
 from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, KDUMPSIM, MACHINES, OTHER_CPUS, USUAL_DUMP_DISK
 from kdumpsim.scenario.options import OptionError, parse
 from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
@@ -203,6 +203,11 @@ def _states(title: str, states: dict[str, str]) -> str:
     metavar="N",
     help="Write DIR/trace.txt: the last N basic blocks of every CPU before purgatory, or before the machine reset.",
 )
+@click.option(
+    "--save-disks",
+    is_flag=True,
+    help="Write DIR/system.img and DIR/dump.img, the disks as the run left them; `kdumpsim boot` can use the former.",
+)
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
 @click.pass_obj
@@ -231,6 +236,7 @@ def run(
     inject: str | None,
     output: Path,
     trace: int,
+    save_disks: bool,
     console: bool,
     as_json: bool,
 ) -> None:
@@ -268,6 +274,7 @@ def run(
             quiet=as_json and not sys.stderr.isatty(),
             poll=None if interrupts is None else interrupts.poll,
             trace=trace,
+            save_disks=save_disks,
         )
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
@@ -285,6 +292,9 @@ def run(
         display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
         for line in next_steps(output, result.judgement, captured=vmcore is not None):
             display.print(line, soft_wrap=True)
+        if save_disks:
+            again = escape(boot_command(scenario, output))
+            display.print(f"[dim]Its kernel and disk once more: {again}[/]", soft_wrap=True)
     sys.exit(Status.SUCCESS if result.outcome.ok else Status.FAILURE)
 
 
@@ -297,12 +307,13 @@ def _run(
     quiet: bool,
     poll: Callable[[], None] | None,
     trace: int,
+    save_disks: bool,
 ) -> Result:
     if quiet and not guest_console:
-        return run_scenario(scenario, output, poll=poll, trace=trace)
+        return run_scenario(scenario, output, poll=poll, trace=trace, save_disks=save_disks)
     live = console.is_terminal and not guest_console
     with LiveDisplay(console) if live else PlainDisplay(console, guest_console=guest_console) as display:
-        return run_scenario(scenario, output, display, poll, trace=trace)
+        return run_scenario(scenario, output, display, poll, trace=trace, save_disks=save_disks)
 
 
 def _percent(fraction: float) -> str:

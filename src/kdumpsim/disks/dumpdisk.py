@@ -58,6 +58,11 @@ def find_dump(disk: Disk) -> DumpHeader | None:
     return header
 
 
+def save_image(disk: Disk, path: Path) -> None:
+    """Write all of a disk to `path` as a raw image, with holes for what is zero."""
+    extract(disk, DumpHeader(disk.size, lba=0), path)
+
+
 def extract(disk: Disk, header: DumpHeader, path: Path, progress: Callable[[int, int], None] | None = None) -> str:
     """Copy the dump to `path`; its sha256 in hex.
 

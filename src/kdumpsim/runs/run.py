@@ -3,28 +3,30 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
-from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.disks.dumpdisk import extract, find_dump, save_image
 from kdumpsim.files import HostFailure, writable_directory
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.machines.qemu_process import QemuLost
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
-from kdumpsim.runs.session import Session
+from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.trace import Trace
 from kdumpsim.scenario.conditions import KDUMPSIM
-from kdumpsim.scenario.options import config
+from kdumpsim.scenario.options import Kernel, config
 from kdumpsim.scenario.scenario import PAGE_SIZE, Scenario, ScenarioError, format_size
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
-OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt")
+SYSTEM_IMAGE = "system.img"
+OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img")
 CAPTURE_WORKING_MEMORY = 1 << 20
 """What a capture kernel needs beyond its image: headers, backup region (640 KiB), page tables, buffers."""
 
@@ -36,10 +38,13 @@ def run_scenario(
     poll: Callable[[], None] | None = None,
     *,
     trace: int = 0,
+    save_disks: bool = False,
 ) -> Result:
     """Run one scenario and leave its four files in `output`. `poll` is asked often, and ends the run by raising.
 
     With `trace`, trace.txt is the fifth: the last so many basic blocks of each CPU before the first kernel was gone.
+
+    With `save_disks`, system.img and dump.img are the disks as the run left them.
 
     Raises ScenarioError for a scenario that cannot be used, QemuLost for a QEMU that ended by itself, HostFailure for
     files that cannot be written; nothing is left in `output` then.  Whatever the guest does is an outcome, never an
@@ -55,7 +60,17 @@ def run_scenario(
         result = finish(session, output, start(session))
         if recorded is not None:
             write_atomically(output / "trace.txt", recorded.text().encode())
+        if save_disks:
+            save_image(session.system_disk, output / SYSTEM_IMAGE)
+            save_image(session.dump_disk, output / "dump.img")
         return result
+
+
+def boot_command(scenario: Scenario, output: Path) -> str:
+    """The command that boots a scenario's first kernel again, from the disk that was saved in `output`."""
+    words = ["kdumpsim", "boot", f"{output}/vmlinux", "--disk", f"{output}/{SYSTEM_IMAGE}"]
+    words += ["--cpus", str(scenario.cpus), "--memory", format_size(scenario.memory)]
+    return shlex.join([*words, "--append", kernel_command_line(scenario, Kernel.FIRST)])
 
 
 def power_on(scenario: Scenario, observer: Observer | None = None) -> Session:

@@ -51,6 +51,16 @@ CAPTURE_DEFAULTS = ("maxcpus=1",)
 DEAD = (StopReason.RESET, StopReason.ALL_SHUTDOWN, StopReason.IDLE_FOREVER)
 
 
+def kernel_command_line(scenario: Scenario, kernel: Kernel) -> str:
+    """What a kernel is told: where its console and its disk are, and the options that it would not take itself."""
+    words = [COMMAND_LINE, f"root={ROOT[scenario.options['combined_mode']]}", command_line(scenario.options, kernel)]
+    if kernel is Kernel.FIRST:
+        words += [f"crashkernel={scenario.crashkernel}", NETWORK_ADDRESS if scenario.has_nic else ""]
+    elif scenario.dump_disk != USUAL_DUMP_DISK:
+        words.append(f"dumpdisk={scenario.dump_disk}")
+    return " ".join(filter(None, words))
+
+
 class Session:
     """One machine with its two disks, its console and its oracle."""
 
@@ -78,12 +88,12 @@ class Session:
         self._armed_at = 0
         self._jumped_at: int | None = None
         self.dump_disk = new_disk(scenario, 2 * (scenario.memory + DATA_OFFSET) // SECTOR)
-        system_disk = new_disk(scenario, SYSTEM_DISK_SECTORS + SWAP_SECTORS)
+        self.system_disk = new_disk(scenario, SYSTEM_DISK_SECTORS + SWAP_SECTORS)
         files = {CAPTURE_KERNEL_PATH: capture.stripped, "/etc/passwd": PASSWD, "/var/log/wtmp": b""}
         files.update(images.userland())
-        mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
-        mkswap(system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
-        disks = {"hda": system_disk, scenario.dump_disk: self.dump_disk}
+        mkfs(self.system_disk, SYSTEM_DISK_SECTORS, files)
+        mkswap(self.system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
+        disks = {"hda": self.system_disk, scenario.dump_disk: self.dump_disk}
         self.machine = new_pc(scenario, disks, self.conditions.network(), first.symbols)
         self.machine.uarts[0].on_output = self._console
         self.clock = PhaseClock(observer, lambda: self.machine.clock.now)
@@ -97,10 +107,7 @@ class Session:
     def boot(self) -> None:
         """Power on; returns when the agent has said hello.  AgentFailure if it never does."""
         self.clock.begin("boot", "booting the first kernel")
-        line = f"{self._command_line(Kernel.FIRST)} crashkernel={self.scenario.crashkernel}"
-        if self.scenario.has_nic:
-            line += f" {NETWORK_ADDRESS}"
-        self.machine.load_multiboot(self.first.stripped, line)
+        self.machine.load_multiboot(self.first.stripped, kernel_command_line(self.scenario, Kernel.FIRST))
         version = self.agent.hello()
         self.clock.end(f"{version.partition(' (')[0].strip()}, CPUs: {self.scenario.cpus}")
 
@@ -110,7 +117,7 @@ class Session:
         AgentFailure or KexecError if refused.
         """
         self.clock.begin("load", "kexec -p: loading the capture kernel")
-        line = self._command_line(Kernel.CAPTURE)
+        line = kernel_command_line(self.scenario, Kernel.CAPTURE)
         self.plan = plan = kexec_load_panic(
             self.agent, self._capture.stripped, CAPTURE_KERNEL_PATH, line, defaults=CAPTURE_DEFAULTS
         )
@@ -291,14 +298,6 @@ class Session:
         if outcome.recovered:
             return "the system survived and works: no dump was called for"
         return f"no dump was started: {self._ending()}"
-
-    def _command_line(self, kernel: Kernel) -> str:
-        """What a kernel is told: where its console and its disk are, and the options that it would not take itself."""
-        options = self.scenario.options
-        words = [COMMAND_LINE, f"root={ROOT[options['combined_mode']]}", command_line(options, kernel)]
-        if kernel is Kernel.CAPTURE and self.scenario.dump_disk != USUAL_DUMP_DISK:
-            words.append(f"dumpdisk={self.scenario.dump_disk}")
-        return " ".join(filter(None, words))
 
     def _run_patiently(self, condition: Callable[[], bool]) -> None:
         """Run until `condition()` holds; give up when nothing is to be seen for as long as the operator waits."""
