@@ -181,6 +181,32 @@ def test_errors_are_clear_and_leave_memory_alone(image: bytes, message: str) -> 
     assert not any(memory.view[::509])
 
 
+def test_segments_cannot_fill_memory_again_and_again() -> None:
+    """65,535 program headers in two megabytes, each asking for most of memory."""
+    count = 0xFFFF
+    image = bytearray(elf((0x100000, 0x100000, KERNEL, 200), entry=0x10000C))
+    row = struct.pack("<8I", 1, 84, 0x100000, 0x100000, len(KERNEL), 0x2F0000, 7, 4096)
+    struct.pack_into("<I", image, 28, len(image))
+    struct.pack_into("<H", image, 44, count)
+    with pytest.raises(BootError, match="larger than memory"):
+        boot(bytes(image) + row * count)
+
+
+extremes = st.sampled_from([0, 1, 2, 3, 32, 0x7F, 0xFFFF, 0xF0000, 0xFFFFF, 0x100000, 0x7FFFFFFF, 0xFFFFFFFF])
+
+
+@given(st.lists(st.tuples(st.integers(0, 36), extremes | st.integers(0, 2**32 - 1)), min_size=1, max_size=4))
+def test_damaged_headers_raise_nothing_but_boot_error(damage: list[tuple[int, int]]) -> None:
+    flat = header(0x10003, 0x100000, 0x100000, 0, 0, 0x100020) + bytes(100)
+    for image in (elf((0xC0100000, 0x100000, KERNEL, 0x1000), (0, 0x200000, b"", 9), entry=0xC010000C), flat):
+        damaged = bytearray(image)
+        for place, value in damage:
+            if 4 * place + 4 <= len(damaged):
+                struct.pack_into("<I", damaged, 4 * place, value)
+        with contextlib.suppress(BootError):
+            assert boot(bytes(damaged)).eax == 0x2BADB002
+
+
 def test_module_that_does_not_fit() -> None:
     with pytest.raises(BootError, match="module 1"):
         boot(elf((0x100000, 0x100000, KERNEL, 200), entry=0x10000C), modules=(b"x", bytes(3 << 20)))

@@ -20,7 +20,7 @@ def test_seconds(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e300", "0", "-1", "1000001", "soon", "", "9" * 400])
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="more than 0 seconds, at most 1000000"):
+    with pytest.raises(click.BadParameter, match="give more than 0, at most 1000000"):
         Seconds().convert(text, None, None)
 
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from kdumpsim.explain.oops import find_reports
 
 OOPS = """VFS: Mounted root.
@@ -68,3 +71,22 @@ def test_a_double_fault_has_a_report_of_its_own() -> None:
 
 def test_a_log_without_reports_has_none() -> None:
     assert find_reports("Kernel panic - not syncing: LKDTT: crash point FS_DEVRW\n [<c010d20e>] x\n") == []
+
+
+fragments = st.sampled_from([
+    "Unable to handle kernel", "EIP:    0060:[<c0100000>]", "EIP: 0060:[<zz>]", "Code: ", "a3 00 <0f> 0b", "a300", "<",
+    ">", " [<c0100010>]", "Process x(pid: 7, ", "Process (pid: 9999999999999999999,", "\n", " ", "\x00", "\u0663",
+    "[#1]",
+])  # fmt: skip
+
+
+@given(st.lists(fragments | st.text(max_size=5), max_size=20).map("".join))
+def test_any_log_is_read(text: str) -> None:
+    for report in find_reports(text):
+        assert report.eip is not None or report.trace
+        assert 0 <= report.before <= len(report.code)
+
+
+def test_code_that_is_run_together_is_no_code() -> None:
+    log = "Unable to handle kernel\nEIP:    0060:[<c0100000>]\nCode: a300 00\n"
+    assert find_reports(log)[0].code == b""

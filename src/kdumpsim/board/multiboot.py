@@ -125,6 +125,8 @@ def load(
             f"the kernel does not fit: {ROM:#x}..{HIGH_MEMORY:#x} is ROM, and its entry point is {entry:#x}"
         )
     ram = _ram(e820)
+    if sum(segment.size for segment in segments) > sum(end - begin for begin, end in ram):
+        raise BootError(f"the kernel does not fit: its segments are larger than memory, which is {_describe(ram)}")
     for segment in segments:
         if not _inside(ram, segment.address, segment.size):
             raise BootError(

@@ -42,7 +42,7 @@ _ATTRIBUTE_MODE_3 = bytes.fromhex("000102030405140738393a3b3c3d3e3f0c000f0800")
 
 @dataclass(frozen=True)
 class Screen:
-    """What stands on the screen: 25 lines of 80 characters, and their attributes, a byte each in the same order.
+    """What the screen shows: 25 lines of 80 characters, and their attributes, a byte each in the same order.
 
     `cursor` is column and row, None where it is off or elsewhere in text memory. With `blinks` bit 7 of an attribute
     makes its character blink; otherwise it is the fourth bit of the background's colour. `graphics`: the adapter was
@@ -57,7 +57,7 @@ class Screen:
 
 
 class Vga:
-    """Ports 0x3C0..0x3DF. `screen(view)` is what stands on the screen."""
+    """Ports 0x3C0..0x3DF. `screen(view)` is what they show."""
 
     name = "vga"
 

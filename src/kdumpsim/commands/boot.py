@@ -34,17 +34,17 @@ HELP_S = 5  # how long the escape keys stay on the screen
 HELP = f"""Boot FILE, a 32-bit Multiboot kernel, on an i386 PC.
 
 The first serial port is the terminal. FILE is an ELF32 kernel or any image whose Multiboot header gives its load
-addresses. Up to four disks hang on the two IDE channels in the order given: primary master, primary slave,
+addresses. Up to four disks are attached to the two IDE channels in the order given: primary master, primary slave,
 secondary master, secondary slave.
 
-With --screen the VGA's text screen is the terminal, with colours and cursor, and what you type goes to the PS/2
-keyboard; the serial port's output is not shown. If standard output is no terminal, the serial port's output is
-followed by the lines that are on the screen in the end.
+With --screen, the terminal shows the VGA's text screen, with colours and cursor, and your typing goes to the PS/2
+keyboard; the serial port's output is not shown. If standard output is not a terminal, it gets the serial port's
+output, and the screen's text after it when the machine stops.
 
-On a terminal every key goes to the guest, Ctrl-C too, and time does not run faster than the wall clock's; Ctrl-A x
-leaves. With input from a pipe or a file the machine runs as fast as it can.
+On a terminal, every key goes to the guest, including Ctrl-C, and virtual time runs no faster than real time. Press
+Ctrl-A x to leave. With input from a pipe or a file, the machine runs as fast as it can.
 
-The exit status is 0 when the guest resets the machine or halts for ever, or when you leave.
+The exit status is 0 when the guest resets the machine or halts for ever, and when you leave.
 
 \b
 Examples:
@@ -60,19 +60,21 @@ Examples:
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--disk", "disks", multiple=True, metavar="IMG", help="A raw disk image; the guest writes to the file.")
-@click.option("--snapshot", is_flag=True, help="Leave the disk images as they are: writes last as long as the run.")
+@click.option("--snapshot", is_flag=True, help="Leave the disk images unchanged: writes are discarded at the end.")
 @click.option("--memory", default="64M", show_default=True, metavar="SIZE", help="RAM, with K, M or G.")
 @click.option("--cpus", default=2, show_default=True, help="CPUs of the machine.")
-@click.option("--append", default="", metavar="TEXT", help="The kernel's command line, after the file's name.")
-@click.option("--module", "modules", multiple=True, metavar="FILE [TEXT]", help="A boot module, and its string.")
+@click.option("--append", default="", metavar="TEXT", help="The kernel's command line; the file's name precedes it.")
+@click.option(
+    "--module", "modules", multiple=True, metavar="FILE [TEXT]", help="A boot module and its command line; repeatable."
+)
 @click.option(
     "--keyboard",
     type=click.Choice(["serial", "ps2"]),
-    help="Where your typing goes: the first serial port (default), or the i8042's keyboard (default with --screen).",
+    help="Where your typing goes: the first serial port (default), or the PS/2 keyboard (default with --screen).",
 )
-@click.option("--screen", is_flag=True, help="Show the VGA's text screen in place of the serial port's output.")
+@click.option("--screen", is_flag=True, help="Show the VGA's text screen instead of the serial port's output.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the scheduler's jitter.")
-@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Give up after this much virtual time.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Stop after this much virtual time.")
 def boot(
     file: Path,
     disks: tuple[str, ...],

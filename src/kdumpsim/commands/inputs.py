@@ -29,7 +29,7 @@ class Seconds(click.types.FloatParamType):
         except ValueError:
             seconds = math.nan
         if not 0 < seconds <= MAX_SECONDS:
-            self.fail(f"'{value}' is no time: more than 0 seconds, at most {MAX_SECONDS}", param, ctx)
+            self.fail(f"'{value}' is not a time in seconds: give more than 0, at most {MAX_SECONDS}", param, ctx)
         return seconds
 
 

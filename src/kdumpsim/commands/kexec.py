@@ -37,10 +37,10 @@ HELP = f"""Load KERNEL for kexec or kdump into a running guest, or show what wou
 
 With -p the kernel is a capture kernel: it goes into the region reserved by crashkernel=, together with
 purgatory, ELF core headers and room for the first 640 KiB, and starts when the running kernel panics.
-With -l it is an ordinary kernel, started by -e. -u forgets what was loaded.
+With -l it is an ordinary kernel, started by -e. -u unloads either.
 
-What has to be known of the guest (/proc/iomem, the addresses of the crash notes) is asked of its agent on the
-second serial port. For QEMU, give that port a socket:
+What a load depends on (/proc/iomem, the addresses of the crash notes) is read from the guest, through its agent on
+the second serial port. For QEMU, give that port a socket:
 
 \b
   qemu-system-i386 -kernel vmlinux -smp 2 -m 64 -append crashkernel=16M@16M \\
@@ -48,7 +48,7 @@ second serial port. For QEMU, give that port a socket:
   kdumpsim kexec -p vmlinux-kdump --agent unix:/tmp/agent \\
       --append console=ttyS0
 
-Without a guest, --dry-run plans a load from a file with the text of /proc/iomem:
+Without a guest, --dry-run plans a load from a copy of /proc/iomem (made by root: others read zeros):
 
 \b
   kdumpsim kexec -p vmlinux-kdump --dry-run --iomem iomem.txt \\
@@ -64,19 +64,19 @@ Without a guest, --dry-run plans a load from a file with the text of /proc/iomem
 @click.option("-l", "--load", "action", flag_value="load", help="Load KERNEL to be started by -e.")
 @click.option("-e", "--exec", "execute", is_flag=True, help="Start the kernel that -l loaded.")
 @click.option("-u", "--unload", is_flag=True, help="Unload the kernel; with -p the capture kernel.")
-@click.option(
-    "--append", default="", metavar="OPTIONS", help="Command line of KERNEL; what kdump needs is added to it."
-)
-@click.option("--reuse-cmdline", is_flag=True, help="Begin with the guest's own command line.")
+@click.option("--append", default="", metavar="OPTIONS", help="KERNEL's command line; what kdump needs is appended.")
+@click.option("--reuse-cmdline", is_flag=True, help="Start from the guest's own command line.")
 @click.option(
     "--elf32-core-headers",
     "headers",
     flag_value="32",
-    help="ELF32 headers, which gdb opens (default up to 4 GiB of address space).",
+    help="ELF32 headers, which gdb opens (default if no memory lies above 4 GiB).",
 )
-@click.option("--elf64-core-headers", "headers", flag_value="64", help="ELF64 headers (default with memory above).")
 @click.option(
-    "--guest-path", metavar="PATH", help="KERNEL is this file in the guest too: read it there, it is quicker."
+    "--elf64-core-headers", "headers", flag_value="64", help="ELF64 headers (default if memory lies above 4 GiB)."
+)
+@click.option(
+    "--guest-path", metavar="PATH", help="Where the guest has KERNEL as a file of its own; reading it there is quicker."
 )
 @click.option("--agent", "address", metavar="ADDRESS", help="The guest's agent: unix:PATH or tcp:HOST:PORT.")
 @click.option(
@@ -89,9 +89,11 @@ Without a guest, --dry-run plans a load from a file with the text of /proc/iomem
 )
 @click.option("--dry-run", is_flag=True, help="Show the segments and load nothing.")
 @click.option(
-    "--iomem", type=click.Path(path_type=Path), metavar="FILE", help="Text of /proc/iomem, in place of an agent."
+    "--iomem", type=click.Path(path_type=Path), metavar="FILE", help="A copy of /proc/iomem, instead of an agent."
 )
-@click.option("--crash-notes", metavar="ADDR,…", help="The CPUs' crash notes in hexadecimal, in place of an agent.")
+@click.option(
+    "--crash-notes", metavar="ADDR,…", help="Addresses of the CPUs' crash notes, in hexadecimal, instead of an agent."
+)
 def kexec(
     kernel: Path | None,
     action: str | None,

@@ -41,7 +41,7 @@ def colours(attribute: int, *, blinks: bool) -> str:
 
 
 class Painter:
-    """Keeps a terminal showing a screen.
+    """Keep a terminal showing a screen.
 
     `write` takes bytes for the terminal, `look` says what is to be seen, `size` gives the terminal's columns and lines.
     A smaller terminal shows the left side, and the lines down to the cursor's.
@@ -98,7 +98,7 @@ class Painter:
         )
 
     def interrupted(self, seconds: float) -> None:
-        """Somebody else writes to the terminal: leave it alone for so long, then paint everything again."""
+        """Clear the terminal for another's text, leave it alone for `seconds`, then paint everything again."""
         self._write(f"{_RESET}{_CLEAR}\x1b[H".encode())
         self._window, self._next = (0, 0), self._clock() + seconds
 

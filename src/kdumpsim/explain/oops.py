@@ -11,7 +11,7 @@ _HEADLINES = re.compile(
     r"|: [0-9a-f]{4} \[#\d+\]|double fault, gdt at"
 )
 _EIP = re.compile(r"EIP:\s+[0-9a-f]{4}:\[<([0-9a-f]{8})>\]|^eip = ([0-9a-f]{8}), esp = ")
-_CODE = re.compile(r"Code: ((?:<?[0-9a-f]{2}>? ?)+)")
+_CODE = re.compile(r"Code: ((?:<?[0-9a-f]{2}>?(?: |$))+)")
 _TRACE = re.compile(r" \[<([0-9a-f]{8})>\]")
 _TASK = re.compile(r"Process (.*)\(pid: (\d+),")
 
