@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,11 @@ def test_errors_name_the_disk(tmp_path: Path) -> None:
         disk.write(0, b"x")
     with pytest.raises(DiskError, match="not on a disk"):
         disk.write(7, bytes(1024))
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_what_cannot_be_a_disk_is_refused_without_waiting(tmp_path: Path, readonly: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(DiskError, match=r"cannot be used as a disk image|Is a directory"):
+            Disk.file(path, readonly=readonly)

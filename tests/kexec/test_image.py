@@ -90,3 +90,9 @@ def test_a_damaged_file_is_read_or_refused(data: st.DataObject) -> None:
         image[data.draw(st.integers(0, 115))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(KexecError):
         load_image(bytes(image[: data.draw(st.integers(0, len(image)))]))
+
+
+def test_gigabytes_of_zeros_between_two_segments_are_not_made() -> None:
+    image = load_image(vmlinux([(0x100000, b"a", 0x7FF00010), (0x80000800, b"b", 1)]))
+    with pytest.raises(KexecError, match="2047 MiB before its segment at 0x80000800"):
+        image.segments()

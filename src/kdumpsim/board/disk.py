@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,11 +63,13 @@ class Disk:
         """A raw image, rounded up to whole sectors. `readonly` protects the file; the guest can still write."""
         name = str(Path(path))
         try:
-            fd = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+            # Without O_NONBLOCK a pipe, which is no disk, would wait for its other end.
+            fd = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise DiskError(f"{name}: {error.strerror}") from error
         try:
-            size = os.lseek(fd, 0, os.SEEK_END)
+            mode = os.fstat(fd).st_mode
+            size = os.lseek(fd, 0, os.SEEK_END) if stat.S_ISREG(mode) or stat.S_ISBLK(mode) else 0
             return cls((size + SECTOR - 1) // SECTOR, fd=fd, through=not readonly, label=name)
         except (OSError, DiskError) as error:
             os.close(fd)

@@ -19,6 +19,10 @@ _MACHINES = {2: "SPARC", 3: "i386", 8: "MIPS", 20: "PowerPC", 40: "Arm", 62: "x8
 _KINDS = {1: "relocatable object", 2: "executable", 3: "shared object", 4: "core file"}
 
 
+MAX_CONTENTS = 256 << 20
+"""Bytes of one segment's contents; a kernel has no such bss before its data, a damaged file may."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramSegment:
     """One PT_LOAD."""
@@ -72,6 +76,12 @@ class KernelImage:
         memsz = page_up(group[-1].paddr + group[-1].memsz) - start
         if len(group) == 1 and start == group[0].paddr and guest_path is not None and group[0].filesz:
             return Segment("kernel", start, memsz, FileData(guest_path, group[0].offset, group[0].filesz))
+        before = group[-1].paddr - start
+        if before > MAX_CONTENTS:
+            raise KexecError(
+                f"{self.name}: {before >> 20} MiB before its segment at {group[-1].paddr:#x}, in one piece with it; "
+                f"allowed are {MAX_CONTENTS >> 20} MiB"
+            )
         data = bytearray()
         for part in group:
             if part.filesz:
