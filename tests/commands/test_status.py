@@ -127,6 +127,7 @@ def test_a_console_whose_dump_does_not_fit_says_so(tmp_path: Path) -> None:
     assert status == Status.HOST_FAILURE
     assert "vmcore: File too large" in complaints
     assert "Traceback" not in complaints
+    assert list((tmp_path / "dump").iterdir()) == []
 
 
 def test_workers_of_table2_whose_dump_does_not_fit_are_named_without_a_traceback(tmp_path: Path) -> None:
@@ -193,13 +194,13 @@ def test_the_documentation_and_the_help_have_the_table() -> None:
         assert f"  {status:<5d}{status.meaning}" in output.decode()
 
 
-# A Multiboot kernel that writes sectors to the primary master for ever.
+# A Multiboot kernel that writes one sector of the primary master after the other.
 WRITES = """
 .code32
     .long 0x1BADB002, 0x00010000, -(0x1BADB002 + 0x00010000)
     .long 0x100000, 0x100000, 0, 0, start
 start:
-    xorl %ebx, %ebx
+    movl $0xFFF, %ebx                   # sectors from 2 MiB on
 1:  incl %ebx
     movw $0x1F6, %dx                    # LBA
     movb $0xE0, %al

@@ -22,9 +22,11 @@ from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
 from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
+from kdumpsim.files import HostFailure
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.runs.livemachine import LiveMachine, MachineDead
-from kdumpsim.runs.run import power_on, prepare
+from kdumpsim.runs.result import remove_stale
+from kdumpsim.runs.run import OUTPUT_FILES, power_on, prepare
 from kdumpsim.scenario.options import OptionError
 from kdumpsim.scenario.options import parse as parse_options
 from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES
@@ -123,7 +125,11 @@ def console(
     except KeyboardInterrupt:
         sys.exit(Status.INTERRUPTED)
     if machine.crashed or machine.handed_over:
-        conclusion = machine.conclude(output)
+        try:
+            conclusion = machine.conclude(output)
+        except HostFailure:
+            remove_stale(output, OUTPUT_FILES)
+            raise
         display.print(closing_panel(conclusion.title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
         for line in next_steps(output, conclusion.judgement, captured=conclusion.vmcore is not None):
             display.print(line, soft_wrap=True)

@@ -139,7 +139,7 @@ class Operator:
                 self._note(Seen.NOT_CROSSED, f"the crash point is not being crossed: its counter stands at {left}")
                 return Verdict.UNTESTED
         if left is not None and before is None and not scene.gone:
-            self._note(Seen.NOT_CROSSED, f"time ran out before the crash: the crash point's counter stood at {left}")
+            self._note(Seen.NOT_CROSSED, f"time ran out before the crash: {left} crossings of the point were left")
         return Verdict.GONE
 
     def _examine(self, hit: int, before: Mapping[int, Task]) -> Verdict | None:

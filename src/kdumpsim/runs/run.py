@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.disks.dumpdisk import extract, find_dump, save_image
-from kdumpsim.files import HostFailure, writable_directory
+from kdumpsim.files import writable_directory
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.outcome import Outcome
-from kdumpsim.machines.qemu_process import QemuLost
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
@@ -57,12 +56,14 @@ def run_scenario(
     prepare(output)
     with closing(session):
         recorded = Trace(session, trace) if trace else None
-        result = finish(session, output, start(session))
-        if recorded is not None:
-            write_atomically(output / "trace.txt", recorded.text().encode())
-        if save_disks:
-            save_image(session.system_disk, output / SYSTEM_IMAGE)
-            save_image(session.dump_disk, output / "dump.img")
+        failed = start(session)
+        with _nothing_half(output):
+            result = _finish(session, output, failed)
+            if recorded is not None:
+                write_atomically(output / "trace.txt", recorded.text().encode())
+            if save_disks:
+                save_image(session.system_disk, output / SYSTEM_IMAGE)
+                save_image(session.dump_disk, output / "dump.img")
         return result
 
 
@@ -95,9 +96,16 @@ def finish(session: Session, output: Path, failed: str | None) -> Result:
 
     `failed` is what `start` said.
     """
-    try:
+    with _nothing_half(output):
         return _finish(session, output, failed)
-    except (ScenarioError, QemuLost, HostFailure):
+
+
+@contextmanager
+def _nothing_half(output: Path) -> Iterator[None]:
+    """Whatever ends a run early, an interrupt too, takes the files it wrote along."""
+    try:
+        yield
+    except BaseException:
         remove_stale(output, OUTPUT_FILES)
         raise
 

@@ -380,10 +380,12 @@ class Session:
         seconds = f"at {self.machine.clock.now / NS:.3f} s"
         if any(note.seen is Seen.PLUG_PULLED for note in self.notes):
             return f"the operator pulled the plug {seconds}"
+        uncrossed = any(note.seen is Seen.NOT_CROSSED for note in self.notes)
+        why = "the crash point was not crossed often enough" if uncrossed else "nothing more happened"
         return {
             None: f"the machine was still running {seconds}",
             StopReason.RESET: f"the machine reset {seconds}",
-            StopReason.UNTIL: f"nothing more happened until the timeout of {self.scenario.timeout} s",
+            StopReason.UNTIL: f"{why} until the timeout of {self.scenario.timeout} s",
             StopReason.IDLE_FOREVER: f"every CPU halted for good {seconds}",
             StopReason.ALL_SHUTDOWN: f"the CPUs shut down (triple fault) {seconds}",
         }[self.stop_reason]
