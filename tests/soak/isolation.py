@@ -113,6 +113,10 @@ def _wait(pid: int, seconds: int) -> int | None:
 
 def _group(pgid: int) -> list[int]:
     """Living processes of a process group."""
+    try:
+        os.killpg(pgid, 0)
+    except ProcessLookupError:
+        return []  # the usual case, without a look at all of /proc
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

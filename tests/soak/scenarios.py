@@ -180,7 +180,7 @@ def check_success(result: Result) -> None:
 def _named_causes(result: Result) -> bool:
     """Does the result say why each page that differs does?"""
     assert result.judgement is not None
-    causes = [getattr(difference, "cause", "") for difference in result.judgement.differences]
+    causes = [difference.cause for difference in result.judgement.differences]
     return bool(causes) and all(causes)
 
 
