@@ -103,6 +103,18 @@ def test_an_encoding_without_our_signs_gets_others(command: str, kernel: Path, t
     assert b"?" not in output
 
 
+@pytest.mark.parametrize("way", ["script", "-"])
+def test_a_script_is_utf_8_whatever_the_locale(way: str, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("echo \N{LATIN SMALL LETTER E WITH ACUTE}\n", encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    words = ("console", "--no-kexec", "--output", str(tmp_path / "dump"), str(script) if way == "script" else "-")
+    with open(script, "rb") as file:
+        output, complaints = start(*words, environment=plain, stdin=file.fileno()).communicate(timeout=240)
+    assert complaints == b""
+    assert output.endswith(b"# echo ?\n?\n")
+
+
 def test_help_speaks_latin_1() -> None:
     process = start("run", "--help", environment={"PYTHONIOENCODING": "latin-1"})
     output, complaints = process.communicate(timeout=60)

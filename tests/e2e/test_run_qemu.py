@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,27 @@ def test_neither_of_two_processes_outlives_the_other(
     assert (process.returncode, complaint) == (status, says)
     assert gone(qemu)
     assert not any(directory.iterdir())
+
+
+def test_a_run_that_is_killed_outright_takes_qemu_along(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    require_tool(QEMU)
+    with subprocess.Popen(
+        [sys.executable, "-m", "kdumpsim.cli", "run", "--machine", "qemu", "--crashpoint", "FS_DEVRW", "--type",
+         "panic", "--console", "--output", str(tmp_path / "dump")],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Kernel command line" in line:
+                break
+        (qemu,) = children(process.pid)
+        process.kill()
+    deadline = time.monotonic() + 60
+    while not gone(qemu):
+        assert time.monotonic() < deadline, "QEMU lives on"
+        time.sleep(0.01)
+    # RAM and disks are files without names (test_small_tmpfs.py: none is in /dev/shm).
+    assert [path.name for path in tmp_path.iterdir()] == ["dump"]
 
 
 def test_without_qemu_it_says_which_package_has_it(tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def console(
 def _script(name: str) -> list[Line]:
     """The commands of a file or of standard input, checked."""
     try:
-        text = sys.stdin.read(TEXT_BYTES) if name == "-" else read_input(name, TEXT_BYTES).decode()
+        data = sys.stdin.buffer.read(TEXT_BYTES) if name == "-" else read_input(name, TEXT_BYTES)
+        text = data.decode()  # whatever the locale
         return read_script(text, COMMANDS, parse, "script" if name == "-" else name)
     except OSError as error:
         raise click.UsageError(f"{name}: {error.strerror}") from None
