@@ -249,3 +249,19 @@ def test_a_disk_image_that_may_not_grow_is_named(tmp_path: Path) -> None:
     status, complaints = ended(start(*words, limit=1 << 20))
     assert complaints == f"Error: {image}: File too large\n"
     assert status == Status.HOST_FAILURE
+
+
+@pytest.mark.parametrize("command", [RUN, ("table2", "--point", "FS_DEVRW", "--type", "panic")], ids=["run", "table2"])
+def test_a_host_time_out_is_a_result_of_its_own(command: tuple[str, ...], tmp_path: Path) -> None:
+    status, complaints = ended(start(*command, "--output", str(tmp_path / "dump"), "--host-timeout", "0.000001"))
+    assert status == Status.HOST_TIMEOUT
+    assert "the host's time" in complaints
+    assert "worker died" not in complaints
+    assert not (tmp_path / "dump" / "result.json").exists()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_host_time_that_makes_no_sense(seconds: str) -> None:
+    status, complaints = ended(start(*RUN, "--host-timeout", seconds))
+    assert status == Status.BAD_INPUT
+    assert "--host-timeout" in complaints

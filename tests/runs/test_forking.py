@@ -7,11 +7,13 @@ import os
 import signal
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kdumpsim.runs import forking
 from kdumpsim.runs.forking import Booted, Report, run_all
+from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import run_scenario
 from kdumpsim.runs.session import Session
@@ -77,6 +79,34 @@ def test_a_worker_that_is_killed_is_reported_with_its_signal_and_without_an_outc
     assert report.scenario == PANIC
 
 
+def test_a_run_whose_host_time_is_up_has_no_outcome_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(HostTimeout, match=r"more than 1e-06 s of the host's time"):
+        run_scenario(PANIC, tmp_path, host_timeout=1e-6)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["boot", "worker"])
+@pytest.mark.parametrize("fork", [pytest.param(True, marks=needs_fork), False])
+def test_a_sweeps_run_whose_host_time_is_up_is_reported_as_such(
+    fork: bool, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limit = 1e-6
+    if where == "worker":
+        crash, limit = Booted._crash, 1e6
+
+        def late(booted: Booted, *rest: Any) -> Result:
+            booted._host_timeout = 1e-6
+            return crash(booted, *rest)
+
+        monkeypatch.setattr(Booted, "_crash", late)
+    (report,) = sweep([PANIC], 1, tmp_path / "kept", fork=fork, host_timeout=limit)
+    assert report.result is None
+    assert report.timed_out
+    assert report.end == "host time-out"
+    assert report.died is not None
+    assert "the host's time" in report.died
+
+
 @pytest.mark.parametrize("fork", [pytest.param(True, marks=needs_fork), False])
 def test_an_exception_in_a_worker_is_reported_and_the_others_go_on(
     fork: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -134,9 +164,9 @@ def test_different_seeds_are_booted_apart(monkeypatch: pytest.MonkeyPatch, tmp_p
     started: list[int] = []
     boot = Booted.__init__
 
-    def counted(self: Booted, scenario: Scenario, poll: forking.Poll | None = None) -> None:
+    def counted(self: Booted, scenario: Scenario, *rest: Any) -> None:
         started.append(scenario.seed)
-        boot(self, scenario, poll)
+        boot(self, scenario, *rest)
 
     monkeypatch.setattr(Booted, "__init__", counted)
     scenarios = [Scenario("FS_DEVRW", kind, seed=seed) for seed in (1, 2) for kind in ("panic", "bug")]

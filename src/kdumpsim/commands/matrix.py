@@ -58,7 +58,7 @@ def _seen(cell: CellRuns) -> str:
     if not cell.built:
         return "not built: the kernel has no such crash point or type"
     results = [report.result for report in cell.reports if report.result is not None]
-    return results[0].outcome.reason if results else "worker died"
+    return results[0].outcome.reason if results else cell.reports[0].end
 
 
 def _notes(planned: Iterable[CellRuns]) -> dict[frozenset[str], str]:

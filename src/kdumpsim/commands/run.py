@@ -17,12 +17,14 @@ from rich.table import Table
 
 import kdumpsim
 from kdumpsim.commands.display import LiveDisplay, PlainDisplay
+from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.explain.oops import find_reports
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.machines.qemu_process import QemuLost
+from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import boot_command, run_scenario
 from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, KDUMPSIM, MACHINES, OTHER_CPUS, USUAL_DUMP_DISK
@@ -80,17 +82,23 @@ Examples:
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200   # what led to the triple fault
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
 
-{status_help(Status.FAILURE, Status.NO_MACHINE)}
+{status_help(Status.FAILURE, Status.NO_MACHINE, Status.HOST_TIMEOUT)}
 """
 
 
 MAX_TRACE = 1 << 20
 
 
-class _NoOutcome(click.ClickException):
+class _NoMachine(click.ClickException):
     """What there was to run on is gone; the guest has nothing to do with it."""
 
     exit_code = Status.NO_MACHINE
+
+
+class _TimedOut(click.ClickException):
+    """The host's time for the run is up."""
+
+    exit_code = Status.HOST_TIMEOUT
 
 
 class _Name(click.types.StringParamType):
@@ -187,6 +195,7 @@ def _states(title: str, states: dict[str, str]) -> str:
     show_default=True,
     help="How long the operator waits for a machine that is not well before he presses SysRq, in virtual seconds.",
 )
+@host_timeout_option(default=None)
 @click.option("--inject", metavar="FAULT", help=_FAULTS)
 @click.option(
     "--output",
@@ -233,6 +242,7 @@ def run(
     timeout: int,
     load: str,
     patience: int,
+    host_timeout: float | None,
     inject: str | None,
     output: Path,
     trace: int,
@@ -275,11 +285,14 @@ def run(
             poll=None if interrupts is None else interrupts.poll,
             trace=trace,
             save_disks=save_disks,
+            host_timeout=host_timeout,
         )
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
     except QemuLost as error:
-        raise _NoOutcome(str(error)) from error
+        raise _NoMachine(str(error)) from error
+    except HostTimeout as error:
+        raise _TimedOut(str(error)) from error
     if interrupts is not None:
         interrupts.poll()
     if as_json:
@@ -308,12 +321,15 @@ def _run(
     poll: Callable[[], None] | None,
     trace: int,
     save_disks: bool,
+    host_timeout: float | None,
 ) -> Result:
     if quiet and not guest_console:
-        return run_scenario(scenario, output, poll=poll, trace=trace, save_disks=save_disks)
+        return run_scenario(scenario, output, poll=poll, trace=trace, save_disks=save_disks, host_timeout=host_timeout)
     live = console.is_terminal and not guest_console
     with LiveDisplay(console) if live else PlainDisplay(console, guest_console=guest_console) as display:
-        return run_scenario(scenario, output, display, poll, trace=trace, save_disks=save_disks)
+        return run_scenario(
+            scenario, output, display, poll, trace=trace, save_disks=save_disks, host_timeout=host_timeout
+        )
 
 
 def _percent(fraction: float) -> str:

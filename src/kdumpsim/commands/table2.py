@@ -21,12 +21,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from kdumpsim.choices import unknown
+from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.commands.matrix import details, matrix
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.lkdtt.paper import cells
-from kdumpsim.runs.forking import Poll, Report
+from kdumpsim.runs.forking import Report
+from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
 from kdumpsim.scenario.options import OptionError, parse
 from kdumpsim.scenario.points import POINT_ALIASES, TYPE_ALIASES
 from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES
@@ -50,7 +52,7 @@ Examples:
   kdumpsim table2 --point FS_DEVRW --type hang --json
   kdumpsim table2 --output table2-runs        # keep result.json and console.log of each run
 
-{status_help()}
+{status_help(Status.HOST_TIMEOUT)}
 """
 _FIELDS = ("crash_point", "crash_type", "outcome", "paper", "seed", "command", "evidence")
 
@@ -99,8 +101,7 @@ class _Lines:
 
 def _story(report: Report) -> str:
     scenario = report.scenario
-    end = str(report.result.outcome) if report.result else "worker died"
-    return f"{scenario.crash_point} {scenario.crash_type} seed {scenario.seed}: {end}"
+    return f"{scenario.crash_point} {scenario.crash_type} seed {scenario.seed}: {report.end}"
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
@@ -129,6 +130,7 @@ def _story(report: Report) -> str:
     metavar="DIR",
     help="Keep result.json and console.log of each run in DIR/POINT-TYPE-seedN.",
 )
+@host_timeout_option(default=HOST_TIMEOUT_S)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a run, and nothing else.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the same as CSV.")
 @click.option("--verbose", is_flag=True, help="Print a line for each cell, and what was seen in it.")
@@ -143,6 +145,7 @@ def table2(
     points: tuple[str, ...],
     types: tuple[str, ...],
     output: Path | None,
+    host_timeout: float,
     as_json: bool,
     as_csv: bool,
     verbose: bool,
@@ -164,7 +167,8 @@ def table2(
             kernel_options=tuple(parse(kernel_options).items()),
         )
         poll = None if interrupts is None else interrupts.poll
-        _run(planned, jobs or os.cpu_count() or 1, output, display, quiet=quiet, poll=poll)
+        jobs = jobs or os.cpu_count() or 1
+        _run(planned, jobs, output, display, quiet=quiet, poll=poll, host_timeout=host_timeout)
     except (ScenarioError, OptionError) as error:
         raise click.UsageError(str(error)) from error
     objects = [entry for cell in planned for entry in cell.as_dicts()]
@@ -176,11 +180,15 @@ def table2(
         _print_table(planned, display, profile, verbose=verbose)
     dead = [report for cell in planned for report in cell.dead]
     for report in dead:
-        click.echo(f"worker died (seed {report.scenario.seed}): {report.scenario.command()}\n  {report.died}", err=True)
+        click.echo(
+            f"{report.end} (seed {report.scenario.seed}): {report.scenario.command()}\n  {report.died}", err=True
+        )
     if output is not None and not quiet and any(cell.reports for cell in planned):
         example = next(directory_name(cell.scenarios[0]) for cell in planned if cell.built)
         display.print(f"[dim]Kept in {escape(str(output))}: {example}/console.log and so on.[/]", soft_wrap=True)
-    sys.exit(Status.HOST_FAILURE if dead else Status.SUCCESS)
+    if not dead:
+        sys.exit(Status.SUCCESS)
+    sys.exit(Status.HOST_TIMEOUT if all(report.timed_out for report in dead) else Status.HOST_FAILURE)
 
 
 def _names(what: str, given: Iterable[str], known: Iterable[str], aliases: dict[str, str]) -> list[str]:
@@ -194,13 +202,20 @@ def _names(what: str, given: Iterable[str], known: Iterable[str], aliases: dict[
 
 
 def _run(
-    planned: list[CellRuns], jobs: int, output: Path | None, console: Console, *, quiet: bool, poll: Poll | None
+    planned: list[CellRuns],
+    jobs: int,
+    output: Path | None,
+    console: Console,
+    *,
+    quiet: bool,
+    poll: Poll | None,
+    host_timeout: float,
 ) -> None:
     by_scenario = {scenario: cell for cell in planned for scenario in cell.scenarios}
     total = len(by_scenario)
     display = _Bar(console, total) if console.is_terminal else _Lines(None if quiet else console, total)
 
-    with display, closing(sweep(scenarios_of(planned), jobs, output, poll=poll)) as reports:
+    with display, closing(sweep(scenarios_of(planned), jobs, output, poll=poll, host_timeout=host_timeout)) as reports:
         for report in reports:
             by_scenario[report.scenario].reports.append(report)
             display.tell(report)
@@ -242,5 +257,5 @@ def _closing(planned: list[CellRuns]) -> list[str]:
     if total.not_built:
         lines.append(f"Cells that are not built: {total.not_built}.")
     if total.dead:
-        lines.append(f"Runs without an outcome, since their worker died: {total.dead}.")
+        lines.append(f"Runs without an outcome, since their worker died or the host's time was up: {total.dead}.")
     return lines

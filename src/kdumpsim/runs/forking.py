@@ -27,6 +27,7 @@ from kdumpsim.compiler import GuestError
 from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.machines.parent import die_with
 from kdumpsim.runs.events import Silent
+from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, within
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
 from kdumpsim.runs.session import Session
@@ -37,8 +38,6 @@ CAN_FORK = hasattr(os, "fork")
 _PIECE = 1 << 16
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 _BETWEEN_POLLS_S = 0.1
-Poll = Callable[[], None]
-"""Asked often by the parent; ends everything by raising."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,33 @@ class Report:
     directory: Path
     result: Result | None
     died: str | None = None
+    timed_out: bool = False
+    """It was ended because the host's time for it was up."""
+
+    @property
+    def end(self) -> str:
+        """The outcome, or why there is none, in a word or two."""
+        if self.result is not None:
+            return str(self.result.outcome)
+        return "host time-out" if self.timed_out else "worker died"
 
 
 class Booted:
     """A machine at the prompt, its capture kernel loaded; `fork` and `again` crash copies of it, it stays as it is."""
 
-    def __init__(self, scenario: Scenario, poll: Poll | None = None) -> None:
-        """Power on and boot.  ScenarioError for a scenario that cannot be."""
+    def __init__(self, scenario: Scenario, poll: Poll | None = None, host_timeout: float | None = None) -> None:
+        """Power on and boot.  ScenarioError for a scenario that cannot be.
+
+        `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.
+        """
         if scenario.machine != KDUMPSIM:
             raise ScenarioError(f"machine {scenario.machine} cannot be copied; {KDUMPSIM} can")
         self.key = scenario.boot_key()
         self._scenario = scenario
         self._poll = poll
+        self._host_timeout = host_timeout
         self._session = power_on(scenario)
-        self._session.machine.poll = poll
+        self._session.machine.poll = within(host_timeout, poll)
         self._failed = start(self._session)
         self._session.machine.poll = None
         self._state: dict[str, Any] | None = None
@@ -79,7 +91,7 @@ class Booted:
         try:
             pid = os.fork()
             if pid == 0:
-                _child(parent, reader, writer, lambda: self._crash(self._session, scenario, directory))
+                _child(parent, reader, writer, lambda: self._crash(self._session, scenario, directory, None))
             os.close(writer)
             worker = Worker(pid, reader, scenario, directory)
             if workers is not None:
@@ -95,14 +107,14 @@ class Booted:
             self._state = self._session.state()
         copy = power_on(self._scenario)
         copy.restore(self._state)
-        copy.machine.poll = self._poll
-        return self._crash(copy, scenario, directory)
+        return self._crash(copy, scenario, directory, self._poll)
 
     def _check(self, scenario: Scenario) -> None:
         if scenario.boot_key() != self.key:
             raise ValueError(f"'{scenario.command()}' needs a machine that was booted otherwise")
 
-    def _crash(self, session: Session, scenario: Scenario, directory: Path) -> Result:
+    def _crash(self, session: Session, scenario: Scenario, directory: Path, poll: Poll | None) -> Result:
+        session.machine.poll = within(self._host_timeout, poll)
         session.retarget(scenario, Silent())
         return finish(session, directory, self._failed)
 
@@ -122,7 +134,7 @@ def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> No
             message = pickle.dumps(run())
             status = 0
         except BaseException as error:
-            message = pickle.dumps(_cause(error))
+            message = pickle.dumps(error if isinstance(error, HostTimeout) else _cause(error))
         with open(pipe, "wb") as file:
             file.write(message)
     finally:
@@ -131,6 +143,8 @@ def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> No
 
 def _cause(error: BaseException) -> str:
     """What a worker died of: a sentence for the host's failures, a traceback for a bug."""
+    if isinstance(error, HostTimeout):
+        return str(error)
     if isinstance(error, (HostFailure, OSError, MemoryError)):
         return str(host_failure(error))
     return f"exception in the worker: {''.join(traceback.format_exception(error)).strip()}"
@@ -169,6 +183,8 @@ class Worker:
                 message = pickle.loads(bytes(self._received))
         if isinstance(message, Result):
             return Report(self._scenario, self._directory, message)
+        if isinstance(message, HostTimeout):
+            return Report(self._scenario, self._directory, None, str(message), timed_out=True)
         if isinstance(message, str):
             died = message
         elif status < 0:
@@ -192,38 +208,46 @@ Job = tuple[Scenario, Path]
 
 
 def run_all(
-    jobs: Iterable[Job], processes: int, *, fork: bool = CAN_FORK, poll: Poll | None = None
+    jobs: Iterable[Job],
+    processes: int,
+    *,
+    fork: bool = CAN_FORK,
+    poll: Poll | None = None,
+    host_timeout: float | None = HOST_TIMEOUT_S,
 ) -> Generator[Report, None, None]:
     """Run scenarios, each into a directory of its own, `processes` at a time; reports come as runs end.
 
     Scenarios that can share a boot do.  GuestError where there is no kernel to boot.  Closing the iterator early, or an
-    exception in it (KeyboardInterrupt, or what `poll` raises), kills the workers under way.
+    exception in it (KeyboardInterrupt, or what `poll` raises), kills the workers under way.  `host_timeout`: real
+    seconds for each boot and for each run; None: no limit.
     """
     groups: dict[tuple[object, ...], deque[Job]] = {}
     for job in jobs:
         groups.setdefault(job[0].boot_key(), deque()).append(job)
     for group in groups.values():
         if not fork:
-            yield from _in_turn(group, poll)
+            yield from _in_turn(group, poll, host_timeout)
     if fork:
-        yield from _forked(groups.values(), max(processes, 1), poll)
+        yield from _forked(groups.values(), max(processes, 1), poll, host_timeout)
 
 
-def _in_turn(group: deque[Job], poll: Poll | None) -> Iterator[Report]:
+def _in_turn(group: deque[Job], poll: Poll | None, host_timeout: float | None) -> Iterator[Report]:
     booted: Booted | None = None
     for scenario, directory in group:
-        result, died = None, None
+        result, died, timed_out = None, None, False
         try:
-            booted = booted or Booted(scenario, poll)
+            booted = booted or Booted(scenario, poll, host_timeout)
             result = booted.again(scenario, directory)
         except GuestError:
             raise
         except Exception as error:
-            died = _cause(error)
-        yield Report(scenario, directory, result, died)
+            died, timed_out = _cause(error), isinstance(error, HostTimeout)
+        yield Report(scenario, directory, result, died, timed_out)
 
 
-def _forked(groups: Iterable[deque[Job]], processes: int, poll: Poll | None) -> Iterator[Report]:
+def _forked(
+    groups: Iterable[deque[Job]], processes: int, poll: Poll | None, host_timeout: float | None
+) -> Iterator[Report]:
     workers: set[Worker] = set()
     with selectors.DefaultSelector() as selector:
 
@@ -245,12 +269,12 @@ def _forked(groups: Iterable[deque[Job]], processes: int, poll: Poll | None) -> 
             for group in groups:
                 yield from wait(processes - 1)
                 try:
-                    booted = Booted(group[0][0], poll)
+                    booted = Booted(group[0][0], poll, host_timeout)
                 except GuestError:
                     raise
                 except Exception as error:
-                    died = _cause(error)
-                    yield from (Report(scenario, directory, None, died) for scenario, directory in group)
+                    died, timed_out = _cause(error), isinstance(error, HostTimeout)
+                    yield from (Report(scenario, directory, None, died, timed_out) for scenario, directory in group)
                     continue
                 for scenario, directory in group:
                     yield from wait(processes - 1)

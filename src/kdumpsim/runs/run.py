@@ -15,6 +15,7 @@ from kdumpsim.files import writable_directory
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.runs.events import Observer, Silent
+from kdumpsim.runs.hosttime import within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.trace import Trace
@@ -38,6 +39,7 @@ def run_scenario(
     *,
     trace: int = 0,
     save_disks: bool = False,
+    host_timeout: float | None = None,
 ) -> Result:
     """Run one scenario and leave its four files in `output`. `poll` is asked often, and ends the run by raising.
 
@@ -46,13 +48,13 @@ def run_scenario(
     With `save_disks`, system.img and dump.img are the disks as the run left them.
 
     Raises ScenarioError for a scenario that cannot be used, QemuLost for a QEMU that ended by itself, HostFailure for
-    files that cannot be written; nothing is left in `output` then.  Whatever the guest does is an outcome, never an
-    exception.
+    files that cannot be written, HostTimeout after `host_timeout` real seconds; nothing is left in `output` then.
+    Whatever the guest does is an outcome, never an exception.
     """
     if trace and scenario.machine != KDUMPSIM:
         raise ScenarioError(f"only kdumpsim's own machine can be traced, not {scenario.machine}")
     session = power_on(scenario, observer)
-    session.machine.poll = poll
+    session.machine.poll = within(host_timeout, poll)
     prepare(output)
     with closing(session):
         recorded = Trace(session, trace) if trace else None

@@ -13,7 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 from kdumpsim.files import scratch_directory, writable_directory
-from kdumpsim.runs.forking import CAN_FORK, Poll, Report, run_all
+from kdumpsim.runs.forking import CAN_FORK, Report, run_all
+from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
 from kdumpsim.scenario.scenario import Scenario
 
 LARGE_FILES = ("vmcore", "vmlinux")
@@ -31,9 +32,11 @@ def sweep(
     *,
     fork: bool = CAN_FORK,
     poll: Poll | None = None,
+    host_timeout: float | None = HOST_TIMEOUT_S,
 ) -> Generator[Report, None, None]:
     """Run all of them; reports come as runs end.  HostFailure if `keep` cannot be written to.
 
+    A run that takes more than `host_timeout` real seconds is ended and reported as such, as is a boot.
     Whatever ends the iteration, no worker and no file outside `keep` is left.
     """
     if keep is not None:
@@ -44,7 +47,7 @@ def sweep(
             directory = scratch / directory_name(scenario)
             directory.mkdir()
             jobs.append((scenario, directory))
-        with closing(run_all(jobs, processes, fork=fork, poll=poll)) as reports:
+        with closing(run_all(jobs, processes, fork=fork, poll=poll, host_timeout=host_timeout)) as reports:
             for report in reports:
                 for name in LARGE_FILES:
                     (report.directory / name).unlink(missing_ok=True)

@@ -43,7 +43,7 @@ class CellRuns:
 
     @property
     def dead(self) -> list[Report]:
-        """Runs whose worker died."""
+        """Runs without an outcome: their worker died, or the host's time for them was up."""
         return [report for report in self.reports if report.result is None]
 
     @property
@@ -55,7 +55,7 @@ class CellRuns:
         for seed, outcome in sorted(self.outcomes.items()):
             seeds.setdefault(outcome, []).append(seed)
         for report in self.dead:
-            seeds.setdefault("worker died", []).append(report.scenario.seed)
+            seeds.setdefault(report.end, []).append(report.scenario.seed)
         if len(seeds) == 1:
             return next(iter(seeds))
         return "; ".join(f"{outcome} [seed {_ranges(which)}]" for outcome, which in seeds.items())
@@ -85,7 +85,7 @@ class CellRuns:
                 "paper": self.cell.published,
                 "seed": report.scenario.seed,
                 "command": report.scenario.command(),
-                "evidence": result.outcome.evidence if result else [f"worker died: {report.died}"],
+                "evidence": result.outcome.evidence if result else [f"{report.end}: {report.died}"],
                 "reason": result.outcome.reason if result else None,
                 "accuracy": result.judgement.accuracy if result and result.judgement else None,
                 "vmcore_sha256": result.vmcore_sha256 if result else None,
