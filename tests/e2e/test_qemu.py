@@ -8,6 +8,7 @@ What may differ is declared in `DIFFERENCES` and explained in docs/fidelity.md, 
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 
 from kdumpsim import images
 from kdumpsim.agent.client import AgentClient
-from kdumpsim.agent.transport import MachineTransport
+from kdumpsim.agent.transport import MachineTransport, SocketTransport
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.disks.toyfs import mkfs
@@ -27,6 +28,8 @@ SECTORS = 16384
 COMMAND_LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1 crashkernel=16M@16M"
 LAST_LINE = "agent: listening on ttyS1"
 PATIENCE_S = 60
+TICKS = 300
+QEMU = "qemu-system-i386"
 
 
 class Difference(NamedTuple):
@@ -79,21 +82,23 @@ def our_console() -> str:
     return output.decode()
 
 
-def qemu_console(tool: str, directory: Path, smp: str, append: str = "") -> str:
-    """What it says on QEMU, from the same files."""
+def machine_words(directory: Path, smp: str, append: str = "") -> list[str]:
+    """QEMU's options for a machine that runs the kernel from the same files."""
     (directory / "vmlinux").write_bytes(images.kernel().elf)
     (directory / "dump").write_bytes(bytes(SECTORS * 512))
     (directory / "system").write_bytes(bytes(SECTORS * 512))
     mkfs(Disk.file(directory / "system"), SECTORS, {"/hello": b"world", **images.userland()})
+    return [
+        "-kernel", "vmlinux", "-smp", smp, "-m", "64", "-append", f"{COMMAND_LINE} {append}".rstrip(),
+        "-drive", "file=system,format=raw,if=ide,index=0", "-drive", "file=dump,format=raw,if=ide,index=2",
+        "-display", "none", "-no-reboot", "-net", "none", "-serial", "file:console",
+    ]  # fmt: skip
+
+
+def qemu_console(tool: str, directory: Path, smp: str, append: str = "") -> str:
+    """What the kernel says there until its agent listens."""
     console = directory / "console"
-    with subprocess.Popen(
-        [
-            tool, "-kernel", "vmlinux", "-smp", smp, "-m", "64", "-append", f"{COMMAND_LINE} {append}".rstrip(),
-            "-drive", "file=system,format=raw,if=ide,index=0", "-drive", "file=dump,format=raw,if=ide,index=2",
-            "-display", "none", "-no-reboot", "-net", "none", "-serial", "file:console", "-serial", "null",
-        ],
-        cwd=directory,
-    ) as process:  # fmt: skip
+    with subprocess.Popen([tool, *machine_words(directory, smp, append), "-serial", "null"], cwd=directory) as process:
         try:
             deadline = time.monotonic() + PATIENCE_S
             while LAST_LINE not in (text := console.read_text(errors="replace") if console.exists() else ""):
@@ -113,7 +118,7 @@ def qemu_console(tool: str, directory: Path, smp: str, append: str = "") -> str:
 def test_the_same_vmlinux_says_the_same_on_qemu(
     our_console: str, smp: str, differences: list[Difference], tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
-    theirs = qemu_console(require_tool("qemu-system-i386"), tmp_path, smp)
+    theirs = qemu_console(require_tool(QEMU), tmp_path, smp)
     assert common(theirs, differences) == common(our_console, differences)
     for difference in differences:  # one that no longer shows has to be struck off the list
         assert re.search(difference.pattern, f"{our_console}{theirs}".replace("\r", "")), difference
@@ -122,8 +127,41 @@ def test_the_same_vmlinux_says_the_same_on_qemu(
 def test_a_processor_without_performance_counters_goes_without_their_watchdog(
     tmp_path: Path, require_tool: Callable[[str], str]
 ) -> None:
-    console = qemu_console(require_tool("qemu-system-i386"), tmp_path, "2,sockets=2", "nmi_watchdog=2")
+    console = qemu_console(require_tool(QEMU), tmp_path, "2,sockets=2", "nmi_watchdog=2")
     assert "testing NMI watchdog ... CPU#0: NMI appears to be stuck (0->0)!" in console
+
+
+def interrupts(agent: AgentClient) -> dict[str, list[int]]:
+    """/proc/interrupts: the counts of two CPUs, by line."""
+    lines = (line.split() for line in agent.read_file("/proc/interrupts").decode().splitlines())
+    return {words[0].rstrip(":"): [int(word) for word in words[1:3]] for words in lines if len(words) > 2}
+
+
+def test_with_the_nmi_watchdog_a_tick_is_one_tick_there_too(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    """QEMU's local APIC interrupts with the i8259's vector as well, where LINT0 is to make an NMI of it (docs/qemu.md).
+
+    It counts instructions for its clock (-icount), so that a busy host changes nothing.
+    """
+    ours, theirs = socket.socketpair()
+    words = machine_words(tmp_path, "2,sockets=2", "nmi_watchdog=1")
+    words += ["-icount", "shift=5,sleep=off", "-chardev", f"socket,id=agent,fd={theirs.fileno()}"]
+    words += ["-serial", "chardev:agent"]
+    with subprocess.Popen([require_tool(QEMU), *words], cwd=tmp_path, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        try:
+            agent = AgentClient(SocketTransport(ours), PATIENCE_S)
+            agent.hello()
+            before = after = interrupts(agent)
+            while after["LOC"][0] - before["LOC"][0] < TICKS:
+                after = interrupts(agent)
+        finally:
+            process.kill()
+            ours.close()
+    passed = {
+        name: [late - early for late, early in zip(after[name], before[name], strict=True)] for name in ("0", "LOC")
+    }
+    assert passed["0"] == pytest.approx([passed["LOC"][0], 0], abs=3)
+    assert passed["LOC"][1] == pytest.approx(passed["LOC"][0], abs=3)
 
 
 def test_the_boot_reaches_every_part_of_the_machine(our_console: str) -> None:
