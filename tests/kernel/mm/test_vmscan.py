@@ -30,5 +30,11 @@ def test_pages_that_reach_the_disk_during_a_scan_are_looked_at_again() -> None:
     assert scanned(f"movl {written:#x}, %eax\nmovl ${FREED}, {written:#x}\nret") == FREED
 
 
-def test_a_scan_that_finds_nothing_while_nothing_is_written_is_the_last() -> None:
+def test_pages_that_the_first_scan_only_made_inactive_are_found_by_the_second() -> None:
+    """All of memory was accessed since it was last looked at, and nobody else is at it."""
+    inactive = images.kernel().symbols["nr_inactive"]
+    assert scanned(f"movl {inactive:#x}, %eax\nmovl ${FREED}, {inactive:#x}\nret") == FREED
+
+
+def test_scans_that_find_nothing_come_to_an_end() -> None:
     assert scanned("xorl %eax, %eax\nret") == 0

@@ -59,6 +59,9 @@ DEF_PRIORITY: Final = 12
 SWAP_CLUSTER_MAX: Final = 32
 """Pages taken off a list at a time, and how many a process wants to free."""
 
+FRUITLESS_SCANS: Final = 2
+"""In a row, before there is nothing to be had."""
+
 PAGE_KEEP: Final = 0
 PAGE_ACTIVATE: Final = 1
 PAGE_CLEAN: Final = 2
@@ -264,16 +267,21 @@ def scan_by_priority(wanted: u32) -> u32:
 def free_pages_patiently(wanted: u32) -> u32:
     """Free up to so many pages, sleeping; how many became free, 0 if there is nothing to be had.
 
-    What is on its way to the disk is waited for, and what arrived there during the scan is another reason for a second
-    look: it was busy when the scan came by, and can go now.
+    What is on its way to the disk is waited for, and what arrived there during the scan is another reason to look
+    again: it was busy when the scan came by, and can go now.  A page that was accessed becomes inactive at the second
+    look and is swapped out at the third, so a single scan of active pages need not find any.
     """
-    while True:
+    fruitless: u32 = 0
+    while fruitless < FRUITLESS_SCANS:
         written = swap_pages_written()
         reclaimed = scan_by_priority(wanted)
         if reclaimed != 0:
             return reclaimed
-        if not swap_congestion_wait(HZ // 10) and swap_pages_written() == written:
-            return 0
+        if swap_congestion_wait(HZ // 10) or swap_pages_written() != written:
+            fruitless = 0
+        else:
+            fruitless += 1
+    return 0
 
 
 @guest
