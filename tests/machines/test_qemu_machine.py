@@ -12,7 +12,8 @@ import pytest
 
 from kdumpsim.board.disk import Disk, DiskError
 from kdumpsim.cpu import Registers
-from kdumpsim.machines.qemu_machine import E820, QemuCpu, QemuMachine
+from kdumpsim.machines import qemu_machine
+from kdumpsim.machines.qemu_machine import E820, QemuClock, QemuCpu, QemuMachine
 
 AT_HANDLER = Registers(**{field.name: 7 for field in fields(Registers)})
 
@@ -74,3 +75,23 @@ def test_a_shared_disk_is_what_another_process_reads_and_writes() -> None:
     assert disk.read(0, 2) == bytes(512) + b"\x02" * 512
     with pytest.raises(DiskError, match="no file"):
         Disk.memory(8).fileno()
+
+
+def test_what_the_host_keeps_the_pc_waiting_for_is_no_time_of_the_pc(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = waited = 1000
+    monkeypatch.setattr(qemu_machine.time, "monotonic_ns", lambda: host)
+    clock = QemuClock()
+    clock.waited = lambda: waited
+    clock.go()
+    host += 50
+    assert clock.now == 50
+    host, waited = host + 100, waited + 90  # it had a tenth of the CPU
+    assert clock.now == 60
+    waited += 30  # a wait that had begun before is over: the clock stands, and does not go back
+    assert clock.now == 60
+    clock.stand()
+    host += 500
+    assert clock.now == 60
+    clock.go()
+    host += 5
+    assert clock.now == 65

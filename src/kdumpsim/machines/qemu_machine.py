@@ -2,8 +2,8 @@
 """QEMU's `pc` with the face of our machine, as far as a session and the oracle look at one (`machines.pc.Pc`).
 
 Time is how long the PC has run, in ns of the host's clock: it stands while the PC is stopped at a breakpoint, while a
-picture is taken say, and there is no seed to make it repeat.  Watches are breakpoints of QEMU's gdbstub.  RAM is
-a file that both processes map, so it is looked at without asking QEMU.
+picture is taken say, and while the host has no CPU for QEMU.  There is no seed to make it repeat.  Watches are
+breakpoints of QEMU's gdbstub.  RAM is a file that both processes map, so it is looked at without asking QEMU.
 
 The PC is QEMU's own affair (docs/qemu.md says where it differs from ours); of its devices only these are touched: two
 serial lines, the keyboard, and what the disks' files hold.
@@ -56,15 +56,19 @@ class E820:
 
 
 class QemuClock:
-    """How long the PC has run, in ns."""
+    """How long the PC has run, in ns: what passed by the host's clock, less what QEMU waited for one of its CPUs."""
 
     def __init__(self) -> None:
+        self.waited: Callable[[], int] = lambda: 0
+        """For how long the PC, ready to run, has been kept waiting by the host, in ns."""
         self._before = 0
         self._since: int | None = None
 
     @property
     def now(self) -> int:
-        return self._before + (0 if self._since is None else time.monotonic_ns() - self._since)
+        if self._since is not None:  # never back: a wait is only known when it is over
+            self._before = max(self._before, self._host_ns() - self._since)
+        return self._before
 
     @property
     def runs(self) -> bool:
@@ -74,11 +78,14 @@ class QemuClock:
     def go(self) -> None:
         """The PC runs."""
         if self._since is None:
-            self._since = time.monotonic_ns()
+            self._since = self._host_ns() - self._before
 
     def stand(self) -> None:
         """It stopped."""
         self._before, self._since = self.now, None
+
+    def _host_ns(self) -> int:
+        return time.monotonic_ns() - self.waited()
 
 
 class QemuMemory:
@@ -251,6 +258,7 @@ class QemuMachine:
             PcConfig(len(self.cpus), self._size, self.memory.file.fileno(), disks), image, cmdline
         )
         process.qmp.on_event = self._event
+        self.clock.waited = process.waited_ns
         for uart, wire in zip(self.uarts, (process.console, process.agent), strict=True):
             uart.connect(wire)
         self.gdb = GdbStub(process.gdb)

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -65,6 +66,8 @@ class QemuProcess:
         """QemuMissing or QemuLost if there is none in the end."""
         tool = find_qemu()
         self._messages, self._log = (FileIO(os.memfd_create(name), "r+") for name in ("messages", "log"))
+        self._schedstat: FileIO | None = None
+        self._waited = 0
         ours: dict[str, socket.socket] = {}
         theirs: dict[str, socket.socket] = {}
         for name in ("console", "agent", "qmp", "gdb"):
@@ -88,6 +91,7 @@ class QemuProcess:
                 for wire in theirs.values():
                     wire.close()
                 self.qmp = Qmp(ours["qmp"])
+                self._schedstat = self._open_schedstat()
             except QemuLost as error:
                 lost = self.lost(error)
                 self.close()
@@ -105,6 +109,16 @@ class QemuProcess:
         words = _contents(self._messages).strip()
         return QemuLost(f"QEMU ended by itself: {how}" + (f": {words}" if words else ""))
 
+    def waited_ns(self) -> int:
+        """For how long the thread that runs the PC's CPUs was ready and the host had no CPU for it, in ns (proc(5)).
+
+        The waits that are over; 0 where the host does not count them.
+        """
+        if self._schedstat is not None:
+            with suppress(OSError):  # it has ended
+                self._waited = int(os.pread(self._schedstat.fileno(), 100, 0).split()[1])
+        return self._waited
+
     def triple_fault(self) -> bool:
         """Whether a CPU of the guest's has shut down, which resets a PC."""
         return "Triple fault" in _contents(self._log)
@@ -115,8 +129,18 @@ class QemuProcess:
         self._process.wait()
         for wire in self._wires:
             wire.close()
-        for file in (self._messages, self._log):
-            file.close()
+        for file in (self._messages, self._log, self._schedstat):
+            if file is not None:
+                file.close()
+        self._schedstat = None
+
+    def _open_schedstat(self) -> FileIO | None:
+        """The scheduler's account of the one thread that all of the PC's CPUs share; None if the host keeps none."""
+        thread = self.qmp.execute("query-cpus-fast")[0]["thread-id"]
+        try:
+            return FileIO(f"/proc/{self._process.pid}/task/{thread}/schedstat")
+        except OSError:
+            return None
 
 
 def arguments(tool: str, pc: PcConfig, command_line: str, wires: Mapping[str, int], log: int) -> Sequence[str]:
