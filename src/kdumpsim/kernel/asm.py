@@ -12,7 +12,7 @@ from kdumpsim.kernel.arch.i386.irq_show import show_arch_interrupts
 from kdumpsim.kernel.arch.i386.machine_kexec import machine_kexec, machine_kexec_prepare
 from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
 from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback, unset_nmi_callback
-from kdumpsim.kernel.arch.i386.nmi_watchdog import touch_nmi_watchdog
+from kdumpsim.kernel.arch.i386.nmi_watchdog import reset_alert_counter, touch_nmi_watchdog
 from kdumpsim.kernel.arch.i386.oops import dump_stack
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, pa, va
 from kdumpsim.kernel.arch.i386.paging import (
@@ -100,7 +100,8 @@ __all__ = [
     "kmap_atomic_pfn", "kunmap_atomic", "local_irq_disable", "local_irq_enable", "local_irq_restore", "local_irq_save",
     "machine_crash_shutdown", "machine_halt", "machine_kexec", "machine_kexec_prepare", "machine_restart",
     "machine_shutdown", "mb", "mdelay", "num_online_cpus", "outb", "outl", "outsw", "outw", "pa", "pgd_alloc",
-    "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2", "read_cr3", "read_cr4", "safe_halt", "sched_clock",
+    "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2", "read_cr3", "read_cr4", "reset_alert_counter",
+    "safe_halt", "sched_clock",
     "send_IPI_allbutself", "set_nmi_callback", "setup_arch", "show_arch_interrupts", "smp_boot_secondaries",
     "smp_call_function", "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule", "smp_send_stop", "start_thread",
     "start_user", "strncpy_from_user", "switch_mm", "switch_to", "task_pt_regs", "time_init", "touch_nmi_watchdog",

@@ -3,12 +3,37 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
 from kdumpsim.agent.client import ANSWER, Frame, FrameDecoder, Op
 
 LSR_THRE = 0x20
+PAGE_OFFSET = 0xC0000000
+ALERT = 500
+"""NMIs after which a CPU is locked up."""
+
+
+def test_a_cpu_that_prints_is_not_locked_up(boot: Callable[..., Any]) -> None:
+    """With interrupts off it takes no timer interrupt, and on QEMU an NMI with every character."""
+    guest = boot("nmi_watchdog=1")
+    counter, view = guest.first.symbols["alert_counter"] - PAGE_OFFSET, guest.machine.memory.view
+    guest.machine.watch(
+        guest.first.symbols["serial8250_console_write"],
+        lambda cpu: struct.pack_into("<II", view, counter, ALERT - 1, ALERT - 1),
+    )
+    seen: list[tuple[int, int]] = []
+    guest.machine.watch(guest.first.symbols["xmitr_ready"], lambda cpu: seen.append((cpu.index, *counts())))
+
+    def counts() -> tuple[int, int]:
+        return struct.unpack_from("<II", view, counter)
+
+    guest.agent.write_file("/proc/sysrq-trigger", b"h")
+    guest.run(0.1)
+    printing = [entry for entry in seen if ALERT - 1 in entry[1:]]
+    assert printing
+    assert all(entry[1 + entry[0]] == 0 for entry in printing)
 
 
 def test_a_line_that_is_held_up_loses_nothing(boot: Callable[..., Any]) -> None:

@@ -71,8 +71,16 @@ nmi_test_over: u32 = 0
 
 
 @guest
+def reset_alert_counter() -> None:
+    """This CPU is getting something done, if with interrupts off: count from here again."""
+    cpu = smp_processor_id()
+    if cpu < NR_CPUS:  # an overflow of the stack may have overwritten it
+        alert_counter[cpu] = 0
+
+
+@guest
 def touch_nmi_watchdog() -> None:
-    """A CPU is going to be busy with interrupts off for long: begin to count anew."""
+    """A CPU is going to be busy with interrupts off for long: count from here again."""
     for cpu in range(NR_CPUS):
         alert_counter[cpu] = 0
     touch_softlockup_watchdog()
