@@ -65,7 +65,7 @@ class Terminal:
         self.error: OSError | None = None  # what became of the output
 
     def __enter__(self) -> Terminal:
-        # A handler must not raise: it may run within a callback of the CPU's engine, where exceptions get lost.
+        # A handler does not raise: whoever runs the machine looks at `left`, and puts the terminal back first.
         for number in _SIGNALS:
             self._handlers[number] = signal.signal(number, self._on_signal)
         self.interactive = os.isatty(self._stdin)

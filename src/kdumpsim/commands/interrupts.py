@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Ctrl-C and kill, as clean ends of a command.
 
-A signal handler may run inside a callback of the CPU's engine, and an exception raised there gets lost. So while a
-machine runs the handler only takes note, and the machine asks between two rounds.
+Once a command polls, its handler only takes note, so that the command ends where it asked and not in the middle of its
+own work. A machine that runs calls the handler and the poll at once (`kdumpsim.board.signals`).
 """
 
 from __future__ import annotations
