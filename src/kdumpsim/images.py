@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ PAGE_OFFSET = 0xC0000000
 FIRST_KERNEL_BASE = 0x100000
 KERNEL_ENTRY = "startup_32"
 SHT_SYMTAB = 2
+_E_PHOFF, _E_PHNUM, _PHDR_SIZE, _PT_LOAD = 28, 44, 32, 1
+"""Of ELF32 (System V ABI, chapters 4 and 5)."""
 OPTIMIZED = ("kdumpsim.purgatory.sha256",)
 """Modules whose speed matters more than how they look in a debugger."""
 
@@ -55,6 +57,23 @@ class KernelImage:
         """Bytes of a kernel stack: THREAD_SIZE, of which the boot CPU's idle task has one in the image."""
         return symbol_size(self.elf, "init_thread_union")
 
+    def read(self, address: int, size: int) -> bytes:
+        """Initialised memory of the image at a linear address; ValueError where there is none."""
+        (table,) = struct.unpack_from("<I", self.stripped, _E_PHOFF)
+        (count,) = struct.unpack_from("<H", self.stripped, _E_PHNUM)
+        for index in range(count):
+            kind, offset, vaddr, _, filesz = struct.unpack_from("<5I", self.stripped, table + index * _PHDR_SIZE)
+            if kind == _PT_LOAD and vaddr <= address and address + size <= vaddr + filesz:
+                return self.stripped[offset + address - vaddr : offset + address - vaddr + size]
+        raise ValueError(f"the kernel's file has no {size} bytes at {address:#x}")
+
+    def string(self, address: int) -> str:
+        """A C string of the image; empty for NULL."""
+        text = bytearray()
+        while address and (byte := self.read(address + len(text), 1)) != b"\0":
+            text += byte
+        return text.decode()
+
 
 def symbol_size(elf: bytes, name: str) -> int:
     """st_size of a symbol of an ELF32 file (System V ABI, "Symbol Table"); KeyError for one it does not have."""
@@ -71,23 +90,48 @@ def symbol_size(elf: bytes, name: str) -> int:
     raise KeyError(name)
 
 
-def kernel(base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = None) -> KernelImage:
+class ModuleError(ValueError):
+    """A file that cannot be a guest module; the text says why, and what can."""
+
+
+def module_files(paths: Sequence[str | Path]) -> dict[str, Path]:
+    """A user's guest modules by name, which is the file's without ``.py``.  ModuleError for what cannot be one."""
+    found: dict[str, Path] = {}
+    for path in map(Path, paths):
+        if path.suffix != ".py" or not path.stem.isidentifier():
+            raise ModuleError(f"guest module '{path}': give a Python file whose name is an identifier, such as my.py")
+        if not path.is_file():
+            raise ModuleError(f"guest module '{path}': no such file")
+        if path.stem in found or path.stem == "kdumpsim":
+            raise ModuleError(f"guest module '{path}': the name {path.stem} is taken; rename the file")
+        found[path.stem] = path
+    return found
+
+
+def kernel(
+    base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = None, modules: Sequence[str | Path] = ()
+) -> KernelImage:
     """The kernel linked for physical address `base` with build-time constants `config`.
 
-    Raises `compiler.CompileError` or `compiler.linker.LinkError` for broken guest sources.
+    `modules` are files with guest code of a user's own, linked in as if they were the kernel's (docs/guest-modules.md).
+    Raises `compiler.CompileError` or `compiler.linker.LinkError` for broken guest sources, ModuleError for a file that
+    cannot be a module.
     """
     config = dict(sorted((config or {}).items()))
+    extra = module_files(modules)
 
     def build() -> bytes:
         from kdumpsim.compiler import compile_modules, data_object, package_modules
         from kdumpsim.compiler.linker import Layout, link
 
-        objects = compile_modules(package_modules("kdumpsim.kernel"), config=config)
+        objects = compile_modules(package_modules("kdumpsim.kernel"), config=config, extra_sources=extra)
         objects.append(data_object("initramfs.cpio", "initramfs", initramfs()))
         image = link(objects, Layout(PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True))
         return _pack(image.elf, image.stripped(), json.dumps(dict(image.symbols)).encode())
 
-    key = cache.sources_key(["kdumpsim.kernel", "kdumpsim.userland"], config=config, more=["kernel", base])
+    key = cache.sources_key(
+        ["kdumpsim.kernel", "kdumpsim.userland"], config=config, extra_sources=extra, more=["kernel", base]
+    )
     elf, stripped, symbols = _unpack(cache.cached(key, build))
     return KernelImage(elf, stripped, json.loads(symbols), base)
 

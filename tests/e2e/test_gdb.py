@@ -116,7 +116,7 @@ def test_locals_arguments_and_types_are_there(gdb: Gdb) -> None:
 
 def test_kernel_structures_can_be_printed(gdb: Gdb) -> None:
     assert 'comm = "swapper' in gdb("print init_task")
-    assert re.search(r'name = 0x[0-9a-f]+ "FS_DEVRW", .*kind = PANIC, count = 0', gdb("print crash_points"))
+    assert re.search(r'name = 0x[0-9a-f]+ "FS_DEVRW", .*kind = PANIC, count = 0', gdb("print FS_DEVRW"))
 
 
 def test_an_interrupts_backtrace_goes_on_into_what_was_interrupted(crash: Crash, gdb: Gdb) -> None:

@@ -33,8 +33,8 @@ class Guest:
     [
         ("set -p FS_DEVRW -t panic", b"set FS_DEVRW panic 10\n"),
         ("set -p IDE_CORE_CP -t panic -c 7", b"set IDE_CORE_CP panic 7\n"),
-        ("set -c 7 -t oops -p TASKLET", b"set TASKLET bug 7\n"),
-        ("set -pFS_SUBMIT_BH -thang", b"set FS_DEVRW loop 10\n"),
+        ("set -c 7 -t oops -p TASKLET", b"set TASKLET oops 7\n"),
+        ("set -pFS_SUBMIT_BH -thang", b"set FS_SUBMIT_BH hang 10\n"),
         ("reset -p FS_DEVRW", b"reset FS_DEVRW\n"),
         ("reset -f -p FS_DEVRW", b"reset FS_DEVRW -f\n"),
         ("add -p IDE_CORE_CP -n 50", b"add IDE_CORE_CP 50\n"),

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from kdumpsim.commands.options import options
 from kdumpsim.scenario.options import OPTIONS, OptionError
 from kdumpsim.scenario.profiles import PROFILES, effective
-from kdumpsim.scenario.scenario import Scenario, ScenarioError
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
 
 DOCS = Path(__file__).parents[2] / "docs" / "options.md"
 

@@ -11,17 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guest_harness import host_module
-from kdumpsim.scenario.conditions import E820MAX
-from kdumpsim.scenario.scenario import (
-    MIB,
-    Reservation,
-    Scenario,
-    ScenarioError,
-    format_size,
-    parse_crashkernel,
-    parse_holes,
-    parse_size,
-)
+from kdumpsim.scenario.conditions import E820MAX, MIB
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import Reservation, ScenarioError, format_size, parse_crashkernel, parse_holes, parse_size
 
 HOLES = tuple((33 * MIB + i * MIB, 4096) for i in range(29))
 
@@ -134,17 +126,17 @@ def test_the_printed_command_names_profile_options_and_conditions_and_parses_to_
         dma=("disk",),
     )
     assert shlex.split(scenario.command())[2:] == shlex.split(
-        "--crashpoint FS_DEVRW --type oops --profile 2.6.16 --patience 30 --crash-cpu 1 --other-cpus spinning "
-        "--kernel-option stack=8k --kernel-option panic_on_oops=1 --load memdrain,diskio "
-        "--memory-holes 40M:1M,50M:64K --dma disk --pending-irq"
+        "--crashpoint FS_DEVRW --type oops --memory-holes 40M:1M,50M:64K --profile 2.6.16 "
+        "--kernel-option stack=8k --kernel-option panic_on_oops=1 --crash-cpu 1 --other-cpus spinning "
+        "--dma disk --pending-irq --load memdrain,diskio --patience 30"
     )
     assert parse_holes("50M:64K,40M:1M") == ((50 * MIB, 65536), (40 * MIB, MIB))
-    assert scenario.as_dict()["kernel_options"]["panic_on_oops"] == "1"
+    assert scenario.to_dict()["kernel_options"]["panic_on_oops"] == "1"
 
 
 def test_a_dump_disk_on_the_system_disks_cable_is_for_the_ide_driver_and_another_machine_to_boot() -> None:
     slave = Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),), dump_disk="hdb")
-    assert slave.command().endswith("--kernel-option ide_dma=0 --dump-disk hdb")
+    assert slave.command().endswith("--dump-disk hdb --kernel-option ide_dma=0")
     assert slave.boot_key() != Scenario("IDE_CORE_CP", "panic", kernel_options=(("ide_dma", "0"),)).boot_key()
 
 

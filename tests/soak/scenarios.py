@@ -20,11 +20,13 @@ from kdumpsim.images import USER_PROGRAMS
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import OUTPUT_FILES, build_kernels, run_scenario
-from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, OTHER_CPUS
+from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, INJECTIONS, OTHER_CPUS
 from kdumpsim.scenario.options import OPTIONS
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES
+from kdumpsim.scenario.parts import MAX_CPUS
+from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.profiles import PROFILES
-from kdumpsim.scenario.scenario import INJECTIONS, MAX_CPUS, Reservation, Scenario, ScenarioError
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import Reservation, ScenarioError
 from soak.driver import Kind, without_pieces
 from soak.isolation import Broken, Counts
 
@@ -263,8 +265,8 @@ def _crash(dice: random.Random) -> dict[str, Any]:
     count = dice.choice([1, 2, 3, 5, 10, 10, 20, dice.randrange(1, 100), dice.randrange(1, 1000)])
     loads = dice.sample(LOADS, dice.choice([1, 1, 2, 3]))
     return {
-        "crash_point": dice.choice(list(CRASH_POINTS)),
-        "crash_type": dice.choice(list(CRASH_TYPES)),
+        "crash_point": dice.choice(list(crash_points())),
+        "crash_type": dice.choice(list(crash_types())),
         "count": 1_000_000 if often() < 0.02 else count,
         "timeout": dice.choice([10, 10, 15, 15, 20, dice.randrange(1, 20), 120]),
         "patience": dice.choice([1, 1, 2, 2, 3, 5, 15]),

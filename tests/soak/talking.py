@@ -19,13 +19,13 @@ from kdumpsim.kexec.errors import KexecError
 from kdumpsim.runs.livemachine import LiveMachine, MachineDead
 from kdumpsim.runs.run import power_on
 from kdumpsim.runs.session import Session
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES
+from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from soak.driver import Kind, without_pieces
 from soak.isolation import Broken, Counts
 
 WORDS = (
-    *COMMANDS, *LOADS, *PATHS, *CRASH_POINTS, *CRASH_TYPES, "set", "add", "rmv", "reset", "list", "ls", "ver", "-p",
+    *COMMANDS, *LOADS, *PATHS, *crash_points(), *crash_types(), "set", "add", "rmv", "reset", "list", "ls", "ver", "-p",
     "-t", "-c", "-n", "-f", "-l", "-e", "-u", "10ms", "1s", "0s", "1.5s", "1min", ">", ">>", "<", "|", "'", '"', "\\",
     "#", "", "a", "b", "c", "m", "t", "dtt", "rec_num=3", "/", "/proc", "/nowhere", "relative", "0", "-1", "5",
     "1000000", "1e9", "9" * 30, "é", "\x00", "\udcff", "x" * 300, "..", "/proc/../proc", "/bin/diskio", "hello",

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kdumpsim.scenario.scenario import Reservation, Scenario
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import Reservation
 from soak import inputs, isolation, scenarios
 from soak.devices import Devices, Script
 from soak.driver import Found, Kind, dice_for, drawn, soak, without_pieces

@@ -13,7 +13,7 @@ from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.lkdtt.paper import Agreement, agreement, cells, marks
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.result import Result
-from kdumpsim.scenario.points import CRASH_POINTS
+from kdumpsim.scenario.points import crash_points
 from kdumpsim.sweeps import table2
 from kdumpsim.sweeps.table2 import CellRuns, plan, scenarios_of, summary
 
@@ -56,8 +56,8 @@ def test_what_is_no_outcome_of_the_legend_is_no_outcome() -> None:
 
 
 def test_a_point_the_kernel_lacks_is_shown_as_not_built_and_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {name: text for name, text in CRASH_POINTS.items() if name != "TIMERADD"}
-    monkeypatch.setattr(table2, "CRASH_POINTS", known)
+    known = {name: text for name, text in crash_points().items() if name != "TIMERADD"}
+    monkeypatch.setattr(table2, "crash_points", lambda: known)
     planned = plan([0], points=["TIMERADD", "FS_DEVRW"], types=["panic"])
     assert {cell.cell.crash_point: cell.shown for cell in planned if not cell.built} == {"TIMERADD": "-"}
     assert [scenario.crash_point for scenario in scenarios_of(planned)] == ["FS_DEVRW"]

@@ -22,7 +22,7 @@ from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.textscreen import Painter, plain
 from kdumpsim.commands.typist import Typist
 from kdumpsim.cpu import Cpu
-from kdumpsim.scenario.scenario import ScenarioError, parse_size
+from kdumpsim.scenario.values import ScenarioError, parse_size
 
 SECOND = 1_000_000_000
 STEP_NS = 10_000_000  # virtual time between looks at the keyboard

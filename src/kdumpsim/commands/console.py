@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 from rich.console import Console
@@ -19,6 +20,7 @@ from kdumpsim.commands.display import PlainDisplay
 from kdumpsim.commands.inputs import TEXT_BYTES, read_input
 from kdumpsim.commands.run import closing_panel, next_steps
 from kdumpsim.commands.screen import screen
+from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
 from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
@@ -27,11 +29,9 @@ from kdumpsim.kexec.errors import KexecError
 from kdumpsim.runs.livemachine import LiveMachine, MachineDead
 from kdumpsim.runs.result import remove_stale
 from kdumpsim.runs.run import OUTPUT_FILES, power_on, prepare
-from kdumpsim.scenario.options import OptionError
-from kdumpsim.scenario.options import parse as parse_options
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES
-from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES
-from kdumpsim.scenario.scenario import Scenario, ScenarioError, parse_crashkernel, parse_size
+from kdumpsim.scenario.points import crash_points, crash_types
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
 
 HELP = f"""Boot a machine, load a capture kernel, and give a prompt in it.
 
@@ -55,25 +55,15 @@ Examples:
 
 {status_help(Status.FAILURE, Status.SCRIPT_FAILED)}
 """
+CHOICES = ("seed", "cpus", "memory", "memory_holes", "nic", "crashkernel", "profile", "kernel_options", "guest_modules")
+"""Which machine and which kernel to talk to."""
 WAITING = ("step", "continue", "quit")
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.argument("script", required=False, metavar="[SCRIPT]")
-@click.option("--seed", default=0, show_default=True, help="Same seed and same commands, same run.")
-@click.option("--cpus", default=2, show_default=True, help="CPUs of the machine, 1 to 8.")
-@click.option("--memory", default="64M", show_default=True, metavar="SIZE", help="RAM, with K, M or G.")
-@click.option(
-    "--crashkernel",
-    default="16M@16M",
-    show_default=True,
-    metavar="SIZE@START",
-    help="The region reserved for the capture kernel.",
-)
-@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, metavar="NAME", help=f"{' or '.join(PROFILES)}.")
-@click.option("--kernel-option", "kernel_options", multiple=True, metavar="NAME=VALUE", help="See `kdumpsim options`.")
+@scenario_options(Scenario, only=CHOICES)
 @click.option("--timeout", default=120, show_default=True, help="Virtual seconds that `continue` takes at most.")
-@click.option("--nic", is_flag=True, help="A network card, and a station at the other end of its cable: for netload.")
 @click.option("--no-kexec", is_flag=True, help="Load no capture kernel; kexec -p does it later.")
 @click.option(
     "--output",
@@ -85,16 +75,10 @@ WAITING = ("step", "continue", "quit")
 )
 def console(
     script: str | None,
-    seed: int,
-    cpus: int,
-    memory: str,
-    crashkernel: str,
-    profile: str,
-    kernel_options: tuple[str, ...],
     timeout: int,
-    nic: bool,
     no_kexec: bool,
     output: Path,
+    **given: Any,
 ) -> None:
     """Check the script, boot, talk, judge."""
     interactive = script is None and sys.stdin.isatty()
@@ -104,14 +88,8 @@ def console(
         scenario = Scenario(
             "FS_DEVRW",  # nothing is armed: a scenario describes the machine
             "none",
-            seed=seed,
-            cpus=cpus,
-            memory=parse_size(memory),
-            crashkernel=parse_crashkernel(crashkernel),
             timeout=timeout,
-            profile=profile,
-            kernel_options=tuple(parse_options(kernel_options).items()),
-            nic=nic,
+            **fields_of(Scenario, given),
         )
         with PlainDisplay(display, guest_console=True) as observer:
             session = power_on(scenario, observer)
@@ -120,7 +98,7 @@ def console(
             talk = Talk(machine, display, "script" if script in (None, "-") else script, observer.fresh_line)
             with talk.interrupts():
                 status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
-    except (ScenarioError, OptionError) as error:
+    except ScenarioError as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(Status.INTERRUPTED)
@@ -323,7 +301,7 @@ def completions(line: str) -> list[str]:
     if command == "ttutils":
         if len(before) == 1:
             return ["help", "ver", "list", "ls", "set", "reset", "add", "rmv"]
-        return {"-p": list(CRASH_POINTS), "-t": list(CRASH_TYPES)}.get(before[-1], ["-p", "-t", "-c", "-n", "-f"])
+        return {"-p": list(crash_points()), "-t": list(crash_types())}.get(before[-1], ["-p", "-t", "-c", "-n", "-f"])
     if command == "kexec":
         return ["-p", "-l", "-e", "-u"]
     return [] if command in LOADS else list(PATHS)

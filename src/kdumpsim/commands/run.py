@@ -6,8 +6,9 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -20,6 +21,7 @@ from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.commands.screen import screen
+from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.explain.oops import find_reports
 from kdumpsim.lkdtt.outcome import Outcome
@@ -27,41 +29,29 @@ from kdumpsim.machines.qemu_process import QemuLost
 from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import boot_command, run_scenario
-from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, KDUMPSIM, MACHINES, OTHER_CPUS, USUAL_DUMP_DISK
-from kdumpsim.scenario.options import OptionError, parse
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT
-from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES
-from kdumpsim.scenario.scenario import (
-    INJECTIONS,
-    NO_LOAD,
-    USUAL_LOAD,
-    Scenario,
-    ScenarioError,
-    parse_crashkernel,
-    parse_holes,
-    parse_load,
-    parse_size,
-    words_of,
-)
+from kdumpsim.scenario.conditions import KDUMPSIM
+from kdumpsim.scenario.points import CrashPoint, CrashType, crash_points, crash_types
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.oracle import CRASHING
 
 
-def _table(title: str, rows: dict[str, str]) -> str:
+def _table(title: str, rows: Mapping[str, CrashPoint] | Mapping[str, CrashType]) -> str:
     width = max(map(len, rows)) + 2
-    return f"\b\n{title}\n" + "\n".join(f"  {name:<{width}}{text}" for name, text in rows.items())
+    return f"\b\n{title}\n" + "\n".join(f"  {name:<{width}}{row.help}" for name, row in rows.items())
 
 
-HELP = f"""Boot a machine, crash its kernel at a chosen point, and judge the dump.
+HELP = """Boot a machine, crash its kernel at a chosen point, and judge the dump.
 
 The run powers on an i386 PC, boots the first kernel, loads a capture kernel with kexec -p, arms the crash
 point, and starts a file-system workload. When the point has been crossed --count times the kernel dies, the
 capture kernel boots from the reserved region, saves /proc/vmcore to the dump disk and reboots. The dump is
 then compared with what the machine itself knew at the crash.
 
-{_table("Crash points (LKDTT paper, section 4.1):", CRASH_POINTS)}
+{points}
 
-{_table("Crash types (LKDTT paper, section 3.3; bug means oops, and loop means hang):", CRASH_TYPES)}
+{types}
 
 An operator stands at the machine: if it no longer answers, or nobody can log in any more, he waits, presses
 Alt-SysRq-C, and in the end pulls the plug; a system that recovered he reboots.
@@ -82,7 +72,7 @@ Examples:
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200   # what led to the triple fault
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
 
-{status_help(Status.FAILURE, Status.NO_MACHINE, Status.HOST_TIMEOUT)}
+{statuses}
 """
 
 
@@ -101,102 +91,24 @@ class _TimedOut(click.ClickException):
     exit_code = Status.HOST_TIMEOUT
 
 
-class _Name(click.types.StringParamType):
-    """A word; `Scenario` checks it, this lists what there is when it is missing."""
-
-    def __init__(self, allowed: Iterable[str]) -> None:
-        self._allowed = list(allowed)
-
-    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"Choose from: {', '.join(self._allowed)}"
+STATUSES = status_help(Status.FAILURE, Status.NO_MACHINE, Status.HOST_TIMEOUT)
 
 
-_FAULTS = "Break something on purpose: " + "; ".join(map(": ".join, INJECTIONS.items())) + "."
+class _RunCommand(click.Command):
+    """A command whose help shows what the kernel can do; the kernel is asked when help is."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.help = HELP.format(
+            points=_table("Crash points (LKDTT paper, section 4.1):", crash_points()),
+            types=_table("Crash types (LKDTT paper, section 3.3; bug means oops, and loop means hang):", crash_types()),
+            statuses=STATUSES,
+        )
+        super().format_help_text(ctx, formatter)
 
 
-def _states(title: str, states: dict[str, str]) -> str:
-    return f"{title}: {'; '.join(f'{name} ({text})' for name, text in states.items())}."
-
-
-@click.command(help=HELP, context_settings={"max_content_width": 110})
-@click.option(
-    "--crashpoint",
-    required=True,
-    type=_Name(CRASH_POINTS),
-    metavar="NAME",
-    help="Where to crash; the names stand above.",
-)
-@click.option(
-    "--type",
-    "crash_type",
-    required=True,
-    type=_Name(CRASH_TYPES),
-    metavar="TYPE",
-    help="How to crash; the types stand above.",
-)
-@click.option(
-    "--machine", default=KDUMPSIM, show_default=True, metavar="NAME", help=_states("The PC to run on", MACHINES)
-)
-@click.option("--count", default=DEFAULT_COUNT, show_default=True, help="Crossings of the point before the crash.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same vmcore, byte for byte.")
-@click.option("--cpus", default=2, show_default=True, help="CPUs of the machine, 1 to 8.")
-@click.option("--memory", default="64M", show_default=True, metavar="SIZE", help="RAM, with K, M or G.")
-@click.option(
-    "--crashkernel",
-    default="16M@16M",
-    show_default=True,
-    metavar="SIZE@START",
-    help="The region reserved for the capture kernel.",
-)
-@click.option(
-    "--profile",
-    default=DEFAULT_PROFILE,
-    show_default=True,
-    metavar="NAME",
-    help=f"A named set of kernel options: {', '.join(PROFILES)}. `kdumpsim options` shows them.",
-)
-@click.option(
-    "--kernel-option",
-    "kernel_options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change one option of the profile; repeatable. `kdumpsim options` shows them all.",
-)
-@click.option(
-    "--crash-cpu",
-    type=int,
-    metavar="N",
-    help="Crash on this CPU: only crossings there count, and the load and all interrupts are bound to it.",
-)
-@click.option("--other-cpus", metavar="STATE", help=_states("What the other CPUs do", OTHER_CPUS))
-@click.option("--dma", metavar="DEVICE,…", help=_states("Devices that are busy with DMA", DMA))
-@click.option(
-    "--dump-disk",
-    default=USUAL_DUMP_DISK,
-    show_default=True,
-    metavar="NAME",
-    help=_states("Where the dump disk is", DUMP_DISKS),
-)
-@click.option("--pending-irq", is_flag=True, help="A key and a serial byte arrive at the hand-over.")
-@click.option("--nic", is_flag=True, help="A network card, which --dma net and --load netload have by themselves.")
-@click.option("--memory-holes", metavar="BASE:SIZE,…", help="Pieces of physical memory that are not there.")
-@click.option("--timeout", default=120, show_default=True, help="Give up after this much virtual time, in seconds.")
-@click.option(
-    "--load",
-    default=",".join(USUAL_LOAD),
-    show_default=True,
-    metavar="NAME,…",
-    help=f"Programs that are started in the guest; usual: what crosses the point (diskio, memdrain); "
-    f"netload: UDP; {NO_LOAD}: none.",
-)
-@click.option(
-    "--patience",
-    default=15,
-    show_default=True,
-    help="How long the operator waits for a machine that is not well before he presses SysRq, in virtual seconds.",
-)
+@click.command(cls=_RunCommand, help=HELP, context_settings={"max_content_width": 110})
+@scenario_options(Scenario)
 @host_timeout_option(default=None)
-@click.option("--inject", metavar="FAULT", help=_FAULTS)
 @click.option(
     "--output",
     default="dump",
@@ -222,59 +134,18 @@ def _states(title: str, states: dict[str, str]) -> str:
 @click.pass_obj
 def run(
     interrupts: Interrupts | None,
-    crashpoint: str,
-    crash_type: str,
-    machine: str,
-    count: int,
-    seed: int,
-    cpus: int,
-    memory: str,
-    crashkernel: str,
-    profile: str,
-    kernel_options: tuple[str, ...],
-    crash_cpu: int | None,
-    other_cpus: str | None,
-    dma: str | None,
-    dump_disk: str,
-    pending_irq: bool,
-    nic: bool,
-    memory_holes: str | None,
-    timeout: int,
-    load: str,
-    patience: int,
+    /,
     host_timeout: float | None,
-    inject: str | None,
     output: Path,
     trace: int,
     save_disks: bool,
     console: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Parse, run, show."""
     try:
-        scenario = Scenario(
-            crashpoint,
-            crash_type,
-            machine=machine,
-            count=count,
-            seed=seed,
-            cpus=cpus,
-            memory=parse_size(memory),
-            crashkernel=parse_crashkernel(crashkernel),
-            timeout=timeout,
-            inject=inject,
-            load=parse_load(load),
-            patience=patience,
-            profile=profile,
-            kernel_options=tuple(parse(kernel_options).items()),
-            crash_cpu=crash_cpu,
-            other_cpus=other_cpus,
-            dma=words_of(dma or ""),
-            dump_disk=dump_disk,
-            pending_irq=pending_irq,
-            nic=nic,
-            memory_holes=parse_holes(memory_holes or ""),
-        )
+        scenario = Scenario(**fields_of(Scenario, given))
         display = screen(stderr=as_json)
         result = _run(
             scenario,
@@ -287,7 +158,7 @@ def run(
             save_disks=save_disks,
             host_timeout=host_timeout,
         )
-    except (ScenarioError, OptionError) as error:
+    except ScenarioError as error:
         raise click.UsageError(str(error)) from error
     except QemuLost as error:
         raise _NoMachine(str(error)) from error

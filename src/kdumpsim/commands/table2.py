@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from textwrap import wrap
 from types import TracebackType
+from typing import Any
 
 import click
 from rich.console import Console
@@ -25,14 +26,14 @@ from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.commands.matrix import details, matrix
 from kdumpsim.commands.screen import screen
+from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.lkdtt.paper import cells
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
-from kdumpsim.scenario.options import OptionError, parse
-from kdumpsim.scenario.points import POINT_ALIASES, TYPE_ALIASES
-from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES
-from kdumpsim.scenario.scenario import ScenarioError
+from kdumpsim.scenario.parts import KernelPart
+from kdumpsim.scenario.points import aliases, crash_points, crash_types
+from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.sweep import directory_name, sweep
 from kdumpsim.sweeps.table2 import CellRuns, plan, scenarios_of, summary
 
@@ -104,21 +105,12 @@ def _story(report: Report) -> str:
     return f"{scenario.crash_point} {scenario.crash_type} seed {scenario.seed}: {report.end}"
 
 
+CHOICES = ("profile", "kernel_options", "guest_modules")
+"""What every cell has in common."""
+
+
 @click.command(help=HELP, context_settings={"max_content_width": 110})
-@click.option(
-    "--profile",
-    default=DEFAULT_PROFILE,
-    show_default=True,
-    metavar="NAME",
-    help=f"Kernel options, the same for every cell: {', '.join(PROFILES)}.",
-)
-@click.option(
-    "--kernel-option",
-    "kernel_options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change one option of the profile; repeatable.",
-)
+@scenario_options(KernelPart, only=CHOICES)
 @click.option("--runs", default=1, show_default=True, help="Runs of each cell, with seeds S, S+1, …")
 @click.option("--seed", default=0, show_default=True, metavar="S", help="The first seed.")
 @click.option("--jobs", default=None, type=int, help="Runs side by side.  [default: the CPUs of this host]")
@@ -137,8 +129,7 @@ def _story(report: Report) -> str:
 @click.pass_obj
 def table2(
     interrupts: Interrupts | None,
-    profile: str,
-    kernel_options: tuple[str, ...],
+    /,
     runs: int,
     seed: int,
     jobs: int | None,
@@ -149,6 +140,7 @@ def table2(
     as_json: bool,
     as_csv: bool,
     verbose: bool,
+    **given: Any,
 ) -> None:
     """Parse, run, show."""
     if as_json and as_csv:
@@ -159,17 +151,17 @@ def table2(
     quiet = as_json or as_csv
     display = screen(stderr=quiet)
     try:
+        common = fields_of(KernelPart, given)
         planned = plan(
             range(seed, seed + runs),
-            points=_names("crash point", points, [cell.crash_point for cell in cells()], POINT_ALIASES),
-            types=_names("crash type", types, [cell.crash_type for cell in cells()], TYPE_ALIASES),
-            profile=profile,
-            kernel_options=tuple(parse(kernel_options).items()),
+            points=_names("crash point", points, [cell.crash_point for cell in cells()], aliases(crash_points())),
+            types=_names("crash type", types, [cell.crash_type for cell in cells()], aliases(crash_types())),
+            **common,
         )
         poll = None if interrupts is None else interrupts.poll
         jobs = jobs or os.cpu_count() or 1
         _run(planned, jobs, output, display, quiet=quiet, poll=poll, host_timeout=host_timeout)
-    except (ScenarioError, OptionError) as error:
+    except ScenarioError as error:
         raise click.UsageError(str(error)) from error
     objects = [entry for cell in planned for entry in cell.as_dicts()]
     if as_json:
@@ -177,7 +169,7 @@ def table2(
     elif as_csv:
         click.echo(_as_csv(objects), nl=False)
     else:
-        _print_table(planned, display, profile, verbose=verbose)
+        _print_table(planned, display, common["profile"], verbose=verbose)
     dead = [report for cell in planned for report in cell.dead]
     for report in dead:
         click.echo(

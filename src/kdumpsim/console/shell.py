@@ -187,7 +187,7 @@ def _ttutils(words: list[str]) -> Action:
     try:
         request = ttutils.parse(words)
     except ttutils.Usage as error:
-        raise ValueError(f"ttutils: {error}\n{ttutils.USAGE}") from None
+        raise ValueError(f"ttutils: {error}\n{ttutils.usage()}") from None
 
     def act(shell: Shell) -> None:
         try:

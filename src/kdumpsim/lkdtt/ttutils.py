@@ -16,20 +16,14 @@ from typing import Protocol
 from kdumpsim import __version__
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DEFAULT_COUNT, POINT_ALIASES, TTUTILS_TYPES
+from kdumpsim.scenario.points import DEFAULT_COUNT, crash_points, crash_types
 
 CTRL = "/proc/dtt/ctrl"
 CPOINTS = "/proc/dtt/cpoints"
 MAX_COUNT = 0x7FFFFFFF
 MAX_ID = 63
 
-_TYPES = {
-    TTUTILS_TYPES.get(kind, kind): f"{TTUTILS_TYPES[kind]} ({kind})" if kind in TTUTILS_TYPES else kind
-    for kind in CRASH_TYPES
-}
-"""ttutils' names of the crash types, and how its usage explains them."""
-
-USAGE = f"""\
+_USAGE = """\
 usage: ttutils command [options]
 
 commands:
@@ -38,20 +32,26 @@ commands:
   list|ls                show registered crash points
   set                    configure a crash point (CP)
     -p cpoint_name       CP's name
-    -t cpoint_type       CP's crash type: {" ".join(_TYPES.values())}
-    -c pass_num          times the CP has to be crossed before the failure is induced (default {DEFAULT_COUNT})
+    -t cpoint_type       CP's crash type: {types}
+    -c pass_num          times the CP has to be crossed before the failure is induced (default {count})
   reset                  disable a CP and reset its counter
     -p cpoint_name       CP's name
     -f                   revert its type to none, too
   add                    register a CP of a driver that does not do it itself
     -p cpoint_name       CP's name
-    -n id                ID to be associated with the CP (1 to {MAX_ID})
+    -n id                ID to be associated with the CP (1 to {most})
   rmv                    remove a CP registered using add
     -p cpoint_name       CP's name"""
 
 
+def usage() -> str:
+    """What ``ttutils help`` prints: the crash types by ttutils' names for them."""
+    types = (f"{kind.ttutils} ({name})" if kind.ttutils != name else name for name, kind in crash_types().items())
+    return _USAGE.format(types=" ".join(types), count=DEFAULT_COUNT, most=MAX_ID)
+
+
 class Usage(ValueError):
-    """Wrong use of ttutils; :data:`USAGE` says what is right."""
+    """Wrong use of ttutils; :func:`usage` says what is right."""
 
 
 class TtutilsError(Exception):
@@ -124,7 +124,7 @@ def run(words: Sequence[str], guest: Files) -> str:
 def perform(request: Request, guest: Files) -> str:
     """Do what was understood; what ttutils prints."""
     if request.command == "help":
-        return USAGE + "\n"
+        return usage() + "\n"
     if request.command == "ver":
         return f"LKDTT of kdumpsim {__version__}\n"
     if request.command == "ls":
@@ -135,7 +135,7 @@ def perform(request: Request, guest: Files) -> str:
         reason = _REFUSALS.get((request.command, error.errno)) or _REFUSALS.get(("", error.errno))
         if reason is None:
             raise
-        meant = suggestion(request.point, CRASH_POINTS) if error.errno == errno.ENOENT else None
+        meant = suggestion(request.point, crash_points()) if error.errno == errno.ENOENT else None
         hint = f"; did you mean {meant}?" if meant and meant != request.point else ""
         raise TtutilsError(f"{request.command} {request.point}: {reason}{hint}") from None
     return ""
@@ -153,15 +153,16 @@ _REFUSALS: dict[tuple[str, int], str] = {
 def _point(name: str) -> str:
     if any(character.isspace() for character in name):
         raise Usage(f"'{name}' is no crash point's name")
-    return POINT_ALIASES.get(name, name)
+    return name
 
 
 def _ctrl(command: str, point: str, options: dict[str, str]) -> str:
     """The words for /proc/dtt/ctrl (kernel/lkdtt/dtt_proc.py)."""
     if command == "set":
-        kind = TTUTILS_TYPES.get(options["-t"], options["-t"])
-        if kind not in _TYPES:
-            raise Usage(unknown("crash type", kind, _TYPES, others=TTUTILS_TYPES))
+        kind, types = options["-t"], crash_types()
+        known = [kind.ttutils for kind in types.values()]
+        if kind not in known and kind not in types:
+            raise Usage(unknown("crash type", kind, known, others=types))
         count = _number("pass_num", options.get("-c", str(DEFAULT_COUNT)), MAX_COUNT)
         return f"set {point} {kind} {count}"
     if command == "reset":

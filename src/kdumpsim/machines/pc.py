@@ -13,7 +13,8 @@ from kdumpsim.board.network import NetworkConfig
 from kdumpsim.machines.qemu_machine import QemuMachine
 from kdumpsim.machines.qemu_process import QemuMissing, find_qemu
 from kdumpsim.scenario.conditions import QEMU
-from kdumpsim.scenario.scenario import Scenario, ScenarioError
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.vmcore.oracle import CRASH_KEXEC, WatchedMachine, WatchedMemory
 
 PLACES = ("hda", "hdb", "hdc", "hdd")

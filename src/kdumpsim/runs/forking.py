@@ -32,7 +32,8 @@ from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.conditions import KDUMPSIM
-from kdumpsim.scenario.scenario import Scenario, ScenarioError
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
 
 CAN_FORK = hasattr(os, "fork")
 _PIECE = 1 << 16

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from kdumpsim.board.machine import Machine
 from kdumpsim.board.network import NetworkConfig
-from kdumpsim.scenario.points import TTUTILS_TYPES
 
 if TYPE_CHECKING:
     from kdumpsim.agent.client import AgentClient
@@ -49,8 +48,7 @@ class Conditions:
     def set_command(self) -> str:
         """What /proc/dtt/ctrl is told."""
         scenario = self._scenario
-        kind = TTUTILS_TYPES.get(scenario.crash_type, scenario.crash_type)
-        command = f"set {scenario.crash_point} {kind} {scenario.count}"
+        command = f"set {scenario.crash_point} {scenario.crash_type} {scenario.count}"
         return command if self.cpu is None else f"{command} {self.cpu}"
 
     def before_arming(self, agent: AgentClient) -> None:

@@ -20,7 +20,7 @@ from kdumpsim.kexec.load import kexec_load_normal, kexec_unload
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.runs.result import write_atomically
 from kdumpsim.runs.session import AGENT_TIMEOUT_S, DEAD, NS, Session
-from kdumpsim.scenario.points import CRASH_TYPES
+from kdumpsim.scenario.points import crash_types
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.oracle import INDUCED
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
@@ -174,7 +174,7 @@ class LiveMachine:
         stack = crash.registers[crash.cpu].esp - PAGE_OFFSET
         kind, name = struct.unpack("<II", crash.ram.read(stack + 4, stack + 12))  # behind the return address
         text = crash.ram.read(name - PAGE_OFFSET, name - PAGE_OFFSET + MAX_NAME).partition(b"\0")[0]
-        return f"{text.decode('ascii', 'replace')} / {list(CRASH_TYPES)[kind]}"
+        return f"{text.decode('ascii', 'replace')} / {list(crash_types())[kind]}"
 
     def ending(self) -> str:
         """How it stands with the machine, or why it stopped."""

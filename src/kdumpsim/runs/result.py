@@ -43,7 +43,7 @@ class Result:
             "seed": self.scenario.seed,
             "accuracy": judgement.accuracy if judgement else None,
             "completeness": judgement.completeness if judgement else None,
-            "options": self.scenario.as_dict(),
+            "options": self.scenario.to_dict(),
             "command": self.scenario.command(),
             "vmcore": {"sha256": self.vmcore_sha256, "bytes": self.vmcore_bytes} if self.vmcore_sha256 else None,
             "registers": [check.as_dict() for check in judgement.registers] if judgement else [],

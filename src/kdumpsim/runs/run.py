@@ -19,9 +19,10 @@ from kdumpsim.runs.hosttime import within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.trace import Trace
-from kdumpsim.scenario.conditions import KDUMPSIM
+from kdumpsim.scenario.conditions import KDUMPSIM, PAGE_SIZE
 from kdumpsim.scenario.options import Kernel, config
-from kdumpsim.scenario.scenario import PAGE_SIZE, Scenario, ScenarioError, format_size
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError, format_size
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
@@ -139,10 +140,10 @@ def _finish(session: Session, output: Path, failed: str | None) -> Result:
 def build_kernels(scenario: Scenario) -> tuple[images.KernelImage, images.KernelImage]:
     """First and capture kernel for a scenario; ScenarioError where one of them does not fit the machine."""
     constants = config(scenario.options)
-    first = images.kernel(config=constants)
+    first = images.kernel(config=constants, modules=scenario.guest_modules)
     scenario.check_kernel(first.physical_end)
     region = scenario.crashkernel
-    capture = images.kernel(region.base, constants)
+    capture = images.kernel(region.base, constants, scenario.guest_modules)
     needed = capture.physical_end - region.base + CAPTURE_WORKING_MEMORY
     if needed > region.size:
         least = -(-needed // PAGE_SIZE) * PAGE_SIZE

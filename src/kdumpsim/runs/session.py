@@ -27,10 +27,10 @@ from kdumpsim.machines.pc import new_disk, new_pc
 from kdumpsim.runs.events import Observer, PhaseClock
 from kdumpsim.runs.hardware import Conditions
 from kdumpsim.runs.scene import MachineScene
-from kdumpsim.scenario.conditions import USUAL_DUMP_DISK
+from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
 from kdumpsim.scenario.options import Kernel, command_line
-from kdumpsim.scenario.points import DYNAMIC_POINTS
-from kdumpsim.scenario.scenario import PAGE_SIZE, Scenario, ScenarioError
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.vmcore.oracle import Oracle
 
 NS = 1_000_000_000
@@ -180,8 +180,8 @@ class Session:
         self._check_load()
         self._armed_at = len(self._lines) - 1
         self.agent.timeout = ARMED_TIMEOUT_S
-        if scenario.crash_point in DYNAMIC_POINTS:
-            command = f"add {scenario.crash_point} {DYNAMIC_POINTS[scenario.crash_point]}\n"
+        if scenario.point.dynamic:
+            command = f"add {scenario.crash_point} {scenario.point.dynamic}\n"
             self.agent.write_file("/proc/dtt/ctrl", command.encode())
         self.conditions.before_arming(self.agent)
         command = f"{self.conditions.set_command()}\n"

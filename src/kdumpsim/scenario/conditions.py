@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdumpsim.board.firmware import e820
+from kdumpsim.scenario.values import ScenarioError
 
 OTHER_CPUS: dict[str, str] = {
     "halted": "idle: the load is bound to the crashing CPU",
@@ -34,6 +35,11 @@ MACHINES: dict[str, str] = {
 }
 """PCs that a scenario can be run on."""
 
+INJECTIONS: dict[str, str] = {
+    "corrupt-capture-kernel": "flip bits of the capture kernel in the reserved region, after it was loaded",
+}
+"""What can be broken on purpose."""
+
 PAGE_SIZE = 4096
 MIB = 1 << 20
 QEMU_MEMORY_UNIT = 2 * PAGE_SIZE
@@ -43,7 +49,7 @@ E820MAX = 32
 """Ranges of a memory map that the guest kernel keeps (its E820MAX)."""
 
 
-class ConditionError(ValueError):
+class ConditionError(ScenarioError):
     """Conditions that cannot be: the message says what is allowed."""
 
 

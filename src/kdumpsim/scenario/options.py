@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kdumpsim.choices import unknown
+from kdumpsim.scenario.values import ScenarioError
 
 MAX_NUMBER = 1_000_000
 
@@ -24,7 +25,7 @@ class Kernel(Enum):
     CAPTURE = "capture"
 
 
-class OptionError(ValueError):
+class OptionError(ScenarioError):
     """An unknown option or a value it does not take: the message says what is allowed."""
 
 

@@ -1,51 +1,112 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The crash points and crash types that the guest kernel has, for help texts and checks.
+"""The crash points and crash types a kernel has, read from its ELF file.
 
-The guest registers the same names (`kernel/lkdtt/`); the kernel, not this table, decides what a
-crossing does.  Names and meanings are those of the LKDTT paper, sections 3.2.1, 3.3 and 4.1.
+A crash point is an entry of the section `cpoints`, which stands in the source beside the place where control crosses it
+(`kernel/lkdtt/cpoint.py`, ``struct crash_point``); crash types are the table `crash_types` (`kernel/lkdtt/dtt.py`).
+So nothing on the host has to agree with the kernel about names, and a user's own guest module brings its own points.
+Names and meanings of those that come with kdumpsim are the LKDTT paper's, sections 3.2.1, 3.3 and 4.1.
 """
 
 from __future__ import annotations
 
-CRASH_POINTS: dict[str, str] = {
-    "INT_HARDWARE_ENTRY": "IRQ handling: __do_IRQ, its descriptor's lock held",
-    "INT_HW_IRQ_EN": "IRQ handling, interrupts on: handle_IRQ_event",
-    "TASKLET": "tasklet service, interrupts off: tasklet_action",
-    "INT_TASKLET_ENTRY": "tasklet service, interrupts on: tasklet_action",
-    "FS_DEVRW": "block I/O: ll_rw_block, after unlock_buffer(), nothing to transfer",
-    "MEM_SWAPOUT": "swapping out: shrink_list, before a page goes to swap",
-    "SCSI_DISPATCH_CMD": "SCSI: scsi_dispatch_cmd, above the SATA disk",
-    "IDE_CORE_CP": "IDE: ide_start_request; registered before it is armed",
-    "TIMERADD": "starting a high-resolution timer: hrtimer_start",
-}
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 
-CRASH_TYPES: dict[str, str] = {
-    "none": "cross the point and do nothing",
-    "panic": "call panic()",
-    "oops": "BUG(): an invalid opcode",
-    "exception": "dereference a null pointer",
-    "hang": "loop for ever, interrupts as they are at the point",
-    "overflow": "recurse rec_num times with 1 KiB of stack each",
-}
-
-POINT_ALIASES: dict[str, str] = {"FS_SUBMIT_BH": "FS_DEVRW", "SCSI_QUEUE_RQ": "SCSI_DISPATCH_CMD"}
-"""Names that LKDTM, the crash module of later Linux kernels, gives to the same places."""
-
-DYNAMIC_POINTS: dict[str, int] = {"IDE_CORE_CP": 50}
-"""Points that exist only once they were added at run time, and the id the paper's Table 1 gives them."""
-
-POINT_OPTIONS: dict[str, dict[str, str]] = {
-    "IDE_CORE_CP": {"combined_mode": "ide"},
-    "SCSI_DISPATCH_CMD": {"combined_mode": "libata"},
-}
-"""Kernel options without which nothing would cross a point."""
-
-TTUTILS_TYPES: dict[str, str] = {"oops": "bug", "hang": "loop"}
-"""What ttutils, and with it /proc/dtt of the guest, calls two of the types (section 3.3).
-
-The paper's text (section 3.2.2) and its Table 2 call them `oops` and `hang`, and so does whatever we print."""
-TYPE_ALIASES: dict[str, str] = {theirs: ours for ours, theirs in TTUTILS_TYPES.items()}
-"""Other names that are accepted."""
+from kdumpsim import images
 
 DEFAULT_COUNT = 10
 """Crossings before the crash: the default `pass_num` of ttutils (section 3.3)."""
+_POINT = struct.Struct("<5I7I")
+"""``struct crash_point``: name, help, alias, needs, load; dynamic, which, and what only the kernel uses."""
+_NO_ID = 64
+"""Larger than any id."""
+_TYPE = struct.Struct("<3I")
+"""``struct crash_type_info``: name, help, alias."""
+
+
+@dataclass(frozen=True)
+class CrashPoint:
+    """A place in the kernel where it can be crashed."""
+
+    name: str
+    help: str
+    """Which code crosses it."""
+    alias: str = ""
+    """Another name of the place (LKDTM's)."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Kernel options without which nothing would cross it."""
+    load: str = ""
+    """The program that makes the kernel cross it; empty where disk input and output does."""
+    dynamic: int = 0
+    """Not zero for a point that must be added at run time: the id the paper's Table 1 gives it."""
+
+
+@dataclass(frozen=True)
+class CrashType:
+    """A way to crash."""
+
+    name: str
+    """What the paper's text and its Table 2 call it, and whatever we print."""
+    help: str
+    ttutils: str
+    """What ttutils, and with it /proc/dtt of the guest, calls it (section 3.3)."""
+
+    @property
+    def alias(self) -> str:
+        """Another name that is accepted; empty for none."""
+        return self.ttutils if self.ttutils != self.name else ""
+
+
+def points_of(kernel: images.KernelImage) -> dict[str, CrashPoint]:
+    """The crash points of a kernel image by name: the paper's in the order of their ids, then a user's own."""
+    start, stop = kernel.symbols["__start_cpoints"], kernel.symbols["__stop_cpoints"]
+    entries = [entry[:7] for entry in _POINT.iter_unpack(kernel.read(start, stop - start))]
+    points = {}
+    for *words, dynamic, _ in sorted(entries, key=lambda entry: entry[6] or entry[5] or _NO_ID):
+        name, text, alias, needs, load = map(kernel.string, words)
+        points[name] = CrashPoint(name, text, alias, _options(needs), load, dynamic)
+    return points
+
+
+def types_of(kernel: images.KernelImage) -> dict[str, CrashType]:
+    """The crash types of a kernel image by name; their order is the kernel's numbering."""
+    start = kernel.symbols["crash_types"]
+    table = kernel.read(start, images.symbol_size(kernel.elf, "crash_types"))
+    types = {}
+    for words in _TYPE.iter_unpack(table):
+        ttutils, text, paper = map(kernel.string, words)
+        types[paper or ttutils] = CrashType(paper or ttutils, text, ttutils)
+    return types
+
+
+def _options(text: str) -> dict[str, str]:
+    """NAME=VALUE, or nothing."""
+    name, equals, value = text.partition("=")
+    return {name: value} if equals else {}
+
+
+def crash_points(modules: Sequence[str] = ()) -> Mapping[str, CrashPoint]:
+    """The crash points of a kernel by name: kdumpsim's own, and those of a user's guest modules.
+
+    GuestError where the kernel cannot be built, `images.ModuleError` for a file that cannot be a module.
+    """
+    files = images.module_files(modules).values()
+    return _points(tuple((str(path), path.stat().st_mtime_ns) for path in files))
+
+
+@cache
+def _points(files: tuple[tuple[str, int], ...]) -> Mapping[str, CrashPoint]:
+    return points_of(images.kernel(modules=[path for path, _ in files]))
+
+
+@cache
+def crash_types() -> Mapping[str, CrashType]:
+    """The crash types, by name.  GuestError where the kernel cannot be built."""
+    return types_of(images.kernel())
+
+
+def aliases(entries: Mapping[str, CrashPoint] | Mapping[str, CrashType]) -> dict[str, str]:
+    """Other names that are understood, each with the name it stands for."""
+    return {entry.alias: name for name, entry in entries.items() if entry.alias}

@@ -15,11 +15,8 @@ from typing import Any
 
 from kdumpsim.lkdtt.paper import Agreement, Cell, agreement, cells
 from kdumpsim.runs.forking import Report
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES
+from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
-
-CONDITIONS: dict[str, dict[str, Any]] = {"MEM_SWAPOUT": {"load": ("memdrain",)}}
-"""Fields of the scenario that a crash point needs to be crossed at all, beyond the defaults."""
 
 
 @dataclass
@@ -108,9 +105,8 @@ def plan(
         if (points and cell.crash_point not in points) or (types and cell.crash_type not in types):
             continue
         scenarios: tuple[Scenario, ...] = ()
-        if cell.crash_point in CRASH_POINTS and cell.crash_type in CRASH_TYPES:
-            fields = common | CONDITIONS.get(cell.crash_point, {})
-            scenarios = tuple(Scenario(cell.crash_point, cell.crash_type, seed=seed, **fields) for seed in seeds)
+        if cell.crash_point in crash_points() and cell.crash_type in crash_types():
+            scenarios = tuple(Scenario(cell.crash_point, cell.crash_type, seed=seed, **common) for seed in seeds)
         chosen.append(CellRuns(cell, scenarios))
     return chosen
 
@@ -122,7 +118,7 @@ def scenarios_of(planned: Iterable[CellRuns]) -> list[Scenario]:
     """
 
     def quick(scenario: Scenario) -> bool:
-        return scenario.crash_type not in ("hang", "overflow") and scenario.crash_point not in CONDITIONS
+        return scenario.crash_type not in ("hang", "overflow") and not scenario.point.load
 
     return sorted((s for cell in planned for s in cell.scenarios), key=lambda s: (s.seed, quick(s)))
 

@@ -13,7 +13,7 @@ import pytest
 import kdumpsim
 from kdumpsim.agent.errors import AgentError, AgentTimeout
 from kdumpsim.board.machine import StopReason
-from kdumpsim.scenario.points import CRASH_POINTS, CRASH_TYPES, DYNAMIC_POINTS, TTUTILS_TYPES
+from kdumpsim.scenario.points import crash_points, crash_types
 
 
 def points(guest: Any) -> dict[str, list[str]]:
@@ -24,12 +24,15 @@ def points(guest: Any) -> dict[str, list[str]]:
 
 def test_commands(boot: Callable[..., Any]) -> None:
     guest = boot()
-    assert points(guest) == {name: ["none", "0"] for name in CRASH_POINTS if name not in DYNAMIC_POINTS}
-    for kind in (TTUTILS_TYPES.get(kind, kind) for kind in CRASH_TYPES):
+    assert points(guest) == {name: ["none", "0"] for name, point in crash_points().items() if not point.dynamic}
+    for kind in (kind.ttutils for kind in crash_types().values()):
         guest.dtt(f"set FS_DEVRW {kind} 77")
         assert points(guest)["FS_DEVRW"] == [kind, "77"]
     guest.dtt("set FS_DEVRW oops")
     assert points(guest)["FS_DEVRW"] == ["bug", "10"]
+    guest.dtt("set FS_SUBMIT_BH hang 3")
+    assert points(guest)["FS_DEVRW"] == ["loop", "3"]
+    guest.dtt("set FS_DEVRW oops")
     guest.dtt("reset FS_DEVRW")
     assert points(guest)["FS_DEVRW"] == ["bug", "0"]
     guest.dtt("reset FS_DEVRW -f")
@@ -58,7 +61,7 @@ def test_refusals(boot: Callable[..., Any]) -> None:
         with pytest.raises(AgentError) as caught:
             guest.dtt(command)
         assert caught.value.errno == errno, command
-    assert points(guest) == {name: ["none", "0"] for name in CRASH_POINTS if name not in DYNAMIC_POINTS}
+    assert points(guest) == {name: ["none", "0"] for name, point in crash_points().items() if not point.dynamic}
 
 
 def test_a_survived_point_is_disabled_until_it_is_set_again(boot: Callable[..., Any]) -> None:

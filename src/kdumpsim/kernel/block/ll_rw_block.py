@@ -5,7 +5,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, fetch_and, fetch_or, guest, i32, length, ptr, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    array,
+    cast,
+    fetch_and,
+    fetch_or,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    u32,
+    void,
+)
 from kdumpsim.kernel.asm import pa
 from kdumpsim.kernel.block.bio import READ, WRITE, Bio, BlockDevice, bio_init, submit_bio
 from kdumpsim.kernel.block.buffer import (
@@ -27,7 +41,7 @@ from kdumpsim.kernel.block.buffer import (
 )
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.types import EIO
-from kdumpsim.kernel.lkdtt.cpoint import CP_FS_DEVRW, cpoint
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 
 SYNC_BATCH: Final = 16
 """How many buffers sync_blocks() has on their way at once."""
@@ -77,6 +91,17 @@ def submit_bh(rw: u32, bh: ptr[BufferHead]) -> None:
     submit_bio(bio)
 
 
+FS_DEVRW: CrashPoint = placed(
+    "cpoints",
+    CrashPoint(
+        name="FS_DEVRW",
+        which=3,
+        help="block I/O: ll_rw_block, after unlock_buffer(), nothing to transfer",
+        alias="FS_SUBMIT_BH",
+    ),
+)
+
+
 @guest
 def ll_rw_block(rw: u32, nr: u32, bhs: ptr[ptr[BufferHead]]) -> None:
     """Start the transfers of some buffers, without waiting: reads of those not up to date, writes of dirty ones.
@@ -100,7 +125,7 @@ def ll_rw_block(rw: u32, nr: u32, bhs: ptr[ptr[BufferHead]]) -> None:
             submit_bh(rw, bh)
             continue
         unlock_buffer(bh)
-        cpoint(CP_FS_DEVRW)
+        cpoint(addr(FS_DEVRW))
 
 
 @guest

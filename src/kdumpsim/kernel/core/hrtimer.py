@@ -20,6 +20,7 @@ from kdumpsim.compiler.lang import (
     guest,
     length,
     load_volatile,
+    placed,
     ptr,
     u32,
     u64,
@@ -39,7 +40,7 @@ from kdumpsim.kernel.core.spinlock import (
     spin_unlock_irqrestore,
 )
 from kdumpsim.kernel.core.types import ListHead
-from kdumpsim.kernel.lkdtt.cpoint import CP_TIMERADD, cpoint
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 
 HRTIMER_NORESTART: Final = 0
 """A timer function's answer: done."""
@@ -140,6 +141,11 @@ def enqueue_hrtimer(timer: ptr[Hrtimer], base: ptr[HrtimerBase]) -> None:
     timer.active = True
 
 
+TIMERADD: CrashPoint = placed(
+    "cpoints", CrashPoint(name="TIMERADD", which=6, help="starting a high-resolution timer: hrtimer_start")
+)
+
+
 @guest
 def hrtimer_start(timer: ptr[Hrtimer], time: u64, mode: HrtimerMode) -> bool:
     """(Re)start a timer on this CPU; whether it was pending.
@@ -149,7 +155,7 @@ def hrtimer_start(timer: ptr[Hrtimer], time: u64, mode: HrtimerMode) -> bool:
     """
     flags: u32 = 0
     base = lock_hrtimer_base(timer, addr(flags))
-    cpoint(CP_TIMERADD)
+    cpoint(addr(TIMERADD))
     pending = remove_hrtimer(timer)
     new_base: ptr[HrtimerBase] = addr(hrtimer_bases[smp_processor_id()])
     if base != new_base and base.curr_timer != timer:

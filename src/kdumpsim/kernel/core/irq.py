@@ -54,7 +54,7 @@ from kdumpsim.kernel.core.spinlock import (
 from kdumpsim.kernel.core.types import EBUSY, EINVAL, ENOMEM
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
-from kdumpsim.kernel.lkdtt.cpoint import CP_INT_HARDWARE_ENTRY, CP_INT_HW_IRQ_EN, cpoint
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
@@ -106,13 +106,18 @@ def init_irq_desc() -> None:
         spin_lock_init(addr(desc.lock))
 
 
+INT_HW_IRQ_EN: CrashPoint = placed(
+    "cpoints", CrashPoint(name="INT_HW_IRQ_EN", which=2, help="IRQ handling, interrupts on: handle_IRQ_event")
+)
+
+
 @guest
 def handle_IRQ_event(irq: u32, regs: ptr[PtRegs], action: ptr[IrqAction]) -> u32:
     """Call all handlers of a line, with interrupts on unless the first wants them off (listing 2)."""
     retval: u32 = 0
     if action.flags & SA_INTERRUPT == 0:
         local_irq_enable()
-        cpoint(CP_INT_HW_IRQ_EN)
+        cpoint(addr(INT_HW_IRQ_EN))
     while action != NULL:
         retval |= action.handler(irq, action.dev_id, regs)
         action = action.next
@@ -135,6 +140,11 @@ def note_interrupt(irq: u32, desc: ptr[IrqDesc], action_ret: u32) -> None:
         desc.handler.disable(irq)
 
 
+INT_HARDWARE_ENTRY: CrashPoint = placed(
+    "cpoints", CrashPoint(name="INT_HARDWARE_ENTRY", which=1, help="IRQ handling: __do_IRQ, its descriptor's lock held")
+)
+
+
 @guest
 def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
     """Serve a line: acknowledge, and call the handlers unless another CPU is at it (listing 1)."""
@@ -150,7 +160,7 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
         status |= IRQ_INPROGRESS
     desc.status = status
     if action != NULL:
-        cpoint(CP_INT_HARDWARE_ENTRY)
+        cpoint(addr(INT_HARDWARE_ENTRY))
         while True:
             spin_unlock(addr(desc.lock))
             action_ret = handle_IRQ_event(irq, regs, action)

@@ -19,6 +19,7 @@ from kdumpsim.compiler.lang import (
     i32,
     length,
     load_volatile,
+    placed,
     ptr,
     u8,
     u32,
@@ -42,7 +43,7 @@ from kdumpsim.kernel.core.sched import cond_resched, schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import LOW_PRIO, TASK_INTERRUPTIBLE, TASK_RUNNING, TaskStruct
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable, preempt_enable_no_resched
 from kdumpsim.kernel.core.vsprintf import snprintf
-from kdumpsim.kernel.lkdtt.cpoint import CP_INT_TASKLET_ENTRY, CP_TASKLET, cpoint
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 
 MAX_SOFTIRQ_RESTART: Final = 10
 """Rounds of new work before the rest is left to ksoftirqd."""
@@ -229,6 +230,14 @@ def tasklet_hi_schedule(t: ptr[TaskletStruct]) -> None:
         queue_tasklet(t, tasklet_hi_vec, SoftirqVector.HI_SOFTIRQ)
 
 
+TASKLET: CrashPoint = placed(
+    "cpoints", CrashPoint(name="TASKLET", which=5, help="tasklet service, interrupts off: tasklet_action")
+)
+INT_TASKLET_ENTRY: CrashPoint = placed(
+    "cpoints", CrashPoint(name="INT_TASKLET_ENTRY", which=7, help="tasklet service, interrupts on: tasklet_action")
+)
+
+
 @guest
 def run_tasklets(lists: ptr[ptr[TaskletStruct]], nr: SoftirqVector) -> None:
     """Run this CPU's list; a tasklet that runs elsewhere or is disabled goes back.
@@ -242,14 +251,14 @@ def run_tasklets(lists: ptr[ptr[TaskletStruct]], nr: SoftirqVector) -> None:
     local_irq_disable()
     t = lists[cpu]
     lists[cpu] = NULL
-    cpoint(CP_TASKLET)
+    cpoint(addr(TASKLET))
     local_irq_enable()
     while t != NULL:
         after = t.next
         if fetch_or(addr(t.state), running) & running == 0:
             if load_volatile(addr(t.count)) == 0:
                 fetch_and(addr(t.state), ~scheduled)
-                cpoint(CP_INT_TASKLET_ENTRY)
+                cpoint(addr(INT_TASKLET_ENTRY))
                 t.func(t.data)
                 fetch_and(addr(t.state), ~running)
                 t = after

@@ -52,7 +52,7 @@ from kdumpsim.kernel.drivers.ide import (
     ide_wait_stat,
 )
 from kdumpsim.kernel.drivers.ide_dma import ide_dma_end, ide_dma_setup, ide_dma_start, ide_dma_test_irq
-from kdumpsim.kernel.lkdtt.dynamic import CpointHook, cpoint_hook
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 
 WAIT_CMD: Final = 10 * HZ
 """How long a command may take before the timer looks after it (Linux WAIT_CMD)."""
@@ -61,8 +61,6 @@ ERROR_MAX: Final = 4
 """Attempts before a request fails."""
 ERROR_RESET: Final = 2
 """Failed attempts after which the channel is reset and the drive goes on without DMA."""
-
-ide_core_cp: CpointHook = placed("cpoint_hooks", CpointHook(name="IDE_CORE_CP"))
 
 
 @guest
@@ -104,6 +102,17 @@ def ide_write_command(dma: bool, lba48: bool) -> u8:
     return WIN_WRITE_EXT if lba48 else WIN_WRITE
 
 
+IDE_CORE_CP: CrashPoint = placed(
+    "cpoints",
+    CrashPoint(
+        name="IDE_CORE_CP",
+        help="IDE: ide_start_request; registered before it is armed",
+        needs="combined_mode=ide",
+        dynamic=50,
+    ),
+)
+
+
 @guest
 def ide_start_request(hwif: ptr[IdeHwif]) -> None:
     """Give the drive the command of hwif.rq (Linux start_request and __ide_do_rw_disk).  Lock held.
@@ -114,7 +123,7 @@ def ide_start_request(hwif: ptr[IdeHwif]) -> None:
     drive: ptr[IdeDrive] = hwif.drive
     rq: ptr[Request] = hwif.rq
     spin_unlock_irq(addr(hwif.lock))
-    cpoint_hook(addr(ide_core_cp))
+    cpoint(addr(IDE_CORE_CP))
     ide_select(hwif, drive.unit)
     ready: bool = ide_wait_stat(hwif, READY_STAT, BUSY_STAT | DRQ_STAT, WAIT_READY_MS)
     spin_lock_irq(addr(hwif.lock))

@@ -9,21 +9,21 @@ is induced.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final
 
 from kdumpsim.compiler.lang import (
     BUG,
+    NULL,
     Struct,
     addr,
     array,
     cast,
     cstr,
+    external,
     fetch_add,
     fn,
     guest,
     i32,
-    length,
     placed,
     ptr,
     store_volatile,
@@ -33,63 +33,39 @@ from kdumpsim.kernel.asm import smp_processor_id
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp
-from kdumpsim.kernel.core.types import EINVAL, ENOENT
-from kdumpsim.kernel.lkdtt.cpoint import (
-    CP_FS_DEVRW,
-    CP_INT_HARDWARE_ENTRY,
-    CP_INT_HW_IRQ_EN,
-    CP_INT_TASKLET_ENTRY,
-    CP_MEM_SWAPOUT,
-    CP_SCSI_DISPATCH_CMD,
-    CP_TASKLET,
-    CP_TIMERADD,
-    NR_CPOINTS,
-    cpoint_enabled,
-)
+from kdumpsim.kernel.core.types import EINVAL
+from kdumpsim.kernel.lkdtt.cpoint import CpointState, CrashPoint, CrashType
 from kdumpsim.kernel.lkdtt.crashes import dtt_loop, dtt_overflow, rec_num
 
 DEFAULT_COUNT: Final = 10
 """Crossings before the crash when ``set`` gives no count: pass_num of ttutils (section 3.3)."""
-
-
+NR_CPOINTS: Final = 64
+"""Ids of crash points are smaller."""
 ANY_CPU: Final = 0xFFFFFFFF
 """The CPU of a crash point that is crossed wherever it is crossed."""
 
-
-class CrashType(IntEnum):
-    """What happens at a crash point (paper, section 3.2.1)."""
-
-    NONE = 0
-    PANIC = 1
-    BUG = 2
-    EXCEPTION = 3
-    LOOP = 4
-    OVERFLOW = 5
+__start_cpoints: array[CrashPoint] = external()
+__stop_cpoints: array[CrashPoint] = external()
 
 
-class CpointState(IntEnum):
-    """The boxes of Figure 2."""
-
-    UNREGISTERED = 0
-    REGISTERED = 1
-    ENABLED = 2
-    DISABLED = 3
-
-
-class CrashPoint(Struct):
-    """A registered crash point; its index in `crash_points` is its id."""
+class CrashTypeInfo(Struct):
+    """A crash type by its name in ttutils and /proc/dtt.  The host reads this table, too (`scenario/points.py`)."""
 
     name: cstr
-    location: cstr
-    state: CpointState
-    kind: CrashType
-    count: u32
-    cpu: u32
-    """Only crossings on this CPU count; ANY_CPU for all."""
+    help: cstr
+    alias: cstr
+    """What the paper's text and its Table 2 call it, where ttutils calls it something else."""
 
 
-crash_points: array[CrashPoint] = length(NR_CPOINTS)
-crash_type_names: array[cstr] = ["none", "panic", "bug", "exception", "loop", "overflow"]
+crash_types: array[CrashTypeInfo] = [
+    CrashTypeInfo(name="none", help="cross the point and do nothing"),
+    CrashTypeInfo(name="panic", help="call panic()"),
+    CrashTypeInfo(name="bug", help="BUG(): an invalid opcode", alias="oops"),
+    CrashTypeInfo(name="exception", help="dereference a null pointer"),
+    CrashTypeInfo(name="loop", help="loop for ever, interrupts as they are at the point", alias="hang"),
+    CrashTypeInfo(name="overflow", help="recurse rec_num times with 1 KiB of stack each"),
+]
+"""By number (`CrashType`)."""
 NR_CRASH_TYPES: Final = 6
 
 
@@ -109,31 +85,39 @@ def dtt_induce(kind: u32, name: cstr) -> None:
 
 
 @guest
-def dtt_crossed(which: u32) -> None:
+def dtt_crossed(point: ptr[CrashPoint]) -> None:
     """An armed crash point was crossed: count down, and crash at zero.
 
     Nothing is printed before: by the time a line has gone out, a device would have ended what the crash is to meet.
     """
-    point: ptr[CrashPoint] = addr(crash_points[which])
     if point.cpu != ANY_CPU and point.cpu != smp_processor_id():
         return
     if fetch_add(addr(point.count), 0xFFFFFFFF) != 1:
         return
     kind: u32 = point.kind
     point.state = CpointState.DISABLED
-    cpoint_enabled[which] = 0
+    point.enabled = 0
     dtt_induce(kind, point.name)
-    printk(f"<6>LKDTT: crash point {point.name:s} of type {crash_type_names[kind]:s} survived\n")
+    printk(f"<6>LKDTT: crash point {point.name:s} of type {crash_types[kind].name:s} survived\n")
 
 
 @guest
-def dtt_register(which: u32, name: cstr, location: cstr) -> i32:
-    """Make a crash point known; `location` is "kern" for one that is compiled in."""
-    if which == 0 or which >= NR_CPOINTS or crash_points[which].state != CpointState.UNREGISTERED:
+def dtt_lookup(which: u32) -> ptr[CrashPoint]:
+    """The registered crash point with this id, or NULL."""
+    point: ptr[CrashPoint] = __start_cpoints
+    while point < __stop_cpoints:
+        if point.which == which and point.state != CpointState.UNREGISTERED:
+            return point
+        point += 1
+    return NULL
+
+
+@guest
+def dtt_register(point: ptr[CrashPoint], which: u32) -> i32:
+    """Make a crash point known under an id that no other has."""
+    if which == 0 or which >= NR_CPOINTS or dtt_lookup(which) != NULL:
         return -EINVAL
-    point: ptr[CrashPoint] = addr(crash_points[which])
-    point.name = name
-    point.location = location
+    point.which = which
     point.kind = CrashType.NONE
     point.count = 0
     point.cpu = ANY_CPU
@@ -142,44 +126,53 @@ def dtt_register(which: u32, name: cstr, location: cstr) -> i32:
 
 
 @guest
-def dtt_find(name: cstr) -> i32:
-    """The id of a registered crash point, or -ENOENT."""
-    for which in range(NR_CPOINTS):
-        if crash_points[which].state != CpointState.UNREGISTERED and strcmp(crash_points[which].name, name) == 0:
-            return i32(which)
-    return -ENOENT
+def same_name(name: cstr, wanted: cstr) -> bool:
+    """Is there a name, and is it this one?"""
+    return name != NULL and strcmp(name, wanted) == 0
+
+
+@guest
+def find_cpoint(name: cstr) -> ptr[CrashPoint]:
+    """The crash point of this name or alias, registered or not; or NULL."""
+    point: ptr[CrashPoint] = __start_cpoints
+    while point < __stop_cpoints:
+        if same_name(point.name, name) or same_name(point.alias, name):
+            return point
+        point += 1
+    return NULL
+
+
+@guest
+def dtt_find(name: cstr) -> ptr[CrashPoint]:
+    """The registered crash point of this name, or NULL."""
+    point: ptr[CrashPoint] = find_cpoint(name)
+    return point if point != NULL and point.state != CpointState.UNREGISTERED else NULL
 
 
 @guest
 def dtt_find_type(name: cstr) -> i32:
-    """The number of a crash type by name, or -EINVAL; the paper's Table 2 has "oops" for "bug", "hang" for "loop"."""
-    if strcmp(name, "oops") == 0:
-        return i32(CrashType.BUG)
-    if strcmp(name, "hang") == 0:
-        return i32(CrashType.LOOP)
+    """The number of a crash type by its name or alias, or -EINVAL."""
     for kind in range(NR_CRASH_TYPES):
-        if strcmp(crash_type_names[kind], name) == 0:
+        if same_name(crash_types[kind].name, name) or same_name(crash_types[kind].alias, name):
             return i32(kind)
     return -EINVAL
 
 
 @guest
-def dtt_set(which: u32, kind: u32, count: u32, cpu: u32) -> None:
+def dtt_set(point: ptr[CrashPoint], kind: u32, count: u32, cpu: u32) -> None:
     """Arm a crash point: after `count` crossings on `cpu` (ANY_CPU: on any) the crash is induced."""
-    point: ptr[CrashPoint] = addr(crash_points[which])
-    cpoint_enabled[which] = 0
+    point.enabled = 0
     point.kind = CrashType(kind)
     point.count = count
     point.cpu = cpu
     point.state = CpointState.ENABLED
-    cpoint_enabled[which] = 1
+    point.enabled = 1
 
 
 @guest
-def dtt_reset(which: u32, forget_type: bool) -> None:
+def dtt_reset(point: ptr[CrashPoint], forget_type: bool) -> None:
     """Disable a crash point and clear its counter; with `forget_type` its type becomes none as well."""
-    point: ptr[CrashPoint] = addr(crash_points[which])
-    cpoint_enabled[which] = 0
+    point.enabled = 0
     point.count = 0
     point.cpu = ANY_CPU
     if forget_type:
@@ -188,16 +181,22 @@ def dtt_reset(which: u32, forget_type: bool) -> None:
 
 
 @guest
+def register_builtin(numbered: bool) -> None:
+    """Register crash points that are compiled in and not dynamic: those that have an id, or the others."""
+    point: ptr[CrashPoint] = __start_cpoints
+    while point < __stop_cpoints:
+        if point.dynamic == 0 and point.state == CpointState.UNREGISTERED and (point.which != 0) == numbered:
+            which: u32 = max(point.which, 1)
+            while dtt_register(point, which) != 0 and which < NR_CPOINTS:
+                which += 1
+        point += 1
+
+
+@guest
 def dtt_init() -> i32:
-    """Register the crash points that are compiled in."""
-    dtt_register(CP_INT_HARDWARE_ENTRY, "INT_HARDWARE_ENTRY", "kern")
-    dtt_register(CP_INT_HW_IRQ_EN, "INT_HW_IRQ_EN", "kern")
-    dtt_register(CP_FS_DEVRW, "FS_DEVRW", "kern")
-    dtt_register(CP_MEM_SWAPOUT, "MEM_SWAPOUT", "kern")
-    dtt_register(CP_TASKLET, "TASKLET", "kern")
-    dtt_register(CP_TIMERADD, "TIMERADD", "kern")
-    dtt_register(CP_INT_TASKLET_ENTRY, "INT_TASKLET_ENTRY", "kern")
-    dtt_register(CP_SCSI_DISPATCH_CMD, "SCSI_DISPATCH_CMD", "kern")
+    """Register the crash points that are compiled in; one whose id is taken gets the next that is free."""
+    register_builtin(True)
+    register_builtin(False)
     return 0
 
 

@@ -13,19 +13,18 @@ from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, leng
 from kdumpsim.kernel.asm import cpu_online
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.string import simple_strtoull, strcmp
-from kdumpsim.kernel.core.types import EINVAL
+from kdumpsim.kernel.core.types import EINVAL, ENOENT
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
-from kdumpsim.kernel.lkdtt.cpoint import NR_CPOINTS
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint
 from kdumpsim.kernel.lkdtt.dtt import (
     ANY_CPU,
     DEFAULT_COUNT,
-    CpointState,
-    CrashPoint,
-    crash_points,
-    crash_type_names,
+    NR_CPOINTS,
+    crash_types,
     dtt_find,
     dtt_find_type,
+    dtt_lookup,
     dtt_reset,
     dtt_set,
 )
@@ -81,9 +80,9 @@ def ctrl_set(words: ptr[cstr], nr: u32) -> i32:
     """``set NAME TYPE [COUNT [CPU]]``"""
     if nr < 3:
         return -EINVAL
-    which: i32 = dtt_find(words[1])
-    if which < 0:
-        return which
+    point: ptr[CrashPoint] = dtt_find(words[1])
+    if point == NULL:
+        return -ENOENT
     kind: i32 = dtt_find_type(words[2])
     if kind < 0:
         return kind
@@ -97,7 +96,7 @@ def ctrl_set(words: ptr[cstr], nr: u32) -> i32:
         cpu = parse_cpu(words[4])
         if cpu == ANY_CPU:
             return -EINVAL
-    dtt_set(u32(which), u32(kind), u32(count), cpu)
+    dtt_set(point, u32(kind), u32(count), cpu)
     return 0
 
 
@@ -106,10 +105,10 @@ def ctrl_reset(words: ptr[cstr], nr: u32) -> i32:
     """``reset NAME [-f]``"""
     if nr < 2 or nr > 3 or (nr == 3 and strcmp(words[2], "-f") != 0):
         return -EINVAL
-    which: i32 = dtt_find(words[1])
-    if which < 0:
-        return which
-    dtt_reset(u32(which), nr == 3)
+    point: ptr[CrashPoint] = dtt_find(words[1])
+    if point == NULL:
+        return -ENOENT
+    dtt_reset(point, nr == 3)
     return 0
 
 
@@ -157,11 +156,12 @@ def dtt_cpoints_show(m: ptr[SeqFile]) -> i32:
     """The list ``ttutils ls`` prints, with the columns of the paper's Table 1."""
     seq_printf(m, "id      crash type      crash point name        count   location\n")
     for which in range(NR_CPOINTS):
-        point: ptr[CrashPoint] = addr(crash_points[which])
-        if point.state == CpointState.UNREGISTERED:
+        point: ptr[CrashPoint] = dtt_lookup(which)
+        if point == NULL:
             continue
-        kind: cstr = crash_type_names[point.kind]
-        seq_printf(m, f"{which:<8}{kind:<16s}{point.name:<24s}{point.count:<8}{point.location:s}\n")
+        kind: cstr = crash_types[point.kind].name
+        location: cstr = "dyn" if point.dynamic != 0 else "kern"
+        seq_printf(m, f"{which:<8}{kind:<16s}{point.name:<24s}{point.count:<8}{location:s}\n")
     return 0
 
 

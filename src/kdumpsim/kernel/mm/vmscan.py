@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, container_of, guest, i32, ptr, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, addr, container_of, guest, i32, placed, ptr, u32, void
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_del, list_empty, list_move_tail
@@ -19,7 +19,7 @@ from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
-from kdumpsim.kernel.lkdtt.cpoint import CP_MEM_SWAPOUT, cpoint
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 from kdumpsim.kernel.mm.page_alloc import Page, nr_free_pages, pages_high
 from kdumpsim.kernel.mm.page_flags import (
     PG_active,
@@ -128,6 +128,14 @@ def pageout(page: ptr[Page]) -> u32:
     return result
 
 
+MEM_SWAPOUT: CrashPoint = placed(
+    "cpoints",
+    CrashPoint(
+        name="MEM_SWAPOUT", which=4, help="swapping out: shrink_list, before a page goes to swap", load="memdrain"
+    ),
+)
+
+
 @guest
 def swap_out_page(page: ptr[Page]) -> u32:
     """What to do with a locked page that was not accessed.  Unlocks it.
@@ -139,7 +147,7 @@ def swap_out_page(page: ptr[Page]) -> u32:
         if page.mapping == NULL:
             unlock_page(page)
             return PAGE_KEEP
-        cpoint(CP_MEM_SWAPOUT)
+        cpoint(addr(MEM_SWAPOUT))
         if not add_to_swap(page):
             unlock_page(page)
             return PAGE_ACTIVATE

@@ -7,12 +7,23 @@ ends it by scsi_done(); all that follows runs in the BLOCK softirq (scsi_softirq
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import addr, guest, ptr, u32
+from kdumpsim.compiler.lang import addr, guest, placed, ptr, u32
 from kdumpsim.kernel.block.blk_softirq import blk_complete_request
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_lock_irqsave, spin_unlock, spin_unlock_irqrestore
 from kdumpsim.kernel.drivers.scsi.scsi_error import scsi_add_timer, scsi_delete_timer, scsi_eh_wakeup, scsi_times_out
 from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiCmnd, ScsiDevice, ScsiHost
-from kdumpsim.kernel.lkdtt.cpoint import CP_SCSI_DISPATCH_CMD, cpoint
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
+
+SCSI_DISPATCH_CMD: CrashPoint = placed(
+    "cpoints",
+    CrashPoint(
+        name="SCSI_DISPATCH_CMD",
+        which=8,
+        help="SCSI: scsi_dispatch_cmd, above the SATA disk",
+        alias="SCSI_QUEUE_RQ",
+        needs="combined_mode=libata",
+    ),
+)
 
 
 @guest
@@ -22,7 +33,7 @@ def scsi_dispatch_cmd(cmd: ptr[ScsiCmnd]) -> None:
     Here lies SCSI_DISPATCH_CMD.  The first request of an idle disk comes here in the task that submits it, those
     that wait in the queue come from the BLOCK softirq that ended the one before.
     """
-    cpoint(CP_SCSI_DISPATCH_CMD)
+    cpoint(addr(SCSI_DISPATCH_CMD))
     host: ptr[ScsiHost] = cmd.device.host
     scsi_add_timer(cmd, cmd.timeout_per_command, scsi_times_out)
     cmd.device.iorequest_cnt += 1

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Options of a command made from the settings of a scenario's parts (`kdumpsim.scenario.settings`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING
+from typing import Any, TypeVar
+
+import click
+
+from kdumpsim.scenario.points import crash_points, crash_types
+from kdumpsim.scenario.settings import Named, settings_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_KNOWN: Mapping[str, Callable[[], Iterable[str]]] = {"crash_point": crash_points, "crash_type": crash_types}
+
+
+class _Word(click.types.StringParamType):
+    """A word that must be given: what there is to choose from is said when it is missing."""
+
+    def __init__(self, known: Callable[[], Iterable[str]]) -> None:
+        self._known = known
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"Choose from: {', '.join(self._known())}"
+
+
+def scenario_options(part: type, only: Collection[str] | None = None) -> Callable[[Command], Command]:
+    """Give a command an option for each setting of a part of a scenario, or for those named in `only`."""
+    chosen = [named for named in settings_of(part) if only is None or named.name in only]
+
+    def decorate(command: Command) -> Command:
+        for named in reversed(chosen):
+            command = _option(named)(command)
+        return command
+
+    return decorate
+
+
+def _option(named: Named) -> Callable[[Command], Command]:
+    chosen, default = named.setting, named.default
+    names = [named.option, named.name]
+    if chosen.flag:
+        return click.option(*names, is_flag=True, help=named.help)
+    if chosen.each:
+        return click.option(*names, multiple=True, metavar=chosen.metavar, help=named.help)
+    if default is MISSING:
+        kind = _Word(_KNOWN[named.name])
+        return click.option(*names, required=True, type=kind, metavar=chosen.metavar, help=named.help)
+    text = None if default in (None, ()) else chosen.show(default)
+    return click.option(*names, default=text, show_default=True, metavar=chosen.metavar, help=named.help)
+
+
+def fields_of(part: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments for a scenario from the values that click found; what was not given is left out.
+
+    ScenarioError for a text that is none of a field's values.
+    """
+    fields = {}
+    for named in settings_of(part):
+        value = given.get(named.name)
+        if value is None or value is False or value == ():
+            continue
+        chosen = named.setting
+        if chosen.each:
+            fields[named.name] = tuple(chosen.parse(item) for item in value)
+        else:
+            fields[named.name] = value if chosen.flag else chosen.parse(value)
+    return fields

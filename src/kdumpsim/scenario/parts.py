@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The three parts of a scenario: the PC, the kernel, and the crash.
+
+PC and kernel decide everything up to the moment at which a crash point is armed, so scenarios that have both in common
+can share a boot.  Each part checks itself; `scenario.scenario` checks what they ask of each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from kdumpsim.scenario.conditions import (
+    DMA,
+    DUMP_DISKS,
+    INJECTIONS,
+    KDUMPSIM,
+    MACHINES,
+    MIB,
+    OTHER_CPUS,
+    PAGE_SIZE,
+    USUAL_DUMP_DISK,
+)
+from kdumpsim.scenario.options import checked, parse
+from kdumpsim.scenario.points import DEFAULT_COUNT
+from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES, effective
+from kdumpsim.scenario.settings import check_values, integer, setting
+from kdumpsim.scenario.values import (
+    NO_LOAD,
+    Reservation,
+    ScenarioError,
+    format_holes,
+    format_load,
+    format_size,
+    parse_crashkernel,
+    parse_holes,
+    parse_load,
+    parse_size,
+    size_words,
+    words_of,
+)
+
+MAX_CPUS = 8
+MIN_RESERVED = 4 * MIB
+"""Below this the capture kernel has no room for its image, the headers and its own page tables."""
+USUAL_LOAD = ("usual",)
+"""What `--load` is by default: the program that brings a kernel to its crash point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcPart:
+    """The machine.  `memory` and holes in bytes."""
+
+    machine: str = field(default=KDUMPSIM, metadata=setting("The PC to run on", metavar="NAME", choices=MACHINES))
+    seed: int = field(
+        default=0,
+        metadata=setting(
+            "Same seed, same vmcore, byte for byte.", metavar="N", parse=integer("seed"), bounds=(0, 2**64 - 1)
+        ),
+    )
+    cpus: int = field(
+        default=2,
+        metadata=setting("CPUs of the machine, 1 to 8.", metavar="N", parse=integer("cpus"), bounds=(1, MAX_CPUS)),
+    )
+    memory: int = field(
+        default=64 * MIB,
+        metadata=setting(
+            "RAM, with K, M or G.",
+            metavar="SIZE",
+            parse=parse_size,
+            show=format_size,
+            complain=size_words,
+            bounds=(16 * MIB, 512 * MIB),
+        ),
+    )
+    memory_holes: tuple[tuple[int, int], ...] = field(
+        default=(),
+        metadata=setting(
+            "Pieces of physical memory that are not there.", metavar="BASE:SIZE,…", parse=parse_holes, show=format_holes
+        ),
+    )
+    dump_disk: str = field(
+        default=USUAL_DUMP_DISK, metadata=setting("Where the dump disk is", metavar="NAME", choices=DUMP_DISKS)
+    )
+    nic: bool = field(
+        default=False, metadata=setting("A network card, which --dma net and --load netload have by themselves.")
+    )
+    traffic: bool = False
+    """The station at the other end of the network sends all the time; `--dma net` asks for that."""
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        if self.memory % PAGE_SIZE:
+            raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
+        object.__setattr__(self, "memory_holes", tuple(sorted(self.memory_holes)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelPart:
+    """The two kernels: how they are built, what they are told, where the second one lies."""
+
+    crashkernel: Reservation = field(
+        default=Reservation(16 * MIB, 16 * MIB),
+        metadata=setting("The region reserved for the capture kernel.", metavar="SIZE@START", parse=parse_crashkernel),
+    )
+    profile: str = field(
+        default=DEFAULT_PROFILE,
+        metadata=setting(
+            f"A named set of kernel options: {', '.join(PROFILES)}. `kdumpsim options` shows them.", metavar="NAME"
+        ),
+    )
+    kernel_options: tuple[tuple[str, str], ...] = field(
+        default=(),
+        metadata=setting(
+            "Change one option of the profile; repeatable. `kdumpsim options` shows them all.",
+            metavar="NAME=VALUE",
+            option="kernel-option",
+            each=True,
+            parse=lambda text: next(iter(parse([text]).items())),
+            show="=".join,
+        ),
+    )
+    """What was asked for beyond the profile, as (name, value)."""
+    guest_modules: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Guest code of your own to link into the kernel; repeatable. See `kdumpsim help guest-modules`.",
+            metavar="FILE.py",
+            option="guest-module",
+            each=True,
+        ),
+    )
+    inject: str | None = field(
+        default=None, metadata=setting("Break something on purpose", metavar="FAULT", choices=INJECTIONS)
+    )
+    guest_code: tuple[str, ...] = field(default=(), init=False, repr=False)
+    """SHA-256 of each guest module: another text is another kernel."""
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        region = self.crashkernel
+        if max(region.base, region.size) < PAGE_SIZE:
+            raise ScenarioError(f"crashkernel {region} is in bytes: did you mean {region.size}M@{region.base}M?")
+        if region.base % PAGE_SIZE or region.size % PAGE_SIZE:
+            raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
+        if region.size < MIN_RESERVED:
+            raise ScenarioError(
+                f"crashkernel {region} is too small: the capture kernel needs at least {format_size(MIN_RESERVED)}"
+            )
+        if region.base < MIB:
+            raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
+        object.__setattr__(self, "kernel_options", tuple(checked(parse_pairs(self.kernel_options)).items()))
+        try:
+            code = tuple(sha256(Path(path).read_bytes()).hexdigest() for path in self.guest_modules)
+        except OSError as error:
+            raise ScenarioError(f"guest module '{error.filename}': {error.strerror}") from error
+        object.__setattr__(self, "guest_code", code)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The value of every kernel option.  ScenarioError for values that contradict each other."""
+        return effective(self.profile, dict(self.kernel_options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashPart:
+    """Where and how the kernel crashes, and what goes on meanwhile.  `timeout` and `patience` in virtual seconds."""
+
+    crash_point: str = field(
+        kw_only=False, metadata=setting("Where to crash; the names stand above.", metavar="NAME", option="crashpoint")
+    )
+    crash_type: str = field(
+        kw_only=False, metadata=setting("How to crash; the types stand above.", metavar="TYPE", option="type")
+    )
+    count: int = field(
+        default=DEFAULT_COUNT,
+        metadata=setting(
+            "Crossings of the point before the crash.", metavar="N", parse=integer("count"), bounds=(1, 1_000_000)
+        ),
+    )
+    crash_cpu: int | None = field(
+        default=None,
+        metadata=setting(
+            "Crash on this CPU: only crossings there count, and the load and all interrupts are bound to it.",
+            metavar="N",
+            parse=integer("crash-cpu"),
+        ),
+    )
+    other_cpus: str | None = field(
+        default=None, metadata=setting("What the other CPUs do", metavar="STATE", choices=OTHER_CPUS)
+    )
+    dma: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Devices that are busy with DMA", metavar="DEVICE,…", parse=words_of, show=",".join, choices=DMA
+        ),
+    )
+    pending_irq: bool = field(default=False, metadata=setting("A key and a serial byte arrive at the hand-over."))
+    load: tuple[str, ...] = field(
+        default=USUAL_LOAD,
+        metadata=setting(
+            "Programs that are started in the guest; usual: what crosses the point (diskio, memdrain); netload: UDP; "
+            f"{NO_LOAD}: none.",
+            metavar="NAME,…",
+            parse=parse_load,
+            show=format_load,
+        ),
+    )
+    patience: int = field(
+        default=15,
+        metadata=setting(
+            "How long the operator waits for a machine that is not well before he presses SysRq, in virtual seconds.",
+            metavar="N",
+            parse=integer("patience"),
+            bounds=(1, 86_400),
+        ),
+    )
+    timeout: int = field(
+        default=120,
+        metadata=setting(
+            "Give up after this much virtual time, in seconds.",
+            metavar="N",
+            parse=integer("timeout"),
+            bounds=(1, 86_400),
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        check_values(self)
+
+
+def parse_pairs(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Options by name.  ScenarioError for one that is given two values."""
+    return parse(f"{name}={value}" for name, value in pairs)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a field of a scenario says of itself.
+
+A field of `scenario.parts` is described once, by the :func:`setting` in its metadata.  Its option, the words of the
+printed command, its checks, its form in JSON and its row in the documentation are made from that (`scenario.options`
+does the same for the kernel's options).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from kdumpsim.choices import unknown
+from kdumpsim.scenario.values import ScenarioError
+
+_KEY = "setting"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a scenario, as users meet it."""
+
+    help: str
+    metavar: str = ""
+    """What stands for the value in help texts; none for a flag."""
+    parse: Callable[[str], Any] = str
+    """The value from text; ScenarioError for a text that is none."""
+    show: Callable[[Any], str] = str
+    """The text of a value, which `parse` understands."""
+    complain: Callable[[Any], str] | None = None
+    """The text of a value in a complaint, where `show` would not do."""
+    option: str = ""
+    """The name on the command line where it is not the field's own, without dashes."""
+    each: bool = False
+    """The option may be given several times; the field is a tuple of what each one gives."""
+    bounds: tuple[int, int] | None = None
+    """Smallest and largest value."""
+    choices: Mapping[str, str] | None = None
+    """Allowed words and their meanings."""
+
+    @property
+    def flag(self) -> bool:
+        """Is it an option without a value?"""
+        return not self.metavar
+
+
+@dataclass(frozen=True)
+class Named:
+    """A setting with its field's name and default."""
+
+    name: str
+    setting: Setting
+    default: Any
+    """`dataclasses.MISSING` for a field that must be given."""
+
+    @property
+    def option(self) -> str:
+        """The option: `--crash-cpu`."""
+        return f"--{self.setting.option or self.name.replace('_', '-')}"
+
+    @property
+    def help(self) -> str:
+        """The help with the words that are allowed."""
+        choices = self.setting.choices
+        if not choices:
+            return self.setting.help
+        return f"{self.setting.help}: {'; '.join(f'{name} ({text})' for name, text in choices.items())}."
+
+    def words(self, value: Any) -> list[tuple[str, str]]:
+        """The options that give the field this value, each with its text; the text of a flag is empty."""
+        if self.setting.flag:
+            return [(self.option, "")] if value else []
+        if self.setting.each:
+            return [(self.option, self.setting.show(item)) for item in value]
+        return [(self.option, self.setting.show(value))]
+
+
+def setting(help: str, **more: Any) -> dict[str, Setting]:
+    """Metadata for a field; `more` as in `Setting`."""
+    return {_KEY: Setting(help, **more)}
+
+
+def integer(what: str) -> Callable[[str], int]:
+    """A parser of whole numbers that names what was meant."""
+
+    def parse(text: str) -> int:
+        try:
+            return int(text.strip(), 0)
+        except ValueError:
+            raise ScenarioError(f"{what} '{text}' is not a whole number") from None
+
+    return parse
+
+
+def settings_of(part: type) -> Iterator[Named]:
+    """The settings of a part of a scenario (or of all of it): those that must be given, then the others."""
+    for item in sorted(fields(part), key=lambda item: item.default is not MISSING):
+        if _KEY in item.metadata:
+            yield Named(item.name, item.metadata[_KEY], item.default)
+
+
+def check_values(part: object) -> None:
+    """ScenarioError if a field is out of its bounds or none of the words it takes."""
+    for named in settings_of(type(part)):
+        value, chosen = getattr(part, named.name), named.setting
+        what = named.name.replace("_", " ")
+        if chosen.bounds is not None and value is not None:
+            low, high = chosen.bounds
+            if not low <= value <= high:
+                shown = chosen.complain(value) if chosen.complain else chosen.show(value)
+                raise ScenarioError(f"{what} {shown} is out of range: choose {chosen.show(low)} to {chosen.show(high)}")
+        if chosen.choices is not None and value is not None:
+            for word in value if isinstance(value, tuple) else (value,):
+                check_word(what, word, chosen.choices)
+
+
+def check_word(what: str, given: str, allowed: Iterable[str], others: Iterable[str] = ()) -> None:
+    """ScenarioError for a word that is none of those allowed; `others` are names that can be meant, too."""
+    if given not in allowed:
+        raise ScenarioError(unknown(what, given, allowed, others=others))
+
+
+def to_plain(value: Any) -> Any:
+    """A value as JSON has it: tuples become lists; what JSON does not have, the text that `parse` understands."""
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def from_plain(value: Any, chosen: Setting, default: Any) -> Any:
+    """The way back from `to_plain`, for a field with this default."""
+    if isinstance(value, list):
+        return tuple(from_plain(item, chosen, None) for item in value)
+    if isinstance(value, str) and not isinstance(default, str | tuple) and default is not None:
+        return chosen.parse(value)
+    return value

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the values of a scenario are written: sizes, the reserved region, memory holes, lists of words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SMALL = 4096
+"""A size below this, in bytes, was meant in a larger unit."""
+NO_LOAD = "none"
+"""What `--load` is given for no load at all."""
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be: the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The reserved region of ``crashkernel=X@Y``, in bytes."""
+
+    size: int
+    base: int
+
+    @property
+    def end(self) -> int:
+        """First byte after the region."""
+        return self.base + self.size
+
+    def __str__(self) -> str:
+        return f"{format_size(self.size)}@{format_size(self.base)}"
+
+
+_SIZE = re.compile(r"^(0x[0-9a-fA-F]+|\d+)([kKmMgG]?)$")
+_SHIFT = {"": 0, "k": 10, "m": 20, "g": 30}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `64M`, `0x1000000`, `640K` …; ScenarioError otherwise."""
+    match = _SIZE.match(text.strip())
+    if not match:
+        raise ScenarioError(f"'{text}' is no size: write a number of bytes, or one with K, M or G, such as 64M")
+    return int(match[1], 0) << _SHIFT[match[2].lower()]
+
+
+def format_size(size: int) -> str:
+    """The shortest exact way to write a size: `16M`, `640K`, `4097`."""
+    for suffix, shift in (("G", 30), ("M", 20), ("K", 10)):
+        if size and size % (1 << shift) == 0:
+            return f"{size >> shift}{suffix}"
+    return str(size)
+
+
+def size_words(size: int) -> str:
+    """A size for a complaint about it: with its unit where it has none, since `64` is easily written for `64M`."""
+    text = format_size(size)
+    return f"{text} bytes (did you mean {text}M?)" if text.isdigit() and size < SMALL else text
+
+
+def parse_crashkernel(text: str) -> Reservation:
+    """`crashkernel=` syntax of 2.6.16, SIZE@START; ScenarioError otherwise."""
+    size, at, base = text.partition("@")
+    if not at:
+        raise ScenarioError(f"crashkernel '{text}' has no start: write SIZE@START, such as 16M@16M")
+    return Reservation(parse_size(size), parse_size(base))
+
+
+def parse_holes(text: str) -> tuple[tuple[int, int], ...]:
+    """Memory holes from `BASE:SIZE,…`; ScenarioError otherwise."""
+    holes = []
+    for part in words_of(text):
+        base, colon, size = part.partition(":")
+        if not colon:
+            raise ScenarioError(f"memory hole '{part}' has no size: write BASE:SIZE, such as 40M:1M")
+        holes.append((parse_size(base), parse_size(size)))
+    return tuple(holes)
+
+
+def format_holes(holes: tuple[tuple[int, int], ...]) -> str:
+    """`BASE:SIZE,…`."""
+    return ",".join(f"{format_size(base)}:{format_size(size)}" for base, size in holes)
+
+
+def parse_load(text: str) -> tuple[str, ...]:
+    """Programs to start, from `NAME,…` or `none`; ScenarioError for an empty list."""
+    if not words_of(text):
+        raise ScenarioError(f"load '{text}' names no program: write NAME,… or {NO_LOAD}")
+    return () if text.strip() == NO_LOAD else words_of(text)
+
+
+def format_load(load: tuple[str, ...]) -> str:
+    """`NAME,…` or `none`."""
+    return ",".join(load) or NO_LOAD
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a comma-separated list."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Crash points and types as the host reads them from the kernel's ELF file; the referee is the file's own DWARF."""
+
+from __future__ import annotations
+
+import ast
+import io
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from kdumpsim import images
+from kdumpsim.compiler import CompileError
+from kdumpsim.scenario import points
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
+
+KERNEL = Path(str(files("kdumpsim") / "kernel"))
+HOOK = """
+from kdumpsim.compiler.lang import addr, guest, placed
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
+
+MINE: CrashPoint = placed("cpoints", CrashPoint(name="MINE", help="mine: nowhere", load="none"))
+
+
+@guest
+def mine() -> None:
+    cpoint(addr(MINE))
+"""
+
+
+def structure(name: str) -> tuple[int, dict[str, int]]:
+    """Size and offsets of fields of a structure, as gdb would see them."""
+    for unit in ELFFile(io.BytesIO(images.kernel().elf)).get_dwarf_info().iter_CUs():
+        for die in unit.iter_DIEs():
+            named: Any = die.attributes.get("DW_AT_name")
+            if die.tag == "DW_TAG_structure_type" and named and named.value == name.encode() and die.has_children:
+                fields = {
+                    child.attributes["DW_AT_name"].value.decode(): child.attributes["DW_AT_data_member_location"].value
+                    for child in die.iter_children()
+                }
+                return die.attributes["DW_AT_byte_size"].value, fields
+    raise LookupError(name)
+
+
+def test_the_layout_is_the_kernels() -> None:
+    size, fields = structure("crash_point")
+    assert size == points._POINT.size
+    assert [fields[name] for name in ("name", "help", "alias", "needs", "load", "dynamic", "which")] == [
+        *range(0, 28, 4)
+    ]
+    size, fields = structure("crash_type_info")
+    assert size == points._TYPE.size
+    assert [fields[name] for name in ("name", "help", "alias")] == [0, 4, 8]
+
+
+def test_every_place_in_the_source_is_a_point_and_every_point_has_a_place() -> None:
+    crossed = set()
+    for path in KERNEL.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id="cpoint"), args=[ast.Call(args=[ast.Name(id=name)])]):
+                    crossed.add(name)
+    assert crossed == set(points.crash_points())
+
+
+def test_points_say_what_they_need() -> None:
+    known = points.crash_points()
+    assert known["MEM_SWAPOUT"].load == "memdrain"
+    assert known["IDE_CORE_CP"].dynamic == 50
+    assert dict(known["IDE_CORE_CP"].needs) == {"combined_mode": "ide"}
+    assert points.aliases(known) == {"FS_SUBMIT_BH": "FS_DEVRW", "SCSI_QUEUE_RQ": "SCSI_DISPATCH_CMD"}
+    assert points.aliases(points.crash_types()) == {"bug": "oops", "loop": "hang"}
+    assert all(entry.help for entry in [*known.values(), *points.crash_types().values()])
+
+
+def test_a_users_module_brings_its_points(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HOOK)
+    scenario = Scenario("MINE", "panic", guest_modules=(str(path),))
+    assert scenario.load == ()
+    assert f"--guest-module {path}" in scenario.command()
+    before = scenario.boot_key()
+    path.write_text(HOOK.replace("nowhere", "somewhere"))
+    assert scenario.boot_key() != before
+    with pytest.raises(ScenarioError, match="MINE"):
+        Scenario("MINE", "panic")
+
+
+def test_a_broken_module_is_a_compile_error_that_points_into_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HOOK.replace("cpoint(addr(MINE))", "cpoint(7.5)"))
+    with pytest.raises(CompileError, match=rf"{path}:10:12: error"):
+        Scenario("MINE", "panic", guest_modules=(str(path),))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.py", "no such file"),
+        ("my-driver.py", "identifier"),
+        ("driver.c", "Python file"),
+        ("kdumpsim.py", "taken"),
+    ],
+)
+def test_files_that_cannot_be_modules(tmp_path: Path, name: str, message: str) -> None:
+    if name != "absent.py":
+        (tmp_path / name).write_text("")
+    with pytest.raises(ScenarioError, match=message):
+        Scenario("FS_DEVRW", "panic", guest_modules=(str(tmp_path / name),))
