@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Speed and size of kdumpsim, as ratios within one run.  ``python benchmarks/bench.py [--runs N]``
+"""Speed and size of kdumpsim, as ratios within one run.  ``python benchmarks/bench.py [--runs N] [--against DIR]``
 
 * guest speed: a loop under the Machine (block hook, slices, timers, devices) against the same loop on a bare
   Unicorn engine without any hook, in turn, ratio pair by pair.  The Machine fills the engine's TLB itself, which makes
@@ -10,14 +10,14 @@
   the jump out of a hang that the 5 s NMI watchdog finds;
 * ``kdumpsim table2`` as a whole process, two runs side by side (once);
 * building the guest images with an empty cache, and finding them in the cache.
+
+With ``--against DIR``, another checkout, both are run in alternating pairs instead (`against.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import mmap
 import os
 import resource
 import statistics
@@ -27,62 +27,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import unicorn
+import against
+from loops import LOOPS, bare_unicorn, under_machine
 from rich.console import Console
 from rich.table import Table
 
-from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.compiler.assembler import assemble
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
 from kdumpsim.scenario.scenario import Scenario
 
-LOOP_ORIGIN = 0x100030
-PROLOGUE = """
-    movl $0x300000, %esp
-    movb $0xff, %al
-    outb %al, $0x21
-    outb %al, $0xa1
-    movl $0x200000, %esi
-"""
-LOOPS = {
-    "arithmetic": f"""{PROLOGUE}
-    movl $20000000, %ecx
-1:  movl (%esi), %eax
-    addl %ecx, %eax
-    xorl %eax, %ebx
-    rorl $3, %ebx
-    addl %ebx, %edx
-    decl %ecx
-    jnz 1b
-    cli
-    hlt
-""",
-    "stores": f"""{PROLOGUE}
-    movl $5000000, %ecx
-1:  movl (%esi), %eax
-    addl %ecx, %eax
-    xorl %eax, %ebx
-    movl %ebx, 4(%esi)
-    decl %ecx
-    jnz 1b
-    cli
-    hlt
-""",
-    "calls": f"""{PROLOGUE}
-    movl $2000000, %ecx
-1:  pushl %ecx
-    call 2f
-    popl %ecx
-    decl %ecx
-    jnz 1b
-    cli
-    hlt
-2:  movl 4(%esp), %eax
-    xorl %eax, %ebx
-    ret
-""",
-}
 TARGETS = {
     **{f"guest speed, {name}": ("at least", 0.75, "× bare") for name in LOOPS},
     "warm run, wall": ("at most", 2.0, "s"),
@@ -94,37 +48,6 @@ TARGETS = {
     "first build of all images": ("at most", 10.0, "s"),
     "images from the cache": ("at most", 0.3, "s"),
 }
-
-
-def bare_unicorn(code: bytes) -> float:
-    """Seconds for the loop on an engine with no hook at all."""
-    memory = mmap.mmap(-1, 4 << 20)
-    engine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
-    engine.mem_map_ptr(0, 4 << 20, unicorn.UC_PROT_ALL, ctypes.addressof(ctypes.c_char.from_buffer(memory)))
-    memory[LOOP_ORIGIN : LOOP_ORIGIN + len(code)] = code
-    engine.ctl_exits_enabled(True)
-    engine.ctl_set_exits([])
-    start = time.perf_counter()
-    engine.emu_start(LOOP_ORIGIN, 0)
-    return time.perf_counter() - start
-
-
-def under_machine(code: bytes) -> float:
-    """Seconds for the loop on the whole machine, one CPU, its firmware's timer ticking."""
-    machine = Machine(MachineConfig(cpus=1, memory=16 << 20))
-    machine.load_multiboot(multiboot_image(code), "")
-    start = time.perf_counter()
-    machine.run(stop=lambda: machine.cpus[0].halted)
-    return time.perf_counter() - start
-
-
-def multiboot_image(code: bytes) -> bytes:
-    """A flat Multiboot image (a.out kludge) that holds `code` at LOOP_ORIGIN."""
-    header_at = LOOP_ORIGIN - 48
-    size = 48 + len(code)
-    magic, flags = 0x1BADB002, 1 << 16
-    fields = (magic, flags, -(magic + flags), header_at, header_at, header_at + size, 0, LOOP_ORIGIN)
-    return b"".join((field & 0xFFFFFFFF).to_bytes(4, "little") for field in fields).ljust(48, b"\0") + code
 
 
 def run_once(arguments: list[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
@@ -193,7 +116,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="runs of each figure (default 5)")
-    runs = parser.parse_args().runs
+    parser.add_argument("--against", type=Path, metavar="DIR", help="compare with the checkout in DIR, pair by pair")
+    options = parser.parse_args()
+    runs = options.runs
+    if options.against is not None:
+        compared = Table("figure", "here", "there", "here / there, by pair", title=f"CPU time, {runs} pairs")
+        for row in against.rows(against.compare(options.against.resolve(), runs)):
+            compared.add_row(*row)
+        Console().print(compared)
+        return
     table = Table("figure", "median", "min", "max", "aim", title=f"{runs} runs, {os.cpu_count()} cores")
     for name, values in measure(runs).items():
         word, aim, unit = TARGETS[name]
