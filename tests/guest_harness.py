@@ -19,6 +19,7 @@ import unicorn
 from unicorn import x86_const as x86
 
 from kdumpsim import images
+from kdumpsim.target import PAGE_OFFSET
 
 ARENA, ARENA_SIZE = 0xD0000000, 4 << 20
 STACK_TOP, RETURN = 0xDF002000, 0xDF010000
@@ -31,7 +32,7 @@ class Guest:
     def __init__(self, image: images.KernelImage) -> None:
         self.symbols = image.symbols
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
-        begin = images.PAGE_OFFSET + image.base
+        begin = PAGE_OFFSET + image.base
         end = (image.symbols["_end"] + 0xFFFF) & ~0xFFFF
         self.uc.mem_map(begin, end - begin)
         self.uc.mem_map(ARENA, ARENA_SIZE)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdumpsim.compiler import cache
+from kdumpsim.target import PAGE_OFFSET, TARGET, physical
 
-PAGE_OFFSET = 0xC0000000
 FIRST_KERNEL_BASE = 0x100000
 KERNEL_ENTRY = "startup_32"
 SHT_SYMTAB = 2
-_E_PHOFF, _E_PHNUM, _PHDR_SIZE, _PT_LOAD = 28, 44, 32, 1
-"""Of ELF32 (System V ABI, chapters 4 and 5)."""
+_PT_LOAD = 1
 OPTIMIZED = ("kdumpsim.purgatory.sha256",)
 """Modules whose speed matters more than how they look in a debugger."""
 
@@ -50,7 +49,7 @@ class KernelImage:
     @property
     def physical_end(self) -> int:
         """First physical byte behind the image, its bss included."""
-        return self.symbols["_end"] - PAGE_OFFSET
+        return physical(self.symbols["_end"])
 
     @property
     def stack_size(self) -> int:
@@ -59,12 +58,13 @@ class KernelImage:
 
     def read(self, address: int, size: int) -> bytes:
         """Initialised memory of the image at a linear address; ValueError where there is none."""
-        (table,) = struct.unpack_from("<I", self.stripped, _E_PHOFF)
-        (count,) = struct.unpack_from("<H", self.stripped, _E_PHNUM)
+        form = TARGET.elf
+        _, _, _, _, _, table, _, _, _, _, count, *_ = form.ehdr.unpack_from(self.stripped)
         for index in range(count):
-            kind, offset, vaddr, _, filesz = struct.unpack_from("<5I", self.stripped, table + index * _PHDR_SIZE)
-            if kind == _PT_LOAD and vaddr <= address and address + size <= vaddr + filesz:
-                return self.stripped[offset + address - vaddr : offset + address - vaddr + size]
+            part = form.unpack_phdr(self.stripped, table + index * form.phdr_size)
+            if part.type == _PT_LOAD and part.vaddr <= address and address + size <= part.vaddr + part.filesz:
+                start = part.offset + address - part.vaddr
+                return self.stripped[start : start + size]
         raise ValueError(f"the kernel's file has no {size} bytes at {address:#x}")
 
     def string(self, address: int) -> str:
@@ -76,15 +76,15 @@ class KernelImage:
 
 
 def symbol_size(elf: bytes, name: str) -> int:
-    """st_size of a symbol of an ELF32 file (System V ABI, "Symbol Table"); KeyError for one it does not have."""
-    (shoff,) = struct.unpack_from("<I", elf, 32)
-    entry_size, count = struct.unpack_from("<HH", elf, 46)
-    sections = [struct.unpack_from("<10I", elf, shoff + number * entry_size) for number in range(count)]
+    """st_size of a symbol of an ELF file (System V ABI, "Symbol Table"); KeyError for one it does not have."""
+    form = TARGET.elf
+    _, _, _, _, _, _, shoff, _, _, _, _, entry_size, count, _ = form.ehdr.unpack_from(elf)
+    sections = [form.shdr.unpack_from(elf, shoff + number * entry_size) for number in range(count)]
     for _, kind, _, _, offset, size, link, *_ in sections:
         if kind != SHT_SYMTAB:
             continue
         names = sections[link][4]
-        for st_name, _, st_size, *_ in struct.iter_unpack("<IIIBBH", elf[offset : offset + size]):
+        for st_name, _, st_size, *_ in form.sym.iter_unpack(elf[offset : offset + size]):
             if elf.startswith(name.encode() + b"\0", names + st_name):
                 return int(st_size)
     raise KeyError(name)

@@ -31,6 +31,7 @@ class TaskStruct(Struct):
     next: ptr[TaskStruct]
     stamps: array[u64] = length(2)
     alive: bool
+    stack: usize
 
 
 class PtRegs(Struct):
@@ -208,7 +209,8 @@ def test_types(gdb: Callable[..., str]) -> None:
         "struct task_struct *next;",
         "u64 stamps[2];",
         "bool alive;",
-        "= 48",
+        "usize stack;",
+        "= 52",
         "= DEAD",
     ):
         assert text in shown, (text, shown)

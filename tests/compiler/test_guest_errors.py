@@ -57,6 +57,8 @@ BODIES = [  # statements of a function f(a: u32, b: i32, c: u8, p: ptr[S], v: pt
     ("q: ptr[u32] = p", "ptr[S] does not fit ptr[u32]"),
     ("q: ptr[S] = 5", "does not fit ptr[S]"),
     ("a = p", "ptr[S] does not fit u32"),
+    ("x: usize = big", "u64 does not fit usize"),
+    ("x: usize = a\n    return x + b", "usize and i32 do not mix"),
     ("if p == 5:\n        pass", "do not compare"),
     ("if p is NULL:\n        pass", "'is' and 'in'"),
     ("x = p[0]", "a structure (S) is not a value"),

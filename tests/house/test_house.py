@@ -20,7 +20,7 @@ STOREYS = (
     {"runs"},
     {"lkdtt"},
     {"machines", "agent", "kexec", "vmcore", "disks"},
-    {"scenario", "images"},
+    {"scenario", "images", "target"},
     {"board"},
     {"apic", "cpu"},
     {"compiler", "files", "choices", ""},

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from kdumpsim.agent.client import ANSWER, Frame, FrameDecoder, Op
 from kdumpsim.compiler.assembler import module_asm_ir
-from kdumpsim.compiler.backend import TRIPLE, shared_worker
+from kdumpsim.compiler.backend import shared_worker
+from kdumpsim.compiler.target import TARGET
 
 IOMEM = """\
 00000000-0009fbff : System RAM
@@ -67,7 +68,7 @@ def purgatory_object() -> bytes:
     }  # fmt: skip
     data = "".join(f".globl {name}\n{name}: .zero {size}\n" for name, size in names.items())
     text = f".text\n.globl purgatory_start\n.long 0\npurgatory_start: jmp *kernel_entry\n.bss\n.balign 4\n{data}"
-    return shared_worker().emit(f'target triple = "{TRIPLE}"\n' + module_asm_ir(text))
+    return shared_worker().emit(f'target triple = "{TARGET.triple}"\n' + module_asm_ir(text))
 
 
 class FakeGuest:

@@ -18,6 +18,7 @@ from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.kexec.load import kexec_load_normal, kexec_load_panic, kexec_unload, read_crash_notes, read_layout
 from kdumpsim.kexec.segments import Range, Segment
+from kdumpsim.target import PAGE_OFFSET
 
 SECTORS = 16384
 LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1"
@@ -52,7 +53,7 @@ def test_what_the_guest_says_of_itself(guest: Guest) -> None:
     layout = read_layout(guest.agent)
     assert layout.crash == Range(0x1000000, 0x2000000)
     assert layout.ram == (Range(0, 0x9FC00), Range(0x100000, 0x4000000))
-    base = images.kernel().symbols["crash_notes"] - images.PAGE_OFFSET
+    base = images.kernel().symbols["crash_notes"] - PAGE_OFFSET
     assert read_crash_notes(guest.agent) == [base, base + 1024]
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from kdumpsim.commands.run import next_steps
-from kdumpsim.images import PAGE_OFFSET
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.target import PAGE_OFFSET
 from kdumpsim.vmcore.compare import Judgement, judge, without
 from kdumpsim.vmcore.reader import Vmcore
 from vmcore.builders import dump

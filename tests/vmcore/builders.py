@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdumpsim.cpu import Activity
+from kdumpsim.target import PRSTATUS
 from kdumpsim.vmcore.oracle import Oracle, Region
-from kdumpsim.vmcore.reader import REGISTER_NAMES
 
 MIB = 1 << 20
 RESERVED = Region(2 * MIB, 3 * MIB)
@@ -145,7 +145,7 @@ def note(owner: bytes, kind: int, data: bytes) -> bytes:
 
 def prstatus(pid: int, registers: Mapping[str, int]) -> bytes:
     """The NT_PRSTATUS note of an i386 CPU."""
-    words = struct.pack("<17I", *(registers.get(name, 0) for name in REGISTER_NAMES))
+    words = struct.pack("<17I", *(registers.get(name, 0) for name in PRSTATUS.registers.names))
     return note(b"CORE", 1, bytes(24) + struct.pack("<i", pid) + bytes(44) + words + bytes(4))
 
 

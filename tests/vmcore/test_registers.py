@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from kdumpsim.commands.run import crashing_thread
+from kdumpsim.target import PT_REGS
 from kdumpsim.vmcore.compare import Judgement, judge
-from kdumpsim.vmcore.oracle import FRAME, Oracle
+from kdumpsim.vmcore.oracle import Oracle
 from kdumpsim.vmcore.reader import Vmcore
 
 from .builders import CRASHING, FULL, JUMP, SYMBOLS, FakeMachine, crashed, dump, stopped, watching
@@ -53,8 +54,8 @@ def test_registers_of_an_exception_come_from_its_frame(judged: Judge, change: in
     machine = FakeMachine()
     oracle = watching(machine)
     machine.reach(0, SYMBOLS["dtt_induce"], esp=0xC0380F00)
-    values = {name: 0x100 + i for i, name in enumerate(FRAME)} | {"cs": 0x60, "ds": 0x7B, "es": 0x7B}
-    machine.memory.view[0x380E00:0x380E3C] = struct.pack("<15I", *(values[name] for name in FRAME))
+    values = {name: 0x100 + i for i, name in enumerate(PT_REGS.names)} | {"cs": 0x60, "ds": 0x7B, "es": 0x7B}
+    machine.memory.view[0x380E00:0x380E3C] = struct.pack("<15I", *(values[name] for name in PT_REGS.names))
     machine.call(0, "crash_kexec", 0xC0380D80, 0xC0380E00, back=0xC0100500)
     machine.nmi(1, eip=SYMBOLS["cpu_idle"])
     machine.save(0, {**values, "esp": 0xC0380E00 + 52, "ebx": values["ebx"] + change})

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from . import backend
 from .elf import relocate_object
+from .target import TARGET
 
 
 class AssembleError(Exception):
@@ -26,7 +27,7 @@ def _escape(line: str) -> str:
 @lru_cache(maxsize=1024)
 def _object(text: str) -> bytes:
     try:
-        return backend.shared_worker().emit(f'target triple = "{backend.TRIPLE}"\n' + module_asm_ir(text))
+        return backend.shared_worker().emit(f'target triple = "{TARGET.triple}"\n' + module_asm_ir(text))
     except backend.BackendError as error:
         raise AssembleError(str(error)) from None
 

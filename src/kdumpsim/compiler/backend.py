@@ -21,9 +21,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
-TRIPLE = "i386-unknown-none-elf"
-CPU = "i686"
-FEATURES = "-sse,-sse2,-mmx,-x87,+soft-float"
+from .target import TARGET
+
 _REQUEST = struct.Struct("<BI")
 
 
@@ -137,10 +136,12 @@ def main() -> None:
     llvm.initialize_native_asmparser()
     # Two calls of panic() must stay two, or the backtrace names the wrong line.
     llvm.set_option("kdumpsim", "-enable-tail-merge=0")
-    target = llvm.Target.from_triple(TRIPLE)
+    target = llvm.Target.from_triple(TARGET.triple)
 
     def machine(level: int) -> llvm.TargetMachine:
-        return target.create_target_machine(cpu=CPU, features=FEATURES, opt=level, reloc="static", codemodel="default")
+        return target.create_target_machine(
+            cpu=TARGET.cpu, features=TARGET.features, opt=level, reloc="static", codemodel="default"
+        )
 
     machines = {0: machine(1), 1: machine(2)}
     layout = str(machines[0].target_data)

@@ -15,6 +15,8 @@ from .types import (
     BOOL,
     POISON,
     U32,
+    WORD,
+    WORD_IR,
     ArrayType,
     BoolType,
     ConstType,
@@ -134,7 +136,8 @@ class Builder:
         """A slot in the frame."""
         self._temps += 1
         slot = f"%v{self._temps}" + (f".{name}" if name.isascii() else "")
-        self.allocas.append(f"  {slot} = alloca {kind.memory}, align {max(kind.align, 4 if kind.size >= 4 else 1)}")
+        align = max(kind.align, WORD if kind.size >= WORD else 1)
+        self.allocas.append(f"  {slot} = alloca {kind.memory}, align {align}")
         return slot
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -243,7 +246,7 @@ class Builder:
             self.fail(
                 node,
                 f"{have} does not fit {target}",
-                "u32(p) is a pointer's address" if as_int(target) else "p != NULL",
+                "usize(p) is a pointer's address" if as_int(target) else "p != NULL",
             )
         if isinstance(target, BoolType):
             if isinstance(have, ConstType) and value.const in (0, 1):
@@ -292,8 +295,8 @@ class Builder:
         if not distance:
             return base
         if base.startswith("@"):
-            return f"getelementptr (i8, ptr {base}, i32 {distance})"
-        return self.temp(f"getelementptr i8, ptr {base}, i32 {distance}")
+            return f"getelementptr (i8, ptr {base}, {WORD_IR} {distance})"
+        return self.temp(f"getelementptr i8, ptr {base}, {WORD_IR} {distance}")
 
 
 BOOL_AS_INT = IntType(8, False)

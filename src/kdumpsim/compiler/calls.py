@@ -18,8 +18,10 @@ from .types import (
     CSTR,
     NORETURN,
     U32,
+    USIZE,
     VOID,
     VOID_PTR,
+    WORD_IR,
     ArrayType,
     BoolType,
     ConstType,
@@ -89,7 +91,7 @@ class Calls(Expressions):
             if kind.varargs and index == count - 1 and isinstance(arg, ast.JoinedStr):
                 format_text, extra = self._format(arg)
                 text = self.unit.string(format_text)
-                parts.append(f"ptr {text}" if self.unit.optimize else f"i32 ptrtoint (ptr {text} to i32)")
+                parts.append(f"ptr {text}" if self.unit.optimize else f"{WORD_IR} ptrtoint (ptr {text} to {WORD_IR})")
                 if len(args) > count:
                     self.fail(args[count], "an f-string is the last argument")
             else:
@@ -119,14 +121,14 @@ class Calls(Expressions):
         """An argument as it goes onto the stack, extended to a word."""
         number = as_int(value.type)
         if isinstance(value.type, BoolType):
-            value = self.resize(value, U32)
-        elif number is not None and number.bits < 32:
-            value = self.resize(value, IntType(32, number.signed))
+            value = self.resize(value, USIZE)
+        elif number is not None and number.bits < USIZE.bits:
+            value = self.resize(value, IntType(USIZE.bits, number.signed))
         elif number is None and not is_pointer(value.type):
             raise_poison()
         if is_pointer(value.type) and not self.unit.optimize:
             # As a number: with `ptr` the call's type could equal the callee's, and LLVM would honour its byval here.
-            return f"i32 {self.temp(f'ptrtoint ptr {value.ir} to i32')}"
+            return f"{WORD_IR} {self.temp(f'ptrtoint ptr {value.ir} to {WORD_IR}')}"
         return f"{word_type(value.type)} {value.ir}"
 
     # -- f-strings ---------------------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ class Calls(Expressions):
         if isinstance(value.type, PoisonType):
             raise_poison()
         if kind in ("s", "p"):
-            if not is_pointer(value.type) and not (kind == "p" and value.type == U32):
+            if not is_pointer(value.type) and not (kind == "p" and value.type == USIZE):
                 self.fail(part.value, f"{value.type} is not printed by {{:{kind}}}", "integers: {x}, {x:08x}")
             if kind == "s" and value.type != CSTR:
                 self.fail(part.value, f"{value.type} is not a string", "cast(cstr, p)")
@@ -200,8 +202,8 @@ class Calls(Expressions):
         if number is None:
             self.fail(node, f"{kind} is no cast", f"cast({kind}, x)")
         if is_pointer(value.type):
-            if number.bits < 32:
-                self.fail(node, f"{number} does not hold an address", f"{number}(u32(p))")
+            if number.bits < USIZE.bits:
+                self.fail(node, f"{number} does not hold an address", f"{number}(usize(p))")
             return Value(number, self.temp(f"ptrtoint ptr {value.ir} to {number.ir}"))
         if as_int(value.type) is None and not isinstance(value.type, BoolType | ConstType):
             self.fail(arg, f"{value.type} cannot become {kind}")
@@ -216,15 +218,15 @@ class Calls(Expressions):
             return self._cast_call(kind, ast.copy_location(ast.Call(func=node.func, args=[arg], keywords=[]), node))
         if not is_pointer(kind):
             self.fail(wanted, f"nothing can be cast to {kind}", "ptr[T]")
-        value = self.lower(arg, U32)
+        value = self.lower(arg, USIZE)
         if is_pointer(value.type):
             return Value(kind, value.ir)
         if value.const is not None and value.type not in (BOOL,):
-            value = self.constant(U32, U32.wrap(value.const))
+            value = self.constant(USIZE, USIZE.wrap(value.const))
         number = as_int(value.type)
-        if number is None or number.bits != 32:
-            self.fail(arg, f"{value.type} is no address", "cast(ptr[T], u32(x))")
-        return Value(kind, self.temp(f"inttoptr i32 {value.ir} to ptr"))
+        if number is None or number.bits != USIZE.bits:
+            self.fail(arg, f"{value.type} is no address", "cast(ptr[T], usize(x))")
+        return Value(kind, self.temp(f"inttoptr {WORD_IR} {value.ir} to ptr"))
 
     # -- the language's functions ------------------------------------------------------------------------------------
 
@@ -329,14 +331,14 @@ class Calls(Expressions):
         if isinstance(value.type, BoolType):
             return self.memory_bool(value)
         if is_pointer(value.type) and value.ir != "null":
-            return self.temp(f"ptrtoint ptr {value.ir} to i32")
+            return self.temp(f"ptrtoint ptr {value.ir} to {WORD_IR}")
         return "0" if value.ir == "null" else value.ir
 
     def _result(self, kind: Type, text: str) -> Value:
         if isinstance(kind, BoolType):
             return Value(BOOL, self.temp(f"icmp ne i8 {text}, 0"))
         if is_pointer(kind):
-            return Value(kind, self.temp(f"inttoptr i32 {text} to ptr"))
+            return Value(kind, self.temp(f"inttoptr {WORD_IR} {text} to ptr"))
         return Value(kind, text)
 
     def _atomic(self, node: ast.Call, operation: str) -> Value:
@@ -380,7 +382,7 @@ class Calls(Expressions):
         self._arguments(node, 0)
         self.unit.declare(f"llvm.{which}", f"declare ptr @llvm.{which}(i32)")
         pointer = self.temp(f"call ptr @llvm.{which}(i32 0)")
-        return Value(U32, self.temp(f"ptrtoint ptr {pointer} to i32"))
+        return Value(USIZE, self.temp(f"ptrtoint ptr {pointer} to {WORD_IR}"))
 
     def _extreme(self, name: str, node: ast.Call, expected: Type | None) -> Value:
         args = self._arguments(node, 2, 1 << 10)

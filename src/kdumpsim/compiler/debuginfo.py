@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterable
 
 from .diagnostics import Source
+from .target import TARGET
 from .types import (
+    USIZE,
     ArrayType,
     BoolType,
     ConstType,
@@ -46,7 +48,7 @@ class DebugInfo:
 
     def __init__(self, source: Source, optimized: bool) -> None:
         self.nodes: list[str] = []
-        self._types: dict[Type | tuple[Type, str], str] = {}
+        self._types: dict[tuple[Type, str], str] = {}
         self._locations: dict[tuple[str, int], str] = {}
         self._globals: list[str] = []
         self._retained: list[str] = []
@@ -59,7 +61,7 @@ class DebugInfo:
             self.add('!{i32 7, !"Dwarf Version", i32 4}'),
             self.add('!{i32 2, !"Debug Info Version", i32 3}'),
             # i386 kernels keep the stack aligned to words only; LLVM's default of 16 wastes it.
-            self.add('!{i32 1, !"override-stack-alignment", i32 4}'),
+            self.add(f'!{{i32 1, !"override-stack-alignment", i32 {TARGET.stack_align}}}'),
         ]
 
     def add(self, text: str) -> str:
@@ -115,12 +117,17 @@ class DebugInfo:
         """The node of a type, "null" for void."""
         if isinstance(kind, VoidType | NoReturnType):
             return "null"
+        # By name, too: usize is equal to the integer of its width.
+        key = (kind, str(kind))
         declared = behind_pointer and isinstance(kind, StructType) and kind.module != self.module
-        key: Type | tuple[Type, str] = (kind, "declared") if declared and kind not in self._types else kind
+        if declared and key not in self._types:
+            key = (kind, "declared")
+        else:
+            declared = False
         if key not in self._types:
             self._types[key] = node = self.add("")  # reserved first: structures point to themselves
             index = len(self.nodes) - 1
-            self.nodes[index] = self._declaration(kind) if isinstance(key, tuple) else self._describe(kind, node)
+            self.nodes[index] = self._declaration(kind) if declared else self._describe(kind, node)
         return self._types[key]
 
     @staticmethod
@@ -136,12 +143,11 @@ class DebugInfo:
             case BoolType():
                 return '!DIBasicType(name: "bool", size: 8, encoding: DW_ATE_boolean)'
             case PtrType(to=to):
-                target = self.type(to, behind_pointer=True)
-                return f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {target}, size: 32)"
+                return self._pointer(self.type(to, behind_pointer=True))
             case NullType():
-                return "!DIDerivedType(tag: DW_TAG_pointer_type, baseType: null, size: 32)"
+                return self._pointer("null")
             case FnType():
-                return f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {self._signature(kind)}, size: 32)"
+                return self._pointer(self._signature(kind))
             case ArrayType(of=of, count=count):
                 subrange = self.add(f"!DISubrange(count: {count})" if count is not None else "!DISubrange()")
                 bounds = self._list([subrange])
@@ -170,6 +176,10 @@ class DebugInfo:
             case ConstType() | PoisonType():
                 return self._describe(IntType(32, True), node)
         raise TypeError(f"no debug type for {kind}")
+
+    @staticmethod
+    def _pointer(target: str) -> str:
+        return f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {target}, size: {USIZE.bits})"
 
     def _member(self, member: Field, scope: str) -> str:
         size, offset, extra = member.type.size * 8, member.offset * 8, ""

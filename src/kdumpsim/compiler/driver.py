@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectFile:
-    """A relocatable ELF32 i386 object; `name` is the guest module's."""
+    """A relocatable object for the target; `name` is the guest module's."""
 
     name: str
     data: bytes

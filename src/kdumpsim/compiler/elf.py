@@ -1,34 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading relocatable ELF32 i386 objects, and applying their relocations.
+"""Reading the target's relocatable ELF objects, and applying their relocations.
 
-Only what LLVM and GNU as emit for i386 without position independence is known; everything else is an
-:class:`ElfError`, never skipped.  Source: System V ABI (gABI) chapter 4, and its Intel386 supplement.
+Only what LLVM and GNU as emit without position independence is known; everything else is an :class:`ElfError`, never
+skipped.  Source: System V ABI (gABI) chapter 4, and its supplement for the processor.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from .target import TARGET
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL = 1, 2, 3, 4, 7, 8, 9
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
 STT_NOTYPE, STT_FUNC, STT_SECTION, STT_FILE = 0, 2, 3, 4
-ET_REL, ET_EXEC, EM_386 = 1, 2, 3
+ET_REL, ET_EXEC = 1, 2
 
-EHDR = struct.Struct("<16sHHIIIIIHHHHHH")
-SHDR = struct.Struct("<10I")
-PHDR = struct.Struct("<8I")
-SYM = struct.Struct("<IIIBBH")
-REL = struct.Struct("<II")
-
-IDENT = b"\x7fELF\x01\x01\x01" + bytes(9)
-
-R_NONE, R_32, R_PC32, R_PLT32, R_16, R_PC16, R_8, R_PC8 = 0, 1, 2, 4, 20, 21, 22, 23
-_FIELD = {R_32: (4, False), R_PC32: (4, True), R_PLT32: (4, True), R_16: (2, False), R_PC16: (2, True),
-          R_8: (1, False), R_PC8: (1, True)}  # fmt: skip
+EHDR, SHDR, SYM, REL = TARGET.elf.ehdr, TARGET.elf.shdr, TARGET.elf.sym, TARGET.elf.rel
 
 
 class ElfError(Exception):
@@ -105,12 +96,12 @@ def _string(table: bytes, offset: int) -> str:
 
 
 def read_object(data: bytes, name: str = "<object>") -> Relocatable:
-    """Parse a relocatable ELF32 little-endian i386 file; ElfError when it is anything else."""
-    if len(data) < EHDR.size or data[:6] != IDENT[:6]:
-        raise ElfError(f"{name}: not a 32-bit little-endian ELF file")
+    """Parse a relocatable file for the target; ElfError when it is anything else."""
+    if len(data) < EHDR.size or data[:6] != TARGET.elf.ident[:6]:
+        raise ElfError(f"{name}: not a {TARGET.elf.bits}-bit little-endian ELF file")
     _, kind, machine, *rest = EHDR.unpack_from(data)
-    if kind != ET_REL or machine != EM_386:
-        raise ElfError(f"{name}: not a relocatable i386 object (type {kind}, machine {machine})")
+    if kind != ET_REL or machine != TARGET.machine:
+        raise ElfError(f"{name}: not a relocatable {TARGET.name} object (type {kind}, machine {machine})")
     shoff, shnum, shstrndx = rest[3], rest[9], rest[10]
     headers = [SHDR.unpack_from(data, shoff + i * SHDR.size) for i in range(shnum)]
     names = data[headers[shstrndx][4] :][: headers[shstrndx][5]]
@@ -125,7 +116,7 @@ def read_object(data: bytes, name: str = "<object>") -> Relocatable:
             for n, value, size, info, _, index in SYM.iter_unpack(section.data):
                 symbols.append(Symbol(_string(strings, n), value, size, info >> 4, info & 15, index))
         elif section.kind == SHT_RELA:
-            raise ElfError(f"{name}: {section.name}: RELA relocations are not used on i386")
+            raise ElfError(f"{name}: {section.name}: RELA relocations are not used on {TARGET.name}")
     for section in sections:
         if section.kind == SHT_REL:
             target = sections[section.info]
@@ -136,22 +127,18 @@ def read_object(data: bytes, name: str = "<object>") -> Relocatable:
 def apply_relocation(image: bytearray, offset: int, kind: int, symbol_value: int, place: int, where: str) -> None:
     """Patch the field at `offset` of `image`, whose run-time address is `place`, for a symbol's address.
 
-    Fields narrower than 32 bits must hold the result, signed or unsigned: ElfError otherwise.
+    A field that does not wrap must hold the result, signed or unsigned: ElfError otherwise.
     """
-    if kind == R_NONE:
+    if not kind:
         return
     try:
-        width, relative = _FIELD[kind]
+        width, relative, wraps = TARGET.relocations[kind]
     except KeyError:
         raise ElfError(f"{where}: relocation type {kind} is not supported") from None
     addend = int.from_bytes(image[offset : offset + width], "little", signed=True)
     value = symbol_value + addend - (place if relative else 0)
     limit = 1 << (8 * width)
-    if width == 4:
-        value &= limit - 1
-    elif width == 2 and relative:
-        value &= limit - 1  # IP wraps at 64 KiB in 16-bit code
-    elif not -(limit >> 1) <= value < limit:
+    if not wraps and not -(limit >> 1) <= value < limit:
         raise ElfError(f"{where}: {value:#x} does not fit a relocation of {8 * width} bits")
     image[offset : offset + width] = (value & (limit - 1)).to_bytes(width, "little")
 

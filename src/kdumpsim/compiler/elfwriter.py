@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writing ET_EXEC ELF32 i386 files (System V ABI, chapters 4 and 5)."""
+"""Writing ET_EXEC files for the target (System V ABI, chapters 4 and 5)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 from .elf import (
     EHDR,
-    EM_386,
     ET_EXEC,
-    IDENT,
-    PHDR,
     SHDR,
     SHF_ALLOC,
     SHT_NOBITS,
@@ -23,6 +20,7 @@ from .elf import (
     StringTable,
     Symbol,
 )  # fmt: skip
+from .target import TARGET, ProgramHeader
 
 PT_LOAD = 1
 PAGE = 4096
@@ -57,7 +55,7 @@ def write_executable(
     entry: int, sections: Sequence[OutputSection], segments: Sequence[Segment], symbols: Sequence[Symbol] | None
 ) -> bytes:
     """The file; `symbols` None leaves the symbol table out.  Offsets are congruent to addresses modulo the page."""
-    out = bytearray(EHDR.size + PHDR.size * len(segments))
+    out = bytearray(EHDR.size + TARGET.elf.phdr_size * len(segments))
     offsets: dict[str, int] = {}
     by_name = {section.name: section for section in sections}
     first_of = {segment.sections[0] for segment in segments}
@@ -86,9 +84,10 @@ def write_executable(
     if symbols is not None:
         strings = StringTable()
         table = bytearray(SYM.size)
+        limit = (1 << TARGET.elf.bits) - 1
         for symbol in symbols:
             info = symbol.bind << 4 | symbol.kind
-            table += SYM.pack(strings.add(symbol.name), symbol.value & 0xFFFFFFFF, symbol.size, info, 0, symbol.section)
+            table += SYM.pack(strings.add(symbol.name), symbol.value & limit, symbol.size, info, 0, symbol.section)
         locals_ = 1 + sum(symbol.bind == STB_LOCAL for symbol in symbols)
         out.extend(bytes(-len(out) % 4))
         number = len(headers)
@@ -101,11 +100,11 @@ def write_executable(
     out += names.data
     out.extend(bytes(-len(out) % 4))
     table_offset = len(out)
-    for header in headers:
-        out += SHDR.pack(*header)
+    for row in headers:
+        out += SHDR.pack(*row)
     EHDR.pack_into(
-        out, 0, IDENT, ET_EXEC, EM_386, 1, entry, EHDR.size, table_offset, 0, EHDR.size, PHDR.size, len(segments),
-        SHDR.size, len(headers), len(headers) - 1,
+        out, 0, TARGET.elf.ident, ET_EXEC, TARGET.machine, 1, entry, EHDR.size, table_offset, 0, EHDR.size,
+        TARGET.elf.phdr_size, len(segments), SHDR.size, len(headers), len(headers) - 1,
     )  # fmt: skip
     for index, segment in enumerate(segments):
         members = [by_name[name] for name in segment.sections]
@@ -113,9 +112,9 @@ def write_executable(
         in_file = [m for m in members if m.data is not None]
         file_size = in_file[-1].address + in_file[-1].size - start if in_file else 0
         memory_size = members[-1].address + members[-1].size - start
-        where = EHDR.size + index * PHDR.size
-        PHDR.pack_into(
-            out, where, PT_LOAD, offsets[members[0].name], start, start + segment.shift, file_size, memory_size,
-            segment.flags, PAGE,
-        )  # fmt: skip
+        where = EHDR.size + index * TARGET.elf.phdr_size
+        header = ProgramHeader(
+            PT_LOAD, offsets[members[0].name], start, start + segment.shift, file_size, memory_size, segment.flags, PAGE
+        )
+        out[where : where + TARGET.elf.phdr_size] = TARGET.elf.pack_phdr(header)
     return bytes(out)

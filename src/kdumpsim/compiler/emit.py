@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 
-from . import backend
 from .asm import KERNEL_DS, interrupt_stub, marked
 from .assembler import module_asm_ir
 from .constants import Const, Text
@@ -15,6 +14,7 @@ from .program import Program
 from .statements import FunctionLowering
 from .statics import StaticValues, byte_string
 from .symbols import Constant, Function, TypeName, Variable
+from .target import TARGET
 from .types import EnumType, StructType
 from .unit import Unit
 
@@ -123,7 +123,7 @@ class ModuleEmitter:
         """The module as LLVM IR."""
         own = {s.name for s in self.scope.names.values() if isinstance(s, Function | Variable) and self.unit.defines(s)}
         own -= {s.name for s in self.scope.names.values() if isinstance(s, Function) and s.kind == "interrupt"}
-        parts = [f'source_filename = "{self.module.source.shown}"\ntarget triple = "{backend.TRIPLE}"\n']
+        parts = [f'source_filename = "{self.module.source.shown}"\ntarget triple = "{TARGET.triple}"\n']
         if self._assembly:
             parts.append(
                 module_asm_ir("\n".join([".cfi_sections .debug_frame", *map(note_signal_frames, self._assembly)]))

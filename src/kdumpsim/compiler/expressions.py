@@ -17,7 +17,9 @@ from .types import (
     NULL,
     U8,
     U32,
+    USIZE,
     VOID_PTR,
+    WORD_IR,
     ArrayType,
     BoolType,
     ConstType,
@@ -216,19 +218,19 @@ class Expressions(Builder, ABC):
             self.fail(node, f"pointers to {of} cannot be stepped", "cast(ptr[u8], p)")
         if not of.size:
             self.fail(node, f"{of} has no size")
-        number = as_int(index.type) if not isinstance(index.type, ConstType | BoolType) else U32
+        number = as_int(index.type) if not isinstance(index.type, ConstType | BoolType) else USIZE
         if isinstance(index.type, PoisonType):
             raise_poison()
         if number is None:
             self.fail(index_node, f"an index is an integer, not {index.type}")
         if index.const is not None:
             return self.offset(base, -index.const * of.size if negative else index.const * of.size)
-        if number.bits > 32:
-            self.fail(index_node, f"an index of {number} is too wide", "u32(...)")
-        text = self.resize(index, IntType(32, number.signed)).ir
+        if number.bits > USIZE.bits:
+            self.fail(index_node, f"an index of {number} is too wide", "usize(...)")
+        text = self.resize(index, IntType(USIZE.bits, number.signed)).ir
         if negative:
-            text = self.temp(f"sub i32 0, {text}")
-        return self.temp(f"getelementptr {of.memory}, ptr {base}, i32 {text}")
+            text = self.temp(f"sub {WORD_IR} 0, {text}")
+        return self.temp(f"getelementptr {of.memory}, ptr {base}, {WORD_IR} {text}")
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
@@ -400,13 +402,13 @@ class Expressions(Builder, ABC):
         if subtract and left.type == right.type and isinstance(left.type, PtrType):
             size = left.type.to.size
             if not size:
-                self.fail(node, f"{left.type} has no elements to count", "u32(p) - u32(q)")
-            a, b = (self.temp(f"ptrtoint ptr {v.ir} to i32") for v in (left, right))
-            distance = self.temp(f"sub i32 {a}, {b}")
-            number = IntType(32, True)
-            return Value(number, distance if size == 1 else self.temp(f"sdiv exact i32 {distance}, {size}"))
+                self.fail(node, f"{left.type} has no elements to count", "usize(p) - usize(q)")
+            a, b = (self.temp(f"ptrtoint ptr {v.ir} to {WORD_IR}") for v in (left, right))
+            distance = self.temp(f"sub {WORD_IR} {a}, {b}")
+            number = IntType(USIZE.bits, True)
+            return Value(number, distance if size == 1 else self.temp(f"sdiv exact {WORD_IR} {distance}, {size}"))
         name = constants.OPERATORS[type(op)]
-        self.fail(node, f"{left.type} {name} {right.type} does not exist", "u32(p) is a pointer's address")
+        self.fail(node, f"{left.type} {name} {right.type} does not exist", "usize(p) is a pointer's address")
 
     def _unary(self, node: ast.UnaryOp, expected: Type | None) -> Value:
         if isinstance(node.op, ast.Not):
@@ -455,7 +457,7 @@ class Expressions(Builder, ABC):
             word = name if name in ("eq", "ne") else f"u{name}"
             return Value(BOOL, self.temp(f"icmp {word} ptr {left.ir}, {right.ir}"))
         if is_pointer(left.type) or is_pointer(right.type):
-            self.fail(node, f"{left.type} and {right.type} do not compare", "NULL, or u32(p)")
+            self.fail(node, f"{left.type} and {right.type} do not compare", "NULL, or usize(p)")
         if isinstance(left.type, EnumType) and isinstance(right.type, EnumType) and left.type is not right.type:
             self.fail(node, f"{left.type} and {right.type} do not compare", "u32(...)")
         kind, a, b = self.meet(left, right, node)

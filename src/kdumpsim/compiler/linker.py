@@ -42,6 +42,7 @@ from .elf import (
 from .elfwriter import OutputSection, Segment, write_executable
 from .frames import SECTION as SIGNAL_FRAMES
 from .frames import mark_signal_frames
+from .target import TARGET
 
 PAGE = 4096
 #: Input sections that come first in .text: what a boot loader must find near the start of the image.
@@ -289,7 +290,7 @@ class _Linker:
                 defined[f"__stop_{output.name}"] = output.address + output.size
         if (table := self.outputs.get(".kallsyms")) is not None:
             count = len(list(self._text_symbols())) if self.layout.kallsyms else 0
-            for name, offset in zip(_KALLSYMS, (0, 4, 4 + 4 * count), strict=True):
+            for name, offset in zip(_KALLSYMS, (0, TARGET.word, TARGET.word * (1 + count)), strict=True):
                 defined[name] = table.address + offset
         weak: dict[str, int] = {}
         for obj in self.inputs:
@@ -315,7 +316,8 @@ class _Linker:
             for obj, symbol in self._text_symbols():
                 entries.append((self._value(obj, symbol, places) or 0, symbol.name))
         entries.sort()
-        self._table = struct.pack(f"<I{len(entries)}I", len(entries), *(address for address, _ in entries))
+        words = (len(entries), *(address for address, _ in entries))
+        self._table = struct.pack(f"<{len(words)}{TARGET.word_format}", *words)
         self._table += b"".join(name.encode() + b"\0" for _, name in entries)
 
     # -- relocation --------------------------------------------------------------------------------------------------

@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from .driver import ObjectFile
 from .elf import (
     EHDR,
-    EM_386,
     ET_REL,
-    IDENT,
     REL,
     SHDR,
     SHN_ABS,
@@ -34,6 +32,7 @@ from .elf import (
     Symbol,
     read_object,
 )
+from .target import TARGET
 
 _Header = tuple[int, int, int, int, int, int, int]
 
@@ -134,6 +133,7 @@ def _file(headers: Sequence[_Header], bodies: Sequence[bytes]) -> bytes:
     image += bytes(-len(image) % 4)
     count = len(headers) + 1
     EHDR.pack_into(
-        image, 0, IDENT, ET_REL, EM_386, 1, 0, 0, len(image), 0, EHDR.size, 0, 0, SHDR.size, count, count - 1
-    )
+        image, 0, TARGET.elf.ident, ET_REL, TARGET.machine, 1, 0, 0, len(image), 0, EHDR.size, 0, 0, SHDR.size, count,
+        count - 1,
+    )  # fmt: skip
     return bytes(image + table)

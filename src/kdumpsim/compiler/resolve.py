@@ -17,7 +17,7 @@ from .types import (
     CSTR,
     NORETURN,
     POISON,
-    U32,
+    USIZE,
     VOID,
     ArrayType,
     BoolType,
@@ -173,8 +173,8 @@ class Resolver:
                 params.append(POISON)
         if args.vararg is not None:
             annotation = args.vararg.annotation
-            if annotation is None or self.annotation(module, annotation) != U32:
-                self.reporter.error(source, args.vararg, "the words of a varargs call are *args: u32")
+            if annotation is None or self.annotation(module, annotation) != USIZE:
+                self.reporter.error(source, args.vararg, "the words of a varargs call are *args: usize")
         result: Type = VOID
         if function.node.returns is None:
             hint = "'-> None' if it returns nothing"

@@ -17,6 +17,9 @@ from .types import (
     NORETURN,
     POISON,
     U32,
+    USIZE,
+    WORD,
+    WORD_IR,
     ArrayType,
     BoolType,
     ConstType,
@@ -124,12 +127,12 @@ class FunctionLowering(Calls):
             else:
                 # byval names the caller's stack slot itself: no copy, and a debugger finds it from the first byte on.
                 # Callers pass plain values; on the stack that is the same.
-                texts.append(f"ptr byval({param.memory}) align 4 {name}")
+                texts.append(f"ptr byval({param.memory}) align {WORD} {name}")
             self._declare(arg.arg, param, arg.lineno, name, number)
         if node.args.vararg is not None:
             # LLVM's va_list on i386 is just the pointer to the next word.
-            slot = self.alloca(PtrType(U32), "args")
-            self._declare(node.args.vararg.arg, PtrType(U32), node.lineno, slot)
+            slot = self.alloca(PtrType(USIZE), "args")
+            self._declare(node.args.vararg.arg, PtrType(USIZE), node.lineno, slot)
             self.unit.declare("llvm.va_start", "declare void @llvm.va_start(ptr)")
             self.emit(f"call void @llvm.va_start(ptr {slot})")
         return ", ".join(texts)
@@ -271,10 +274,11 @@ class FunctionLowering(Calls):
         return count, zeroed
 
     def _zero(self, place: Place) -> None:
-        self.unit.declare("llvm.memset.p0.i32", "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)")
+        name = f"llvm.memset.p0.{WORD_IR}"
+        self.unit.declare(name, f"declare void @{name}(ptr, i8, {WORD_IR}, i1)")
         size = place.type.size
         if size:
-            self.emit(f"call void @llvm.memset.p0.i32(ptr align {place.align} {place.ir}, i8 0, i32 {size}, i1 false)")
+            self.emit(f"call void @{name}(ptr align {place.align} {place.ir}, i8 0, {WORD_IR} {size}, i1 false)")
 
     def _fill(self, place: Place, kind: StructType, node: ast.expr) -> None:
         """`Struct(...)` into a place, or a copy of another structure."""
@@ -299,10 +303,11 @@ class FunctionLowering(Calls):
         source = self.place(node)
         if source.type is not kind:
             self.fail(node, f"{source.type} does not fit {kind}")
-        self.unit.declare("llvm.memcpy.p0.p0.i32", "declare void @llvm.memcpy.p0.p0.i32(ptr, ptr, i32, i1)")
+        name = f"llvm.memcpy.p0.p0.{WORD_IR}"
+        self.unit.declare(name, f"declare void @{name}(ptr, ptr, {WORD_IR}, i1)")
         self.emit(
-            f"call void @llvm.memcpy.p0.p0.i32(ptr align {place.align} {place.ir}, "
-            f"ptr align {source.align} {source.ir}, i32 {kind.size}, i1 false)"
+            f"call void @{name}(ptr align {place.align} {place.ir}, "
+            f"ptr align {source.align} {source.ir}, {WORD_IR} {kind.size}, i1 false)"
         )
 
     def _assign(self, node: ast.Assign) -> None:

@@ -12,8 +12,10 @@ from .symbols import Builtin, Constant, Function, Variable
 from .types import (
     CSTR,
     NULL,
-    U32,
+    USIZE,
     VOID_PTR,
+    WORD,
+    WORD_IR,
     ArrayType,
     BoolType,
     EnumType,
@@ -76,9 +78,9 @@ class StaticValues:
 
     def _number(self, kind: Type, node: ast.expr) -> str:
         match node:
-            case ast.Call(func=ast.Name(id=("u32" | "usize" | "i32")), args=[inner]) if kind.size == 4:
+            case ast.Call(func=ast.Name(id=("u32" | "usize" | "i32")), args=[inner]) if kind.size == WORD:
                 if self.program.try_constant(self.module, inner) is None:
-                    return f"ptrtoint (ptr {self.pointer(VOID_PTR, inner)} to i32)"
+                    return f"ptrtoint (ptr {self.pointer(VOID_PTR, inner)} to {WORD_IR})"
         value = self.program.try_constant(self.module, node)
         if value is None:
             self._fail(node, "a global's initialiser must be known to the linker", "compute it at run time instead")
@@ -222,7 +224,7 @@ class StaticValues:
                     self._fail(wanted, "a static cast makes a pointer")
                 constant_value = program.try_constant(module, inner)
                 if isinstance(constant_value, Const):
-                    return target, f"inttoptr (i32 {U32.wrap(constant_value.value)} to ptr)"
+                    return target, f"inttoptr ({WORD_IR} {USIZE.wrap(constant_value.value)} to ptr)"
                 return target, self._address(inner)[1]
             case ast.Attribute() | ast.Subscript():
                 base, offset, kind = self._place(node)
@@ -232,7 +234,7 @@ class StaticValues:
 
     @staticmethod
     def _offset(base: str, offset: int) -> str:
-        return f"getelementptr (i8, ptr {base}, i32 {offset})" if offset else base
+        return f"getelementptr (i8, ptr {base}, {WORD_IR} {offset})" if offset else base
 
     def _place(self, node: ast.expr) -> tuple[str, int, Type]:
         program = self.program

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from .constants import Const, Text
 from .modules import Module
-from .types import BOOL, CSTR, INTS, NORETURN, U32, VOID, FnType, Type
+from .types import BOOL, CSTR, INTS, NORETURN, USIZE, VOID, FnType, Type
 
-LANG_TYPES: dict[str, Type] = {**INTS, "usize": U32, "bool": BOOL, "cstr": CSTR, "void": VOID, "NoReturn": NORETURN}
+LANG_TYPES: dict[str, Type] = {**INTS, "usize": USIZE, "bool": BOOL, "cstr": CSTR, "void": VOID, "NoReturn": NORETURN}
 
 
 @dataclass(slots=True)

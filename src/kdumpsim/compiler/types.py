@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest language's types and their layout by the i386 psABI (System V ABI, Intel386 supplement, chapter 3).
+"""The guest language's types and their layout by the target's psABI.
+
+For i386 that is System V ABI, Intel386 supplement, chapter 3.
 
 Sizes, offsets and alignments are bytes; bit offsets are bits from bit 0 of the storage unit.
 Types compare by identity for structures and enumerations and by value for the rest.
@@ -10,6 +12,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from .target import TARGET
 
 
 class Type(ABC):
@@ -94,10 +98,11 @@ class _Scalar(Type):
 
 @dataclass(frozen=True, slots=True)
 class IntType(_Scalar):
-    """u8 … i64: two's complement of `bits` bits."""
+    """u8 … i64: two's complement of `bits` bits.  usize has a name of its own and is equal to the one of its width."""
 
     bits: int
     signed: bool
+    name: str = field(default="", compare=False)
 
     @property
     def size(self) -> int:
@@ -105,7 +110,7 @@ class IntType(_Scalar):
 
     @property
     def align(self) -> int:
-        return min(self.bits // 8, 4)
+        return min(self.bits // 8, TARGET.max_align)
 
     @property
     def ir(self) -> str:
@@ -127,7 +132,7 @@ class IntType(_Scalar):
         return value - (1 << self.bits) if self.signed and value >> (self.bits - 1) else value
 
     def __str__(self) -> str:
-        return f"{'i' if self.signed else 'u'}{self.bits}"
+        return self.name or f"{'i' if self.signed else 'u'}{self.bits}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +153,7 @@ class PtrType(Type):
     """ptr[T]."""
 
     to: Type
-    size = 4
-    align = 4
+    size = align = TARGET.word
     ir = memory = "ptr"
 
     def __str__(self) -> str:
@@ -160,8 +164,7 @@ class PtrType(Type):
 class NullType(Type):
     """The type of NULL, which fits every pointer."""
 
-    size = 4
-    align = 4
+    size = align = TARGET.word
     ir = memory = "ptr"
 
     def __str__(self) -> str:
@@ -175,8 +178,7 @@ class FnType(Type):
     params: tuple[Type, ...]
     result: Type
     varargs: bool = False
-    size = 4
-    align = 4
+    size = align = TARGET.word
     ir = memory = "ptr"
 
     def __str__(self) -> str:
@@ -318,6 +320,8 @@ INTS = {
     f"{'i' if signed else 'u'}{bits}": IntType(bits, signed) for bits in (8, 16, 32, 64) for signed in (False, True)
 }
 U8, U32, I32, U64, I64 = INTS["u8"], INTS["u32"], INTS["i32"], INTS["u64"], INTS["i64"]
+USIZE = IntType(8 * TARGET.word, False, "usize")
+WORD, WORD_IR = TARGET.word, TARGET.word_ir
 CSTR = PtrType(U8)
 VOID_PTR = PtrType(VOID)
 
@@ -331,12 +335,14 @@ def as_int(kind: Type) -> IntType | None:
 
 def word_type(kind: Type) -> str:
     """LLVM's type of an argument on the stack: at least a word."""
-    number = as_int(kind) or (U32 if isinstance(kind, BoolType) else None)
-    return "ptr" if number is None else "i64" if number.bits == 64 else "i32"
+    number = as_int(kind) or (USIZE if isinstance(kind, BoolType) else None)
+    return "ptr" if number is None else f"i{max(number.bits, USIZE.bits)}"
 
 
 def join(left: IntType, right: IntType) -> IntType | None:
     """The one of two integer types that holds every value of both, if there is one."""
+    if left == right:
+        return right if right.name else left
     for wide, narrow in ((left, right), (right, left)):
         if wide.low <= narrow.low and wide.high >= narrow.high:
             return wide

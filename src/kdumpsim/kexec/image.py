@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kdumpsim.agent.segments import FileData
+from kdumpsim.target import ELF_CLASSES, TARGET
 
 from .errors import KexecError
 from .segments import Range, Segment, page_down, page_up
 
-_EHDR = struct.Struct("<16sHHIIIIIHHHHHH")
-_PHDR = struct.Struct("<8I")
-_ET_EXEC, _EM_386, _PT_LOAD = 2, 3, 1
+_ET_EXEC, _PT_LOAD = 2, 1
 _MACHINES = {2: "SPARC", 3: "i386", 8: "MIPS", 20: "PowerPC", 40: "Arm", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
 _KINDS = {1: "relocatable object", 2: "executable", 3: "shared object", 4: "core file"}
 
@@ -97,37 +96,39 @@ class KernelImage:
 
 
 def load_image(data: bytes, name: str = "kernel") -> KernelImage:
-    """Check that `data` is a 32-bit i386 ELF executable and find its parts; KexecError says what it is instead."""
+    """Check that `data` is an ELF executable for the target and find its parts; KexecError says what it is instead."""
+    wanted = f"a {TARGET.elf.bits}-bit ELF executable for {TARGET.name}"
     if data[:4] != b"\x7fELF":
         hint = " (a bzImage cannot be used, give the vmlinux)" if data[0x202:0x206] == b"HdrS" else ""
-        raise KexecError(f"{name}: not an ELF file{hint}; allowed is a 32-bit ELF executable for i386")
+        raise KexecError(f"{name}: not an ELF file{hint}; allowed is {wanted}")
     if len(data) < 20:
         raise KexecError(f"{name}: the ELF header is cut off")
     bits, order = data[4], data[5]
     if order != 1:
-        raise KexecError(f"{name}: a big-endian ELF file; allowed is a 32-bit ELF executable for i386")
+        raise KexecError(f"{name}: a big-endian ELF file; allowed is {wanted}")
     kind, machine = struct.unpack_from("<HH", data, 16)
-    if bits != 1 or machine != _EM_386:
-        width = {1: 32, 2: 64}.get(bits, "?")
+    if bits != TARGET.elf.number or machine != TARGET.machine:
+        width = ELF_CLASSES[bits].bits if bits in ELF_CLASSES else "?"
         what = _MACHINES.get(machine, f"machine {machine}")
-        raise KexecError(f"{name}: a {width}-bit ELF file for {what}; allowed is a 32-bit ELF executable for i386")
+        raise KexecError(f"{name}: a {width}-bit ELF file for {what}; allowed is {wanted}")
     if kind != _ET_EXEC:
         what = _KINDS.get(kind, f"file of type {kind}")
-        raise KexecError(f"{name}: an ELF {what}; allowed is a 32-bit ELF executable for i386")
-    if len(data) < _EHDR.size:
+        raise KexecError(f"{name}: an ELF {what}; allowed is {wanted}")
+    form = TARGET.elf
+    if len(data) < form.ehdr.size:
         raise KexecError(f"{name}: the ELF header is cut off")
-    fields = _EHDR.unpack_from(data)
+    fields = form.ehdr.unpack_from(data)
     entry, phoff, phentsize, phnum = fields[4], fields[5], fields[9], fields[10]
-    if phnum and (phentsize != _PHDR.size or phoff + phnum * _PHDR.size > len(data)):
+    if phnum and (phentsize != form.phdr_size or phoff + phnum * form.phdr_size > len(data)):
         raise KexecError(f"{name}: the program headers lie outside the file")
     loads: list[ProgramSegment] = []
     for index in range(phnum):
-        p_type, offset, vaddr, paddr, filesz, memsz, _, _ = _PHDR.unpack_from(data, phoff + index * _PHDR.size)
-        if p_type != _PT_LOAD or not memsz:
+        part = form.unpack_phdr(data, phoff + index * form.phdr_size)
+        if part.type != _PT_LOAD or not part.memsz:
             continue
-        if filesz > memsz or offset + filesz > len(data) or paddr + memsz > 1 << 32:
+        if part.filesz > part.memsz or part.offset + part.filesz > len(data) or part.paddr + part.memsz > 1 << 32:
             raise KexecError(f"{name}: program header {index} lies outside the file or beyond 4 GiB")
-        loads.append(ProgramSegment(offset, vaddr, paddr, filesz, memsz))
+        loads.append(ProgramSegment(part.offset, part.vaddr, part.paddr, part.filesz, part.memsz))
     if not loads:
         raise KexecError(f"{name}: has no loadable segment")
     loads.sort(key=lambda part: part.paddr)

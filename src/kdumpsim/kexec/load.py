@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from kdumpsim.agent.client import AgentClient, KexecFlags
 from kdumpsim.agent.errors import AgentError
+from kdumpsim.target import CRASH_NOTES_BYTES
 
 from .bootparams import LOADER_MAGIC, multiboot_info
 from .cmdline import CAPTURE_DEFAULTS, capture_command_line, checked
-from .elfcorehdr import BACKUP_SOURCE, CRASH_NOTES_BYTES, core_headers
+from .elfcorehdr import BACKUP_SOURCE, core_headers
 from .errors import KexecError
 from .image import KernelImage, load_image
 from .iomem import MemoryLayout, RangeType, memory_layout

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 
 from kdumpsim.compiler.elf import ElfError, relocate_object
+from kdumpsim.target import TARGET
 
 from .errors import KexecError
 from .segments import Range
@@ -15,6 +16,11 @@ from .segments import Range
 ENTRY = "purgatory_start"
 MAX_REGIONS = 16
 BACKUP_UNIT = 32
+
+
+def _words(*values: int) -> bytes:
+    """Purgatory's variables are words of the machine."""
+    return struct.pack(f"<{len(values)}{TARGET.word_format}", *values)
 
 
 class Purgatory:
@@ -47,22 +53,22 @@ class Purgatory:
         table = bytearray()
         for address, data in regions:
             digest.update(data)
-            table += struct.pack("<II", address, len(data))
-        self._patch("sha256_regions", bytes(table.ljust(MAX_REGIONS * 8, b"\0")))
+            table += _words(address, len(data))
+        self._patch("sha256_regions", bytes(table.ljust(MAX_REGIONS * 2 * TARGET.word, b"\0")))
         self._patch("sha256_digest", digest.digest())
 
     def set_backup(self, source: Range, target: int) -> None:
         """Copy `source` to `target` before the kernel starts."""
         if source.size % BACKUP_UNIT:
             raise KexecError(f"purgatory copies in units of {BACKUP_UNIT} bytes, not {source.size}")
-        self._patch("backup_src_start", struct.pack("<I", source.start))
-        self._patch("backup_src_size", struct.pack("<I", source.size))
-        self._patch("backup_start", struct.pack("<I", target))
+        self._patch("backup_src_start", _words(source.start))
+        self._patch("backup_src_size", _words(source.size))
+        self._patch("backup_start", _words(target))
 
     def set_kernel(self, entry: int, eax: int, ebx: int) -> None:
         """The next kernel's entry and the registers it is to find."""
         for name, value in (("kernel_entry", entry), ("kernel_eax", eax), ("kernel_ebx", ebx)):
-            self._patch(name, struct.pack("<I", value))
+            self._patch(name, _words(value))
 
     def _symbol(self, name: str) -> int:
         try:

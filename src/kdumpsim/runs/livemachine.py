@@ -15,12 +15,12 @@ from kdumpsim.agent.client import AgentClient, Reboot
 from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.machine import StopReason
 from kdumpsim.disks.dumpdisk import extract, find_dump
-from kdumpsim.images import PAGE_OFFSET
 from kdumpsim.kexec.load import kexec_load_normal, kexec_unload
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.runs.result import write_atomically
 from kdumpsim.runs.session import AGENT_TIMEOUT_S, DEAD, NS, Session
 from kdumpsim.scenario.points import crash_types
+from kdumpsim.target import physical
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.oracle import INDUCED
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
@@ -171,9 +171,9 @@ class LiveMachine:
         crash = self.session.oracle.crash
         if crash is None or crash.where != INDUCED or crash.ram is None:
             return ""
-        stack = crash.registers[crash.cpu].esp - PAGE_OFFSET
+        stack = physical(crash.registers[crash.cpu].esp)
         kind, name = struct.unpack("<II", crash.ram.read(stack + 4, stack + 12))  # behind the return address
-        text = crash.ram.read(name - PAGE_OFFSET, name - PAGE_OFFSET + MAX_NAME).partition(b"\0")[0]
+        text = crash.ram.read(physical(name), physical(name) + MAX_NAME).partition(b"\0")[0]
         return f"{text.decode('ascii', 'replace')} / {list(crash_types())[kind]}"
 
     def ending(self) -> str:

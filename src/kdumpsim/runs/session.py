@@ -31,6 +31,7 @@ from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
 from kdumpsim.scenario.options import Kernel, command_line
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.target import physical
 from kdumpsim.vmcore.oracle import Oracle
 
 NS = 1_000_000_000
@@ -350,7 +351,7 @@ class Session:
     def _corrupt(self) -> None:
         """Flip a bit in each page of the loaded capture kernel's text, as a stray DMA might."""
         memory, base = self.machine.memory, self._capture.base
-        for page in range(base, self._capture.symbols["_etext"] - images.PAGE_OFFSET, PAGE_SIZE):
+        for page in range(base, physical(self._capture.symbols["_etext"]), PAGE_SIZE):
             address = page + PAGE_SIZE // 2
             memory.dma_write(address, bytes([memory.dma_read(address, 1)[0] ^ 1]))
 

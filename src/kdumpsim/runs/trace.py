@@ -10,10 +10,9 @@ from itertools import groupby
 from kdumpsim.board.machine import Machine
 from kdumpsim.cpu import Cpu
 from kdumpsim.runs.session import Session
+from kdumpsim.target import PAGE_OFFSET, physical
 from kdumpsim.vmcore.debuginfo import DebugInfo
 from kdumpsim.vmcore.disassembly import disassemble
-
-KERNEL = 0xC0000000
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class Trace:
         The kernel's are taken from where it maps them: at the end its page tables may be gone, or paging off.
         """
         memory = self._machine.memory.view
-        if KERNEL <= address < KERNEL + len(memory) - size:
-            return bytes(memory[address - KERNEL : address - KERNEL + size])
+        if PAGE_OFFSET <= address < PAGE_OFFSET + len(memory) - size:
+            return bytes(memory[physical(address) : physical(address) + size])
         return cpu.read_linear(address, size)
 
     def text(self) -> str:
@@ -89,7 +88,7 @@ def _tell(blocks: list[Block], info: DebugInfo) -> Iterator[str]:
 def _place(address: int, info: DebugInfo) -> str:
     function = info.function(address)
     if function is None:
-        return f"{address:08x}" if address >= KERNEL else f"{address:08x} (not the kernel's)"
+        return f"{address:08x}" if address >= PAGE_OFFSET else f"{address:08x} (not the kernel's)"
     where = info.line(address)
     text = f"{function.name}+{address - function.start:#x}"
     return text if where is None else f"{text:<36} {where[0]}:{where[1]}"

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kdumpsim.target import PT_REGS
+
 from .picture import PAGE_SIZE, Picture
 
 if TYPE_CHECKING:
@@ -298,7 +300,7 @@ class Oracle:
         registers = cpu.registers()
         words = cpu.read_linear(registers.esp, 8) or bytes(8)
         back, pointer = int.from_bytes(words[:4], "little"), int.from_bytes(words[4:], "little")
-        frame = cpu.read_linear(pointer, FRAME_BYTES) if pointer else None
+        frame = cpu.read_linear(pointer, PT_REGS.size) if pointer else None
         self.kexec_calls.setdefault(cpu.index, []).append(KexecCall(registers, frame, pointer))
         self._watch_once(back, self._came_back)
         if SAVE_CPU in self.symbols:
@@ -354,10 +356,3 @@ class Oracle:
         picture = Picture(self.machine.memory.view, earlier)
         registers = tuple(other.registers() for other in self.machine.cpus)
         return Instant(self.machine.clock.now, cpu.index, where, registers, picture)
-
-
-FRAME = (
-    "ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es", "orig_eax", "eip", "cs", "eflags", "esp", "ss",
-)  # fmt: skip
-"""``struct pt_regs`` of i386 in Linux 2.6; the last two are there only if the CPU came from ring 3."""
-FRAME_BYTES = 4 * len(FRAME)

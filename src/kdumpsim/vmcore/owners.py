@@ -6,9 +6,10 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 
+from kdumpsim.target import PAGE_OFFSET, physical
+
 from .oracle import Oracle, Region
 
-PAGE_OFFSET = 0xC0000000
 FIRMWARE = (
     (0, 0x1000, "interrupt vectors and BIOS data area"),
     (0x9F000, 0xA0000, "extended BIOS data area"),
@@ -45,7 +46,7 @@ class OwnerMap:
         for instant in (oracle.crash, oracle.jump):
             for index, registers in enumerate(instant.registers if instant else ()):
                 if registers.esp >= PAGE_OFFSET:
-                    start = (registers.esp - PAGE_OFFSET) & -size
+                    start = physical(registers.esp) & -size
                     stacks.append((f"kernel stack in use on CPU {index}", start, start + size))
         return cls(oracle.symbols, reserved=oracle.reserved, stacks=stacks)
 

@@ -16,42 +16,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
-PAGE_SIZE = 4096
+from kdumpsim.target import ELF_CLASSES, MACHINES, PAGE_SIZE, PRSTATUS
+
 NT_PRSTATUS = 1
 MAX_NOTES = 4 << 20
 """Bytes of notes that are read: some 10,000 CPUs."""
 
-_EHDR_SIZE = 64
+_EHDR_SIZE = max(form.ehdr.size for form in ELF_CLASSES.values())
 _ET_CORE = 4
 _PT_LOAD, _PT_NOTE = 1, 4
+_SH_INFO = 7
 _PN_XNUM = 0xFFFF  # so many program headers that their number is in the first section header
-_MACHINES = {3: "EM_386", 62: "EM_X86_64"}
-
-
-class _Format(NamedTuple):
-    """Of one ELF class: the header's machine, phoff, shoff, phentsize, phnum; a program header; a section's sh_info."""
-
-    ehdr: struct.Struct
-    phdr: struct.Struct
-    fields: tuple[int, ...]
-    """Where a program header has p_type, p_offset, p_vaddr, p_paddr, p_filesz."""
-    sh_info: int
-
-
-_FORMATS = {
-    1: _Format(struct.Struct("<16xHH8xII6xHH6x"), struct.Struct("<8I"), (0, 1, 2, 3, 4), 28),
-    2: _Format(struct.Struct("<16xHH12xQQ6xHH6x"), struct.Struct("<IIQQQQQQ"), (0, 2, 3, 4, 5), 44),
-}
-
-REGISTER_NAMES = (
-    "ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es", "fs", "gs", "orig_eax", "eip", "cs", "eflags", "esp",
-    "ss",
-)  # fmt: skip
-"""Order of ``elf_gregset_t`` on i386."""
-_PRSTATUS_I386 = 144
-_PR_PID, _PR_REG = 24, 72
 
 
 class VmcoreError(Exception):
@@ -83,7 +60,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class PrStatus:
-    """What NT_PRSTATUS says of one CPU: process and registers by name (:data:`REGISTER_NAMES`)."""
+    """What NT_PRSTATUS says of one CPU: process and registers by name (`target.PRSTATUS`)."""
 
     pid: int
     registers: dict[str, int]
@@ -98,10 +75,9 @@ def _statuses(notes: Iterable[Note]) -> list[PrStatus]:
     """What those notes say that are a CPU's registers."""
     found = []
     for note in notes:
-        if note.owner == "CORE" and note.kind == NT_PRSTATUS and len(note.data) == _PRSTATUS_I386:
-            (pid,) = struct.unpack_from("<i", note.data, _PR_PID)
-            values = struct.unpack_from("<17I", note.data, _PR_REG)
-            found.append(PrStatus(pid, dict(zip(REGISTER_NAMES, values, strict=True))))
+        if note.owner == "CORE" and note.kind == NT_PRSTATUS and len(note.data) == PRSTATUS.size:
+            (pid,) = struct.unpack_from("<i", note.data, PRSTATUS.pid)
+            found.append(PrStatus(pid, PRSTATUS.registers.unpack(note.data, PRSTATUS.reg)))
     return found
 
 
@@ -132,38 +108,38 @@ class Vmcore:
 
     def _read_headers(self) -> None:
         size, data = self._size, self._bytes(0, min(self._size, _EHDR_SIZE))
-        form = _FORMATS.get(data[4]) if len(data) >= 6 and data[:4] == b"\x7fELF" and data[5] == 1 else None
+        form = ELF_CLASSES.get(data[4]) if len(data) >= 6 and data[:4] == b"\x7fELF" and data[5] == 1 else None
         if form is None or len(data) < form.ehdr.size:
             raise VmcoreError(f"{self.path}: not a usable ELF file (32 or 64 bits, little-endian)")
-        kind, machine, phoff, shoff, entry_size, count = form.ehdr.unpack_from(data)
+        _, kind, machine, _, _, phoff, shoff, _, _, entry_size, count, *_ = form.ehdr.unpack_from(data)
         if kind != _ET_CORE:
             raise VmcoreError(f"{self.path}: an ELF file, but not a core file")
-        self.machine = _MACHINES.get(machine, f"machine {machine}")
+        self.machine = MACHINES.get(machine, f"machine {machine}")
         """``EM_386``, ``EM_X86_64``, or the number of another."""
-        self.bits = 32 * data[4]
+        self.bits = form.bits
         if count == _PN_XNUM:
-            if shoff + form.sh_info + 4 > size:
+            if shoff + form.shdr.size > size:
                 raise VmcoreError(f"{self.path}: is cut off: the section header that counts its segments is missing")
-            (count,) = struct.unpack("<I", self._bytes(shoff + form.sh_info, 4))
-        if count and (entry_size != form.phdr.size or phoff + count * entry_size > size):
+            count = form.shdr.unpack(self._bytes(shoff, form.shdr.size))[_SH_INFO]
+        if count and (entry_size != form.phdr_size or phoff + count * entry_size > size):
             raise VmcoreError(f"{self.path}: is cut off, or damaged: {count} program headers at {phoff:#x}")
-        rows = form.phdr.iter_unpack(self._bytes(phoff, count * form.phdr.size))
-        headers = [tuple(row[at] for at in form.fields) for row in rows]
-        headers = [header for header in headers if header[0] in (_PT_LOAD, _PT_NOTE)]
-        for p_type, offset, _, _, filesz in headers:
-            if offset + filesz > size:
-                name = "PT_LOAD" if p_type == _PT_LOAD else "PT_NOTE"
+        table = self._bytes(phoff, count * form.phdr_size)
+        headers = [form.unpack_phdr(table, at) for at in range(0, len(table), form.phdr_size)]
+        headers = [header for header in headers if header.type in (_PT_LOAD, _PT_NOTE)]
+        for header in headers:
+            if header.offset + header.filesz > size:
+                name = "PT_LOAD" if header.type == _PT_LOAD else "PT_NOTE"
                 raise VmcoreError(f"{self.path}: is cut off: {name} reaches beyond the end of the file")
-        if (promised := sum(filesz for *_, filesz in headers)) > size:
+        if (promised := sum(header.filesz for header in headers)) > size:
             raise VmcoreError(f"{self.path}: its headers promise {promised} bytes, the file has {size}")
-        noted = [(offset, filesz) for p_type, offset, _, _, filesz in headers if p_type == _PT_NOTE]
+        noted = [(header.offset, header.filesz) for header in headers if header.type == _PT_NOTE]
         if (total := sum(filesz for _, filesz in noted)) > MAX_NOTES:
             raise VmcoreError(f"{self.path}: {total} bytes of notes; at most {MAX_NOTES} are read")
         unknown = (0, (1 << self.bits) - 1)
         self.loads = tuple(
-            Load(paddr, None if vaddr in unknown else vaddr, offset, filesz)
-            for p_type, offset, vaddr, paddr, filesz in headers
-            if p_type == _PT_LOAD
+            Load(header.paddr, None if header.vaddr in unknown else header.vaddr, header.offset, header.filesz)
+            for header in headers
+            if header.type == _PT_LOAD
         )
         self.notes = tuple(note for span in noted for note in self._notes(self._bytes(*span)))
 

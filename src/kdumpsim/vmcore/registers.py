@@ -12,13 +12,14 @@ read the dump it is the other's.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdumpsim.target import PT_REGS
+
 from .notes import CpuNote, note_of
-from .oracle import CRASH_KEXEC, CRASHING, FRAME, KexecCall, Oracle
+from .oracle import CRASH_KEXEC, CRASHING, KexecCall, Oracle
 from .owners import OwnerMap
 
 GENERAL = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "cs", "ds", "es")
@@ -111,9 +112,9 @@ def _compare(note: Mapping[str, int], truth: Mapping[str, int]) -> list[str]:
 def _from_frame(call: KexecCall) -> dict[str, int]:
     """Registers at an exception, from its frame; without a change of rings ESP pointed right behind EFLAGS."""
     assert call.frame is not None
-    values = dict(zip(FRAME, struct.unpack(f"<{len(FRAME)}I", call.frame), strict=True))
+    values = PT_REGS.unpack(call.frame)
     if not values["cs"] & 3:
-        values["esp"] = call.frame_address + 4 * FRAME.index("esp")
+        values["esp"] = call.frame_address + PT_REGS.offset("esp")
     return {name: values[name] for name in GENERAL}
 
 

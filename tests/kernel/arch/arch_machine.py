@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from kdumpsim import images
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
+from kdumpsim.target import PAGE_OFFSET
 
 NS = 1_000_000_000
 BOOTED = "VFS: Cannot mount root device"
@@ -42,7 +43,7 @@ class Guest:
 
     def word(self, symbol: str, index: int = 0) -> int:
         """A 32-bit variable of the kernel, or an element of an array of them."""
-        address = self.kernel.symbols[symbol] - images.PAGE_OFFSET + 4 * index
+        address = self.kernel.symbols[symbol] - PAGE_OFFSET + 4 * index
         return int(struct.unpack_from("<I", self.machine.memory.view, address)[0])
 
     def crash(self, cpu: int) -> None:

@@ -13,6 +13,7 @@ from arch_machine import BOOTED, Guest
 from guest_harness import guest as flat_guest
 from kdumpsim import images
 from kdumpsim.board.machine import MachineConfig
+from kdumpsim.target import PAGE_OFFSET
 
 MIB = 1 << 20
 RESERVING = "Reserving 16MB of memory at 16MB for crashkernel"
@@ -21,7 +22,7 @@ RESERVING = "Reserving 16MB of memory at 16MB for crashkernel"
 def test_iomem_whole(boot: Callable[..., Any]) -> None:
     """As 2.6.16 fills it: the ROM first, so that the map's `reserved` at f0000 is refused; then map and video RAM."""
     guest = boot()
-    symbol = {name: guest.first.symbols[name] - images.PAGE_OFFSET for name in ("_text", "_etext", "_sdata", "_end")}
+    symbol = {name: guest.first.symbols[name] - PAGE_OFFSET for name in ("_text", "_etext", "_sdata", "_end")}
     assert guest.text("/proc/iomem") == (
         "00000000-0009fbff : System RAM\n"
         "0009fc00-0009ffff : reserved\n"

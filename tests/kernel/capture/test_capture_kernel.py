@@ -17,6 +17,7 @@ from kdumpsim import images
 from kdumpsim.board.machine import StopReason
 from kdumpsim.disks.dumpdisk import extract
 from kdumpsim.kexec import cmdline, elfcorehdr, load
+from kdumpsim.target import PAGE_OFFSET
 from kdumpsim.vmcore.reader import Vmcore
 
 
@@ -191,7 +192,7 @@ def test_savecore_is_a_program(boot: Callable[..., Any], send_pages: int) -> Non
     """It runs in ring 3, in an address space of its own."""
     guest = boot()
     rings: list[tuple[int, bool]] = []
-    kernel = guest.capture.symbols["swapper_pg_dir"] - images.PAGE_OFFSET
+    kernel = guest.capture.symbols["swapper_pg_dir"] - PAGE_OFFSET
     guest.machine.watch(send_pages, lambda cpu: rings.append((cpu.cpl(), cpu.registers().cr3 == kernel)))
     assert guest.crash() is StopReason.RESET
     assert rings == [(3, False)]

@@ -12,6 +12,7 @@ from kdumpsim import images
 from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.compiler import compile_modules, package_modules
 from kdumpsim.compiler.linker import Layout, link
+from kdumpsim.target import PAGE_OFFSET
 
 SECONDS = 1_000_000_000
 
@@ -21,7 +22,7 @@ def stress_kernel() -> bytes:
     modules = {"stress_guest": Path(__file__).with_name("stress_guest.py")}
     objects = compile_modules(package_modules("kdumpsim.kernel"), extra_sources=modules)
     base = images.FIRST_KERNEL_BASE
-    return link(objects, Layout(images.PAGE_OFFSET + base, base, images.KERNEL_ENTRY, kallsyms=True)).elf
+    return link(objects, Layout(PAGE_OFFSET + base, base, images.KERNEL_ENTRY, kallsyms=True)).elf
 
 
 @pytest.mark.parametrize(("cpus", "seed"), [(1, 0), (2, 1), (4, 2)])
