@@ -9,6 +9,8 @@ that would be SIGBUS.
 
 from __future__ import annotations
 
+import bisect
+import errno
 import os
 import stat
 import struct
@@ -21,6 +23,9 @@ from typing import Self
 from kdumpsim.target import ELF_CLASSES, MACHINES, PAGE_SIZE, PRSTATUS
 
 NT_PRSTATUS = 1
+MAX_EXTENTS = 1 << 14
+"""Pieces of a sparse file that are told apart."""
+ZEROS = bytes(1 << 16)
 MAX_NOTES = 4 << 20
 """Bytes of notes that are read: some 10,000 CPUs."""
 
@@ -101,6 +106,7 @@ class Vmcore:
             if not status.st_size:
                 raise VmcoreError(f"{self.path}: is empty")
             self._size = status.st_size
+            self._stored = list(self._data_extents())
             self._read_headers()
         except BaseException:
             self.close()
@@ -143,8 +149,26 @@ class Vmcore:
         )
         self.notes = tuple(note for span in noted for note in self._notes(self._bytes(*span)))
 
+    def _data_extents(self) -> Iterator[tuple[int, int]]:
+        """(start, end) of what is stored of the file; the rest are holes, which need not be read to be known."""
+        file, at = self._file.fileno(), 0
+        for _ in range(MAX_EXTENTS):
+            try:
+                start = os.lseek(file, at, os.SEEK_DATA)
+                at = os.lseek(file, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # no holes are told of here
+                    yield at, self._size
+                return
+            yield start, at
+        yield at, self._size
+
     def _bytes(self, offset: int, size: int) -> bytes:
         """So many bytes of the file, which had them when it was opened; VmcoreError if it was cut off since."""
+        if size <= len(ZEROS):
+            place = bisect.bisect_right(self._stored, offset, key=lambda extent: extent[1])
+            if place == len(self._stored) or offset + size <= self._stored[place][0]:
+                return ZEROS[:size]
         pieces = []
         while size:
             piece = os.pread(self._file.fileno(), size, offset)
