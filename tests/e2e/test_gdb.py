@@ -50,7 +50,7 @@ def crashing_thread(gdb: Gdb, place: str = "crash_kexec", **where: str) -> str:
 def test_the_crashing_cpus_backtrace_reads_from_the_crash_path_to_the_system_call(gdb: Gdb) -> None:
     text = gdb(crashing_thread(gdb), "bt")
     names = functions(text)
-    for inner, outer in (("crash_kexec", "panic"), ("panic", "ll_rw_block")):
+    for inner, outer in (("crash_kexec", "try_crashdump"), ("try_crashdump", "panic"), ("panic", "ll_rw_block")):
         assert names.index(inner) < names.index(outer), text
     assert names[-2:] == ["do_system_call", "system_call"], text
     assert "??" not in text
@@ -64,7 +64,9 @@ def test_the_printed_command_begins_at_the_crash(crash: Crash, require_tool: Cal
     assert words[0] == "gdb"
     command = [require_tool("gdb"), "-nx", "-batch", *words[1:]]
     process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert functions(process.stdout.partition("Switching")[2])[:3] == ["crash_kexec", "crash_kexec", "panic"]
+    assert functions(process.stdout.partition("Switching")[2])[:4] == [
+        "crash_kexec", "crash_kexec", "try_crashdump", "panic"
+    ]  # fmt: skip
     assert "crash_setup_regs(" in process.stdout, "the source line"
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -40,9 +41,10 @@ class Booted:
         files: dict[str, bytes] | None = None,
         memory: int = MEMORY,
         holes: tuple[tuple[int, int], ...] = (),
+        modules: Sequence[Path] = (),
     ) -> None:
         """`one_cable`: the system disk is hdd, beside the dump disk. `files` lie beside the programs."""
-        self.first, self.capture = images.kernel(), images.kernel(16 << 20)
+        self.first, self.capture = images.kernel(modules=modules), images.kernel(16 << 20, modules=modules)
         self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
         mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped, **images.userland(), **(files or {})})
         disks = (None, None, self.dump, self.system) if one_cable else (self.system, None, self.dump, None)

@@ -33,7 +33,10 @@ def trigger(guest: Any) -> None:
     ("crash", "path"),
     [
         (chord, ["default_idle", "cpu_idle"]),  # as in 2.6.16, the registers are those the key interrupted
-        (trigger, ["crash_kexec", "sysrq_handle_crashdump", "handle_sysrq", "sys_write_user", "system_call"]),
+        (
+            trigger,
+            ["crash_kexec", "try_crashdump", "sysrq_handle_crashdump", "handle_sysrq", "sys_write_user", "system_call"],
+        ),
     ],
     ids=["keyboard", "trigger"],
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, addr, array, guest, i32, length, ptr, u8, u32, xchg
+from kdumpsim.compiler.lang import NULL, addr, array, guest, i32, length, placed, ptr, u8, u32, xchg
 from kdumpsim.kernel.asm import (
     crash_setup_regs,
+    current,
     machine_crash_shutdown,
     machine_kexec,
     machine_kexec_prepare,
@@ -15,6 +16,7 @@ from kdumpsim.kernel.asm import (
 )
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.device import device_shutdown
+from kdumpsim.kernel.core.dump import DumpMechanism
 from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.kexec_image import kimage_alloc, kimage_free, kimage_load_segment, kimage_terminate
 from kdumpsim.kernel.core.kexec_types import (
@@ -122,6 +124,19 @@ def crash_kexec(regs: ptr[PtRegs]) -> None:
             machine_crash_shutdown(addr(fixed_regs))
             machine_kexec(image)
         xchg(addr(kexec_lock), 0)
+
+
+@guest
+def crash_kexec_oops(regs: ptr[PtRegs]) -> None:
+    """die() has printed an oops: start the capture kernel at once if it cannot be survived."""
+    if kexec_should_crash(current()):
+        crash_kexec(regs)
+
+
+KDUMP: DumpMechanism = placed(
+    "dump_mechanisms5",
+    DumpMechanism(name="kdump", hooks=[crash_kexec_oops, crash_kexec, crash_kexec, crash_kexec]),
+)
 
 
 @guest

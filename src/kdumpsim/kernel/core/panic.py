@@ -24,9 +24,9 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop, touch_nmi_watchdog
 from kdumpsim.kernel.core.config import HZ
+from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.exit import do_exit
 from kdumpsim.kernel.core.hardirq import in_interrupt
-from kdumpsim.kernel.core.kexec import crash_kexec, kexec_should_crash
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
@@ -51,13 +51,13 @@ panic_buf: array[u8] = length(PANIC_TEXT)
 
 @guest
 def panic(fmt: cstr, *args: u32) -> NoReturn:
-    """Give up: say why, start the capture kernel if there is one, else stop all CPUs."""
+    """Give up: say why, have a dump taken if there is a mechanism for it, else stop all CPUs."""
     preempt_disable()
     bust_spinlocks(True)
     vsnprintf(panic_buf, PANIC_TEXT, fmt, cast(ptr[u32], args))
     printk(f"<0>Kernel panic - not syncing: {panic_buf:s}\n")
     bust_spinlocks(False)
-    crash_kexec(NULL)
+    try_crashdump(CrashPlace.PANIC, NULL)
     smp_send_stop()
     if panic_timeout > 0:
         printk(f"<0>Rebooting in {panic_timeout} seconds..")
@@ -73,8 +73,7 @@ def panic(fmt: cstr, *args: u32) -> NoReturn:
 @guest
 def oops_end(regs: ptr[PtRegs]) -> NoReturn:
     """What follows once die() has printed: dump, panic, or the end of the task alone."""
-    if kexec_should_crash(current()):
-        crash_kexec(regs)
+    try_crashdump(CrashPlace.OOPS, regs)
     if in_interrupt():
         panic("Fatal exception in interrupt")
     if panic_on_oops != 0:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import NULL, Struct, addr, array, container_of, cstr, fn, guest, i32, placed, ptr, u8, u32
 from kdumpsim.kernel.asm import current, machine_restart
+from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.init_task import init_task
-from kdumpsim.kernel.core.kexec import crash_kexec
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import task_cpu
@@ -41,8 +41,8 @@ def sysrq_handle_reboot(regs: ptr[PtRegs]) -> None:
 
 @guest
 def sysrq_handle_crashdump(regs: ptr[PtRegs]) -> None:
-    """c: start the capture kernel; without one nothing happens."""
-    crash_kexec(regs)
+    """c: have a dump taken; where nothing is armed for it, nothing happens."""
+    try_crashdump(CrashPlace.SYSRQ, regs)
 
 
 @guest

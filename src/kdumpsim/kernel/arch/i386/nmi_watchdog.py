@@ -40,7 +40,7 @@ from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online, smp_call_function
 from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
-from kdumpsim.kernel.core.kexec import crash_kexec
+from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.kthread import do_exit
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import bust_spinlocks, console_silent, printk
@@ -100,7 +100,7 @@ def die_nmi(regs: ptr[PtRegs], msg: cstr) -> None:
     # A kernel that is caught here is probably in a bad way; get out while that is possible.
     if not user_mode(regs):
         current().thread.trap_no = NMI_VECTOR
-        crash_kexec(regs)
+        try_crashdump(CrashPlace.NMI, regs)
     do_exit(SIGSEGV)
 
 
