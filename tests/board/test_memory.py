@@ -43,6 +43,18 @@ def test_dma_reaches_ram_only() -> None:
     assert memory.dma_read(0xA0000, 2) == b"\xff\xff"
 
 
+def test_what_devices_read_is_told_to_whoever_wants_to_know() -> None:
+    memory = Memory(4 * MIB, [(2 * MIB, MIB)])
+    assert memory.dma_read(MIB, 4) == bytes(4)
+    told: list[tuple[int, int]] = []
+    memory.read = lambda begin, end: told.append((begin, end))
+    memory.dma_read(MIB, 512)
+    memory.dma_read(2 * MIB - 2, 4)
+    memory.dma_read(0xFFFFF000, 4)
+    memory.dma_write(MIB, b"no read")
+    assert told == [(MIB, MIB + 512), (2 * MIB - 2, 2 * MIB)], "of RAM, and of that alone"
+
+
 def test_snapshot_keeps_what_is_not_zero() -> None:
     memory = Memory(4 * MIB)
     memory.view[0x1234] = 1

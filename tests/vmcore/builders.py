@@ -69,6 +69,12 @@ class FakeMemory:
     view: memoryview
     e820: list[E820]
     written: Callable[[int, int], None] = lambda begin, end: None
+    read: Callable[[int, int], None] | None = None
+
+    def dma_read(self, address: int, n: int) -> bytes:
+        if self.read is not None:
+            self.read(address, address + n)
+        return bytes(self.view[address : address + n])
 
     def dma_write(self, address: int, data: bytes) -> None:
         self.view[address : address + len(data)] = data

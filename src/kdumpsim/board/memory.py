@@ -41,6 +41,8 @@ class Memory:
         self.holes = tuple(sorted(holes))
         self.written: Callable[[int, int], None] = lambda begin, end: None
         """Told of every range a device wrote: CPUs may have translated it."""
+        self.read: Callable[[int, int], None] | None = None
+        """Told of every range of RAM that a device is about to read, if anybody wants to know."""
         self._map = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(self._map)
         self._host = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -79,11 +81,15 @@ class Memory:
         """What a bus master reads; all-ones where nobody answers."""
         for begin, end in self._ranges:
             if begin <= address and address + n <= end:
+                if self.read is not None:
+                    self.read(address, address + n)
                 return bytes(self.view[address : address + n])
         result = bytearray(b"\xff" * n)
         for begin, end in self._ranges:
             first, last = max(begin, address), min(end, address + n)
             if first < last:
+                if self.read is not None:
+                    self.read(first, last)
                 result[first - address : last - address] = self.view[first:last]
         return bytes(result)
 

@@ -97,7 +97,8 @@ class QemuMemory:
         self.file.truncate(size)
         self.view = memoryview(mmap.mmap(self.file.fileno(), size))
         self.written: Callable[[int, int], None] = lambda begin, end: None
-        """Never called: QEMU does not tell what its devices write."""
+        self.read: Callable[[int, int], None] | None = None
+        """Both never called: QEMU does not tell what its devices write and read."""
         self.e820: list[E820] = []
         """The firmware's map, as the loader handed it to the kernel; empty before."""
 

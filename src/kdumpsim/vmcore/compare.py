@@ -9,6 +9,9 @@ the dump as it was at the jump, so it is no inaccuracy; it is listed beside.  So
 the jump, by DMA that the dying kernel had left running: they count as true if each byte of them in the dump is what it
 was at the jump or what the device put there.  A page that a CPU wrote to which ran on after the jump is wrong, and the
 difference says so.
+
+Of a kernel that dumps itself, a page that was handed to a device is true if it is in the dump as it was then
+(:mod:`kdumpsim.vmcore.handed`), whatever it was at the hand-over and became afterwards.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .handed import HandedPages
 from .notes import cpu_notes
 from .oracle import DmaWrite, Oracle, RanOn, Region
 from .owners import OwnerMap
@@ -84,6 +88,8 @@ class Judgement:
     differences: list[Difference] = field(default_factory=list)
     crash_path: list[Change] = field(default_factory=list)
     dma: list[DmaChange] = field(default_factory=list)
+    handed: list[Change] = field(default_factory=list)
+    """Pages that a kernel which dumps itself changed after the hand-over, and before it handed them to a device."""
     registers: list[RegisterCheck] = field(default_factory=list)
 
     @property
@@ -118,7 +124,7 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
     differences = [Difference("missing", a, b, owners.owner(a)) for a, b in missing]
     dma = []
     for load, page in _different_pages(vmcore, loads, ram, truth):
-        if page in absent:
+        if page in absent or (oracle.handed is not None and page in oracle.handed):
             continue
         start, end = _within(ram, page)
         dumped = vmcore.slice(load, start - load.paddr, end - load.paddr)
@@ -129,6 +135,14 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
         cause = _cause(page, ran_on, oracle.dma)
         for a, b, owner in _owned_runs(truth.read(start, end), dumped, start, owners):
             differences.append(Difference("differs", a, b, owner, cause))
+    handed = []
+    for page, start, true, dumped in _handed_pages(vmcore, loads, ram, oracle.handed or ()):
+        if dumped not in true:
+            wrong.add(page)
+            for a, b, owner in _owned_runs(true[-1], dumped, start, owners):
+                differences.append(Difference("differs", a, b, owner, "after it was handed to a device"))
+        elif oracle.handed is not None and oracle.handed.changed(page):
+            handed.append(Change(page, (owners.owner(start),)))
     return Judgement(
         ram_pages=ram_pages,
         present_pages=ram_pages - len(absent),
@@ -136,6 +150,7 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
         differences=differences,
         crash_path=crash_path_changes(oracle, owners),
         dma=dma,
+        handed=handed,
         registers=check_registers(cpu_notes(vmcore, oracle), oracle, owners),
     )
 
@@ -242,6 +257,19 @@ def _different_pages(
                             yield load, page
                         page += PAGE_SIZE
                 at = stop
+
+
+def _handed_pages(
+    vmcore: Vmcore, loads: Sequence[tuple[Load, int, int]], ram: Sequence[Extent], handed: HandedPages | tuple[()]
+) -> Iterator[tuple[int, int, list[bytes], bytes]]:
+    """(page, start of the part of it that is RAM, what a device may have read there, what the dump has)."""
+    for page in handed:
+        start, end = _within(ram, page) if any(a < page + PAGE_SIZE and page < b for a, b in ram) else (page, page)
+        for load, a, b in loads:
+            low, high = max(start, load.paddr + a), min(end, load.paddr + b)
+            if low < high and handed:
+                true = [version[low - page : high - page] for version in handed.versions(page)]
+                yield page, low, true, bytes(vmcore.slice(load, low - load.paddr, high - load.paddr))
 
 
 def _owned_runs(true: bytes, found: bytes, base: int, owners: OwnerMap) -> Iterator[tuple[int, int, str]]:

@@ -4,8 +4,12 @@
 It watches, without touching the guest: the instant at which the kernel begins to die, the NMI that stops each of the
 other CPUs, who saves registers in whose notes, the calls of ``crash_kexec`` and whether they come back, and the jump to
 purgatory.  At the crash and at the jump it takes a picture of RAM and of every CPU's registers; these are what a dump
-is judged by (:mod:`kdumpsim.vmcore.compare`). From the jump on it takes down what else writes to RAM outside the
-reserved region: devices whose DMA was not stopped, and other CPUs that were not stopped either.
+is judged by (:mod:`kdumpsim.vmcore.compare`); it takes others at milestones that it is given.  From the jump on it
+takes down what else writes to RAM outside the reserved region: devices whose DMA was not stopped, and other CPUs that
+were not stopped either.
+
+A mechanism by which the kernel dumps itself has no such jump, but a function at which it takes over; from there on the
+oracle can keep each page as it was handed to a device (:mod:`kdumpsim.vmcore.handed`).
 """
 
 from __future__ import annotations
@@ -17,15 +21,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kdumpsim.target import PT_REGS
 
+from .handed import HandedPages
 from .picture import PAGE_SIZE, Picture
 
 if TYPE_CHECKING:
     from kdumpsim.cpu import Activity, Registers
 
 INDUCED = "dtt_induce"
-DEATHS = ("die", "panic", "crash_kexec")
-"""Where a kernel begins to die when nobody induced it."""
+DEATHS = ("die", "panic")
+"""Where a kernel begins to die when nobody induced it; a mechanism's entry comes to that (SysRq)."""
 CRASH_KEXEC = "crash_kexec"
+"""kdump's entry."""
+PURGATORY = "purgatory"
 SAVE_CPU = "crash_save_cpu"
 RAM = 1
 CRASHING, STOPPED, NOT_STOPPED = "crashing", "stopped by NMI", "not stopped"
@@ -69,6 +76,8 @@ class WatchedMemory(Protocol):
     view: memoryview
     written: Callable[[int, int], None]
     """Told of every range a device wrote, where devices tell."""
+    read: Callable[[int, int], None] | None
+    """Told of every range a device is about to read, where devices tell and if anybody wants to know."""
 
     @property
     def e820(self) -> Sequence[MemoryRange]: ...
@@ -177,7 +186,7 @@ class RanOn:
 
 @dataclass
 class KexecCall:
-    """A call of ``crash_kexec(regs)`` that has not come back."""
+    """A call of the mechanism's entry, ``crash_kexec(regs)``, that has not come back."""
 
     registers: Registers
     """At the function's first instruction."""
@@ -197,10 +206,16 @@ class Oracle:
     symbols: Mapping[str, int]
     stack_size: int
     """Bytes of a kernel stack (THREAD_SIZE of the kernel's build)."""
+    entry: str = CRASH_KEXEC
+    """The function that a mechanism's hooks lead to, with a ``struct pt_regs`` or NULL; it may come back."""
     crash: Instant | None = None
     """The kernel begins to die."""
     jump: Instant | None = None
-    """Purgatory's first instruction."""
+    """The hand-over: purgatory's first instruction, or what `watch_jump` was told."""
+    milestones: dict[str, Instant] = field(default_factory=dict)
+    """The first time that each milestone of `watch_milestone` was reached, in order."""
+    handed: HandedPages | None = None
+    """What devices read since the hand-over, where `watch_jump` was asked to keep it."""
     kexec_calls: dict[int, list[KexecCall]] = field(default_factory=dict)
     """Those that have not come back, by CPU, in order.  One of them holds the lock and is the crash; that of a kernel
     without a capture kernel comes back, and so does one that finds the lock taken."""
@@ -220,22 +235,41 @@ class Oracle:
     """Called at the jump to purgatory, after the picture was taken."""
 
     def __post_init__(self) -> None:
-        for name in (INDUCED, *DEATHS):
+        for name in (INDUCED, *DEATHS, self.entry):
             if name in self.symbols:
                 self.machine.watch(self.symbols[name], partial(self._dying, name))
         self._watched: set[int] = set()
         for cpu in self.machine.cpus:
             cpu.on_nmi = self._take_nmi
 
-    def watch_jump(self, entry: int, reserved: Span | None, notes: Sequence[Span]) -> None:
-        """Wait for the jump to purgatory at physical address `entry`.
+    def watch_jump(
+        self,
+        entry: int,
+        reserved: Span | None,
+        notes: Sequence[Span],
+        *,
+        where: str = PURGATORY,
+        keep_handed: bool = False,
+    ) -> None:
+        """Wait for the hand-over: the jump to purgatory at physical address `entry`, or to `where` at a linear one.
 
         `reserved` is the region of the capture kernel, which no dump holds; `notes` is where each CPU's ELF notes are,
-        in order of CPUs.
+        in order of CPUs.  With `keep_handed`, `handed` has the pages that devices read from then on.
         """
+        self._where, self._keep_handed = where, keep_handed
         self.notes = tuple(Region(area.start, area.end) for area in notes)
         self.reserved = Region(reserved.start, reserved.end) if reserved is not None else None
-        self.machine.watch(entry, self._jumped)
+        self._watch_once(entry, self._jumped)
+
+    def watch_milestone(self, name: str, address: int) -> None:
+        """Take a picture when a CPU first gets to a linear address, and keep it in `milestones`."""
+
+        def reached(cpu: WatchedCpu) -> None:
+            if name not in self.milestones:
+                last = self.jump or self.crash
+                self.milestones[name] = self._instant(cpu, name, last.ram if last else None)
+
+        self.machine.watch(address, reached)
 
     @property
     def ram(self) -> list[tuple[int, int]]:
@@ -244,7 +278,7 @@ class Oracle:
 
     @property
     def kexec_call(self) -> KexecCall | None:
-        """The call of ``crash_kexec`` that led to the jump: the others of its CPU, if any, came on top of it."""
+        """The call of the entry that led to the jump: the others of its CPU, if any, came on top of it."""
         calls = self.kexec_calls.get(self.jump.cpu) if self.jump is not None else None
         return calls[0] if calls else None
 
@@ -292,11 +326,11 @@ class Oracle:
             self.saves.clear()
             if self.on_crash is not None:
                 self.on_crash()
-        if name == CRASH_KEXEC:
+        if name == self.entry:
             self._called(cpu)
 
     def _called(self, cpu: WatchedCpu) -> None:
-        """crash_kexec() begins; see whether it comes back."""
+        """The entry was called; see whether it comes back."""
         registers = cpu.registers()
         words = cpu.read_linear(registers.esp, 8) or bytes(8)
         back, pointer = int.from_bytes(words[:4], "little"), int.from_bytes(words[4:], "little")
@@ -313,13 +347,13 @@ class Oracle:
             self.machine.watch(address, callback)
 
     def _came_back(self, cpu: WatchedCpu) -> None:
-        """A call of crash_kexec() has found no image, or the lock taken: it was not the crash."""
+        """A call of the entry has found no image, or the lock taken: it was not the crash."""
         esp, calls = cpu.registers().esp, self.kexec_calls.get(cpu.index, [])
         left = [call for call in calls if call.registers.esp + 4 != esp]
         if self.jump is not None or left == calls:
             return
         self.kexec_calls[cpu.index] = left
-        if self.crash is not None and self.crash.where == CRASH_KEXEC and not any(self.kexec_calls.values()):
+        if self.crash is not None and self.crash.where == self.entry and not any(self.kexec_calls.values()):
             self.crash = None  # SysRq's, and the kernel goes on
 
     def _saved(self, cpu: WatchedCpu) -> None:
@@ -334,7 +368,7 @@ class Oracle:
 
     def _jumped(self, cpu: WatchedCpu) -> None:
         if self.jump is None:
-            self.jump = self._instant(cpu, "purgatory", self.crash.ram if self.crash else None)
+            self.jump = self._instant(cpu, self._where, self.crash.ram if self.crash else None)
             self._listen_to_dma()
             for other in self.machine.cpus:
                 if other.index != cpu.index:
@@ -351,6 +385,9 @@ class Oracle:
                 self.dma.append(DmaWrite(begin, bytes(memory.view[begin:end])))
 
         memory.written = written
+        if self._keep_handed and self.jump is not None and self.jump.ram is not None:
+            self.handed = HandedPages(memory.view, self.jump.ram)
+            memory.read = self.handed.read
 
     def _instant(self, cpu: WatchedCpu, where: str, earlier: Picture | None) -> Instant:
         picture = Picture(self.machine.memory.view, earlier)
