@@ -32,6 +32,11 @@ class TaskStruct(Struct):
     stamps: array[u64] = length(2)
     alive: bool
     stack: usize
+    tasks: ListHead
+
+
+class ListHead(Struct):
+    next: ptr[ListHead]
 
 
 class PtRegs(Struct):
@@ -50,7 +55,9 @@ class PtRegs(Struct):
     eflags: u32
 
 
-init_task: TaskStruct = TaskStruct(pid=1, comm=b"swapper", low=5, high=77, op=nothing, next=addr(init_task), alive=True)
+init_task: TaskStruct = TaskStruct(pid=1, comm=b"swapper", low=5, high=77, op=nothing, next=init_task, alive=True,
+                                   tasks=ListHead(next=tasks))
+tasks: ListHead = ListHead(next=init_task.tasks)
 
 
 @guest
@@ -87,7 +94,9 @@ def wait_for_it(task: ptr[TaskStruct], limit: u64, small: u8) -> u32:
 
 @guest
 def outermost(n: u32) -> u32:
-    return wait_for_it(addr(init_task), 1 << 40, u8(n)) + 1
+    for task in list_for_each_entry(tasks, TaskStruct, "tasks"):
+        return wait_for_it(task, 1 << 40, u8(n)) + 1
+    return 0
 
 
 @guest
@@ -178,7 +187,7 @@ def test_locals_and_arguments(gdb: Callable[..., str]) -> None:
         "small = 7",
         'pid = 1, state = DEAD, comm = "swapper", low = 5, high = 77, op = 0x',
         "<nothing>",
-        "<init_task>, stamps = {0, 0}, alive = true}",
+        "<init_task>, stamps = {0, 0}, alive = true, stack = 0, tasks = {next = 0x",
     ):
         assert text in shown, (text, shown)
 
@@ -210,7 +219,7 @@ def test_types(gdb: Callable[..., str]) -> None:
         "u64 stamps[2];",
         "bool alive;",
         "usize stack;",
-        "= 52",
+        "= 56",
         "= DEAD",
     ):
         assert text in shown, (text, shown)
@@ -218,7 +227,7 @@ def test_types(gdb: Callable[..., str]) -> None:
 
 def test_source_lines(gdb: Callable[..., str]) -> None:
     shown = gdb("list outermost", "info line dead_end")
-    assert "return wait_for_it(addr(init_task)" in shown
+    assert "return wait_for_it(task, " in shown
     assert f'Line {line_of("def dead_end")} of "m.py"' in shown
 
 
@@ -257,3 +266,9 @@ def test_interrupts_return(tmp_path: Path) -> None:
     assert machine.uc.reg_read(x86.UC_X86_REG_EBX) == 0x1234
     assert machine.uc.reg_read(x86.UC_X86_REG_ESI) == 0x77
     assert isinstance(machine.uc, unicorn.Uc)
+
+
+def test_a_loops_entry_is_a_local(gdb: Callable[..., str]) -> None:
+    shown = gdb("frame 4", "info locals", "print task->comm")
+    assert "task = 0x" in shown
+    assert '"swapper"' in shown

@@ -19,6 +19,11 @@ class T(Struct):
     s: S
 class E(IntEnum):
     A = 1
+class Link(Struct):
+    next: ptr[Link]
+class Node(Struct):
+    link: Link
+ring: Link = Link()
 LIMIT: Final = 10
 g: u32 = 0
 buf: array[u8] = length(8)
@@ -62,6 +67,19 @@ BODIES = [  # statements of a function f(a: u32, b: i32, c: u8, p: ptr[S], v: pt
     ("if p == 5:\n        pass", "do not compare"),
     ("if p is NULL:\n        pass", "'is' and 'in'"),
     ("x = p[0]", "a structure (S) is not a value"),
+    ("show('%p', p[0])", "a structure (S) is not a value"),
+    ("if p[0]:\n        pass", "S has no truth value"),
+    ("if p[0] == p[1]:\n        pass", "S and S do not mix"),
+    ("q: ptr[T] = p[0]", "ptr[S] does not fit ptr[T]"),
+    ("a = p[0]", "S does not fit u32"),
+    ("for x in list_for_each_entry(p, T, 's'):\n        pass", "T.s is no link of a list"),
+    ("for x in list_for_each_entry(p, Node, 'link'):\n        pass", "ptr[S] is no head of a list through Node.link"),
+    ("for x in list_for_each_entry(ring, Node, 'hook'):\n        pass", "Node has no field hook"),
+    ("for x in list_for_each_entry(ring, Node):\n        pass", "takes 3 arguments"),
+    ("for a in list_for_each_entry(ring, Node, 'link'):\n        pass", "a is already a u32"),
+    ("for x in list_for_each_entry(ring, Node, 'link'):\n        x = x", "variable of the loop"),
+    ("for x in section(5, S):\n        pass", "a section is named by a string"),
+    ("x = section('s', S)", "section() cannot stand here"),
     ("x = NULL", "NULL alone does not tell"),
     ("x = nothing()", "this call gives no value"),
     ("x = None", "None is no guest value"),
@@ -214,3 +232,17 @@ def test_assembler_errors_name_the_guest_line(tmp_path: Path) -> None:
     with pytest.raises(CompileError) as caught:
         build(tmp_path, text, "f")
     assert caught.value.diagnostics[0].line == PRELUDE_LINES + 3
+
+
+def test_a_wrong_list_is_pointed_at(tmp_path: Path) -> None:
+    body = (
+        '@guest\ndef f(p: ptr[S]) -> None:\n    for x in list_for_each_entry(p, Node, "link"):\n        g2 = x.link\n'
+    )
+    with pytest.raises(CompileError) as caught:
+        build(tmp_path, HEAD + body, "f")
+    line = PRELUDE_LINES + HEAD.count("\n") + 3
+    assert (
+        f"m.py:{line}:34: error: ptr[S] is no head of a list through Node.link\n"
+        '        for x in list_for_each_entry(p, Node, "link"):\n'
+        "                                     ^\n  hint: a Link"
+    ) in str(caught.value)

@@ -151,7 +151,7 @@ class Builder:
         return self.constant(const.type, const.value)
 
     def load(self, place: Place, node: ast.AST, volatile: bool = False) -> Value:
-        """The value of a place; arrays decay to pointers."""
+        """The value of a place; an array's is a pointer, a structure's its address (see :meth:`decayed`)."""
         kind = place.type
         word = "load volatile" if volatile else "load"
         match kind:
@@ -160,7 +160,7 @@ class Builder:
             case ArrayType(of=of):
                 return Value(PtrType(of), place.ir)
             case StructType():
-                self.fail(node, f"a structure ({kind}) is not a value", "take addr(...) or a field of it")
+                return Value(kind, place.ir)
             case VoidType():
                 self.fail(node, "a ptr[void] points to nothing that can be read", "cast(ptr[T], p) first")
             case BoolType():
@@ -226,8 +226,14 @@ class Builder:
         word = "sext" if have.signed else "zext"
         return Value(target, self.temp(f"{word} {have.ir} {value.ir} to {target.ir}"), limit=value.limit)
 
+    def decayed(self, value: Value) -> Value:
+        """Where a pointer is wanted, a structure is its address."""
+        return Value(PtrType(value.type), value.ir) if isinstance(value.type, StructType) else value
+
     def convert(self, value: Value, target: Type, node: ast.AST) -> Value:
         """The implicit conversion of assignment, passing and returning; an error where a cast is needed."""
+        if is_pointer(target):
+            value = self.decayed(value)
         have = value.type
         if isinstance(have, PoisonType) or isinstance(target, PoisonType):
             raise_poison()
@@ -267,7 +273,13 @@ class Builder:
         return self.resize(value, target)
 
     def settled(self, value: Value, node: ast.AST) -> Value:
-        """A value whose constant, if it has met no type, takes the default one."""
+        """A value that stands alone: a constant that has met no type takes the default one."""
+        if isinstance(value.type, StructType):
+            self.fail(
+                node,
+                f"a structure ({value.type}) is not a value",
+                f"x: {value.type} = ... copies it, addr(...) points to it",
+            )
         if not isinstance(value.type, ConstType):
             return value
         kind = settle(value.const or 0)

@@ -40,7 +40,7 @@ from .types import (
 )  # fmt: skip
 
 _SPEC = re.compile(r"(?P<align>[<>]?)(?P<flags>[#0+ -]*)(?P<width>\d*)(?P<precision>\.\d+)?(?P<kind>[a-zA-Z]?)")
-_RMW = {"xchg": "xchg", "fetch_add": "add", "fetch_or": "or", "fetch_and": "and"}
+_RMW = {"xchg": "xchg", "fetch_add": "add", "fetch_sub": "sub", "fetch_or": "or", "fetch_and": "and"}
 
 
 class Calls(Expressions):
@@ -69,7 +69,8 @@ class Calls(Expressions):
             self.fail(node.func, f"{value.type} cannot be called")
         return self._invoke(value.type, value.ir, node, ast.unparse(node.func))
 
-    def _arguments(self, node: ast.Call, low: int, high: int | None = None) -> list[ast.expr]:
+    def arguments(self, node: ast.Call, low: int, high: int | None = None) -> list[ast.expr]:
+        """The arguments of a call, which are from `low` to `high` (if None, `low`) positional ones."""
         name = ast.unparse(node.func)
         if node.keywords:
             self.fail(node, "arguments are given by position", "keywords name the fields of Struct(...) only")
@@ -84,7 +85,7 @@ class Calls(Expressions):
 
     def _invoke(self, kind: FnType, target: str, node: ast.Call, name: str) -> Value:
         count = len(kind.params)
-        args = self._arguments(node, count, 1 << 16 if kind.varargs else None)
+        args = self.arguments(node, count, 1 << 16 if kind.varargs else None)
         parts: list[str] = []
         extra: list[Value] = []
         for index, (arg, param) in enumerate(zip(args, kind.params, strict=False)):
@@ -154,7 +155,8 @@ class Calls(Expressions):
         return text.encode(), values
 
     def _conversion(self, part: ast.FormattedValue, spec: str) -> tuple[str, Value]:
-        value = self.settled(self.lower(part.value), part.value)
+        value = self.lower(part.value)
+        value = self.settled(self.decayed(value) if spec.endswith("p") else value, part.value)
         match = _SPEC.fullmatch(spec)
         if match is None:
             self.fail(part, f"format {spec!r} is not known to printk", "08x, 5d, s, c, p, ...")
@@ -191,10 +193,12 @@ class Calls(Expressions):
     def _cast_call(self, kind: Type, node: ast.Call) -> Value:
         if isinstance(kind, StructType):
             self.fail(node, f"{kind}(...) stands only where a variable of it is made", f"x: {kind} = {kind}()")
-        (arg,) = self._arguments(node, 1)
+        (arg,) = self.arguments(node, 1)
         value = self.lower(arg, kind)
         if isinstance(value.type, PoisonType):
             raise_poison()
+        if isinstance(kind, IntType):
+            value = self.decayed(value)
         if isinstance(kind, BoolType):
             truth = self.truth(value, arg)
             return self.constant(BOOL, int(truth == "true")) if value.const is not None else Value(BOOL, truth)
@@ -212,13 +216,13 @@ class Calls(Expressions):
 
     def cast(self, node: ast.Call) -> Value:
         """cast(kind, value)."""
-        wanted, arg = self._arguments(node, 2)
+        wanted, arg = self.arguments(node, 2)
         kind = self.program.annotation(self.module, wanted)
         if isinstance(kind, IntType | EnumType | BoolType):
             return self._cast_call(kind, ast.copy_location(ast.Call(func=node.func, args=[arg], keywords=[]), node))
         if not is_pointer(kind):
             self.fail(wanted, f"nothing can be cast to {kind}", "ptr[T]")
-        value = self.lower(arg, USIZE)
+        value = self.decayed(self.lower(arg, USIZE))
         if is_pointer(value.type):
             return Value(kind, value.ir)
         if value.const is not None and value.type not in (BOOL,):
@@ -253,11 +257,13 @@ class Calls(Expressions):
             if isinstance(value, Const):
                 return self.from_const(value)
             self.fail(node, f"{name} needs constants")
-        hints = {"length": "x: array[T] = length(n)", "range": "for i in range(...)", "print": "use printk"}
+        hints = {"length": "x: array[T] = length(n)", "print": "use printk"}
+        loops = ("range", "section", "list_for_each_entry", "list_for_each_entry_safe")
+        hints |= {loop: f"for x in {loop}(...)" for loop in loops}
         self.fail(node, f"{name}() cannot stand here", hints.get(name, ""))
 
     def _addr(self, node: ast.Call) -> Value:
-        (arg,) = self._arguments(node, 1)
+        (arg,) = self.arguments(node, 1)
         if isinstance(arg, ast.Name) and not self.is_local(arg.id):
             symbol = self.program.require(self.module, arg, arg.id)
             if isinstance(symbol, Function):
@@ -275,27 +281,27 @@ class Calls(Expressions):
     loop_variables: set[str]
 
     def _container_of(self, node: ast.Call) -> Value:
-        member, wanted, path = self._arguments(node, 3)
+        member, wanted, path = self.arguments(node, 3)
         kind = self.program.annotation(self.module, wanted)
         name = self.program.try_constant(self.module, path)
         if not isinstance(name, Text):
             self.fail(path, "the field is named by a string")
         offset, field = self.program.field_path(self.module, node, kind, name.data.decode())
-        value = self.lower(member)
+        value = self.decayed(self.lower(member))
         target = field.of if isinstance(field, ArrayType) else field
         if value.type not in (PtrType(target), VOID_PTR):
             self.fail(member, f"{value.type} does not point to {kind}.{name.data.decode()}", f"it is a {field}")
         return Value(PtrType(kind), self.offset(value.ir, -offset))
 
     def _len(self, node: ast.Call) -> Value:
-        (arg,) = self._arguments(node, 1)
+        (arg,) = self.arguments(node, 1)
         kind = self.place(arg).type
         if not isinstance(kind, ArrayType) or kind.count is None:
             self.fail(node, f"len() of {kind} is not known", "arrays only")
         return self.constant(CONST, kind.count)
 
     def _sizeof(self, node: ast.Call) -> Value:
-        (arg,) = self._arguments(node, 1)
+        (arg,) = self.arguments(node, 1)
         variable = isinstance(arg, ast.Attribute) or (isinstance(arg, ast.Name) and self.is_local(arg.id))
         value = None if variable else self.program.try_constant(self.module, node)
         if isinstance(value, Const):
@@ -306,7 +312,7 @@ class Calls(Expressions):
         return self.constant(CONST, kind.size)
 
     def _pointed(self, node: ast.Call, count: int) -> tuple[Place, list[ast.expr]]:
-        args = self._arguments(node, count)
+        args = self.arguments(node, count)
         pointer = self.lower(args[0])
         if isinstance(pointer.type, PoisonType):
             raise_poison()
@@ -344,8 +350,8 @@ class Calls(Expressions):
     def _atomic(self, node: ast.Call, operation: str) -> Value:
         place, (arg,) = self._pointed(node, 2)
         kind = place.type
-        if operation == "add" and as_int(kind) is None:
-            self.fail(node, f"{kind} cannot be added to atomically")
+        if operation in ("add", "sub") and as_int(kind) is None:
+            self.fail(node, f"{kind} has no atomic arithmetic")
         ir = f"i{kind.size * 8}"
         operand = self.lower(arg, kind)
         operand = self.as_mask(operand, kind) if operation == "and" else operand
@@ -363,29 +369,29 @@ class Calls(Expressions):
         return self._result(kind, self.temp(f"extractvalue {{ {ir}, i1 }} {pair}, 0"))
 
     def _barrier(self, node: ast.Call) -> Value:
-        self._arguments(node, 0)
+        self.arguments(node, 0)
         self.emit('call void asm sideeffect "", "~{memory}"()')
         return Value(VOID, "")
 
     def _unreachable(self, node: ast.Call) -> Value:
-        self._arguments(node, 0)
+        self.arguments(node, 0)
         self.trap()
         return Value(NORETURN, "")
 
     def _bug(self, node: ast.Call) -> Value:
-        self._arguments(node, 0)
+        self.arguments(node, 0)
         self.at(node)
         self.emit(bug_call(self.unit.string(self.module.source.shown.encode()), node.lineno))
         return self._unreachable(node)
 
     def _frame(self, node: ast.Call, which: str) -> Value:
-        self._arguments(node, 0)
+        self.arguments(node, 0)
         self.unit.declare(f"llvm.{which}", f"declare ptr @llvm.{which}(i32)")
         pointer = self.temp(f"call ptr @llvm.{which}(i32 0)")
         return Value(USIZE, self.temp(f"ptrtoint ptr {pointer} to {WORD_IR}"))
 
     def _extreme(self, name: str, node: ast.Call, expected: Type | None) -> Value:
-        args = self._arguments(node, 2, 1 << 10)
+        args = self.arguments(node, 2, 1 << 10)
         best = self.lower(args[0], expected)
         for arg in args[1:]:
             other = self.lower(arg, best.type)
@@ -399,7 +405,7 @@ class Calls(Expressions):
         return best
 
     def _abs(self, node: ast.Call) -> Value:
-        (arg,) = self._arguments(node, 1)
+        (arg,) = self.arguments(node, 1)
         value = self.lower(arg)
         if value.const is not None:
             return self.constant(value.type, abs(value.const))
@@ -430,7 +436,7 @@ class Calls(Expressions):
             self.fail(node, "the text and the constraints of asm are strings")
         source = marked(text.data.decode(), args[0], self.module.source)
         operands: list[tuple[str, str]] = []
-        values = [self.lower(arg) for arg in args[2:]]
+        values = [self.decayed(self.lower(arg)) for arg in args[2:]]
         for value, arg in zip(values, args[2:], strict=True):
             if isinstance(value.type, ConstType):
                 operands.append(("const", str(value.const)))

@@ -452,6 +452,10 @@ class Expressions(Builder, ABC):
             return self.constant(BOOL, int(constants.COMPARE[type(op)](left.const, right.const)))
         if isinstance(left.type, BoolType) and isinstance(right.type, BoolType) and name in ("eq", "ne"):
             return Value(BOOL, self.temp(f"icmp {name} i1 {left.ir}, {right.ir}"))
+        if is_pointer(left.type):
+            right = self.decayed(right)
+        if is_pointer(right.type):
+            left = self.decayed(left)
         if is_pointer(left.type) and is_pointer(right.type):
             self._same_pointers(left, right, node)
             word = name if name in ("eq", "ne") else f"u{name}"
@@ -522,17 +526,17 @@ class Expressions(Builder, ABC):
 
     def _choice(self, node: ast.IfExp, expected: Type | None) -> Value:
         if isinstance(known := self._known(node.test), Const):
-            return self.lower(node.body if known.value else node.orelse, expected)
+            return self.decayed(self.lower(node.body if known.value else node.orelse, expected))
         yes, no, end = self.label(), self.label(), self.label()
         reachable = self.reachable
         self.condition(node.test, yes, no)
         self.start(yes, reachable)
-        first = self.lower(node.body, expected)
+        first = self.decayed(self.lower(node.body, expected))
         # The conversions belong into the arms, but the second arm's type is known only after it was lowered:
         # the first arm's code is finished when both types are known.
         first_block, mark = self.block, len(self.lines)
         self.start(no, reachable)
-        second = self.lower(node.orelse, first.type if first.const is None else expected)
+        second = self.decayed(self.lower(node.orelse, first.type if first.const is None else expected))
         kind = self._choice_type(first, second, expected, node)
         b = self.convert(second, kind, node.orelse)
         second_block = self.block

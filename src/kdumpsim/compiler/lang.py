@@ -14,18 +14,18 @@ The language is described in ``docs/guest-language.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
-    "BUG", "NULL", "NoReturn", "Struct", "addr", "aligned", "array", "asm", "asm_value", "barrier", "bits",
-    "cast", "cmpxchg", "config", "container_of", "cstr", "extern", "external", "fetch_add",
-    "fetch_and", "fetch_or", "fn", "frame_address", "guest", "i8", "i16", "i32", "i64", "interrupt",
-    "length", "load_volatile", "module_asm", "naked", "offsetof", "packed", "placed", "ptr",
-    "return_address", "sizeof", "store_volatile", "u8", "u16", "u32", "u64", "unreachable", "usize",
-    "void", "xchg",
+    "BUG", "NULL", "NoReturn", "Struct", "addr", "aligned", "array", "asm", "asm_value", "barrier", "bits", "cast",
+    "cmpxchg", "config", "container_of", "cstr", "extern", "external", "fetch_add", "fetch_and", "fetch_or",
+    "fetch_sub", "fn", "frame_address", "guest", "i8", "i16", "i32", "i64", "interrupt", "length",
+    "list_for_each_entry", "list_for_each_entry_safe", "load_volatile", "module_asm", "naked", "offsetof", "packed",
+    "placed", "ptr", "return_address", "section", "sizeof", "store_volatile", "u8", "u16", "u32", "u64",
+    "unreachable", "usize", "void", "xchg",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -110,57 +110,33 @@ def _compiled_only(name: str) -> NoReturn:
     raise TypeError(f"{name} means something only in compiled guest code")
 
 
-class ptr(Generic[T]):
-    """Pointer to T: ``p.field`` reaches through it, ``p[i]`` indexes, ``p + n`` steps by elements."""
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            _compiled_only("p.field")
-
-        def __setattr__(self, name: str, value: Any) -> None: ...
-
-    def __getitem__(self, index: int) -> T:
-        _compiled_only("p[i]")
-
-    def __setitem__(self, index: int, value: T) -> None:
-        _compiled_only("p[i]")
-
-    def __add__(self, count: int) -> ptr[T]:
-        _compiled_only("p + n")
-
-    def __sub__(self, other: Any) -> Any:
-        _compiled_only("p - n")
-
-    def __lt__(self, other: Any) -> bool:
-        _compiled_only("p < q")
-
-    def __le__(self, other: Any) -> bool:
-        _compiled_only("p <= q")
-
-    def __gt__(self, other: Any) -> bool:
-        _compiled_only("p > q")
-
-    def __ge__(self, other: Any) -> bool:
-        _compiled_only("p >= q")
-
-    def __index__(self) -> int:
-        _compiled_only("u32(p)")
-
-    def __iter__(self) -> Iterator[T]:
-        _compiled_only("iteration over a pointer")
-
-    def __len__(self) -> int:
-        _compiled_only("len(array)")
-
-    def __call__(self, *args: Any) -> Any:
-        _compiled_only("a call through a pointer")
-
-
 if TYPE_CHECKING:
+
+    class ptr(Protocol[T]):
+        """Pointer to T: ``p.field`` reaches through it, ``p[i]`` indexes, ``p + n`` steps by elements.
+
+        A protocol, so that a structure goes where a pointer to it is wanted: see :class:`Struct`.
+        """
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+        def __getitem__(self, index: int) -> T: ...
+        def __setitem__(self, index: int, value: T) -> None: ...
+        def __add__(self, count: int) -> ptr[T]: ...
+        def __sub__(self, other: Any) -> Any: ...
+        def __lt__(self, other: Any) -> bool: ...
+        def __le__(self, other: Any) -> bool: ...
+        def __gt__(self, other: Any) -> bool: ...
+        def __ge__(self, other: Any) -> bool: ...
+        def __index__(self) -> int: ...
+        def __call__(self, *args: Any) -> Any: ...
+
     # Initialisers are lists and bytes; as a value an array is a pointer.
     array: TypeAlias = ptr[T] | Any
 else:
+
+    class ptr(Generic[T]):
+        """Pointer to T: ``p.field`` reaches through it, ``p[i]`` indexes, ``p + n`` steps by elements."""
 
     class array(ptr[T]):
         """Array of T; its length stands in the default: ``name: array[u8] = length(16)``.
@@ -170,12 +146,31 @@ else:
 
 
 class Struct:
-    """Base of guest structures: annotated fields in order, laid out as the i386 psABI says."""
+    """Base of guest structures: annotated fields in order, laid out as the target's psABI says.
+
+    Where a pointer is wanted, a structure is its address.  To a type checker it is that for its own class only.
+    """
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
 
+    if TYPE_CHECKING:
 
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+        def __getitem__(self, index: int) -> Self: ...
+        def __setitem__(self, index: int, value: Self) -> None: ...
+        def __add__(self, count: int) -> ptr[Self]: ...
+        def __sub__(self, other: Any) -> Any: ...
+        def __lt__(self, other: Any) -> bool: ...
+        def __le__(self, other: Any) -> bool: ...
+        def __gt__(self, other: Any) -> bool: ...
+        def __ge__(self, other: Any) -> bool: ...
+        def __index__(self) -> int: ...
+        def __call__(self, *args: Any) -> Any: ...
+
+
+S = TypeVar("S", bound=Struct)
 NULL: Any = None
 
 
@@ -259,6 +254,8 @@ def asm_value(kind: type[T], text: str, constraints: str, *operands: Any) -> T:
 
 
 @overload
+def addr(place: S) -> ptr[S]: ...
+@overload
 def addr(place: ptr[Any]) -> Any: ...
 @overload
 def addr(place: T) -> ptr[T]: ...
@@ -291,6 +288,30 @@ def container_of(member: Any, kind: type[T], field: str) -> ptr[T]:
     _compiled_only("container_of")
 
 
+def list_for_each_entry(head: ptr[Any], kind: type[T], field: str) -> Iterator[ptr[T]]:
+    """``for task in list_for_each_entry(head, TaskStruct, "tasks")``: each structure of a circular list.
+
+    `head` points to the list's head, `field` is the member by which structures of type `kind` hang on the list: both
+    are a structure whose field `next` points to another of its kind.  The next entry is found after the body ran; where
+    the body takes the entry away, use :func:`list_for_each_entry_safe`.
+    """
+    _compiled_only("list_for_each_entry")
+
+
+def list_for_each_entry_safe(head: ptr[Any], kind: type[T], field: str) -> Iterator[ptr[T]]:
+    """Like list_for_each_entry; the next entry is found before the body runs, which may take the entry away."""
+    _compiled_only("list_for_each_entry_safe")
+
+
+@overload
+def section(name: str, kind: type[T]) -> Iterator[ptr[T]]: ...
+@overload
+def section(name: str, kind: Any) -> Iterator[ptr[Any]]: ...
+def section(name: str, kind: Any) -> Iterator[ptr[Any]]:
+    """``for point in section("cpoints", CrashPoint)``: each element of a table that `placed` fills, in its order."""
+    _compiled_only("section")
+
+
 def load_volatile(place: ptr[T]) -> T:
     """One load that is neither dropped nor doubled (MMIO, words other CPUs write)."""
     _compiled_only("load_volatile")
@@ -316,6 +337,11 @@ def fetch_add(place: ptr[T], value: T) -> T:
     _compiled_only("fetch_add")
 
 
+def fetch_sub(place: ptr[T], value: T) -> T:
+    """Atomic subtract; the old value."""
+    _compiled_only("fetch_sub")
+
+
 def fetch_or(place: ptr[T], value: T) -> T:
     """Atomic or; the old value."""
     _compiled_only("fetch_or")
@@ -335,12 +361,12 @@ def BUG() -> NoReturn:
     _compiled_only("BUG")
 
 
-def frame_address() -> u32:
+def frame_address() -> usize:
     """This function's EBP."""
     _compiled_only("frame_address")
 
 
-def return_address() -> u32:
+def return_address() -> usize:
     """The address this function returns to."""
     _compiled_only("return_address")
 

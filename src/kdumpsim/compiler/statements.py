@@ -5,26 +5,21 @@ from __future__ import annotations
 
 import ast
 
-from .builder import Local, Place, Value
-from .calls import Calls
+from .builder import Local, Place
 from .constants import Const
 from .diagnostics import Failure
+from .loops import Loops
 from .resolve import call_of
 from .symbols import TypeName, Variable
 from .types import (
-    CONST,
-    I32,
     NORETURN,
     POISON,
-    U32,
     USIZE,
     WORD,
     WORD_IR,
     ArrayType,
     BoolType,
-    ConstType,
     FnType,
-    IntType,
     NoReturnType,
     NullType,
     PoisonType,
@@ -32,8 +27,6 @@ from .types import (
     StructType,
     Type,
     VoidType,
-    as_int,
-    join,
     word_type,
 )  # fmt: skip
 
@@ -64,12 +57,11 @@ def assigned_names(body: list[ast.stmt]) -> tuple[set[str], set[str]]:
     return assigned, global_names
 
 
-class FunctionLowering(Calls):
+class FunctionLowering(Loops):
     """Lowers one function to LLVM text."""
 
     result: Type
     failed = False
-    loops: list[tuple[str, str]]
 
     def run(self) -> None:
         """Lower the whole function and hand its text to the unit."""
@@ -128,16 +120,17 @@ class FunctionLowering(Calls):
                 # byval names the caller's stack slot itself: no copy, and a debugger finds it from the first byte on.
                 # Callers pass plain values; on the stack that is the same.
                 texts.append(f"ptr byval({param.memory}) align {WORD} {name}")
-            self._declare(arg.arg, param, arg.lineno, name, number)
+            self.declare(arg.arg, param, arg.lineno, name, number)
         if node.args.vararg is not None:
             # LLVM's va_list on i386 is just the pointer to the next word.
             slot = self.alloca(PtrType(USIZE), "args")
-            self._declare(node.args.vararg.arg, PtrType(USIZE), node.lineno, slot)
+            self.declare(node.args.vararg.arg, PtrType(USIZE), node.lineno, slot)
             self.unit.declare("llvm.va_start", "declare void @llvm.va_start(ptr)")
             self.emit(f"call void @llvm.va_start(ptr {slot})")
         return ", ".join(texts)
 
-    def _declare(self, name: str, kind: Type, line: int, slot: str, argument: int = 0) -> Place:
+    def declare(self, name: str, kind: Type, line: int, slot: str, argument: int = 0) -> Place:
+        """A new local at `slot`, known to the debugger; `argument` counts parameters from 1."""
         place = Place(kind, slot, kind.align)
         self.locals[name] = Local(place, line)
         if not isinstance(kind, PoisonType):
@@ -200,9 +193,9 @@ class FunctionLowering(Calls):
             case ast.If():
                 self._if(node)
             case ast.While():
-                self._while(node)
+                self.while_loop(node)
             case ast.For():
-                self._for(node)
+                self.for_loop(node)
             case ast.Return():
                 self._return(node)
             case ast.Break() | ast.Continue():
@@ -248,7 +241,7 @@ class FunctionLowering(Calls):
                 self.fail(node, f"{name} is already a {known.place.type} (line {known.line})", "one type for each name")
             place = known.place
         else:
-            place = self._declare(name, kind, node.lineno, self.alloca(kind, name))
+            place = self.declare(name, kind, node.lineno, self.alloca(kind, name))
         if isinstance(kind, ArrayType):
             if zeroed:
                 self._zero(place)
@@ -317,7 +310,7 @@ class FunctionLowering(Calls):
         if isinstance(target, ast.Tuple | ast.List):
             self.fail(target, "there are no tuples in guest code", "one assignment for each name")
         if isinstance(target, ast.Name):
-            self._check_loop_variable(target)
+            self.check_loop_variable(target)
             if target.id not in self.globals and target.id not in self.locals:
                 self._infer(node, target.id)
                 return
@@ -354,17 +347,13 @@ class FunctionLowering(Calls):
         except Failure:
             self.locals[name] = Local(Place(POISON, "null", 4), node.lineno)
             raise
-        place = self._declare(name, value.type, node.lineno, self.alloca(value.type, name))
+        place = self.declare(name, value.type, node.lineno, self.alloca(value.type, name))
         self.at(node)
         self.store(place, value, node)
 
-    def _check_loop_variable(self, target: ast.Name) -> None:
-        if target.id in self.loop_variables:
-            self.fail(target, f"{target.id} is the variable of the loop around", "use while, or another name")
-
     def _augmented(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
-            self._check_loop_variable(node.target)
+            self.check_loop_variable(node.target)
         place = self.place(node.target)
         left = self.load(place, node.target)
         if isinstance(node.op, ast.LShift | ast.RShift):
@@ -399,114 +388,6 @@ class FunctionLowering(Calls):
             after = after or no_possible
         self.start(end, after)
 
-    def _while(self, node: ast.While) -> None:
-        if node.orelse:
-            self.fail(node, "'while ... else' is not guest code")
-        again, body, end = self.label(), self.label(), self.label()
-        known = self._known(node.test)
-        forever = isinstance(known, Const) and bool(known.value)
-        reachable = self.reachable
-        self.jump(again)
-        self.start(again, reachable)
-        self.at(node)
-        try:
-            self.condition(node.test, body, end)
-        except Failure:
-            self.jump(body)
-        self.start(body, reachable)
-        self._loop_body(node.body, end, again)
-        self.at(node)
-        self.jump(again)
-        self.start(end, reachable and (not forever or _breaks(node.body)))
-
-    def _loop_body(self, body: list[ast.stmt], end: str, again: str) -> None:
-        self.loops.append((end, again))
-        try:
-            self.statements(body)
-        finally:
-            self.loops.pop()
-
-    def _for(self, node: ast.For) -> None:
-        if node.orelse:
-            self.fail(node, "'for ... else' is not guest code")
-        call = call_of(node.iter, "range")
-        if not isinstance(node.target, ast.Name):
-            self.fail(node.target, "a loop has one variable")
-        name = node.target.id
-        self._check_loop_variable(node.target)
-        place: Place | None = None
-        try:
-            if call is None or call.keywords or not 1 <= len(call.args) <= 3:
-                self.fail(node.iter, "loops run over range(...) only", "for i in range(len(a)): ... a[i]")
-            if name in self.globals:
-                self.fail(node.target, "a loop's variable is local")
-            wanted = self.locals[name].place.type if name in self.locals else None
-            kind, start, stop, step = self._range(call, wanted)
-            place = (
-                self.locals[name].place if wanted else self._declare(name, kind, node.lineno, self.alloca(kind, name))
-            )
-        except Failure:
-            self.locals.setdefault(name, Local(Place(POISON, "null", 4), node.lineno))
-            self._loop_body(node.body, "entry", "entry")  # never emitted: an error was recorded
-            raise
-        # The variable is its own counter (one store a turn), and keeps the last value after the loop, as in Python.
-        body, again, following, end = self.label(), self.label(), self.label(), self.label()
-        reachable = self.reachable
-        sign = "s" if kind.signed else "u"
-        self.branch(
-            self.temp(f"icmp {sign}{'lt' if step > 0 else 'gt'} {kind.ir} {start.ir}, {stop.ir}"), following, end
-        )
-        self.start(following, reachable)
-        self.store(place, start, node)
-        self.jump(body)
-        self.start(body, reachable)
-        self.loop_variables.add(name)
-        self._loop_body(node.body, end, again)
-        self.loop_variables.discard(name)
-        self.at(node)
-        self.jump(again)
-        self.start(again, reachable)
-        now = self.temp(f"load {kind.ir}, ptr {place.ir}, align {place.align}")
-        # What is left, counted unsigned, cannot overflow; the next value might.
-        ends = (stop.ir, now) if step > 0 else (now, stop.ir)
-        left = self.temp(f"sub {kind.ir} {ends[0]}, {ends[1]}")
-        more = self.temp(f"icmp ugt {kind.ir} {left}, {abs(step)}")
-        advance = self.label()
-        self.branch(more, advance, end)
-        self.start(advance, reachable)
-        following_value = self.temp(f"add {kind.ir} {now}, {step}")
-        self.store(place, Value(kind, following_value), node)
-        self.jump(body)
-        self.start(end, reachable)
-
-    def _range(self, call: ast.Call, wanted: Type | None) -> tuple[IntType, Value, Value, int]:
-        step = self.program.integer(self.module, call.args[2]) if len(call.args) == 3 else 1
-        if step == 0:
-            self.fail(call, "the step cannot be zero")
-        hint = wanted
-        values = [self.lower(arg, hint) for arg in call.args[:2]]
-        if len(values) == 1:
-            values.insert(0, self.constant(CONST, 0))
-        nodes = [call.args[0], call.args[0]] if len(call.args) == 1 else call.args[:2]
-        kind = as_int(wanted) if wanted is not None else None
-        if isinstance(wanted, PoisonType):
-            raise Failure("poison")
-        if kind is None:
-            kinds = [as_int(value.type) for value in values if not isinstance(value.type, ConstType | BoolType)]
-            if not kinds:
-                low = min(value.const or 0 for value in values)
-                kind = I32 if low < 0 or (step < 0 and (values[1].const or 0) < 0) else U32
-            elif len(kinds) == 2 and kinds[0] and kinds[1]:
-                kind = join(kinds[0], kinds[1])
-            else:
-                kind = kinds[0]
-            if kind is None:
-                self.fail(call, f"bounds of types {values[0].type} and {values[1].type} do not mix", "cast one of them")
-        if abs(step) > kind.high:
-            self.fail(call, f"the step does not fit {kind}")
-        start, stop = (self.convert(value, kind, node) for value, node in zip(values, nodes, strict=True))
-        return kind, start, stop, step
-
     def _return(self, node: ast.Return) -> None:
         result = self.result
         if result == NORETURN:
@@ -523,15 +404,3 @@ class FunctionLowering(Calls):
             text = self.memory_bool(value) if isinstance(result, BoolType) else value.ir
             self.emit(f"ret {result.memory} {text}")
         self.start(self.label(), reachable=False)
-
-
-def _breaks(body: list[ast.stmt]) -> bool:
-    """Is there a break that leaves the loop with this body?"""
-    for node in body:
-        match node:
-            case ast.Break():
-                return True
-            case ast.If(body=yes, orelse=no):
-                if _breaks(yes) or _breaks(no):
-                    return True
-    return False

@@ -41,6 +41,11 @@ def _zeros(size: int) -> tuple[str, str]:
     return f"[{size} x i8]", "zeroinitializer"
 
 
+def _pointee(kind: Type) -> Type:
+    """What the address of an object of this type points to."""
+    return kind.of if isinstance(kind, ArrayType) else kind
+
+
 def pointer_fits(target: Type, source: Type) -> bool:
     """Does a pointer of type `source` go where `target` is wanted, without a cast?"""
     if target == source or source == NULL:
@@ -202,8 +207,8 @@ class StaticValues:
                         return program.function_type(function), self.unit.function(function)
                     case Variable() as variable:
                         kind = program.variable_type(variable)
-                        if isinstance(kind, ArrayType):
-                            return PtrType(kind.of), self.unit.variable(variable)
+                        if isinstance(kind, ArrayType | StructType):
+                            return PtrType(_pointee(kind)), self.unit.variable(variable)
                         self._fail(
                             node, f"the value of {name} is not known to the linker", f"its address: addr({name})"
                         )
@@ -217,7 +222,7 @@ class StaticValues:
                     if isinstance(symbol, Function):
                         return program.function_type(symbol), self.unit.function(symbol)
                 base, offset, kind = self._place(place)
-                return PtrType(kind.of if isinstance(kind, ArrayType) else kind), self._offset(base, offset)
+                return PtrType(_pointee(kind)), self._offset(base, offset)
             case ast.Call(func=ast.Name(id="cast"), args=[wanted, inner], keywords=[]):
                 target = program.annotation(module, wanted)
                 if not is_pointer(target):
@@ -228,8 +233,8 @@ class StaticValues:
                 return target, self._address(inner)[1]
             case ast.Attribute() | ast.Subscript():
                 base, offset, kind = self._place(node)
-                if isinstance(kind, ArrayType):
-                    return PtrType(kind.of), self._offset(base, offset)
+                if isinstance(kind, ArrayType | StructType):
+                    return PtrType(_pointee(kind)), self._offset(base, offset)
         self._fail(node, "this is not an address known to the linker", "addr(global), a function, a string or NULL")
 
     @staticmethod
