@@ -18,7 +18,7 @@ from kdumpsim.agent.errors import AgentError, AgentGone, AgentProtocolError, Age
 from kdumpsim.commands.console import Talk
 from kdumpsim.console.shell import COMMANDS, parse
 from kdumpsim.kexec.errors import KexecError
-from kdumpsim.runs.livemachine import LiveMachine, MachineDead
+from kdumpsim.runs.session import MachineDead, Session
 
 FAILURES: tuple[Callable[[], Exception], ...] = (
     lambda: AgentError("open /x", 2),
@@ -39,17 +39,16 @@ FAILURES: tuple[Callable[[], Exception], ...] = (
 class StubMachine:
     """A machine all of whose faculties give `answer()`, which may raise."""
 
-    over = handed_over = interrupted = False
-    now = 0
+    over = jumped = interrupted = False
+    stop_reason = None
+    notes = ()
+    now = deadline = 0
 
     def __init__(self, answer: Callable[[], Any]) -> None:
         self._answer = answer
 
-    def ending(self) -> str:
-        return "the machine was still running"
-
     @property
-    def agent(self) -> StubMachine:
+    def guest(self) -> StubMachine:
         return self
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -62,7 +61,7 @@ class StubMachine:
 
 def talk(answer: Callable[[], Any]) -> tuple[Talk, io.StringIO]:
     said = io.StringIO()
-    return Talk(cast("LiveMachine", StubMachine(answer)), Console(file=said, width=80), "script"), said
+    return Talk(cast("Session", StubMachine(answer)), Console(file=said, width=80), "script", 10**9), said
 
 
 words = st.one_of(

@@ -82,9 +82,7 @@ class Timetable:
 
 def attend(machine: Timetable) -> list[Seen]:
     """What the operator notes."""
-    operator = Operator(machine, PATIENCE, {7: "diskio"})
-    operator.attend()
-    return [note.seen for note in operator.notes]
+    return [note.seen for note in Operator(PATIENCE).attend(machine, {7: "diskio"})]
 
 
 def test_a_kernel_that_hands_over_needs_no_operator() -> None:
@@ -97,9 +95,8 @@ def test_a_load_that_does_not_cross_the_point_often_enough_leaves_the_counter_it
             return 1_000_000 - self.now // NS
 
     machine = Endless()
-    operator = Operator(machine, PATIENCE, {7: "diskio"})
-    operator.attend()
-    (note,) = operator.notes
+    notes = Operator(PATIENCE).attend(machine, {7: "diskio"})
+    (note,) = notes
     assert note.seen is Seen.NOT_CROSSED
     left = 1_000_000 - machine.now // NS
     assert note.text == f"time ran out before the crash: {left} crossings of the point were left"
@@ -182,8 +179,7 @@ def test_he_goes_home_when_the_time_is_over() -> None:
     ids=["logging-in", "silent", "killing", "rebooting", "pressing-the-key"],
 )
 def test_he_goes_home_in_time_and_concludes_nothing_from_what_he_did_not_see_the_end_of(scene: Timetable) -> None:
-    operator = Operator(scene, PATIENCE, {7: "diskio"})
-    operator.attend()
+    notes = Operator(PATIENCE).attend(scene, {7: "diskio"})
     assert scene.now <= scene.deadline + NS  # the answer he was waiting for
-    seen = {note.seen for note in operator.notes}
+    seen = {note.seen for note in notes}
     assert not seen & {Seen.NO_LOGIN, Seen.STUCK, Seen.UNKILLABLE, Seen.REBOOT_HANGS, Seen.PLUG_PULLED}

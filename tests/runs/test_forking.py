@@ -16,7 +16,7 @@ from kdumpsim.runs.forking import Booted, Report, run_all
 from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import run_scenario
-from kdumpsim.runs.session import Session
+from kdumpsim.runs.session import Attendant, Session
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.sweeps.sweep import sweep
 
@@ -113,10 +113,10 @@ def test_an_exception_in_a_worker_is_reported_and_the_others_go_on(
 ) -> None:
     crash = Session.crash
 
-    def broken(session: Session) -> None:
-        if session.scenario.crash_point == "TIMERADD":
+    def broken(session: Session, operator: Attendant) -> None:
+        if session.armed is not None and session.armed.crash_point == "TIMERADD":
             raise RuntimeError("a bug of ours")
-        crash(session)
+        crash(session, operator)
 
     monkeypatch.setattr(Session, "crash", broken)
     reports = {report.scenario: report for report in sweep([EXCEPTION, PANIC], 2, tmp_path / "kept", fork=fork)}

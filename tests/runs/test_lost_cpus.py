@@ -17,9 +17,13 @@ from pathlib import Path
 import pytest
 
 from kdumpsim.commands.run import next_steps
+from kdumpsim.lkdtt.operator import Operator
+from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.runs.account import outcome_of
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
 from kdumpsim.runs.session import Session
+from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.target import PAGE_OFFSET
 from kdumpsim.vmcore.compare import Judgement, judge, without
@@ -33,9 +37,12 @@ NOTE_BYTES = 12 + 8 + 144
 """Header, name and descriptor of an NT_PRSTATUS note."""
 
 
+SCENARIO = Scenario("FS_DEVRW", "panic", cpus=3, crash_cpu=CRASHER)
+
+
 def panics(number: int) -> Session:
     """Armed: a panic on CPU 1 of three, which from then on takes itself for CPU `number`."""
-    session = power_on(Scenario("FS_DEVRW", "panic", cpus=3, crash_cpu=CRASHER))
+    session = power_on(SCENARIO.pc, SCENARIO.kernel)
 
     def forget() -> None:
         crash = session.oracle.crash
@@ -63,7 +70,7 @@ def gdb_eips(require_tool: Callable[[str], str], directory: Path) -> dict[int, i
 
 def test_a_crashing_cpu_without_a_note_shifts_nobody(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     with closing(panics(0xFFFFFFFF)) as session:
-        judgement = finish(session, tmp_path, None).judgement
+        judgement = finish(session, SCENARIO, tmp_path, None).judgement
     assert judgement is not None
     missing = "the dump has no registers of this CPU; it took itself for CPU 4294967295"
     assert checks(judgement) == [
@@ -98,8 +105,8 @@ def test_a_cpu_that_the_crashing_one_takes_itself_for_runs_on_and_is_named(
 ) -> None:
     """crash_nmi_callback() lets the crashing CPU go on: here that is CPU 0, which is somebody else."""
     with closing(panics(0)) as session:
-        session.arm()
-        session.crash()
+        session.arm(SCENARIO.crash)
+        session.crash(Operator(15 * NS))
         assert session.jumped
         session.machine.run(until=session.machine.clock.now + 50_000_000)
         judgement = dump_now(session, tmp_path)
@@ -116,18 +123,18 @@ def test_a_cpu_that_the_crashing_one_takes_itself_for_runs_on_and_is_named(
             "CPU 0 ran on after the jump and wrote this page"
         }
         assert "apic_timer_irqs" in {difference.owner for difference in judgement.differences}, "it serves its timer"
-        assert str(ran) in session.outcome().evidence
-        assert Result(session.scenario, session.outcome(), ran_on=[ran]).as_dict()["ran_on"] == [ran.as_dict()]
+        assert str(ran) in outcome_of(session).evidence
+        assert Result(SCENARIO, outcome_of(session), ran_on=[ran]).as_dict()["ran_on"] == [ran.as_dict()]
     assert gdb_eips(require_tool, tmp_path)[1] == judgement.registers[CRASHER].eip
     assert judgement.registers[CRASHER].where == "crash_kexec"
-    (tmp_path / "console.log").write_text(session.console_log)
+    (tmp_path / "console.log").write_text(session.console.text)
     assert "'thread 1'" in "\n".join(next_steps(tmp_path, judgement, captured=True))
 
 
 def test_a_cpu_that_runs_on_is_named_where_there_is_no_dump_too(tmp_path: Path) -> None:
     """What became of the capture kernel is up to what the CPU ran into: its memory below 640 KiB is taken away."""
     with closing(panics(0)) as session:
-        finish(session, tmp_path, None)
+        finish(session, SCENARIO, tmp_path, None)
     data = json.loads((tmp_path / "result.json").read_text())
     assert [(ran["cpu"], ran["role"]) for ran in data["ran_on"]] == [(0, "took the NMI and ran on")]
     assert any(line.startswith("CPU 0 (took the NMI and ran on) ran ") for line in data["evidence"])
@@ -136,5 +143,5 @@ def test_a_cpu_that_runs_on_is_named_where_there_is_no_dump_too(tmp_path: Path) 
 
 @pytest.mark.parametrize(("options", "size"), [((), 8192), ((("stack", "4k"),), 4096)])
 def test_the_size_of_stacks_is_the_kernels(options: tuple[tuple[str, str], ...], size: int) -> None:
-    with closing(power_on(Scenario("FS_DEVRW", "panic", kernel_options=options))) as session:
+    with closing(power_on(PcPart(), KernelPart(kernel_options=options))) as session:
         assert session.oracle.stack_size == size

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from guest_harness import host_module
 from kdumpsim.scenario.conditions import E820MAX, MIB
-from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.scenario import Scenario, check_kernel
 from kdumpsim.scenario.values import Reservation, ScenarioError, format_size, parse_crashkernel, parse_holes, parse_size
 
 HOLES = tuple((33 * MIB + i * MIB, 4096) for i in range(29))
@@ -91,15 +91,16 @@ def test_the_names_lkdtm_gives_to_two_points_are_understood() -> None:
 def test_a_reserved_region_over_the_first_kernel_is_refused() -> None:
     scenario = Scenario("FS_DEVRW", "panic", crashkernel=Reservation(16 * MIB, 2 * MIB))
     with pytest.raises(ScenarioError, match="start it at 3M or above"):
-        scenario.check_kernel(kernel_end=2 * MIB + 1)
-    scenario.check_kernel(kernel_end=2 * MIB)
+        check_kernel(scenario.pc, scenario.kernel, kernel_end=2 * MIB + 1)
+    check_kernel(scenario.pc, scenario.kernel, kernel_end=2 * MIB)
 
 
 def test_a_reserved_region_that_leaves_the_first_kernel_too_little_is_refused() -> None:
     tight = Scenario("FS_DEVRW", "panic", memory=16 * MIB, crashkernel=Reservation(14 * MIB, 2 * MIB))
     with pytest.raises(ScenarioError, match="leaves the first kernel 2048K of 16M: it needs at least 3584K"):
-        tight.check_kernel(kernel_end=MIB + MIB * 3 // 8)
-    Scenario("FS_DEVRW", "panic", memory=16 * MIB, crashkernel=Reservation(12 * MIB, 4 * MIB)).check_kernel(MIB)
+        check_kernel(tight.pc, tight.kernel, kernel_end=MIB + MIB * 3 // 8)
+    fits = Scenario("FS_DEVRW", "panic", memory=16 * MIB, crashkernel=Reservation(12 * MIB, 4 * MIB))
+    check_kernel(fits.pc, fits.kernel, MIB)
 
 
 def test_the_printed_command_names_every_option_that_is_not_the_default() -> None:

@@ -15,7 +15,7 @@ from kdumpsim.agent.segments import FileData
 from kdumpsim.kexec.segments import Segment
 from kdumpsim.runs.run import power_on
 from kdumpsim.runs.session import CAPTURE_KERNEL_PATH, Session
-from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.parts import KernelPart, PcPart
 from soak.driver import Kind, without_pieces
 from soak.isolation import Broken, Counts
 
@@ -51,7 +51,7 @@ class Loading(Kind[tuple[Call, ...]]):
     _session: Session | None = None
 
     def prepare(self) -> None:
-        session = power_on(Scenario("FS_DEVRW", "none"))
+        session = power_on(PcPart(), KernelPart())
         session.boot()
         self._session = session
 

@@ -210,7 +210,7 @@ def _valid(dice: random.Random, draw: Callable[[], dict[str, Any]]) -> Scenario:
     while True:
         try:
             scenario = Scenario(**draw())
-            build_kernels(scenario)
+            build_kernels(scenario.pc, scenario.kernel)
         except ScenarioError:
             continue
         return scenario
@@ -300,7 +300,7 @@ def simpler(scenario: Scenario) -> Iterator[Scenario]:
         smaller = replace_some(scenario, changes)
         if smaller is not None and len(smaller.command()) <= len(scenario.command()):
             try:
-                build_kernels(smaller)
+                build_kernels(smaller.pc, smaller.kernel)
             except ScenarioError:
                 continue
             yield smaller

@@ -16,11 +16,12 @@ from kdumpsim.commands import console
 from kdumpsim.console.script import PROMPT
 from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused
 from kdumpsim.kexec.errors import KexecError
-from kdumpsim.runs.livemachine import LiveMachine, MachineDead
+from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.runs.account import conclude
 from kdumpsim.runs.run import power_on
 from kdumpsim.runs.session import Session
+from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.points import crash_points, crash_types
-from kdumpsim.scenario.scenario import Scenario
 from soak.driver import Kind, without_pieces
 from soak.isolation import Broken, Counts
 
@@ -47,7 +48,7 @@ class Talking(Kind[tuple[str, ...]]):
     _session: Session | None = None
 
     def prepare(self) -> None:
-        session = power_on(Scenario("FS_DEVRW", "none", timeout=20))
+        session = power_on(PcPart(), KernelPart())
         session.boot()
         session.load_capture_kernel()
         self._session = session
@@ -57,11 +58,11 @@ class Talking(Kind[tuple[str, ...]]):
 
     def check(self, case: tuple[str, ...], repeat: bool) -> Counts:
         assert self._session is not None
-        machine = LiveMachine(self._session)
-        talk = console.Talk(machine, Console(highlight=False), "soak")
+        session = self._session
+        talk = console.Talk(session, Console(highlight=False), "soak", 20 * NS)
         done = 0
         for line in case:
-            if machine.over:
+            if session.over:
                 break
             print(PROMPT, repr(line))
             done += 1
@@ -69,14 +70,14 @@ class Talking(Kind[tuple[str, ...]]):
                 talk._do(line)  # what take() would show as a fault of our own is one
             except Quit:
                 break
-            except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
+            except (Refused, AgentFailure, KexecError, ValueError) as error:
                 print(error)
-        if machine.crashed or machine.handed_over:
+        if session.crashed or session.jumped:
             with tempfile.TemporaryDirectory() as directory:
-                conclusion = machine.conclude(Path(directory))
+                conclusion = conclude(session, Path(directory))
                 if (
                     conclusion.outcome.captured
-                    and machine._stopped is StopReason.RESET
+                    and session.stop_reason is StopReason.RESET
                     and conclusion.judgement is None
                 ):
                     raise Broken("a dump was captured and is not judged")

@@ -58,7 +58,7 @@ class MachineTransport:
 
     def __init__(self, machine: SerialMachine, timeout_ns: int = 60 * NS) -> None:
         self._machine = machine
-        self._timeout_ns = timeout_ns
+        self.timeout_ns = timeout_ns
         self._received = bytearray()
         self.interrupted: Callable[[], bool] = lambda: False
         machine.uarts[AGENT_PORT].on_output = self._received.extend
@@ -73,7 +73,7 @@ class MachineTransport:
 
         machine, received = self._machine, self._received
         if len(received) < wanted:
-            until = min(deadline, machine.clock.now + self._timeout_ns)
+            until = min(deadline, machine.clock.now + self.timeout_ns)
             if self.interrupted():
                 raise AgentGone("the guest's agent is no more")
             reason = machine.run(until=until, stop=lambda: len(received) >= wanted or self.interrupted())

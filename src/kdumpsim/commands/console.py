@@ -26,9 +26,12 @@ from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_scr
 from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
 from kdumpsim.files import HostFailure
 from kdumpsim.kexec.errors import KexecError
-from kdumpsim.runs.livemachine import LiveMachine, MachineDead
+from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.runs.account import conclude, crash_name, ending
 from kdumpsim.runs.result import remove_stale
 from kdumpsim.runs.run import OUTPUT_FILES, power_on, prepare
+from kdumpsim.runs.session import MachineDead, Session
+from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
@@ -85,30 +88,26 @@ def console(
     lines = None if interactive else _script(script or "-")
     display = screen()
     try:
-        scenario = Scenario(
-            "FS_DEVRW",  # nothing is armed: a scenario describes the machine
-            "none",
-            timeout=timeout,
-            **fields_of(Scenario, given),
-        )
+        pc, kernel = PcPart(**fields_of(PcPart, given)), KernelPart(**fields_of(KernelPart, given))
         with PlainDisplay(display, guest_console=True) as observer:
-            session = power_on(scenario, observer)
+            session = power_on(pc, kernel, observer)
             prepare(output)
-            machine = LiveMachine(session)
-            talk = Talk(machine, display, "script" if script in (None, "-") else script, observer.fresh_line)
+            name = "-" if script is None else script
+            talk = Talk(session, display, "script" if name == "-" else name, timeout * NS, observer.fresh_line)
             with talk.interrupts():
                 status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
     except ScenarioError as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
         sys.exit(Status.INTERRUPTED)
-    if machine.crashed or machine.handed_over:
+    if session.crashed or session.jumped:
         try:
-            conclusion = machine.conclude(output)
+            conclusion = conclude(session, output)
         except HostFailure:
             remove_stale(output, OUTPUT_FILES)
             raise
-        display.print(closing_panel(conclusion.title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
+        title = crash_name(session.oracle) or "crash"
+        display.print(closing_panel(title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
         for line in next_steps(output, conclusion.judgement, captured=conclusion.vmcore is not None):
             display.print(line, soft_wrap=True)
         status = status or (Status.SUCCESS if conclusion.outcome.captured else Status.FAILURE)
@@ -131,15 +130,23 @@ class Talk:
     """A person or a script on one side, the machine on the other."""
 
     def __init__(
-        self, machine: LiveMachine, screen: Console, name: str, fresh_line: Callable[[], None] = lambda: None
+        self,
+        session: Session,
+        screen: Console,
+        name: str,
+        timeout_ns: int,
+        fresh_line: Callable[[], None] = lambda: None,
     ) -> None:
-        """`fresh_line` ends a line that the guest has begun on the same screen."""
-        self._machine = machine
+        """`timeout_ns` of virtual time are the most that the kernels are waited for.
+
+        `fresh_line` ends a line that the guest has begun on the same screen.
+        """
+        self._session = session
         self._fresh_line = fresh_line
         self._screen = screen
         self._name = name
         self._busy = False
-        self._shell = Shell(machine, self._say)
+        self._shell = Shell(session, self._say, timeout_ns)
 
     @contextlib.contextmanager
     def interrupts(self) -> Iterator[None]:
@@ -148,7 +155,7 @@ class Talk:
         def interrupt(number: int, frame: FrameType | None) -> None:
             if not self._busy:
                 raise KeyboardInterrupt
-            self._machine.interrupt()
+            self._session.interrupt()
 
         before = signal.signal(signal.SIGINT, interrupt)
         try:
@@ -158,15 +165,15 @@ class Talk:
 
     def boot(self, *, kexec: bool) -> int:
         """Power on; an exit status, 0 if all went well."""
-        self._machine.interrupted = False
+        self._session.interrupted = False
         self._busy = True
         try:
-            self._machine.session.boot()
+            self._session.boot()
             if kexec:
-                self._machine.load_capture_kernel()
+                self._session.load_capture_kernel()
         except (AgentFailure, KexecError) as error:
-            click.echo(f"kdumpsim: {'interrupted' if self._machine.interrupted else error}", err=True)
-            return Status.INTERRUPTED if self._machine.interrupted else Status.SCRIPT_FAILED
+            click.echo(f"kdumpsim: {'interrupted' if self._session.interrupted else error}", err=True)
+            return Status.INTERRUPTED if self._session.interrupted else Status.SCRIPT_FAILED
         finally:
             self._busy = False
         return 0
@@ -174,10 +181,10 @@ class Talk:
     def replay(self, lines: list[Line]) -> int:
         """Do a script's commands, each one echoed behind a prompt."""
         for line in lines:
-            if self._machine.over:
+            if self._session.over:
                 if program(line.text.split()[0]) in WAITING:
                     continue  # it asked for what has happened
-                click.echo(f"{self._name}:{line.number}: not run: {self._machine.ending()}", err=True)
+                click.echo(f"{self._name}:{line.number}: not run: {ending(self._session)}", err=True)
                 return Status.SCRIPT_FAILED
             self._fresh_line()
             self._screen.print(f"{PROMPT}{line.text}", markup=False, soft_wrap=True)
@@ -185,10 +192,10 @@ class Talk:
                 self._do(line.text)
             except Quit:
                 return 0
-            except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
+            except (Refused, AgentFailure, KexecError, ValueError) as error:
                 click.echo(f"{self._name}:{line.number}: {error}", err=True)
-                return Status.INTERRUPTED if self._machine.interrupted else Status.SCRIPT_FAILED
-            if self._machine.interrupted:
+                return Status.INTERRUPTED if self._session.interrupted else Status.SCRIPT_FAILED
+            if self._session.interrupted:
                 return Status.INTERRUPTED
         return 0
 
@@ -196,9 +203,9 @@ class Talk:
         """Take commands until the person leaves or the machine stops."""
         self._screen.print("[dim]help lists the commands; time stands still while you type[/]")
         with _readline():
-            while not self._machine.over:
+            while not self._session.over:
                 try:
-                    line = input(f"[{self._machine.now / 1e9:9.3f}] {PROMPT}")
+                    line = input(f"[{self._session.now / 1e9:9.3f}] {PROMPT}")
                 except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
                     self._screen.print()
                     break
@@ -224,7 +231,7 @@ class Talk:
             return False
         except KeyboardInterrupt:
             self._screen.print()
-        except (Refused, AgentFailure, KexecError, MachineDead, ValueError) as error:
+        except (Refused, AgentFailure, KexecError, ValueError) as error:
             self._complain(str(error))
             if isinstance(error, AgentTimeout):
                 self._screen.print("[dim]the machine may hang: continue waits, sysrq c asks for a dump[/]")
@@ -238,18 +245,20 @@ class Talk:
     def _do(self, text: str) -> None:
         """One command, and what it led to."""
         action = parse(text)
-        self._machine.interrupted = False
+        self._session.interrupted = False
         self._busy = True
         try:
             try:
                 action(self._shell)
+            except MachineDead:
+                raise
             except AgentFailure:  # nobody answers who is interrupted, or dead
-                if self._machine.interrupted or self._machine.over:
-                    self._say(f"{self._machine.ending()}\n")
-                elif not self._machine.handed_over:
+                if self._session.interrupted or self._session.over:
+                    self._say(f"{ending(self._session)}\n")
+                elif not self._session.jumped:
                     raise
-            if self._machine.handed_over and not self._machine.interrupted:
-                self._machine.follow()
+            if self._session.jumped and not self._session.interrupted:
+                self._session.follow(self._shell.timeout_ns)
         finally:
             self._busy = False
 

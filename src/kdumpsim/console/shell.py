@@ -19,7 +19,8 @@ from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
 from kdumpsim.console.script import program, split
 from kdumpsim.lkdtt import ttutils
-from kdumpsim.runs.livemachine import CAPTURE_LOADED, KEXEC_LOADED, LiveMachine
+from kdumpsim.runs.account import ending
+from kdumpsim.runs.session import CAPTURE_LOADED, KEXEC_LOADED, Session
 from kdumpsim.scenario.scenario import NETWORK_LOAD
 
 O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
@@ -51,10 +52,12 @@ class Quit(Exception):
 
 @dataclass
 class Shell:
-    """Where commands are done: on a machine, with what they print going to `say`."""
+    """Where commands are done: in a session, with what they print going to `say`."""
 
-    machine: LiveMachine
+    session: Session
     say: Callable[[str], None]
+    timeout_ns: int
+    """Virtual time that `continue` takes at most."""
 
 
 Action = Callable[[Shell], None]
@@ -132,7 +135,7 @@ def _cat(words: list[str]) -> Action:
 
     def act(shell: Shell) -> None:
         for path in paths:
-            shell.say(_text(shell.machine.agent, path))
+            shell.say(_text(shell.session.guest, path))
 
     return act
 
@@ -145,7 +148,7 @@ def _echo(words: list[str]) -> Action:
     data, path = f"{' '.join(words[:-2])}\n".encode(), _path(words[-1])
 
     def act(shell: Shell) -> None:
-        agent = shell.machine.agent
+        agent = shell.session.guest
         fd = agent.open(path, O_WRONLY | O_CREAT | O_TRUNC)
         try:
             taken = agent.write(fd, data)
@@ -167,7 +170,7 @@ def _ls(words: list[str]) -> Action:
     path = _path(words[0]) if words else "/"
 
     def act(shell: Shell) -> None:
-        names = _text(shell.machine.agent, path.rstrip("/") + "/", O_DIRECTORY).splitlines()
+        names = _text(shell.session.guest, path.rstrip("/") + "/", O_DIRECTORY).splitlines()
         shell.say("".join(f"{name}\n" for name in sorted(names)))
 
     return act
@@ -175,12 +178,12 @@ def _ls(words: list[str]) -> Action:
 
 def _dmesg(words: list[str]) -> Action:
     _none(words, "dmesg")
-    return lambda shell: shell.say(re.sub(r"(?m)^<[0-7]>", "", _text(shell.machine.agent, "/proc/kmsg")))
+    return lambda shell: shell.say(re.sub(r"(?m)^<[0-7]>", "", _text(shell.session.guest, "/proc/kmsg")))
 
 
 def _ps(words: list[str]) -> Action:
     _none(words, "ps")
-    return lambda shell: shell.say(_text(shell.machine.agent, "/proc/ps"))
+    return lambda shell: shell.say(_text(shell.session.guest, "/proc/ps"))
 
 
 def _ttutils(words: list[str]) -> Action:
@@ -191,7 +194,7 @@ def _ttutils(words: list[str]) -> Action:
 
     def act(shell: Shell) -> None:
         try:
-            shell.say(ttutils.perform(request, shell.machine.agent))
+            shell.say(ttutils.perform(request, shell.session.guest))
         except ttutils.TtutilsError as error:
             raise Refused(f"ttutils: {error}") from None
 
@@ -219,22 +222,22 @@ def _kexec(words: list[str]) -> Action:
         raise ValueError("kexec: choose one of -p, -l, -e, -u and -p -u")
 
     def act(shell: Shell) -> None:
-        machine = shell.machine
+        session = shell.session
         if "-u" in flags:
             panic = "-p" in flags
-            what, loaded = ("capture kernel", machine.capture_loaded) if panic else ("kernel", machine.kernel_loaded)
+            what, loaded = ("capture kernel", session.capture_loaded) if panic else ("kernel", session.kernel_loaded)
             was_loaded = loaded()
-            machine.unload(panic=panic)
+            session.unload(panic=panic)
             shell.say(f"the {what} was unloaded\n" if was_loaded else f"no {what} was loaded: nothing to unload\n")
         elif "-p" in flags:
-            machine.load_capture_kernel()
+            session.load_capture_kernel()
         elif "-l" in flags:
-            machine.load_kernel(_text(machine.agent, "/proc/cmdline").strip())
+            session.load_kernel(_text(session.guest, "/proc/cmdline").strip())
             shell.say("loaded; kexec -e starts it\n")
-        elif not machine.kernel_loaded():
+        elif not session.kernel_loaded():
             raise Refused("kexec: nothing is loaded; kexec -l loads a kernel")
         else:
-            shell.say(f"{machine.execute().strip()} is up; kexec -p loads a capture kernel for it\n")
+            shell.say(f"{session.execute().strip()} is up; kexec -p loads a capture kernel for it\n")
 
     return act
 
@@ -242,11 +245,11 @@ def _kexec(words: list[str]) -> Action:
 def _load(name: str) -> Callable[[list[str]], Action]:
     def understand(words: list[str]) -> Action:
         def act(shell: Shell) -> None:
-            session = shell.machine.session
-            if name == NETWORK_LOAD and not session.scenario.has_nic:
+            session = shell.session
+            if name == NETWORK_LOAD and not session.pc.nic:
                 raise Refused(f"{name}: this machine has no network card; start it with kdumpsim console --nic")
             try:
-                pid = shell.machine.agent.start(name, *words)
+                pid = shell.session.guest.start(name, *words)
             except AgentError as error:
                 if error.errno == errno.ENOENT:
                     raise Refused(unknown("program", name, session.programs())) from None
@@ -269,7 +272,7 @@ def _sysrq(words: list[str]) -> Action:
         raise ValueError("sysrq needs one KEY, a letter or a digit")
 
     def act(shell: Shell) -> None:
-        shell.machine.press_sysrq(words[0])
+        shell.session.press_sysrq(words[0])
         if words[0] == CRASH_KEY:
             _tell_why_no_dump(shell)
 
@@ -278,8 +281,8 @@ def _sysrq(words: list[str]) -> Action:
 
 def _tell_why_no_dump(shell: Shell) -> None:
     """After SysRq-C: a kernel that has no capture kernel prints one line and goes on, in 2.6.16 as here."""
-    machine = shell.machine
-    if not (machine.handed_over or machine.over or machine.interrupted or machine.capture_loaded()):
+    session = shell.session
+    if not (session.jumped or session.over or session.interrupted or session.capture_loaded()):
         shell.say("no capture kernel is loaded, so the kernel went on; kexec -p loads one\n")
 
 
@@ -289,7 +292,7 @@ def _step(words: list[str]) -> Action:
     ns = parse_time(words[0]) if words else DEFAULT_STEP_NS
 
     def act(shell: Shell) -> None:
-        shell.machine.advance(ns)
+        shell.session.advance(ns)
         _where(shell)
 
     return act
@@ -301,20 +304,19 @@ def _continue(words: list[str]) -> Action:
     ns = parse_time(words[0]) if words else None
 
     def act(shell: Shell) -> None:
-        limit = shell.machine.session.scenario.timeout * _UNITS["s"]
-        shell.machine.advance(limit if ns is None else ns)
-        if not shell.machine.handed_over:
+        shell.session.advance(shell.timeout_ns if ns is None else ns)
+        if not shell.session.jumped:
             _where(shell)
 
     return act
 
 
 def _where(shell: Shell) -> None:
-    machine = shell.machine
-    if machine.interrupted:
-        shell.say(f"interrupted at {machine.now / 1e9:.3f} s; continue goes on\n")
-    elif not machine.handed_over:
-        shell.say(f"{machine.ending()}\n" if machine.over else f"it is {machine.now / 1e9:.3f} s\n")
+    session = shell.session
+    if session.interrupted:
+        shell.say(f"interrupted at {session.now / 1e9:.3f} s; continue goes on\n")
+    elif not session.jumped:
+        shell.say(f"{ending(session)}\n" if session.over else f"it is {session.now / 1e9:.3f} s\n")
 
 
 def _help(words: list[str]) -> Action:

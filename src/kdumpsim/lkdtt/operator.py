@@ -84,21 +84,33 @@ class Verdict(Enum):
 
 
 class Operator:
-    """One person, one machine; `loads` are the programs he started, by pid."""
+    """A person who waits `patience_ns` of virtual time for a machine that is not well."""
+
+    def __init__(self, patience_ns: int) -> None:
+        self._patience = patience_ns
+
+    def attend(self, scene: Scene, loads: Mapping[int, str]) -> list[Note]:
+        """Stay until the first kernel is gone, was rebooted, or was given up; what was seen and done.
+
+        `loads` are the programs he started, by pid.
+        """
+        visit = _Visit(scene, self._patience, loads)
+        verdict = visit.watch()
+        if verdict is Verdict.FINE:
+            visit.reboot()
+        elif verdict is Verdict.WRONG:
+            visit.press_sysrq()
+        return visit.notes
+
+
+class _Visit:
+    """One machine that he attends to."""
 
     def __init__(self, scene: Scene, patience_ns: int, loads: Mapping[int, str]) -> None:
         self.notes: list[Note] = []
         self._scene = scene
         self._patience = patience_ns
         self._loads = loads
-
-    def attend(self) -> None:
-        """Stay until the first kernel is gone, was rebooted, or was given up."""
-        verdict = self._watch()
-        if verdict is Verdict.FINE:
-            self._reboot()
-        elif verdict is Verdict.WRONG:
-            self._press_sysrq()
 
     @property
     def _over(self) -> bool:
@@ -108,7 +120,7 @@ class Operator:
     def _note(self, seen: Seen, text: str) -> None:
         self.notes.append(Note(self._scene.now, seen, text))
 
-    def _watch(self) -> Verdict:
+    def watch(self) -> Verdict:
         """Look now and then, until there is something to do."""
         scene = self._scene
         answered = counted = scene.now
@@ -185,7 +197,7 @@ class Operator:
             return False
         return True
 
-    def _press_sysrq(self) -> None:
+    def press_sysrq(self) -> None:
         """The key, and if it does not help, the plug."""
         scene = self._scene
         self._note(Seen.SYSRQ_PRESSED, "the operator pressed Alt-SysRq-C")
@@ -194,7 +206,7 @@ class Operator:
         if not self._over:
             self._note(Seen.PLUG_PULLED, "SysRq had no effect: the operator pulled the plug")
 
-    def _reboot(self) -> None:
+    def reboot(self) -> None:
         """The system recovered: it should also go down in good order."""
         scene = self._scene
         self._note(Seen.REBOOTING, "the operator rebooted the machine")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The PC of a scenario: ours or QEMU's, with one face."""
+"""The PC that a scenario asks for: ours or QEMU's, with one face."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from kdumpsim.board.network import NetworkConfig
 from kdumpsim.machines.qemu_machine import QemuMachine
 from kdumpsim.machines.qemu_process import QemuMissing, find_qemu
 from kdumpsim.scenario.conditions import QEMU
-from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.parts import PcPart
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.vmcore.oracle import CRASH_KEXEC, WatchedMachine, WatchedMemory
 
 PLACES = ("hda", "hdb", "hdc", "hdd")
 """Where a disk can be on the two cables, by the IDE driver's names."""
+TRAFFIC_NS = 2_000_000
+"""Mean time between the frames of `--dma net`: a kernel of this speed spends a tenth of its time on them."""
 NMI_HANDLER = "nmi"
 
 
@@ -63,34 +65,32 @@ class Pc(WatchedMachine, SerialMachine, Protocol):
         """Away with it."""
 
 
-def new_disk(scenario: Scenario, sectors: int) -> Disk:
-    """An empty disk for the scenario's PC."""
-    return Disk.shared(sectors) if scenario.machine == QEMU else Disk.memory(sectors)
+def new_disk(pc: PcPart, sectors: int) -> Disk:
+    """An empty disk for the PC."""
+    return Disk.shared(sectors) if pc.machine == QEMU else Disk.memory(sectors)
 
 
-def new_pc(
-    scenario: Scenario, disks: Mapping[str, Disk], network: NetworkConfig | None, symbols: Mapping[str, int]
-) -> Pc:
+def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int]) -> Pc:
     """The PC, not yet started, with disks by place (PLACES); `symbols` are the first kernel's.
 
     ScenarioError where QEMU is to be run and is not there.
     """
-    if scenario.machine != QEMU:
+    if pc.machine != QEMU:
         return Machine(
             MachineConfig(
-                cpus=scenario.cpus,
-                memory=scenario.memory,
-                holes=scenario.memory_holes,
+                cpus=pc.cpus,
+                memory=pc.memory,
+                holes=pc.memory_holes,
                 disks=tuple(disks.get(place) for place in PLACES),
-                network=network,
-                seed=scenario.seed,
+                network=NetworkConfig(TRAFFIC_NS if pc.traffic else 0) if pc.nic else None,
+                seed=pc.seed,
             )
         )
     try:
         find_qemu()
     except QemuMissing as error:
         raise ScenarioError(str(error)) from error
-    machine = QemuMachine(scenario.cpus, scenario.memory, {PLACES.index(place): disk for place, disk in disks.items()})
+    machine = QemuMachine(pc.cpus, pc.memory, {PLACES.index(place): disk for place, disk in disks.items()})
 
     def handing_over(_cpu: Any) -> None:
         # Not before: the NMI watchdog comes a hundred times a second, and each stop takes a millisecond.

@@ -26,7 +26,6 @@ from typing import Any, NoReturn
 from kdumpsim.compiler import GuestError
 from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.machines.parent import die_with
-from kdumpsim.runs.events import Silent
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, within
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
@@ -71,10 +70,9 @@ class Booted:
         if scenario.machine != KDUMPSIM:
             raise ScenarioError(f"machine {scenario.machine} cannot be copied; {KDUMPSIM} can")
         self.key = scenario.boot_key()
-        self._scenario = scenario
         self._poll = poll
         self._host_timeout = host_timeout
-        self._session = power_on(scenario)
+        self._session = power_on(scenario.pc, scenario.kernel)
         self._session.machine.poll = within(host_timeout, poll)
         self._failed = start(self._session)
         self._session.machine.poll = None
@@ -106,7 +104,7 @@ class Booted:
         self._check(scenario)
         if self._state is None:
             self._state = self._session.state()
-        copy = power_on(self._scenario)
+        copy = power_on(*self.key)
         copy.restore(self._state)
         return self._crash(copy, scenario, directory, self._poll)
 
@@ -116,8 +114,7 @@ class Booted:
 
     def _crash(self, session: Session, scenario: Scenario, directory: Path, poll: Poll | None) -> Result:
         session.machine.poll = within(self._host_timeout, poll)
-        session.retarget(scenario, Silent())
-        return finish(session, directory, self._failed)
+        return finish(session, scenario, directory, self._failed)
 
 
 def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:

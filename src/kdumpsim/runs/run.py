@@ -10,10 +10,12 @@ from pathlib import Path
 
 from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
-from kdumpsim.disks.dumpdisk import extract, find_dump, save_image
+from kdumpsim.disks.dumpdisk import save_image
 from kdumpsim.files import writable_directory
 from kdumpsim.kexec.errors import KexecError
-from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.lkdtt.operator import Operator
+from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.runs.account import conclude
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
@@ -21,10 +23,9 @@ from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.trace import Trace
 from kdumpsim.scenario.conditions import KDUMPSIM, PAGE_SIZE
 from kdumpsim.scenario.options import Kernel, config
-from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.parts import KernelPart, PcPart
+from kdumpsim.scenario.scenario import Scenario, check_kernel, check_together
 from kdumpsim.scenario.values import ScenarioError, format_size
-from kdumpsim.vmcore.compare import Judgement, judge
-from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
 SYSTEM_IMAGE = "system.img"
 OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img")
@@ -54,14 +55,15 @@ def run_scenario(
     """
     if trace and scenario.machine != KDUMPSIM:
         raise ScenarioError(f"only kdumpsim's own machine can be traced, not {scenario.machine}")
-    session = power_on(scenario, observer)
+    session = power_on(scenario.pc, scenario.kernel, observer)
+    session.give(scenario.timeout)
     session.machine.poll = within(host_timeout, poll)
     prepare(output)
     with closing(session):
         recorded = Trace(session, trace) if trace else None
         failed = start(session)
         with _nothing_half(output):
-            result = _finish(session, output, failed)
+            result = _finish(session, scenario, output, failed)
             if recorded is not None:
                 write_atomically(output / "trace.txt", recorded.text().encode())
             if save_disks:
@@ -74,13 +76,13 @@ def boot_command(scenario: Scenario, output: Path) -> str:
     """The command that boots a scenario's first kernel again, from the disk that was saved in `output`."""
     words = ["kdumpsim", "boot", f"{output}/vmlinux", "--disk", f"{output}/{SYSTEM_IMAGE}"]
     words += ["--cpus", str(scenario.cpus), "--memory", format_size(scenario.memory)]
-    return shlex.join([*words, "--append", kernel_command_line(scenario, Kernel.FIRST)])
+    return shlex.join([*words, "--append", kernel_command_line(scenario.pc, scenario.kernel, Kernel.FIRST)])
 
 
-def power_on(scenario: Scenario, observer: Observer | None = None) -> Session:
-    """The machine of a scenario, not yet started.  ScenarioError for one that cannot be."""
-    first, capture = build_kernels(scenario)
-    return Session(scenario, first, capture, observer or Silent())
+def power_on(pc: PcPart, kernel: KernelPart, observer: Observer | None = None) -> Session:
+    """A machine and its kernels, not yet started.  ScenarioError for one that cannot be."""
+    first, capture = build_kernels(pc, kernel)
+    return Session(pc, kernel, first, capture, observer or Silent())
 
 
 def start(session: Session) -> str | None:
@@ -94,13 +96,13 @@ def start(session: Session) -> str | None:
     return None
 
 
-def finish(session: Session, output: Path, failed: str | None) -> Result:
+def finish(session: Session, scenario: Scenario, output: Path, failed: str | None) -> Result:
     """Arm, crash, capture, save, judge; leave the four files in `output`, a directory that was prepared.
 
     `failed` is what `start` said.
     """
     with _nothing_half(output):
-        return _finish(session, output, failed)
+        return _finish(session, scenario, output, failed)
 
 
 @contextmanager
@@ -113,37 +115,24 @@ def _nothing_half(output: Path) -> Iterator[None]:
         raise
 
 
-def _finish(session: Session, output: Path, failed: str | None) -> Result:
-    # Before the dump: gdb warns of a kernel newer than its core.
-    write_atomically(output / "vmlinux", session.first.elf)
-    outcome = _drive(session, failed)
-    result = Result(session.scenario, outcome, ran_on=session.oracle.ran_on())
-    session.clock.begin("judge", "comparing the dump with the machine's own memory")
-    header = find_dump(session.dump_disk)
-    if header is not None:
-        result.vmcore_sha256 = extract(session.dump_disk, header, output / "vmcore")
-        result.vmcore_bytes = header.size
-        try:
-            result.judgement = judgement = _judge(session, output / "vmcore")
-            session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
-        except (VmcoreError, ValueError) as error:
-            outcome.evidence.append(f"the dump cannot be judged: {error}")
-            session.clock.end("the dump cannot be judged")
-    else:
-        session.clock.end("there is no dump to judge")
-    result.phases = session.clock.phases
-    write_atomically(output / "console.log", session.console_log.encode())
+def _finish(session: Session, scenario: Scenario, output: Path, failed: str | None) -> Result:
+    conclusion = conclude(session, output, failed or _drive(session, scenario))
+    result = Result(scenario, conclusion.outcome, session.clock.phases, conclusion.judgement)
+    if conclusion.vmcore is not None:
+        result.vmcore_bytes, result.vmcore_sha256 = conclusion.vmcore
+    result.ran_on = session.oracle.ran_on()
     write_atomically(output / "result.json", result.dumps().encode())
     return result
 
 
-def build_kernels(scenario: Scenario) -> tuple[images.KernelImage, images.KernelImage]:
-    """First and capture kernel for a scenario; ScenarioError where one of them does not fit the machine."""
-    constants = config(scenario.options)
-    first = images.kernel(config=constants, modules=scenario.guest_modules)
-    scenario.check_kernel(first.physical_end)
-    region = scenario.crashkernel
-    capture = images.kernel(region.base, constants, scenario.guest_modules)
+def build_kernels(pc: PcPart, kernel: KernelPart) -> tuple[images.KernelImage, images.KernelImage]:
+    """First and capture kernel; ScenarioError where one of them does not fit the machine."""
+    check_together(pc, kernel)
+    constants = config(kernel.options)
+    first = images.kernel(config=constants, modules=kernel.guest_modules)
+    check_kernel(pc, kernel, first.physical_end)
+    region = kernel.crashkernel
+    capture = images.kernel(region.base, constants, kernel.guest_modules)
     needed = capture.physical_end - region.base + CAPTURE_WORKING_MEMORY
     if needed > region.size:
         least = -(-needed // PAGE_SIZE) * PAGE_SIZE
@@ -159,24 +148,16 @@ def prepare(output: Path) -> None:
     remove_stale(output, OUTPUT_FILES)
 
 
-def _drive(session: Session, failed: str | None) -> Outcome:
-    """From arming up to the reboot (or to where it ends instead), and what is to be called its outcome."""
+def _drive(session: Session, scenario: Scenario) -> str | None:
+    """From arming up to the reboot, or to where it ends instead; why there was no crash to wait for, or None."""
     try:
-        if failed is None:
-            session.arm()
+        session.arm(scenario.crash)
     except AgentFailure as error:
-        failed = str(error)
-    if failed is not None:
-        return Outcome(False, reason=f"the machine did not get as far as the crash: {failed}")
-    session.crash()
+        return str(error)
+    session.crash(Operator(scenario.patience * NS))
     if session.jumped:
         session.capture()
     if session.saving:
         session.save()
     session.clock.end()
-    return session.outcome()
-
-
-def _judge(session: Session, path: Path) -> Judgement:
-    with Vmcore(path) as vmcore:
-        return judge(vmcore, session.oracle)
+    return None

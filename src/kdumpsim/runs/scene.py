@@ -31,11 +31,11 @@ class MachineScene:
     @property
     def now(self) -> int:
         """Virtual time, ns."""
-        return self._session.machine.clock.now
+        return self._session.now
 
     @property
     def deadline(self) -> int:
-        """The end of the scenario's time."""
+        """The end of the run's time."""
         return self._session.deadline
 
     @property
@@ -61,8 +61,9 @@ class MachineScene:
 
     def crossings_left(self) -> int | None:
         """The counter of the armed point."""
+        armed = self._session.armed
         for words in self._table(CPOINTS):
-            if len(words) >= 4 and words[2] == self._session.scenario.crash_point:
+            if armed and len(words) >= 4 and words[2] == armed.crash_point:
                 return int(words[3])
         return None
 
@@ -73,9 +74,9 @@ class MachineScene:
 
         def prompt() -> bool:
             nonlocal size
-            if len(self._session.console_log) == size:
+            if len(self._session.console.text) == size:
                 return False
-            size = len(self._session.console_log)
+            size = len(self._session.console.text)
             return self._logins() > before
 
         with suppress(AgentFailure):  # the prompt tells

@@ -17,6 +17,7 @@ from kdumpsim.scenario.conditions import (
     check_dump_disk,
     check_holes,
     check_qemu,
+    check_qemu_dma,
 )
 from kdumpsim.scenario.parts import USUAL_LOAD, CrashPart, KernelPart, PcPart
 from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_types
@@ -29,7 +30,7 @@ NETWORK_LOAD = "netload"
 MIN_LEFT = 2 * MIB
 PAGE_DESCRIPTION = 32
 """What the first kernel needs beside its image and the reserved region: memory, and bytes for each page of RAM."""
-Part = TypeVar("Part", PcPart, KernelPart)
+Part = TypeVar("Part", PcPart, KernelPart, CrashPart)
 BootKey = tuple[PcPart, KernelPart]
 
 
@@ -50,23 +51,10 @@ class Scenario(CrashPart, KernelPart, PcPart):
                 raise ScenarioError(
                     f"{self.crash_point} is never crossed with kernel option {name}={asked}; it takes {needed}"
                 )
-        region = self.crashkernel
-        if region.end > self.memory:
-            raise ScenarioError(
-                f"crashkernel {region} ends at {format_size(region.end)}, outside the {format_size(self.memory)} of RAM"
-            )
-        check_dump_disk(self.dump_disk, self.options["combined_mode"])
-        check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
-        check_holes(self.memory_holes, self.memory, (region.base, region.end))
         if self.machine == QEMU:
-            check_qemu(
-                seed=self.seed,
-                memory=self.memory,
-                reserved_end=region.end,
-                holes=self.memory_holes,
-                dma=self.dma,
-                nic=self.has_nic,
-            )
+            check_qemu_dma(self.dma)
+        check_together(self.pc, self.kernel)
+        check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
 
     def _names(self) -> None:
         """Give point and type the names the kernel has for them, and the load that crosses the point."""
@@ -93,6 +81,11 @@ class Scenario(CrashPart, KernelPart, PcPart):
             KernelPart, self, kernel_options=tuple((dict(self.point.needs) | dict(self.kernel_options)).items())
         )
 
+    @property
+    def crash(self) -> CrashPart:
+        """The crash, with the load that crosses its point."""
+        return _part(CrashPart, self)
+
     def boot_key(self) -> BootKey:
         """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
         return self.pc, self.kernel
@@ -111,29 +104,6 @@ class Scenario(CrashPart, KernelPart, PcPart):
     def has_nic(self) -> bool:
         """Is there a network card in the machine?"""
         return self.nic or "net" in self.dma or NETWORK_LOAD in self.load
-
-    def check_kernel(self, kernel_end: int) -> None:
-        """ScenarioError if the reserved region overlaps the first kernel (physical 1 MiB to `kernel_end`), or leaves it
-        too little memory."""
-        if self.crashkernel.base < kernel_end:
-            first = -(-kernel_end // MIB)
-            raise ScenarioError(
-                f"crashkernel {self.crashkernel} overlaps the first kernel, which ends at {kernel_end:#x}; "
-                f"start it at {first}M or above"
-            )
-        needed = kernel_end + MIN_LEFT + self.memory // PAGE_SIZE * PAGE_DESCRIPTION
-        left = self.memory - self.crashkernel.size - sum(size for _, size in self.memory_holes)
-        if left < needed:
-            raise ScenarioError(
-                f"crashkernel {self.crashkernel} leaves the first kernel {left >> 10}K of {format_size(self.memory)}: "
-                f"it needs at least {-(-needed >> 10)}K"
-            )
-        for base, size in self.memory_holes:
-            if base < kernel_end:
-                raise ScenarioError(
-                    f"memory hole {base:#x}:{size:#x} lies in the first kernel, which ends at {kernel_end:#x}; "
-                    f"start it at or above that"
-                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for result.json: `kernel_options` are all of them, `asked_kernel_options` those given."""
@@ -173,6 +143,44 @@ class Scenario(CrashPart, KernelPart, PcPart):
             return replace(self, **{name: default}) == self
         except ScenarioError:
             return False
+
+
+def check_together(pc: PcPart, kernel: KernelPart) -> None:
+    """ScenarioError for a machine and kernels that do not go together."""
+    region = kernel.crashkernel
+    if region.end > pc.memory:
+        raise ScenarioError(
+            f"crashkernel {region} ends at {format_size(region.end)}, outside the {format_size(pc.memory)} of RAM"
+        )
+    check_dump_disk(pc.dump_disk, kernel.options["combined_mode"])
+    check_holes(pc.memory_holes, pc.memory, (region.base, region.end))
+    if pc.machine == QEMU:
+        check_qemu(seed=pc.seed, memory=pc.memory, reserved_end=region.end, holes=pc.memory_holes, nic=pc.nic)
+
+
+def check_kernel(pc: PcPart, kernel: KernelPart, kernel_end: int) -> None:
+    """ScenarioError if the reserved region overlaps the first kernel (physical 1 MiB to `kernel_end`), or leaves it
+    too little memory."""
+    region = kernel.crashkernel
+    if region.base < kernel_end:
+        first = -(-kernel_end // MIB)
+        raise ScenarioError(
+            f"crashkernel {region} overlaps the first kernel, which ends at {kernel_end:#x}; start it at {first}M or "
+            "above"
+        )
+    needed = kernel_end + MIN_LEFT + pc.memory // PAGE_SIZE * PAGE_DESCRIPTION
+    left = pc.memory - region.size - sum(size for _, size in pc.memory_holes)
+    if left < needed:
+        raise ScenarioError(
+            f"crashkernel {region} leaves the first kernel {left >> 10}K of {format_size(pc.memory)}: "
+            f"it needs at least {-(-needed >> 10)}K"
+        )
+    for base, size in pc.memory_holes:
+        if base < kernel_end:
+            raise ScenarioError(
+                f"memory hole {base:#x}:{size:#x} lies in the first kernel, which ends at {kernel_end:#x}; "
+                f"start it at or above that"
+            )
 
 
 def _part(part: type[Part], whole: Part, **changes: Any) -> Part:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from kdumpsim.disks.dumpdisk import extract, find_dump
-from kdumpsim.runs.events import Silent
-from kdumpsim.runs.run import build_kernels
+from kdumpsim.lkdtt.operator import Operator
+from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.runs.account import outcome_of
+from kdumpsim.runs.run import power_on
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.compare import Judgement, judge
@@ -22,11 +24,10 @@ EFLAGS_IF = 0x200
 def armed(cpus: int) -> Session:
     """A machine with its capture kernel loaded and a workload running; its crash point will not be reached."""
     scenario = Scenario(crash_point="FS_DEVRW", crash_type="panic", count=1_000_000, cpus=cpus, timeout=20)
-    first, capture = build_kernels(scenario)
-    session = Session(scenario, first, capture, Silent())
+    session = power_on(scenario.pc, scenario.kernel)
     session.boot()
     session.load_capture_kernel()
-    session.arm()
+    session.arm(scenario.crash)
     return session
 
 
@@ -39,11 +40,11 @@ def run_until_idle(session: Session, cpu: int) -> None:
 
 def dumped(session: Session, directory: Path) -> Judgement:
     """Run to the end and judge the dump."""
-    session.crash()
-    assert session.jumped, session.console_log[-2000:]
+    session.crash(Operator(15 * NS))
+    assert session.jumped, session.console.text[-2000:]
     session.capture()
     session.save()
-    assert session.outcome().captured, session.console_log[-2000:]
+    assert outcome_of(session).captured, session.console.text[-2000:]
     header = find_dump(session.dump_disk)
     assert header is not None
     extract(session.dump_disk, header, directory / "vmcore")
@@ -102,4 +103,4 @@ def test_a_capture_kernel_on_another_cpu_gets_its_timer_by_virtual_wire(tmp_path
     ioapic.set_pin = lambda pin, level: None if pin == 2 else set_pin(pin, level)  # type: ignore[method-assign]
     session.machine.cpus[1].set_registers(eip=0x10)
     assert_perfect(dumped(session, tmp_path))
-    assert "...trying to set up timer as Virtual Wire IRQ... works." in session.console_log
+    assert "...trying to set up timer as Virtual Wire IRQ... works." in session.console.text

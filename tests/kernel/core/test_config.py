@@ -12,6 +12,8 @@ import pytest
 
 from kdumpsim import images
 from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.lkdtt.operator import Operator
+from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.runs.events import Silent
 from kdumpsim.runs.run import run_scenario
 from kdumpsim.runs.session import Session
@@ -32,15 +34,15 @@ from kdumpsim.vmcore.reader import Vmcore
 def test_it_dumps(config: dict[str, int], point: str, kind: str, tmp_path: Path) -> None:
     scenario = Scenario(point, kind)
     first, capture = images.kernel(config=config), images.kernel(scenario.crashkernel.base, config)
-    session = Session(scenario, first, capture, Silent())
+    session = Session(scenario.pc, scenario.kernel, first, capture, Silent())
     session.boot()
     session.load_capture_kernel()
-    session.arm()
-    session.crash()
+    session.arm(scenario.crash)
+    session.crash(Operator(15 * NS))
     session.capture()
     session.save()
     header = find_dump(session.dump_disk)
-    assert header is not None, session.console_log
+    assert header is not None, session.console.text
     extract(session.dump_disk, header, tmp_path / "vmcore")
     with Vmcore(tmp_path / "vmcore") as vmcore:
         judgement = judge(vmcore, session.oracle)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a scenario's conditions ask of the machine."""
+"""The PC that a scenario asks for."""
 
 from __future__ import annotations
 
 import pytest
 
-from kdumpsim.runs.hardware import TRAFFIC_NS, Conditions
+from kdumpsim.board.machine import Machine
+from kdumpsim.machines.pc import TRAFFIC_NS, new_pc
 from kdumpsim.scenario.scenario import Scenario
 
 
@@ -21,6 +22,8 @@ from kdumpsim.scenario.scenario import Scenario
 )
 def test_only_who_needs_a_network_card_has_one(options: dict[str, object], traffic: int | None) -> None:
     scenario = Scenario("FS_DEVRW", "panic", **options)  # type: ignore[arg-type]
-    network = Conditions(scenario).network()
+    machine = new_pc(scenario.pc, {}, {})
+    assert isinstance(machine, Machine)
+    network = machine.config.network
     assert (None if network is None else network.traffic_ns) == traffic
     assert (scenario.boot_key() == Scenario("FS_DEVRW", "panic").boot_key()) == (traffic is None)

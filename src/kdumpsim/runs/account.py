@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What became of a session: its crash in a line, its outcome in the paper's legend, its dump with the verdict.
+
+It is the same account whether an operator attended to the machine (`runs.run`) or a person at the console did.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdumpsim.board.machine import StopReason
+from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.lkdtt.outcome import NS, Note, Outcome, Seen, console_notes, name_outcome
+from kdumpsim.runs.result import write_atomically
+from kdumpsim.scenario.points import crash_types
+from kdumpsim.target import physical
+from kdumpsim.vmcore.compare import Judgement, judge
+from kdumpsim.vmcore.oracle import INDUCED, Oracle
+from kdumpsim.vmcore.reader import Vmcore, VmcoreError
+
+if TYPE_CHECKING:
+    from kdumpsim.runs.session import Session
+
+MAX_NAME = 64
+SIGNS = (Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
+"""What is evidence as it stands."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a session came to."""
+
+    outcome: Outcome
+    judgement: Judgement | None = None
+    vmcore: tuple[int, str] | None = None
+    """Size in bytes and SHA-256; None without a dump."""
+
+
+def conclude(session: Session, output: Path, failed: str | None = None) -> Conclusion:
+    """Judge the dump; leaves vmlinux, console.log and, if there is a dump, vmcore in `output`.
+
+    `failed` says why the machine did not get as far as a crash.  HostFailure for files that cannot be written.
+    """
+    write_atomically(output / "vmlinux", session.first.elf)  # before the dump: gdb warns of a younger kernel
+    if failed is None:
+        outcome = outcome_of(session)
+    else:
+        outcome = Outcome(False, reason=f"the machine did not get as far as the crash: {failed}")
+    judgement, vmcore = None, None
+    session.clock.begin("judge", "comparing the dump with the machine's own memory")
+    header = find_dump(session.dump_disk)
+    if header is None:
+        session.clock.end("there is no dump to judge")
+    else:
+        path = output / "vmcore"
+        vmcore = (header.size, extract(session.dump_disk, header, path))
+        try:
+            with Vmcore(path) as core:
+                judgement = judge(core, session.oracle)
+            session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
+        except (VmcoreError, ValueError) as error:
+            outcome.evidence.append(f"the dump cannot be judged: {error}")
+            session.clock.end("the dump cannot be judged")
+    write_atomically(output / "console.log", session.console.text.encode())
+    return Conclusion(outcome, judgement, vmcore)
+
+
+def outcome_of(session: Session) -> Outcome:
+    """What it is called in the paper's legend, with what was seen."""
+    now, captured = session.now, find_dump(session.dump_disk) is not None
+    notes = console_notes(session.lines_since_arming()) + session.notes
+    if session.oracle.jump is not None:
+        notes.append(Note(session.oracle.jump.time_ns, Seen.HANDED_OVER, "purgatory was entered"))
+    if session.capture_started_ns is not None:
+        notes.append(Note(session.capture_started_ns, Seen.CAPTURE_STARTED, "the capture kernel was entered"))
+    if captured:
+        notes.append(Note(now, Seen.DUMP_SAVED, "a whole dump stands on the dump disk"))
+    if session.stop_reason is StopReason.RESET:
+        notes.append(Note(now, Seen.RESET, f"the machine reset ({session.machine.reset_cause})"))
+    elif captured and not session.interrupted:
+        notes.append(Note(now, Seen.REBOOT_HANGS, f"the dump is whole on the dump disk, but {ending(session)}"))
+    outcome = name_outcome(notes)
+    outcome.reason = _reason(session, outcome)
+    conditions = session.conditions.seen(session.machine) if session.conditions else []
+    outcome.evidence[:0] = [story(session), *map(str, session.oracle.ran_on()), *conditions]
+    outcome.evidence += [str(note) for note in outcome.timeline if note.seen in SIGNS]
+    if not outcome.captured and (last := session.console.last_line()):
+        outcome.evidence.append(f"last line on the console: {last}")
+    return outcome
+
+
+def _reason(session: Session, outcome: Outcome) -> str:
+    """The outcome in a sentence."""
+    if outcome.captured and outcome.ok:
+        return "the dump was captured"
+    if outcome.captured:
+        return "a dump was captured, but the kernel did not get there by itself"
+    if session.capture_started_ns is not None:
+        return "the capture kernel was reached and did not bring a dump home"
+    if session.jumped:
+        refusal = session.console.last_line("purgatory:")
+        return refusal or f"purgatory was entered, the capture kernel was not; {ending(session)}"
+    if outcome.recovered:
+        return "the system survived and works: no dump was called for"
+    return f"no dump was started: {ending(session)}"
+
+
+def story(session: Session) -> str:
+    """The crash in one line."""
+    crash, jump = session.oracle.crash, session.oracle.jump
+    if crash is None:
+        return f"the kernel did not crash: {ending(session)}"
+    name = session.armed.crash_point if session.armed else crash_name(session.oracle) or f"{crash.where}()"
+    where = f"{name} on CPU {crash.cpu} at {crash.time_ns / NS:.3f} s"
+    if jump is None:
+        return f"{where}; purgatory was not reached: {ending(session)}"
+    return f"{where}, purgatory {(jump.time_ns - crash.time_ns) / 1e6:.1f} ms later"
+
+
+def crash_name(oracle: Oracle) -> str:
+    """Crash point and type, as dtt_induce(kind, name) was called with them; empty for a crash nobody induced."""
+    crash = oracle.crash
+    if crash is None or crash.where != INDUCED or crash.ram is None:
+        return ""
+    stack = physical(crash.registers[crash.cpu].esp)
+    kind, name = struct.unpack("<II", crash.ram.read(stack + 4, stack + 12))  # after the return address
+    text = crash.ram.read(physical(name), physical(name) + MAX_NAME).partition(b"\0")[0]
+    return f"{text.decode('ascii', 'replace')} / {list(crash_types())[kind]}"
+
+
+def ending(session: Session) -> str:
+    """How it stands with the machine, or why it stopped."""
+    seconds = f"at {session.now / NS:.3f} s"
+    if any(note.seen is Seen.PLUG_PULLED for note in session.notes):
+        return f"the operator pulled the plug {seconds}"
+    uncrossed = any(note.seen is Seen.NOT_CROSSED for note in session.notes)
+    why = "the crash point was not crossed often enough" if uncrossed else "nothing more happened"
+    return {
+        None: f"the machine was still running {seconds}",
+        StopReason.RESET: f"the machine reset {seconds}",
+        StopReason.UNTIL: f"{why} until the timeout of {session.deadline // NS} s",
+        StopReason.IDLE_FOREVER: f"every CPU halted for good {seconds}",
+        StopReason.ALL_SHUTDOWN: f"the CPUs shut down (triple fault) {seconds}",
+    }[session.stop_reason]
