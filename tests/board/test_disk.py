@@ -22,18 +22,18 @@ def test_memory_disk_is_zero_and_sparse() -> None:
     disk.write((1 << 31) - 1, sector(7))
     assert disk.read((1 << 31) - 2, 2) == bytes(SECTOR) + sector(7)
     disk.write(1000, bytes(64 * SECTOR))
-    assert len(disk.snapshot()) == 1
+    assert len(disk.state()["chunks"]) == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20), st.integers(0, 3)), max_size=12), st.integers(0, 12))
 def test_disk_agrees_with_an_array(writes: list[tuple[int, int, int]], cut: int) -> None:
     disk, array = Disk.memory(80), bytearray(80 * SECTOR)
-    saved, then = disk.snapshot(), bytes(array)
+    saved, then = disk.state(), bytes(array)
     for number, (lba, count, value) in enumerate(writes):
         disk.write(lba, sector(value) * count)
         array[lba * SECTOR : (lba + count) * SECTOR] = sector(value) * count
         if number == cut:
-            saved, then = disk.snapshot(), bytes(array)
+            saved, then = disk.state(), bytes(array)
     assert disk.read(0, 80) == array
     for lba, count, _ in writes:
         assert disk.read(lba, count) == array[lba * SECTOR : (lba + count) * SECTOR]
@@ -49,9 +49,9 @@ def test_file_is_written_through_and_restored(tmp_path: Path) -> None:
     assert disk.read(20, 1) == b"tail".ljust(SECTOR, b"\0")
     disk.write(3, sector(9))
     assert path.read_bytes()[3 * SECTOR :][:SECTOR] == sector(9)
-    saved, digest = disk.snapshot(), disk.digest()
+    saved, digest = disk.state(), disk.digest()
     disk.write(2, sector(5) * 10)
-    changed = disk.snapshot()
+    changed = disk.state()
     disk.write(19, sector(6))
     disk.restore(saved)
     assert disk.digest() == digest

@@ -154,12 +154,8 @@ def busy(seed: int) -> Machine:
 
 def everything(computer: Machine) -> dict[str, Any]:
     """All that tells one run from another."""
-    state = computer.snapshot()
-    return {
-        "memory": state["memory"], "clock": state["clock"], "devices": state["devices"], "lapics": state["lapics"],
-        "lead": state["lead"], "registers": [cpu.registers() for cpu in computer.cpus],
-        "retired": [cpu.retired for cpu in computer.cpus],
-    }  # fmt: skip
+    cpus = {cpu.name: (cpu.registers(), cpu.retired) for cpu in computer.cpus}
+    return computer.snapshot() | cpus  # the engine's own context holds what is no part of the PC
 
 
 class Stops:
@@ -175,7 +171,7 @@ class Stops:
         ):  # fmt: skip
             at = BASE + code.index(bytes.fromhex(pattern)) + offset
             computer.watch(at, lambda cpu, name=name: self.passed(name))  # type: ignore[misc]
-        computer._ports.writers[0x80] = lambda port, size, value: self.passed("out")
+        computer.devices.ports.writers[0x80] = lambda port, size, value: self.passed("out")
 
     def passed(self, name: str) -> None:
         self.passed_by.append((name, self.computer.clock.now))

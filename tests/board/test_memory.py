@@ -62,7 +62,7 @@ def test_snapshot_keeps_what_is_not_zero() -> None:
     pages = memory.pages()
     assert sorted(pages) == [0x1000, 0x300000]
     memory.view[0x200000] = 9
-    memory.restore(pages)
+    memory.restore({"pages": pages})
     assert memory.pages() == pages
 
 

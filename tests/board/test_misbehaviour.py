@@ -97,7 +97,7 @@ def test_any_access_to_any_port_of_a_device(script: list[tuple[int, int, int, bo
     machine = pc()
     machine.load_multiboot(kernel(b"\xfa\xf4\xeb\xfd"), "")
     for number, size, value, write in script:
-        answering = sorted(machine._ports.readers)
+        answering = sorted(machine.devices.ports.readers)
         port = answering[number % len(answering)]
         if write:
             machine.port_out(0, port, size, value & (1 << 8 * size) - 1)

@@ -14,7 +14,8 @@ class Bus:
         self.resets = 0
         self.ide = pci.ide_function()
         self.irqs: dict[int, bool] = {}
-        self.pci = pci.PciBus.pc(self.ide, self._reset, lambda number: lambda level: self._drive(number, level))
+        self.pci = pci.PciBus(self._reset, lambda number: lambda level: self._drive(number, level))
+        self.pci.add(1, 1, self.ide)
 
     def _reset(self) -> None:
         self.resets += 1

@@ -354,7 +354,6 @@ def test_a_restored_card_goes_on_as_the_first_does(gestures: list[str], cut: int
         act(whole, gesture, number)
         if number == cut:
             parts.card = transplant(parts.card, parts.clock, parts.make)
-            parts.card.pci.restore({"config": bytes(whole.card.pci.config)})
             parts.clock = parts.card._timers  # type: ignore[assignment]
         act(parts, gesture, number)
     assert parts.card.state() == whole.card.state()

@@ -90,7 +90,7 @@ def counting(computer: Machine, loop: str, act: Callable[[], object]) -> None:
     """Have `act` called from within whatever the loop does to be slow."""
     cpu: Cpu = computer.cpus[0]
     if loop == "port write":
-        computer._ports.writers[0x80] = lambda port, size, value: act()
+        computer.devices.ports.writers[0x80] = lambda port, size, value: act()
     elif loop == "rdtsc":
         inner = computer.time
         computer.time = lambda: (act(), inner())[1]  # type: ignore[func-returns-value, method-assign]
@@ -143,7 +143,7 @@ def test_a_handler_that_returns_changes_nothing_but_what_stop_says() -> None:
         if calls == 7:
             signal.raise_signal(signal.SIGTERM)
 
-    computer._ports.writers[0x80] = write
+    computer.devices.ports.writers[0x80] = write
     before = signal.signal(signal.SIGTERM, handler)
     try:
         assert computer.run(until=FOR_EVER, stop=lambda: asked) is StopReason.STOPPED

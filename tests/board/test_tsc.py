@@ -92,7 +92,7 @@ def test_a_snapshot_remembers_what_was_read() -> None:
     computer = quiet(machine(WARP.replace("READ", "rdtsc"), cpus=2))
     computer.run(until=3_000_000)
     computer.time()
-    computer._tsc += 50_000  # a CPU has read ahead of the clock
+    computer._schedule.tsc += 50_000  # a CPU has read ahead of the clock
     copy = Machine(computer.config)
     copy.restore(computer.snapshot())
     assert copy.time() == computer.time() > computer.clock.now

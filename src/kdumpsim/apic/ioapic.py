@@ -17,6 +17,7 @@ from typing import Any
 from .messages import DeliveryMode, Message
 from .registers import Access, Field, Register
 
+ADDRESS = 0xFEC00000
 PINS = 24
 VERSION = 0x11
 IOREGSEL = 0x00
@@ -52,6 +53,10 @@ class IoApic:
         self._select = 0
         self._levels = 0  # one bit per pin
         self._table = [RedirectionEntry() for _ in range(PINS)]
+
+    def memory(self) -> list[tuple[int, int]]:
+        """Where chipsets have the first one."""
+        return [(ADDRESS, 0x1000)]
 
     def read(self, offset: int) -> int:
         if offset == IOWIN:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .lapic_registers import (
+    ADDRESS,
     LVT_ERROR,
     LVT_LINT0,
     LVT_LINT1,
@@ -56,8 +57,6 @@ def _highest_class(vectors: int) -> int:
 class LocalApic:
     """One local APIC. `post` sends messages to the others (and, for some IPIs, back to this one)."""
 
-    name = "lapic"
-
     def __init__(
         self,
         apic_id: int,
@@ -68,13 +67,14 @@ class LocalApic:
         on_eoi: Callable[[int], None] = lambda vector: None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.name = f"lapic{apic_id}"
         self.bsp = bsp
         self.on_eoi = on_eoi
         self.changed = changed
         self.hardware_enabled = True
         self._post = post
         self._timers = timers
-        self._timer = timers.timer(f"lapic{apic_id}", self._timer_expired)
+        self._timer = timers.timer(self.name, self._timer_expired)
         self._power_on_id = apic_id
         self._id = IdRegister(apic_id << 24)
         self._tpr = TaskPriority()
@@ -251,6 +251,10 @@ class LocalApic:
         return not self._svr.focus_disabled and bool((self._irr | self._isr) >> vector & 1)
 
     # -- registers -----------------------------------------------------------------------------------------------------
+
+    def memory(self) -> list[tuple[int, int]]:
+        """Where its own CPU, and no other, finds it; it isn't moved (IA32_APIC_BASE)."""
+        return [(ADDRESS, 0x1000)]
 
     def read(self, offset: int) -> int:
         if not self.hardware_enabled:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from .messages import DeliveryMode
 from .registers import Access, Field, Register
 
+ADDRESS = 0xFEE00000
 VERSION = 0x14
 LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR = range(6)
 LVT_OFFSETS = {0x320 + 0x10 * entry: entry for entry in range(6)}

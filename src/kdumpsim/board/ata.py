@@ -228,9 +228,13 @@ class Drive:
     )
 
     def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._PLAIN}
+        """Registers, modes, and what is on the disk."""
+        disk = None if self.disk is None else self.disk.state()
+        return {"disk": disk, **{name: getattr(self, name) for name in self._PLAIN}}
 
     def restore(self, state: dict[str, Any]) -> None:
+        if self.disk is not None:
+            self.disk.restore(state["disk"])
         for name in self._PLAIN:
             setattr(self, name, state[name])
 

@@ -56,6 +56,8 @@ class ClockTimer:
 class Clock:
     """The clock and its queue. `armed` is told of every new deadline, so a running slice can be cut short."""
 
+    name = "clock"
+
     def __init__(self) -> None:
         self.base = 0
         self.armed: Callable[[int], None] = lambda deadline: None
@@ -121,6 +123,9 @@ class Clock:
             _, _, timer = heapq.heappop(self._queue)
             timer.deadline = None
             timer.callback()
+
+    def reset(self) -> None:
+        """Time goes on; devices cancel their own timers."""
 
     def state(self) -> dict[str, Any]:
         """`now`, ns, and `armed`: (name, deadline) of each armed timer in the order in which they will fire."""

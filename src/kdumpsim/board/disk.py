@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SECTOR = 512
 CHUNK = 4096
@@ -135,24 +136,28 @@ class Disk:
     def flush(self) -> None:
         """FLUSH CACHE: everything is already where it belongs; a file is handed to the host's own cache."""
 
-    def snapshot(self) -> Mapping[int, bytes]:
-        """Plain data, chunk number to bytes: what differs from the empty disk, or from the file as first snapshot."""
+    def state(self) -> dict[str, Any]:
+        """Plain data: by chunk number what differs from the empty disk, or from the file as it was at the first
+        `state()`; and how many bytes were written.
+        """
         if self._through and self._pristine is None:
             self._pristine = {}
-        return dict(self._chunks)
+        return {"chunks": dict(self._chunks), "written": self.written}
 
-    def restore(self, snapshot: Mapping[int, bytes]) -> None:
-        """Back to what `snapshot()` saw."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Back to a `state()`."""
+        chunks: dict[int, bytes] = state["chunks"]
+        self.written = state["written"]
         if self._through:
             if self._pristine is None:
                 self._pristine = {}
-            for index in self._chunks.keys() | snapshot.keys():
+            for index in self._chunks.keys() | chunks.keys():
                 if index not in self._pristine:
                     self._pristine[index] = self._chunk(index)
-                wanted = snapshot.get(index, self._pristine[index])
+                wanted = chunks.get(index, self._pristine[index])
                 if self._chunk(index) is not wanted:
                     self._pwrite(index * CHUNK, memoryview(wanted)[: self.size - index * CHUNK])
-        self._chunks = dict(snapshot)
+        self._chunks = dict(chunks)
 
     def clone(self) -> Disk:
         """A disk in memory that starts with this one's contents and goes its own way."""

@@ -21,6 +21,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from kdumpsim.apic.ioapic import ADDRESS as IOAPIC_ADDRESS
+from kdumpsim.apic.ioapic import VERSION as IOAPIC_VERSION
+from kdumpsim.apic.lapic_registers import ADDRESS as LAPIC_ADDRESS
+from kdumpsim.apic.lapic_registers import VERSION as LAPIC_VERSION
 from kdumpsim.board.pirq import PIRQRC, PciInterrupt, pirq
 from kdumpsim.board.vga import TEXT_MEMORY, TEXT_SIZE
 
@@ -36,10 +40,6 @@ MP_TABLE = 0xF5B10
 GDT = 0xFB000
 GDT_LIMIT = 0x17
 CODE_SELECTOR, DATA_SELECTOR = 0x08, 0x10
-LAPIC_ADDRESS = 0xFEE00000
-IOAPIC_ADDRESS = 0xFEC00000
-LAPIC_VERSION = 0x14
-IOAPIC_VERSION = 0x11
 
 _ACTIVE_HIGH = 0x0001  # of an MP table's interrupt flags; the trigger is the bus's
 _ELCR = 0x4D0

@@ -36,8 +36,8 @@ from kdumpsim.board.pci import COMMAND_IO, COMMAND_MASTER, PciFunction, ide_func
 class IdeController:
     """`disks`: primary master, primary slave, secondary master, secondary slave; None or missing is an absent drive.
 
-    `pci` is the configuration space to add at 01.1. `ports()` changes when the guest moves BAR 4 or switches I/O space
-    off: `on_remap` is called then and the board asks for `ports()` again.
+    `pci` is the configuration space, to be added at 01.1. `ports()` changes when the guest moves BAR 4 or switches I/O
+    space off: `on_remap` is called then, and the board asks for `ports()` again.
     """
 
     name = "ide"
@@ -71,12 +71,15 @@ class IdeController:
     def _may_master(self) -> bool:
         return bool(self.pci.command & COMMAND_MASTER)
 
-    def _pci_changed(self) -> None:
+    def _decode(self) -> None:
         self._decoding = bool(self.pci.command & COMMAND_IO)
         base = self.pci.bar(4)
         if base != self._base:
             self._base = base
             self.on_remap()
+
+    def _pci_changed(self) -> None:
+        self._decode()
         for channel in self.channels:
             channel.bus_master_changed()
 
@@ -135,14 +138,17 @@ class IdeController:
                 channel.bus_master_changed()
 
     def reset(self) -> None:
-        """The hardware reset line. The configuration space is reset by the PCI bus it was added to."""
+        """The hardware reset line."""
+        self.pci.reset()
         for channel in self.channels:
             channel.reset()
 
     def state(self) -> dict[str, Any]:
-        """The channels; the configuration space is saved by the PCI bus."""
-        return {"channels": [channel.state() for channel in self.channels]}
+        """Configuration space, channels, drives and what is on the disks."""
+        return {"pci": self.pci.state(), "channels": [channel.state() for channel in self.channels]}
 
     def restore(self, state: dict[str, Any]) -> None:
+        self.pci.restore(state["pci"])
+        self._decode()
         for channel, saved in zip(self.channels, state["channels"], strict=True):
             channel.restore(saved)

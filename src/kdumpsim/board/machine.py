@@ -10,8 +10,7 @@ ahead of the others, and the clock between rounds is the time all of them have r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -21,13 +20,12 @@ from kdumpsim.apic.lapic import LocalApic
 from kdumpsim.apic.messages import Line, Message
 from kdumpsim.apic.routing import deliver
 from kdumpsim.board import firmware, multiboot
-from kdumpsim.board.bus import MmioBus, PortBus, PortDevice
 from kdumpsim.board.clock import NS_PER_BYTE, Clock, Standstill
+from kdumpsim.board.devices import DeviceList
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.i8042 import I8042
 from kdumpsim.board.ide import IdeController
 from kdumpsim.board.idechannel import SEEK_NS
-from kdumpsim.board.jitter import Jitter
 from kdumpsim.board.memory import Memory
 from kdumpsim.board.network import MAC, Network, NetworkConfig
 from kdumpsim.board.pci import PciBus
@@ -36,6 +34,7 @@ from kdumpsim.board.pit import Pit
 from kdumpsim.board.port92 import Port92
 from kdumpsim.board.rtc import Rtc
 from kdumpsim.board.rtl8139 import Rtl8139
+from kdumpsim.board.schedule import PendingRound, Schedule
 from kdumpsim.board.signals import HeldSignals
 from kdumpsim.board.uart import Uart
 from kdumpsim.board.vga import Vga
@@ -59,15 +58,6 @@ class StopReason(Enum):
     RESET = "reset"  # the reset line was pulled; the machine is as it was at that moment
     IDLE_FOREVER = "idle-forever"  # every CPU sleeps and no event will ever wake one
     ALL_SHUTDOWN = "all-shutdown"  # every CPU has shut down, and shutdown does not reset this machine
-
-
-@dataclass
-class PendingRound:
-    """What is left of a round that was cut."""
-
-    first: int  # the CPU whose turn was cut; those before it have had theirs
-    end: int  # ns
-    ran: list[int]  # the CPUs that had a turn before it
 
 
 @dataclass
@@ -95,68 +85,45 @@ class Machine:
         if not 1 <= config.cpus <= MAX_CPUS:
             raise ValueError(f"{config.cpus} CPUs: 1 to {MAX_CPUS}")
         self.poll: Callable[[], None] | None = None  # asked between rounds; what it raises comes out of run()
-        self.clock = clock = Clock()
-        self.memory = Memory(config.memory, config.holes)
-        self.reset_cause: str | None = None
-        self._ports = PortBus()
-        self._mmio = MmioBus()
-        self._jitter = Jitter(config.seed)  # drawn from for rounds of several CPUs and for seeks
-
+        self.devices = devices = DeviceList(config.cpus, self.irq)
+        """Everything with a state: see `board/devices.py`."""
+        add, fit = devices.add, devices.fit
+        self.clock = clock = add(Clock())
+        self.memory = memory = add(Memory(config.memory, config.holes))
+        self._schedule = schedule = add(Schedule(config.cpus, config.seed))
         self.lapics = [
-            LocalApic(
-                index, clock, self._post, bsp=index == 0, on_eoi=self._broadcast_eoi, changed=self._changed_for(index)
+            add(
+                LocalApic(
+                    index, clock, self._post, bsp=index == 0, on_eoi=self._broadcast_eoi,
+                    changed=self._changed_for(index),
+                ),
+                cpu=index,
             )
             for index in range(config.cpus)
-        ]
-        self.ioapic = IoApic(0, self._post)
-        self.pic = I8259Pair(self._on_intr)
-        self.pit = Pit(clock, self.irq(0))
-        self.rtc = Rtc(clock, self.irq(8))
-        self.uarts = tuple(
-            Uart(f"ttyS{number}", base, clock, self.irq(irq), lambda data: None)
-            for number, (base, irq) in enumerate(UART_PORTS)
-        )
-        self.i8042 = I8042(self.irq(1), self.irq(12), lambda: self.pull_reset("i8042"))
-        self.port92 = Port92(lambda: self.pull_reset("port 0x92"))
-        self.vga = Vga()
-        self.ide = IdeController(clock, self.memory, self.irq(14), self.irq(15), config.disks)
+        ]  # fmt: skip
+        self.pic = add(I8259Pair(self._on_intr))
+        self.ioapic = add(IoApic(0, self._post))
+        self.pit = fit(lambda irq: Pit(clock, irq(0)))
+        self.rtc = fit(lambda irq: Rtc(clock, irq(8)))
+        self.uarts = (self._uart(0), self._uart(1))
+        self.i8042 = fit(lambda irq: I8042(irq(1), irq(12), lambda: self.pull_reset("i8042")))
+        self.port92 = add(Port92(lambda: self.pull_reset("port 0x92")))
+        self.vga = add(Vga())
+        self.pci = fit(lambda irq: PciBus(lambda: self.pull_reset("port 0xCF9"), irq))
+        self.ide = fit(lambda irq: IdeController(clock, memory, irq(14), irq(15), config.disks))
         for channel in self.ide.channels:
-            channel.seek_ns = lambda: self._jitter.around(SEEK_NS)
-        self.ide.on_remap = lambda: self._ports.remap(self.ide)
-        self.pci = PciBus.pc(self.ide.pci, lambda: self.pull_reset("port 0xCF9"), self.irq)
+            channel.seek_ns = lambda: schedule.jitter.around(SEEK_NS)
+        self.pci.add(1, 1, self.ide.pci)
         self.nic: Rtl8139 | None = None
         self.network: Network | None = None
         self._pci_interrupts: tuple[PciInterrupt, ...] = ()
-        self._devices: dict[str, Any] = {
-            "pic": self.pic, "ioapic": self.ioapic, "pit": self.pit, "rtc": self.rtc, "uart0": self.uarts[0],
-            "uart1": self.uarts[1], "i8042": self.i8042, "port92": self.port92, "vga": self.vga, "pci": self.pci,
-            "ide": self.ide,
-        }  # fmt: skip
         if config.network is not None:
             self._add_network(config.network)
-        on_ports: list[PortDevice] = [
-            self.pic, self.pit, self.rtc, *self.uarts, self.i8042, self.port92, self.vga, self.pci, self.ide
-        ]  # fmt: skip
-        if self.nic is not None:
-            on_ports.append(self.nic)
-        for device in on_ports:
-            self._ports.attach(device)
-        lapics, ioapic = self.lapics, self.ioapic
-        self._mmio.attach(
-            firmware.LAPIC_ADDRESS,
-            lambda cpu, offset: lapics[cpu].read(offset),
-            lambda cpu, offset, value: lapics[cpu].write(offset, value),
-        )
-        self._mmio.attach(
-            firmware.IOAPIC_ADDRESS,
-            lambda cpu, offset: ioapic.read(offset),
-            lambda cpu, offset, value: ioapic.write(offset, value),
-        )
 
         # What the CPUs' bus needs (CpuBus).
         self.ram: Sequence[RamBlock] = self.memory.blocks
-        self.mmio: Sequence[MmioRegion] = [MmioRegion(base, 0x1000) for base in self._mmio.bases]
-        readers, writers = self._ports.readers, self._ports.writers
+        self.mmio: Sequence[MmioRegion] = [MmioRegion(base, 0x1000) for base in devices.mmio.bases]
+        readers, writers = devices.ports.readers, devices.ports.writers
 
         def port_in(_cpu: int, port: int, size: int) -> int:
             reader = readers.get(port)
@@ -170,33 +137,36 @@ class Machine:
         self.port_in = port_in
         self.port_out = port_out
         self.ns_per_byte = NS_PER_BYTE
-        self.mmio_read = self._mmio.read
-        self.mmio_write = self._mmio.write
+        self.mmio_read = devices.mmio.read
+        self.mmio_write = devices.mmio.write
         neighbours = Neighbours() if config.cpus > 1 else None
-        self.cpus = [Cpu(index, self, bsp=index == 0, neighbours=neighbours) for index in range(config.cpus)]
+        self.cpus = [add(Cpu(index, self, bsp=index == 0, neighbours=neighbours)) for index in range(config.cpus)]
 
         self.memory.written = self._memory_written
         clock.armed = self._armed
-        self._lead = [0] * config.cpus  # ns each CPU has run past the clock's base
         self._round_end = 0
         self._running: int | None = None
-        self._alone = False  # the running CPU is the only one that can
         self._stop_requested = False
         self._standstill = False
-        self._tsc = -1  # what was read of the time stamp counter last, by whichever CPU
-        self._pending_round: PendingRound | None = None
         self._signals = HeldSignals(self._cut_turn)
+
+    def _uart(self, number: int) -> Uart:
+        base, line = UART_PORTS[number]
+        return self.devices.fit(lambda irq: Uart(f"ttyS{number}", base, self.clock, irq(line), lambda data: None))
 
     def _add_network(self, config: NetworkConfig) -> None:
         """The card in its slot, the cable, and who is at the other end."""
         slot, pin, _ = NIC_INTERRUPT
         self._pci_interrupts = (NIC_INTERRUPT,)
-        self.nic = nic = Rtl8139(self.clock, self.memory, self.pci.interrupt_line(slot, pin), MAC)
-        nic.on_remap = lambda: self._ports.remap(nic)
-        self.network = network = Network(self.clock, config, self.config.seed, nic.receive)
+        self.nic = nic = self.devices.add(Rtl8139(self.clock, self.memory, self.pci.interrupt_line(slot, pin), MAC))
+        self.network = network = self.devices.add(Network(self.clock, config, self.config.seed, nic.receive))
         nic.on_transmit = network.send
         self.pci.add(slot, 0, nic.pci)
-        self._devices |= {"nic": nic, "network": network}
+
+    @property
+    def reset_cause(self) -> str | None:
+        """Who pulled the reset line; None if nobody did, or the machine has been reset since."""
+        return self._schedule.reset_cause
 
     def time(self) -> int:
         """The time stamp counter (CpuBus): virtual nanoseconds, but more than any CPU has read before.
@@ -205,8 +175,9 @@ class Machine:
         its own time is there, it reads on from that. "A monotonically increasing unique value whenever executed" (SDM
         vol. 3B, 17.17).
         """
-        self._tsc = max(self.clock.now, self._tsc + 1)
-        return self._tsc
+        schedule = self._schedule
+        schedule.tsc = tsc = max(self.clock.now, schedule.tsc + 1)
+        return tsc
 
     def apic_enabled(self, cpu: int) -> bool:
         """IA32_APIC_BASE bit 11 (CpuBus)."""
@@ -244,7 +215,7 @@ class Machine:
     def _changed_for(self, index: int) -> Callable[[], None]:
         def changed() -> None:
             running = self._running
-            if running is not None and (running == index or self._alone):
+            if running is not None and (running == index or self._schedule.alone):
                 self.cpus[running].shorten(0)
 
         return changed
@@ -269,21 +240,13 @@ class Machine:
 
     def pull_reset(self, cause: str) -> None:
         """The reset line: `run` comes back with RESET. The host then looks around, resets, and boots again or not."""
-        if self.reset_cause is None:
-            self.reset_cause = cause
+        if self._schedule.reset_cause is None:
+            self._schedule.reset_cause = cause
         self._cut_turn()
 
     def reset(self) -> None:
         """Reset every CPU and device; memory keeps its contents, as on a PC. Watches stay."""
-        for lapic in self.lapics:
-            lapic.reset()
-        for device in self._devices.values():
-            device.reset()
-        for cpu in self.cpus:
-            cpu.reset()
-        self._lead = [0] * len(self.cpus)
-        self._pending_round = None
-        self.reset_cause = None
+        self.devices.reset()
 
     def load_multiboot(self, image: bytes, cmdline: str, modules: Sequence[multiboot.Module | bytes] = ()) -> None:
         """Reset; then what firmware and boot loader do, up to the kernel's first instruction.
@@ -326,7 +289,7 @@ class Machine:
             self.cpus[self._running].stop()
 
     def _cut_wanted(self) -> bool:
-        return self._stop_requested or self.reset_cause is not None or self._signals.waiting
+        return self._stop_requested or self._schedule.reset_cause is not None or self._signals.waiting
 
     def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
         """Run until a virtual time, until `stop()` holds, or until something else ends it.
@@ -346,7 +309,7 @@ class Machine:
 
     def _run(self, until: int | None, stop: Callable[[], bool] | None) -> StopReason:
         clock = self.clock
-        if self.reset_cause is not None:
+        if self._schedule.reset_cause is not None:
             self.reset()
         still = 0
         while True:
@@ -356,7 +319,7 @@ class Machine:
             if signalled and stop is not None and stop():
                 return StopReason.STOPPED
             before = clock.base
-            if self._pending_round is None:
+            if self._schedule.pending is None:
                 clock.fire()
                 if self._stop_requested:
                     self._stop_requested = False
@@ -366,7 +329,7 @@ class Machine:
                 if until is not None and clock.base >= until:
                     return StopReason.UNTIL
                 end = self._idle(until)
-                if self.reset_cause is not None:
+                if self._schedule.reset_cause is not None:
                     self._stop_requested = False
                     return StopReason.RESET
                 if isinstance(end, StopReason):
@@ -375,13 +338,13 @@ class Machine:
                     continue
                 pending = PendingRound(0, end, [])
             else:
-                pending, self._pending_round = self._pending_round, None
+                pending, self._schedule.pending = self._schedule.pending, None
             self._round(pending)
-            still = still + 1 if clock.base == before and self._pending_round is None else 0
+            still = still + 1 if clock.base == before and self._schedule.pending is None else 0
             if self._standstill or still == STANDSTILL:
                 self._standstill = False
                 raise Standstill(f"virtual time stands still at {clock.base} ns")
-            if self.reset_cause is not None:
+            if self._schedule.reset_cause is not None:
                 self._stop_requested = False
                 return StopReason.RESET
             if self._stop_requested:
@@ -390,7 +353,7 @@ class Machine:
 
     def _idle(self, until: int | None) -> StopReason | int | None:
         """Wake who can be woken; the end of the coming round, None if the clock jumped, or why nothing can run."""
-        clock, cpus = self.clock, self.cpus
+        clock, cpus, schedule = self.clock, self.cpus, self._schedule
         runnable = 0
         for index in range(len(cpus)):
             self._deliver(index)
@@ -404,18 +367,18 @@ class Machine:
             if deadline is None and until is None:
                 return StopReason.IDLE_FOREVER
             clock.advance(min(t for t in (deadline, until) if t is not None))
-            self._lead = [0] * len(cpus)
+            schedule.lead[:] = [0] * len(cpus)
             return None
-        self._alone = runnable == 1
-        end = clock.base + (MAX_ROUND_NS if self._alone else self._jitter.around(self.config.quantum_ns))
+        schedule.alone = runnable == 1
+        end = clock.base + (MAX_ROUND_NS if schedule.alone else schedule.jitter.around(self.config.quantum_ns))
         if deadline is not None:
             end = min(end, deadline)
         # A round of several CPUs is not cut by `until`: how the host slices its calls must not change the schedule.
-        return min(end, until) if self._alone and until is not None else end
+        return min(end, until) if schedule.alone and until is not None else end
 
     def _round(self, pending: PendingRound) -> None:
         """Every CPU from the first on runs until the end; then the clock moves."""
-        clock, cpus, lead = self.clock, self.cpus, self._lead
+        clock, cpus, lead = self.clock, self.cpus, self._schedule.lead
         self._round_end = pending.end
         ran = pending.ran
         for index in range(pending.first, len(cpus)):
@@ -423,13 +386,13 @@ class Machine:
             if not cpu.cut and (cpu.halted or cpu.waiting_for_sipi or cpu.shutdown):
                 continue
             if not self._turn(index):
-                self._pending_round = PendingRound(index, self._round_end, ran)
+                self._schedule.pending = PendingRound(index, self._round_end, ran)
                 return
             ran.append(index)
-            if self._alone:
+            if self._schedule.alone:
                 break  # whoever it has woken begins with the next round
         base, reached = clock.base, self._round_end
-        if ran and (self._alone or all(cpu.halted or cpu.waiting_for_sipi or cpu.shutdown for cpu in cpus)):
+        if ran and (self._schedule.alone or all(cpu.halted or cpu.waiting_for_sipi or cpu.shutdown for cpu in cpus)):
             reached = base + max(lead[index] for index in ran)  # nobody is owed the rest of the round
         clock.advance(reached)
         for index in range(len(cpus)):
@@ -438,7 +401,7 @@ class Machine:
     def _turn(self, index: int) -> bool:
         """One CPU's share of the round; False if it was cut, and is to be taken up again at the same place."""
         clock, cpu, lapic = self.clock, self.cpus[index], self.lapics[index]
-        start = clock.base + self._lead[index]
+        start = clock.base + self._schedule.lead[index]
         self._running = index
         clock.follow(cpu, start)
         still = 0
@@ -461,7 +424,7 @@ class Machine:
                     lapic.perf_overflow()
                 if result is Exit.SHUTDOWN and self._shut_down(index):
                     return False
-                if self._alone and result is Exit.LIMIT and self._others_wake(index):
+                if self._schedule.alone and result is Exit.LIMIT and self._others_wake(index):
                     break
                 self._deliver(index)
                 if cpu.halted or cpu.waiting_for_sipi or cpu.shutdown:
@@ -471,7 +434,7 @@ class Machine:
                     self._standstill = True
                     break
         finally:
-            self._lead[index] = clock.unfollow() - clock.base
+            self._schedule.lead[index] = clock.unfollow() - clock.base
             self._running = None
         return True
 
@@ -534,41 +497,10 @@ class Machine:
     # State.
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain data; for a machine of the same configuration. Not from within a callback."""
-        return {
-            "clock": self.clock.state(),
-            "memory": self.memory.pages(),
-            "cpus": [cpu.state() for cpu in self.cpus],
-            "lapics": [lapic.state() for lapic in self.lapics],
-            "devices": {name: device.state() for name, device in self._devices.items()},
-            "disks": [None if disk is None else disk.snapshot() for disk in self.ide.disks],
-            "lead": list(self._lead),
-            "tsc": self._tsc,
-            "round": None if self._pending_round is None else asdict(self._pending_round),
-            "round_alone": self._alone,
-            "random": self._jitter.state,
-            "reset_cause": self.reset_cause,
-        }
+        """Everything, as plain data, by device; for a machine of the same configuration. Not from within a callback."""
+        return self.devices.state()
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Back to a snapshot, also one taken by another process."""
-        if len(snapshot["cpus"]) != len(self.cpus):
-            raise ValueError(f"the snapshot has {len(snapshot['cpus'])} CPUs, this machine {len(self.cpus)}")
-        self.clock.restore(snapshot["clock"])
-        self.memory.restore(snapshot["memory"])
-        for disk, saved in zip(self.ide.disks, snapshot["disks"], strict=True):
-            if disk is not None:
-                disk.restore(saved)
-        for name, device in self._devices.items():
-            device.restore(snapshot["devices"][name])
-        for lapic, state in zip(self.lapics, snapshot["lapics"], strict=True):
-            lapic.restore(state)
-        for cpu, state in zip(self.cpus, snapshot["cpus"], strict=True):
-            cpu.restore(state)
-        self._lead = list(snapshot["lead"])
-        self._tsc = snapshot["tsc"]
-        self._pending_round = None if snapshot["round"] is None else PendingRound(**deepcopy(snapshot["round"]))
-        self._alone = snapshot["round_alone"]
-        self._jitter.state = snapshot["random"]
-        self.reset_cause = snapshot["reset_cause"]
+        """Back to a snapshot, also one taken by another process; ValueError if it is of another kind of machine."""
+        self.devices.restore(snapshot)
         self._stop_requested = False

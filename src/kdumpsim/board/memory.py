@@ -12,6 +12,7 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kdumpsim.board.firmware import E820, e820
 from kdumpsim.cpu.bus import PAGE, RamBlock
@@ -30,6 +31,8 @@ _ZERO_PAGE = bytes(PAGE)
 
 class Memory:
     """RAM of `size` bytes with `holes` (base, size) nobody answers in."""
+
+    name = "memory"
 
     def __init__(self, size: int, holes: Sequence[tuple[int, int]] = ()) -> None:
         if size % PAGE or not 2 * HIGH_MEMORY <= size <= MAX_MEMORY:
@@ -125,8 +128,13 @@ class Memory:
                 self.view[chunk : chunk + length] = _ZERO_CHUNK[:length]
         self.written(0, self.size)
 
-    def restore(self, pages: dict[int, bytes]) -> None:
-        """Back to what `pages()` gave."""
+    def reset(self) -> None:
+        """The reset line doesn't reach it: memory keeps its contents."""
+
+    def state(self) -> dict[str, Any]:
+        return {"pages": self.pages()}
+
+    def restore(self, state: dict[str, Any]) -> None:
         self.clear()
-        for at, page in pages.items():
+        for at, page in state["pages"].items():
             self.view[at : at + PAGE] = page

@@ -135,8 +135,8 @@ class PciFunction:
         return {"config": bytes(self.config)}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Whoever owns it looks at it afterwards: `on_change` would have devices act on what they were before."""
         self.config[:] = state["config"]
-        self.on_change()
 
 
 def host_bridge() -> PciFunction:
@@ -192,8 +192,9 @@ def ide_function(base: int = 0xC000) -> PciFunction:
 
 
 class PciBus:
-    """Configuration mechanism 1 for bus 0, and the reset control register.
+    """Configuration mechanism 1 for bus 0, with host bridge 00.0 and PIIX3 01.0, and the reset control register.
 
+    Other functions are `add`ed; they belong to their devices, which save and reset them.
     `on_reset` is called when the guest pulls the reset line through 0xCF9; `irq` gives the wire of an ISA interrupt.
     """
 
@@ -205,19 +206,14 @@ class PciBus:
         self.functions: dict[tuple[int, int], PciFunction] = {}
         self._address = 0
         self._reset_control = 0
-
-    @classmethod
-    def pc(cls, ide: PciFunction, on_reset: Callable[[], None], irq: Callable[[int], Line]) -> PciBus:
-        """The board: host bridge 00.0, PIIX3 01.0 with its IDE function 01.1."""
-        bus = cls(on_reset, irq)
         bridge = isa_bridge()
-        bridge.on_change = lambda: bus._router.route(bridge.config[PIRQRC : PIRQRC + 4])
-        bus.add(0, 0, host_bridge())
-        bus.add(1, 0, bridge)
-        bus.add(1, 1, ide)
-        return bus
+        bridge.on_change = lambda: self._router.route(bridge.config[PIRQRC : PIRQRC + 4])
+        self._bridges = (host_bridge(), bridge)
+        for slot, function in enumerate(self._bridges):
+            self.add(slot, 0, function)
 
     def add(self, slot: int, function: int, device: PciFunction) -> None:
+        """Have a function answer at a place; ValueError if that is taken."""
         if (slot, function) in self.functions:
             raise ValueError(f"PCI 00:{slot:02x}.{function} is taken")
         self.functions[slot, function] = device
@@ -264,20 +260,20 @@ class PciBus:
     def reset(self) -> None:
         self._address = 0
         self._reset_control = 0
-        for function in self.functions.values():
-            function.reset()
+        for bridge in self._bridges:
+            bridge.reset()
 
     def state(self) -> dict[str, Any]:
         return {
             "address": self._address,
             "reset_control": self._reset_control,
             "router": self._router.state(),
-            "functions": {f"{slot}.{number}": f.state() for (slot, number), f in self.functions.items()},
+            "bridges": [bridge.state() for bridge in self._bridges],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._address = state["address"]
         self._reset_control = state["reset_control"]
         self._router.restore(state["router"])
-        for (slot, number), function in self.functions.items():
-            function.restore(state["functions"][f"{slot}.{number}"])
+        for bridge, saved in zip(self._bridges, state["bridges"], strict=True):
+            bridge.restore(saved)

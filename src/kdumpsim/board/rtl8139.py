@@ -145,7 +145,8 @@ class Rtl8139:
         return (self._id[0].value | self._id[1].value << 32).to_bytes(8, "little")[:6]
 
     def reset(self) -> None:
-        """The hardware reset line. The configuration space is reset by the PCI bus it was added to."""
+        """The hardware reset line."""
+        self.pci.reset()
         self._reset_timer.cancel()
         for _, register in self._registers.values():
             register.reset()
@@ -158,11 +159,14 @@ class Rtl8139:
 
     # The bus.
 
-    def _pci_changed(self) -> None:
+    def _decode(self) -> None:
         base = self.pci.bar(0)
         if base != self._base:
             self._base = base
             self.on_remap()
+
+    def _pci_changed(self) -> None:
+        self._decode()
         self._go_on_receiving()
         self._go_on_transmitting()
 
@@ -393,8 +397,9 @@ class Rtl8139:
     # State.
 
     def state(self) -> dict[str, Any]:
-        """Registers and what is under way; the configuration space is saved by the PCI bus."""
+        """Configuration space, registers and what is under way."""
         return {
+            "pci": self.pci.state(),
             "registers": {at: register.value for at, (_, register) in self._registers.items()},
             "fifo": list(self._fifo),
             "next": self._next,
@@ -405,6 +410,8 @@ class Rtl8139:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        self.pci.restore(state["pci"])
+        self._decode()
         for at, value in state["registers"].items():
             self._registers[at][1].value = value
         self._fifo = deque(state["fifo"])

@@ -123,6 +123,7 @@ class Cpu:
 
     def __init__(self, index: int, bus: CpuBus, *, bsp: bool, neighbours: Neighbours | None = None) -> None:
         self.index = index
+        self.name = f"cpu{index}"
         self.bsp = bsp
         self._memory = PhysicalMemory(bus.ram)
         self._engine = engine = Engine(index, bus, self._memory, neighbours)

@@ -48,8 +48,9 @@ class Pc(WatchedMachine, SerialMachine, Protocol):
     """What a session does with a machine; `board.machine.Machine` tells what it means."""
 
     poll: Callable[[], None] | None
-    reset_cause: str | None
 
+    @property
+    def reset_cause(self) -> str | None: ...
     @property
     def memory(self) -> Memory: ...
     @property
