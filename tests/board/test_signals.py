@@ -118,12 +118,12 @@ def test_a_signal_is_heard_at_once_whatever_the_guest_does(loop: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_host_is_asked_often(loop: str) -> None:
-    """Between two calls of `poll` and `stop` a guest has no more than 2 ms of its time."""
+    """Between two calls of `poll` and `stop` a guest has no more than 10 ms of its time."""
     computer = machine(LOOPS[loop], cpus=1)
     seen: list[int] = []
     computer.poll = lambda: seen.append(computer.clock.now)
-    computer.run(until=10_000_000)
-    assert all(after - before <= 2_100_000 for before, after in pairwise(seen))
+    computer.run(until=20_000_000)
+    assert all(after - before <= 10_100_000 for before, after in pairwise(seen))
     assert len(seen) >= 2
 
 

@@ -44,7 +44,7 @@ from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
-MAX_ROUND_NS: Final = 2_000_000  # at most some tenths of a second of ours, whatever the guest does
+MAX_ROUND_NS: Final = 10_000_000  # at most some tenths of a second of ours, whatever the guest does
 NIC_INTERRUPT: Final = PciInterrupt(slot=3, pin=1, irq=11)
 """Where QEMU's `pc` has its first network card, and how its firmware routes it."""
 UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
