@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import random
 import subprocess
 import sys
 
 import pytest
 from cpu_box import Box
 
-from kdumpsim.cpu import Exit, layout, listings, native
+from kdumpsim.cpu import Exit, layout, listings, native, sites
 
 ASSEMBLE = """
 import io, sys
@@ -59,3 +61,38 @@ def test_portable_hooks_give_the_same_run(monkeypatch: pytest.MonkeyPatch) -> No
     slow_hooks = native.portable_hooks()
     monkeypatch.setattr(native, "hooks", lambda: slow_hooks)
     assert trace(Box()) == fast
+
+
+@pytest.mark.skipif(not native.hooks().compiled, reason="no machine code here")
+def test_python_is_asked_about_no_block_but_those_that_may_hold_a_site() -> None:
+    """It costs 10 us a block, and most blocks end in bytes like those of a far jump: CLI, MOV, CALL."""
+    code, asked = b"", []
+
+    def read(_uc: int, _address: int, _access: int, buffer: int, size: int) -> int:
+        ctypes.memmove(buffer, code, size)
+        return 0
+
+    reader, address = native.callback(
+        ctypes.CFUNCTYPE(
+            ctypes.c_int, *[ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p], ctypes.c_size_t
+        ),
+        read,
+    )
+    suspect, callback = native.callback(sites._SUSPECT, lambda uc, address, size: asked.append(size))
+    shared = native.Slice()
+    shared.vmem_read, shared.suspect = address, callback
+    translated = sites._TRANSLATED(native.hooks().addresses["translated"])
+    rng = random.Random(1)
+    likely = bytes.fromhex("9aeaffcf0f01c7053032333418289058fae8")
+    for _ in range(5000):
+        code = bytes(
+            rng.choice(likely) if rng.random() < 0.6 else rng.randrange(256) for _ in range(rng.randint(1, 20))
+        )
+        asked.clear()
+        block = sites._Block(0x1000, 1, len(code))
+        translated(None, ctypes.byref(block), None, ctypes.addressof(shared))
+        if any(sites.candidates(code)):
+            assert asked == [len(code)], code.hex()
+        elif asked:
+            assert b"\x0f\xc7" in code or 0x0F in code[-2:], code.hex()
+    del reader, suspect  # they had to live until here

@@ -199,9 +199,10 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         jne next
         jmp found
     end:
-        cmpb $0xcf, -1(%rdi)
+        decq %rdi
+        cmpb $0xcf, (%rdi)
         je found
-        leaq -8(%rdi), %rsi
+        leaq -7(%rdi), %rsi
         cmpq %rsp, %rsi
         cmovbq %rsp, %rsi
     far:
@@ -211,12 +212,20 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         incq %rsi
         cmpb $0xff, %al
         je indirect
-        andb $0x8f, %al
-        cmpb $0x8a, %al
+        cmpb $0x9a, %al
+        je 1f
+        cmpb $0xea, %al
+        jne far
+    1:  movl %edi, %eax
+        subl %esi, %eax
+        subl $3, %eax
+        andl $-3, %eax
         jne far
         jmp found
     indirect:
         movzbl (%rsi), %eax
+        cmpb $0xc0, %al
+        jae far
         andb $0x38, %al
         cmpb $0x18, %al
         je found
@@ -234,11 +243,11 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         popq %rbx
         ret
         """,
-        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c00f8588"
-        "0000000fb74d0a4889e6488d3c0c4839fe733048ffc6807eff0f75f20fb6063cc774553c0574513c01740c2c303c0477dd3c"
-        "0174d9eb410fb6460124f83ce075cdeb35807fffcf742f488d77f84839e6480f42f44839fe73320fb60648ffc63cff740824"
-        "8f3c8a75ebeb0d0fb60624383c1874043c2875dc4889df488b75000fb7550a41ff9424800100004881c420100000415c5d5b"
-        "c3",
+        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c00f859c"
+        "0000000fb74d0a4889e6488d3c0c4839fe733048ffc6807eff0f75f20fb6063cc774693c0574653c01740c2c303c0477dd3c"
+        "0174d9eb550fb6460124f83ce075cdeb4948ffcf803fcf7441488d77f94839e6480f42f44839fe73440fb60648ffc63cff74"
+        "163c9a74043cea75e989f829f083e80383e0fd75ddeb110fb6063cc073d424383c1874043c2875ca4889df488b75000fb755"
+        "0a41ff9424800100004881c420100000415c5d5bc3",
     ),
     # void iret(uc %rdi, address %rsi, size %edx, Slice *%rcx): RF lasts for one instruction after an IRET, a waiting
     # NMI comes at the instruction it goes to, and a nested task (NT) saves its flags
