@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from kdumpsim import __version__
+from kdumpsim._version import __version__
 from kdumpsim.choices import unknown
 from kdumpsim.commands.ending import status_of
 from kdumpsim.commands.interrupts import Interrupted, Interrupts

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from kdumpsim.errors import KdumpsimError
+
 _SCRATCH = "kdumpsim-scratch-"
 _PARTIAL = re.compile(r"\..+\.\d+\.partial")
 STANDARD_OUTPUT = "write to standard output"
@@ -26,7 +28,7 @@ _HINTS = {
 }
 
 
-class HostFailure(Exception):
+class HostFailure(KdumpsimError):
     """What a run needs and the host does not give.  It says nothing of the guest, so it is no outcome."""
 
 

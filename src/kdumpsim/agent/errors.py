@@ -6,8 +6,10 @@ from __future__ import annotations
 import errno as _errno
 import os
 
+from kdumpsim.errors import KdumpsimError
 
-class AgentFailure(Exception):
+
+class AgentFailure(KdumpsimError):
     """The agent did not do what it was asked; the text says what was asked, and why not."""
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from kdumpsim.errors import KdumpsimError
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -32,7 +34,7 @@ class Diagnostic:
         return shown
 
 
-class GuestError(Exception):
+class GuestError(KdumpsimError):
     """Guest sources cannot be made into a program; the text names every place."""
 
 

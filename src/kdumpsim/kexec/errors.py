@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from kdumpsim.errors import KdumpsimError
 
-class KexecError(Exception):
+
+class KexecError(KdumpsimError):
     """A load that cannot be done; the text says why and what is allowed, for the person who asked for it."""

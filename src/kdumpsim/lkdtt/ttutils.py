@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kdumpsim import __version__
+from kdumpsim._version import __version__
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
 from kdumpsim.scenario.points import DEFAULT_COUNT, crash_points, crash_types

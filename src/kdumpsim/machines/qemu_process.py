@@ -19,6 +19,7 @@ from functools import partial
 from io import FileIO
 from typing import Any
 
+from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import scratch_directory
 from kdumpsim.machines.parent import die_with
 
@@ -34,7 +35,7 @@ class QemuMissing(Exception):
     """QEMU is not installed; the text names what is to be installed."""
 
 
-class QemuLost(Exception):
+class QemuLost(KdumpsimError):
     """QEMU ended or broke off by itself.  That says nothing of the guest, so it is no outcome."""
 
 

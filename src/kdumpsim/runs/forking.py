@@ -18,12 +18,13 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kdumpsim.compiler import GuestError
+from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.machines.parent import die_with
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, within
@@ -31,13 +32,15 @@ from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.conditions import KDUMPSIM
-from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
 
 CAN_FORK = hasattr(os, "fork")
 _PIECE = 1 << 16
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 _BETWEEN_POLLS_S = 0.1
+_TOLD = (HostTimeout, HostFailure, ScenarioError)
+"""What a worker's parent is told as it is."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Report:
     died: str | None = None
     timed_out: bool = False
     """It was ended because the host's time for it was up."""
+    error: KdumpsimError | None = None
+    """What it died of, where that is something that kdumpsim raises on purpose."""
 
     @property
     def end(self) -> str:
@@ -62,21 +67,43 @@ class Report:
 class Booted:
     """A machine at the prompt, its capture kernel loaded; `fork` and `again` crash copies of it, it stays as it is."""
 
-    def __init__(self, scenario: Scenario, poll: Poll | None = None, host_timeout: float | None = None) -> None:
-        """Power on and boot.  ScenarioError for a scenario that cannot be.
+    def __init__(
+        self, machine: Scenario | BootKey, poll: Poll | None = None, host_timeout: float | None = None
+    ) -> None:
+        """Power on and boot.  ScenarioError for a machine that cannot be.
 
         `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.
         """
-        if scenario.machine != KDUMPSIM:
-            raise ScenarioError(f"machine {scenario.machine} cannot be copied; {KDUMPSIM} can")
-        self.key = scenario.boot_key()
+        self.key = pc, kernel = BootKey(machine.pc, machine.kernel)
+        if pc.machine != KDUMPSIM:
+            raise ScenarioError(f"machine {pc.machine} cannot be copied; {KDUMPSIM} can")
         self._poll = poll
         self._host_timeout = host_timeout
-        self._session = power_on(scenario.pc, scenario.kernel)
-        self._session.machine.poll = within(host_timeout, poll)
-        self._failed = start(self._session)
-        self._session.machine.poll = None
+        self.session = power_on(pc, kernel)
         self._state: dict[str, Any] | None = None
+        try:
+            self.session.machine.poll = within(host_timeout, poll)
+            self.failed = start(self.session)
+            """What went wrong, or None."""
+        except BaseException:
+            self.close()
+            raise
+        self.session.machine.poll = None
+
+    @contextmanager
+    def use(self) -> Iterator[Session]:
+        """Its session, for something that is to be done on the machine itself, and so on all later copies."""
+        self._state = None
+        self.session.machine.poll = within(self._host_timeout, self._poll)
+        try:
+            yield self.session
+        finally:
+            self.session.machine.poll = None
+
+    def close(self) -> None:
+        """Away with the machine; copies that are under way go on."""
+        self._state = None
+        self.session.close()
 
     def fork(self, scenario: Scenario, directory: Path, workers: set[Worker] | None = None) -> Worker:
         """Crash a copy in a process of its own; its four files go to `directory`.
@@ -84,13 +111,15 @@ class Booted:
         Whatever signal comes meanwhile, a worker that was started is in `workers`.
         """
         self._check(scenario)
+        sys.stdout.flush()  # what the child has unwritten would be written twice
+        sys.stderr.flush()
         parent = os.getpid()
         reader, writer = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until each side is ready to be ended
         try:
             pid = os.fork()
             if pid == 0:
-                _child(parent, reader, writer, lambda: self._crash(self._session, scenario, directory, None))
+                _child(parent, reader, writer, lambda: self._crash(self.session, scenario, directory, None))
             os.close(writer)
             worker = Worker(pid, reader, scenario, directory)
             if workers is not None:
@@ -103,7 +132,7 @@ class Booted:
         """Crash a copy in this process, without fork."""
         self._check(scenario)
         if self._state is None:
-            self._state = self._session.state()
+            self._state = self.session.state()
         copy = power_on(*self.key)
         copy.restore(self._state)
         return self._crash(copy, scenario, directory, self._poll)
@@ -114,7 +143,7 @@ class Booted:
 
     def _crash(self, session: Session, scenario: Scenario, directory: Path, poll: Poll | None) -> Result:
         session.machine.poll = within(self._host_timeout, poll)
-        return finish(session, scenario, directory, self._failed)
+        return finish(session, scenario, directory, self.failed)
 
 
 def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
@@ -132,7 +161,7 @@ def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> No
             message = pickle.dumps(run())
             status = 0
         except BaseException as error:
-            message = pickle.dumps(error if isinstance(error, HostTimeout) else _cause(error))
+            message = pickle.dumps(error if isinstance(error, _TOLD) else _cause(error))
         with open(pipe, "wb") as file:
             file.write(message)
     finally:
@@ -141,9 +170,9 @@ def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> No
 
 def _cause(error: BaseException) -> str:
     """What a worker died of: a sentence for the host's failures, a traceback for a bug."""
-    if isinstance(error, HostTimeout):
+    if isinstance(error, _TOLD):
         return str(error)
-    if isinstance(error, (HostFailure, OSError, MemoryError)):
+    if isinstance(error, (OSError, MemoryError)):
         return str(host_failure(error))
     return f"exception in the worker: {''.join(traceback.format_exception(error)).strip()}"
 
@@ -181,8 +210,9 @@ class Worker:
                 message = pickle.loads(bytes(self._received))
         if isinstance(message, Result):
             return Report(self._scenario, self._directory, message)
-        if isinstance(message, HostTimeout):
-            return Report(self._scenario, self._directory, None, str(message), timed_out=True)
+        if isinstance(message, _TOLD):
+            timed_out = isinstance(message, HostTimeout)
+            return Report(self._scenario, self._directory, None, str(message), timed_out, message)
         if isinstance(message, str):
             died = message
         elif status < 0:
@@ -274,12 +304,11 @@ def _forked(
                     died, timed_out = _cause(error), isinstance(error, HostTimeout)
                     yield from (Report(scenario, directory, None, died, timed_out) for scenario, directory in group)
                     continue
-                for scenario, directory in group:
-                    yield from wait(processes - 1)
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                    worker = booted.fork(scenario, directory, workers)
-                    selector.register(worker, selectors.EVENT_READ)
+                with closing(booted):
+                    for scenario, directory in group:
+                        yield from wait(processes - 1)
+                        worker = booted.fork(scenario, directory, workers)
+                        selector.register(worker, selectors.EVENT_READ)
                 del booted
             yield from wait(0)
         finally:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from kdumpsim.errors import KdumpsimError
+
 Poll = Callable[[], None]
 """Asked often while a machine runs; ends the run by raising."""
 HOST_TIMEOUT_S = 600.0
 """For each run of a table or a sweep: minutes, where a run takes a second or ten."""
 
 
-class HostTimeout(Exception):
+class HostTimeout(KdumpsimError):
     """The host's time for a run is up.  It says nothing of the guest, so it is no outcome."""
 
     def __init__(self, seconds: float) -> None:

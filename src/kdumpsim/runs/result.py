@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdumpsim import __version__
+from kdumpsim._version import __version__
 from kdumpsim.files import atomic_file
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.runs.events import Phase

@@ -84,3 +84,11 @@ def effective(profile: str, asked: Mapping[str, str]) -> dict[str, str]:
     options = PROFILES[profile].options | asked
     check_contradictions(asked, options)
     return options
+
+
+def changes(profile: str, asked: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What was asked for beyond the profile, in order: kernels that are alike have equal changes.
+
+    OptionError for what cannot be.
+    """
+    return tuple(sorted(effective(profile, asked).items() - effective(profile, {}).items()))

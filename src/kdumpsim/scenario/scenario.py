@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kdumpsim.images import ModuleError
 from kdumpsim.scenario.conditions import (
@@ -21,6 +21,7 @@ from kdumpsim.scenario.conditions import (
 )
 from kdumpsim.scenario.parts import USUAL_LOAD, CrashPart, KernelPart, PcPart
 from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_types
+from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.settings import check_word, from_plain, settings_of, to_plain
 from kdumpsim.scenario.values import ScenarioError, format_size, parse_load
 
@@ -31,7 +32,13 @@ MIN_LEFT = 2 * MIB
 PAGE_DESCRIPTION = 32
 """What the first kernel needs beside its image and the reserved region: memory, and bytes for each page of RAM."""
 Part = TypeVar("Part", PcPart, KernelPart, CrashPart)
-BootKey = tuple[PcPart, KernelPart]
+
+
+class BootKey(NamedTuple):
+    """What decides a machine up to the moment at which a crash point is armed."""
+
+    pc: PcPart
+    kernel: KernelPart
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,8 @@ class Scenario(CrashPart, KernelPart, PcPart):
     @property
     def kernel(self) -> KernelPart:
         """The kernels, with the options without which nothing would cross the crash point."""
-        return _part(
-            KernelPart, self, kernel_options=tuple((dict(self.point.needs) | dict(self.kernel_options)).items())
-        )
+        asked = dict(self.point.needs) | dict(self.kernel_options)
+        return _part(KernelPart, self, kernel_options=changes(self.profile, asked))
 
     @property
     def crash(self) -> CrashPart:
@@ -88,7 +94,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
     def boot_key(self) -> BootKey:
         """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
-        return self.pc, self.kernel
+        return BootKey(self.pc, self.kernel)
 
     @property
     def point(self) -> CrashPoint:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kdumpsim.errors import KdumpsimError
+
 SMALL = 4096
 """A size below this, in bytes, was meant in a larger unit."""
 NO_LOAD = "none"
 """What `--load` is given for no load at all."""
 
 
-class ScenarioError(ValueError):
+class ScenarioError(KdumpsimError, ValueError):
     """A scenario that cannot be: the message says what is allowed."""
 
 

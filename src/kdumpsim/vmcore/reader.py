@@ -14,12 +14,13 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from kdumpsim.errors import KdumpsimError
 from kdumpsim.target import ELF_CLASSES, MACHINES, PAGE_SIZE, PRSTATUS
 
 NT_PRSTATUS = 1
@@ -36,7 +37,7 @@ _SH_INFO = 7
 _PN_XNUM = 0xFFFF  # so many program headers that their number is in the first section header
 
 
-class VmcoreError(Exception):
+class VmcoreError(KdumpsimError):
     """The file is no usable vmcore, or does not hold the memory asked for."""
 
 
@@ -93,10 +94,11 @@ class Vmcore:
     the file holds, nothing else, and in time proportional to its headers and notes.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], opener: Callable[[str, int], int] = _open_file) -> None:
+        """`opener` as for `open`, for a dump that is no file of that name."""
         self.path = Path(path)
         try:
-            self._file = open(path, "rb", buffering=0, opener=_open_file)  # noqa: SIM115 (`close` closes it)
+            self._file = open(path, "rb", buffering=0, opener=opener)  # noqa: SIM115 (`close` closes it)
         except OSError as error:
             raise VmcoreError(f"{self.path}: {error.strerror}") from None
         try:

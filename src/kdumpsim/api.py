@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The public interface: one run, a machine that is booted once and crashed often, and what comes of it.
+
+`kdumpsim` re-exports the public names of this module; what it promises is documented in ``docs/api.rst``.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack, overload
+
+from kdumpsim.agent.errors import AgentFailure
+from kdumpsim.compiler import GuestError
+from kdumpsim.console.shell import Quit, Refused, Shell, parse
+from kdumpsim.errors import KdumpsimError
+from kdumpsim.files import HostFailure, scratch_directory
+from kdumpsim.kexec.errors import KexecError
+from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.machines.qemu_process import QemuLost
+from kdumpsim.runs import forking
+from kdumpsim.runs.account import story
+from kdumpsim.runs.forking import Booted, Worker
+from kdumpsim.runs.hosttime import HostTimeout
+from kdumpsim.runs.result import Result as Record
+from kdumpsim.runs.run import prepare, run_scenario
+from kdumpsim.runs.session import MachineDead
+from kdumpsim.scenario.parts import KernelPart, PcPart
+from kdumpsim.scenario.profiles import changes
+from kdumpsim.scenario.scenario import BootKey, Scenario
+from kdumpsim.scenario.values import Reservation, ScenarioError
+from kdumpsim.vmcore.compare import Judgement
+from kdumpsim.vmcore.reader import Vmcore, VmcoreError
+
+__all__ = [
+    "BootFailed",
+    "BootSettings",
+    "CommandError",
+    "CrashSettings",
+    "GuestError",
+    "HostFailure",
+    "HostTimeout",
+    "Judgement",
+    "KdumpsimError",
+    "Machine",
+    "MachineDead",
+    "Outcome",
+    "PhysicalMemory",
+    "QemuLost",
+    "Reservation",
+    "Result",
+    "Scenario",
+    "ScenarioError",
+    "Vmcore",
+    "VmcoreError",
+    "WorkerDied",
+    "boot",
+    "run",
+]
+
+VMCORE, CONSOLE = "vmcore", "console.log"
+PHYSICAL_ADDRESSES = 1 << 32
+NETWORK_DMA = "net"
+CONTINUE_NS = 120 * 10**9
+"""Virtual time that the console's `continue` takes at most."""
+
+
+class BootFailed(KdumpsimError):
+    """The first kernel did not come up, or took no capture kernel; `console` is what it said."""
+
+    def __init__(self, why: str, console: str) -> None:
+        super().__init__(why)
+        self.console = console
+
+
+class CommandError(KdumpsimError):
+    """A command of `Machine.shell` that does not exist, or that the guest refuses."""
+
+
+class WorkerDied(KdumpsimError):
+    """The process that ran a crash was killed or failed.  It says nothing of the guest, so there is no result."""
+
+
+class BootSettings(TypedDict, total=False):
+    """What `boot` takes: the fields of `Scenario` that describe the machine and its kernels, with their defaults."""
+
+    seed: int
+    """Same seed, same machine, instruction for instruction (default 0)."""
+    cpus: int
+    """CPUs, 1 to 8 (default 2)."""
+    memory: int
+    """RAM in bytes (default 64 MiB)."""
+    memory_holes: tuple[tuple[int, int], ...]
+    """Pieces of physical memory that are not there: (base, size) in bytes."""
+    dump_disk: str
+    """Where the dump disk is (default "hdb")."""
+    nic: bool
+    """A network card."""
+    traffic: bool
+    """A network card, and a station that sends to it all the time: the crash condition ``dma=("net",)``."""
+    crashkernel: Reservation
+    """The region for the capture kernel (default 16 MiB at 16 MiB)."""
+    profile: str
+    """A named set of kernel options (default "default"); ``kdumpsim options`` shows them."""
+    kernel_options: tuple[tuple[str, str], ...]
+    """(name, value) of kernel options beyond the profile."""
+    modules: Sequence[str | os.PathLike[str]]
+    """Files with guest code of your own (docs/guest-modules.md)."""
+    inject: str | None
+    """Something to break on purpose."""
+
+
+class CrashSettings(TypedDict, total=False):
+    """What `Machine.crash` takes: the fields of `Scenario` that describe the crash, with their defaults."""
+
+    count: int
+    """Crossings of the crash point before the crash (default 10)."""
+    crash_cpu: int | None
+    """Crash on this CPU."""
+    other_cpus: str | None
+    """What the other CPUs do meanwhile."""
+    dma: tuple[str, ...]
+    """Devices that are busy with DMA."""
+    pending_irq: bool
+    """A key and a serial byte arrive at the hand-over."""
+    load: tuple[str, ...]
+    """Programs that are started in the guest (default: what crosses the point)."""
+    patience: int
+    """How long the operator waits for a machine that is not well, in virtual seconds (default 15)."""
+    timeout: int
+    """When to give up, in virtual seconds since power-on (default 120)."""
+
+
+def run(
+    scenario: Scenario, output: str | os.PathLike[str] | None = None, *, host_timeout: float | None = None
+) -> Result:
+    """Run one scenario, from power-on to the judged dump.
+
+    With `output`, a directory, the dump, the kernel, the console's log and result.json are left in it, as by
+    ``kdumpsim run``; without it nothing is kept on disk, and the result keeps its dump for itself.
+    `host_timeout`: real seconds that the run may take; None: no limit.
+
+    Whatever the guest does is an outcome, never an exception.  Raises ScenarioError for a scenario that this machine
+    or this host cannot have, GuestError for guest code that cannot be built, HostFailure for files that cannot be
+    written, HostTimeout, and QemuLost for a QEMU that ended by itself.
+    """
+    if output is not None:
+        directory = Path(output)
+        return Result(run_scenario(scenario, directory, host_timeout=host_timeout), directory)
+    with scratch_directory() as scratch:
+        return Result._taken(run_scenario(scenario, scratch, host_timeout=host_timeout), scratch)
+
+
+def boot(*, host_timeout: float | None = None, **settings: Unpack[BootSettings]) -> Machine:
+    """Boot a machine, load the capture kernel, and hold time still there.
+
+    `settings`: see `BootSettings`.  `host_timeout`: real seconds for the boot, and for each crash; None: no limit.
+    Raises ScenarioError for a machine that cannot be, GuestError for guest code that cannot be built, BootFailed for a
+    kernel that does not come up, HostTimeout.
+    """
+    return Machine(settings, host_timeout)
+
+
+class _Dump:
+    """A dump whose file has no name any more: it is gone when this is."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+
+    def again(self, path: str, flags: int) -> int:
+        """For `open`: the file once more."""
+        return os.dup(self._descriptor)
+
+
+class Result:
+    """What came of a run.  Use it as a context manager, or let it go: what it holds goes with it.
+
+    A result without a directory holds its dump as a file without a name, which takes one descriptor of this process;
+    it cannot be pickled.
+    """
+
+    def __init__(self, record: Record, directory: Path | None = None) -> None:
+        self._record = record
+        self.directory = directory
+        """Where the files are; None for a result that keeps nothing on disk."""
+        self._dump: _Dump | None = None
+        self._console = ""
+
+    @classmethod
+    def _taken(cls, record: Record, scratch: Path) -> Self:
+        """A result with what it needs of a directory that is about to go."""
+        result = cls(record)
+        result._console = (scratch / CONSOLE).read_text()
+        if record.vmcore_sha256 is not None:
+            result._dump = _Dump(scratch / VMCORE)
+        return result
+
+    @property
+    def scenario(self) -> Scenario:
+        """What was run."""
+        return self._record.scenario
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome; as text in the LKDTT paper's legend: O, X, and marks in brackets."""
+        return self._record.outcome
+
+    @property
+    def captured(self) -> bool:
+        """Was a whole dump brought home, by whatever means?"""
+        return self.outcome.captured
+
+    @property
+    def evidence(self) -> list[str]:
+        """What was seen, in sentences."""
+        return self.outcome.evidence
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """The dump beside the machine's own knowledge: pages that differ and whose they are, registers; or None."""
+        return self._record.judgement
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the dump's pages that are true, a fraction of 1 (LKDTT paper, section 2); None without a dump."""
+        return self.judgement.accuracy if self.judgement else None
+
+    @property
+    def completeness(self) -> float | None:
+        """Share of the RAM's pages that the dump holds, a fraction of 1; None without a dump."""
+        return self.judgement.completeness if self.judgement else None
+
+    @property
+    def console(self) -> str:
+        """All that both kernels said on the serial console."""
+        return self._console if self.directory is None else (self.directory / CONSOLE).read_text()
+
+    def vmcore(self) -> Vmcore:
+        """Open the dump; close it after use, or use it as a context manager.
+
+        VmcoreError if no dump was captured, or if this result was closed.
+        """
+        if not self.captured:
+            raise VmcoreError(f"no dump was captured: the outcome is {self.outcome}")
+        if self.directory is not None:
+            return Vmcore(self.directory / VMCORE)
+        if self._dump is None:
+            raise VmcoreError("the result is closed, and its dump gone; give run() or crash() an output directory")
+        return Vmcore(VMCORE, opener=self._dump.again)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of result.json; fractions of 1, times in ns (virtual) and s (host)."""
+        return self._record.as_dict()
+
+    def close(self) -> None:
+        """Let go of the dump; all else stays.  Files in a directory stay, too."""
+        dump, self._dump = self._dump, None
+        if dump is not None:
+            dump.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[Result], tuple[Record, Path]]:
+        if self.directory is None:
+            raise TypeError("a result without an output directory cannot be pickled: its dump is this process's own")
+        return Result, (self._record, self.directory)
+
+    def __repr__(self) -> str:
+        return f"<Result of {self.scenario.crash_point} {self.scenario.crash_type}: {self.outcome}>"
+
+
+class PhysicalMemory:
+    """The RAM of a machine by physical address: an index gives a byte, a slice gives bytes.
+
+    Read as a bus master reads it: all ones where nothing answers, such as in a hole.
+    """
+
+    def __init__(self, booted: Booted) -> None:
+        self._booted = booted
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> bytes: ...
+    def __getitem__(self, place: int | slice) -> int | bytes:
+        """IndexError outside the 4 GiB of addresses, ValueError for a slice without both ends or with a step."""
+        if isinstance(place, int):
+            return self[place : place + 1][0]
+        if place.start is None or place.stop is None or place.step not in (None, 1):
+            raise ValueError("give both ends of a slice of memory, and no step: memory[0x1000:0x1010]")
+        if not 0 <= place.start <= place.stop <= PHYSICAL_ADDRESSES:
+            raise IndexError(f"{place.start:#x} to {place.stop:#x} are no physical addresses")
+        return self._booted.session.machine.memory.dma_read(place.start, place.stop - place.start)
+
+
+class Machine:
+    """A booted machine at its prompt, made by `boot`.  Time stands still but for what `shell` takes.
+
+    `crash` crashes a copy, so the machine can be crashed again and again; where the host has fork, the copy is a
+    process of its own, which ends when this one does.  Use the machine as a context manager, or close it.
+    Ctrl-C (KeyboardInterrupt) ends a boot, a crash or a command; the machine can be used on.
+    """
+
+    def __init__(self, settings: BootSettings, host_timeout: float | None) -> None:
+        described: dict[str, Any] = dict(settings)
+        described["guest_modules"] = tuple(os.fspath(path) for path in described.pop("modules", ()))
+        described["nic"] = described.get("nic", False) or described.get("traffic", False)
+        asked = KernelPart(**_only(KernelPart, described))
+        kernel = replace(asked, kernel_options=changes(asked.profile, dict(asked.kernel_options)))
+        self._described = described
+        self._booted: Booted | None = Booted(BootKey(PcPart(**_only(PcPart, described)), kernel), None, host_timeout)
+        if self._booted.failed is not None:
+            console, why = self.console, self._booted.failed
+            self.close()
+            raise BootFailed(why, console)
+
+    @property
+    def _alive(self) -> Booted:
+        if self._booted is None:
+            raise MachineDead("the machine was closed")
+        return self._booted
+
+    @property
+    def memory(self) -> PhysicalMemory:
+        """Physical memory: ``machine.memory[0x1000:0x1010]``."""
+        return PhysicalMemory(self._alive)
+
+    @property
+    def symbols(self) -> Mapping[str, int]:
+        """The first kernel's symbols: linear addresses by name.  The kernel maps physical memory at 0xC0000000."""
+        return self._alive.session.first.symbols
+
+    @property
+    def console(self) -> str:
+        """What the kernel has said on the serial console up to now."""
+        return self._alive.session.console.text
+
+    @property
+    def now(self) -> int:
+        """Virtual time, ns since power-on."""
+        return self._alive.session.machine.clock.now
+
+    def crash(
+        self,
+        point: str,
+        kind: str,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        **settings: Unpack[CrashSettings],
+    ) -> Result:
+        """Crash a copy of the machine as it is now, at a crash point in one of the ways to crash; judge its dump.
+
+        On a machine that `shell` has not touched, the result is that of `run` with the same settings, byte for byte.
+        `settings`: see `CrashSettings`; `output` as for `run`.  Raises ScenarioError for a crash that cannot be, or
+        that needs another machine, HostFailure, HostTimeout, and WorkerDied if the copy's process was killed.
+        """
+        booted = self._alive
+        if self._described.get("traffic"):
+            settings["dma"] = tuple(dict.fromkeys((*settings.get("dma", ()), NETWORK_DMA)))
+        scenario = Scenario(point, kind, **self._described, **settings)
+        if scenario.boot_key() != booted.key:
+            raise ScenarioError(
+                f"{point} {kind} needs a machine booted with {_differences(scenario.boot_key(), booted.key)}"
+            )
+        if output is not None:
+            directory = Path(output)
+            prepare(directory)
+            return Result(_crashed(booted, scenario, directory), directory)
+        with scratch_directory() as scratch:
+            return Result._taken(_crashed(booted, scenario, scratch), scratch)
+
+    def shell(self, command: str) -> str:
+        """Do a command of ``kdumpsim console`` on the machine itself; what it prints.
+
+        ``cat``, ``ls``, ``dmesg``, ``ps``, ``echo TEXT > FILE``, ``ttutils``, ``start``, ``sysrq``, ``step`` and
+        others: docs/console.md has them all.  The machine's time passes meanwhile, and what the command does stays
+        done for all later crashes.  Raises CommandError for a command that there is not, or that the guest refuses,
+        MachineDead if the kernel died of it or is dead.
+        """
+        booted = self._alive
+        said: list[str] = []
+        try:
+            action = parse(command)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        with booted.use() as session:
+            try:
+                action(Shell(session, said.append, CONTINUE_NS))
+            except Quit:
+                raise CommandError("quit leaves a prompt; close() ends this machine") from None
+            except (Refused, AgentFailure, KexecError, ValueError) as error:
+                if not session.gone:
+                    raise CommandError(str(error)) from error
+            if session.gone:
+                raise MachineDead(f"{story(session)}; crash() would have done it to a copy")
+        return "".join(said)
+
+    def close(self) -> None:
+        """Away with the machine; results stay."""
+        booted, self._booted = self._booted, None
+        if booted is not None:
+            booted.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _only(part: type[PcPart] | type[KernelPart], described: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of one part."""
+    names = {item.name for item in fields(part)}
+    return {name: value for name, value in described.items() if name in names}
+
+
+def _differences(wanted: BootKey, there: BootKey) -> str:
+    """What a crash asks of its machine that the booted one has not."""
+    return ", ".join(
+        f"{name}={value!r}"
+        for part, booted in zip(wanted, there, strict=True)
+        for name, value in vars(part).items()
+        if vars(booted)[name] != value
+    )
+
+
+def _crashed(booted: Booted, scenario: Scenario, directory: Path) -> Record:
+    """Crash a copy, in a process of its own where there can be one."""
+    if not forking.CAN_FORK:
+        return booted.again(scenario, directory)
+    workers: set[Worker] = set()
+    try:
+        report = booted.fork(scenario, directory, workers).report()
+    finally:
+        for worker in workers:
+            worker.kill()
+    if report.result is None:
+        raise report.error or WorkerDied(report.died)
+    return report.result
