@@ -369,10 +369,8 @@ class Machine:
         if self._described.get("traffic"):
             settings["dma"] = tuple(dict.fromkeys((*settings.get("dma", ()), NETWORK_DMA)))
         scenario = Scenario(point, kind, **self._described, **settings)
-        if scenario.boot_key() != booted.key:
-            raise ScenarioError(
-                f"{point} {kind} needs a machine booted with {_differences(scenario.boot_key(), booted.key)}"
-            )
+        if wanted := _differences(scenario.boot_key(), booted.key):
+            raise ScenarioError(f"{point} {kind} needs a machine booted with {wanted}")
         if output is not None:
             directory = Path(output)
             prepare(directory)

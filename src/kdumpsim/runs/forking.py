@@ -67,14 +67,12 @@ class Report:
 class Booted:
     """A machine at the prompt, its capture kernel loaded; `fork` and `again` crash copies of it, it stays as it is."""
 
-    def __init__(
-        self, machine: Scenario | BootKey, poll: Poll | None = None, host_timeout: float | None = None
-    ) -> None:
+    def __init__(self, of: Scenario | BootKey, poll: Poll | None = None, host_timeout: float | None = None) -> None:
         """Power on and boot.  ScenarioError for a machine that cannot be.
 
         `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.
         """
-        self.key = pc, kernel = BootKey(machine.pc, machine.kernel)
+        self.key = pc, kernel = BootKey(of.pc, of.kernel)
         if pc.machine != KDUMPSIM:
             raise ScenarioError(f"machine {pc.machine} cannot be copied; {KDUMPSIM} can")
         self._poll = poll
