@@ -62,7 +62,7 @@ def test_every_place_in_the_source_is_a_point_and_every_point_has_a_place() -> N
     for path in KERNEL.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Name(id="cpoint"), args=[ast.Call(args=[ast.Name(id=name)])]):
+                case ast.Call(func=ast.Name(id="cpoint"), args=[ast.Name(id=name)]):
                     crossed.add(name)
     assert crossed == set(points.crash_points())
 

@@ -10,7 +10,7 @@ Return leads to the next kernel (``entry.py``).
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import Struct, addr, array, asm, cast, guest, length, ptr, u8, u32
+from kdumpsim.compiler.lang import Struct, array, asm, cast, guest, length, ptr, u8, u32
 from kdumpsim.purgatory.backup import copy_backup_region
 from kdumpsim.purgatory.console import put_digest, puts
 from kdumpsim.purgatory.sha256 import DIGEST_SIZE, Sha256, sha256_finish, sha256_starts, sha256_update
@@ -39,10 +39,10 @@ backup_start: u32 = 0
 def verify_sha256_digest(actual: ptr[u8]) -> bool:
     """Is memory as kexec-tools left it? The digest found is stored at `actual`."""
     ctx: Sha256 = Sha256(count=0)
-    sha256_starts(addr(ctx))
+    sha256_starts(ctx)
     for i in range(MAX_REGIONS):
-        sha256_update(addr(ctx), cast(ptr[u8], sha256_regions[i].start), sha256_regions[i].len)
-    sha256_finish(addr(ctx), actual)
+        sha256_update(ctx, cast(ptr[u8], sha256_regions[i].start), sha256_regions[i].len)
+    sha256_finish(ctx, actual)
     for i in range(DIGEST_SIZE):
         if actual[i] != sha256_digest[i]:
             return False

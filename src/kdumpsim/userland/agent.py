@@ -8,7 +8,6 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     array,
     cast,
     cstr,
@@ -92,7 +91,7 @@ def answer(request: ptr[AgentHeader], status: i32, data: ptr[u8], count: u32) ->
     reply.tag = request.tag
     reply.length = 4 + count
     reply.status = status
-    port_write(cast(ptr[void], addr(reply)), sizeof(AgentReply))
+    port_write(cast(ptr[void], reply), sizeof(AgentReply))
     port_write(cast(ptr[void], data), count)
 
 
@@ -140,21 +139,21 @@ def serve(request: ptr[AgentHeader], count: u32) -> None:
 def serve_next() -> None:
     """Wait for a frame and serve it; programs that have ended meanwhile are buried first."""
     request: AgentHeader = AgentHeader()
-    wait_for_request(addr(request))
+    wait_for_request(request)
     while waitpid(-1, NULL, WNOHANG) > 0:
         pass
     if request.op == OP_KEXEC_LOAD:
         status: i32 = load_image()
         drain()
-        answer(addr(request), status, buffer, 0)
+        answer(request, status, buffer, 0)
     elif request.length > AGENT_BUFFER - 2:
         drain()
-        answer(addr(request), -E2BIG, buffer, 0)
+        answer(request, -E2BIG, buffer, 0)
     else:
         port_read(cast(ptr[void], buffer), request.length)
         buffer[request.length] = 0
         buffer[request.length + 1] = 0
-        serve(addr(request), request.length)
+        serve(request, request.length)
 
 
 @guest
@@ -178,6 +177,6 @@ def main(argc: u32, argv: ptr[cstr]) -> i32:
     read_version()
     puts("agent: listening on ttyS1\n")
     hello.magic = AGENT_MAGIC
-    answer(addr(hello), 0, version, version_length)
+    answer(hello, 0, version, version_length)
     while True:
         serve_next()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, i32, length, ptr, sizeof, u8, u32, void
 from kdumpsim.userland.agent_port import port_read
 from kdumpsim.userland.lib import (
     EINVAL,
@@ -81,7 +81,7 @@ def file_segment(segment: ptr[KexecSegment]) -> i32:
     """A segment that is a part of a file."""
     where: AgentFile = AgentFile()
     path: array[u8] = length(MAX_PATH)
-    if not port_read(cast(ptr[void], addr(where)), sizeof(AgentFile)):
+    if not port_read(cast(ptr[void], where), sizeof(AgentFile)):
         return -EINVAL
     if where.path_length >= MAX_PATH or not port_read(cast(ptr[void], path), where.path_length):
         return -EINVAL
@@ -93,7 +93,7 @@ def file_segment(segment: ptr[KexecSegment]) -> i32:
 def take_segment(segment: ptr[KexecSegment]) -> i32:
     """Take one segment from the frame."""
     header: AgentSegment = AgentSegment()
-    if not port_read(cast(ptr[void], addr(header)), sizeof(AgentSegment)) or header.bufsz > MAX_SEGMENT:
+    if not port_read(cast(ptr[void], header), sizeof(AgentSegment)) or header.bufsz > MAX_SEGMENT:
         return -EINVAL
     segment.mem = header.mem
     segment.memsz = header.memsz
@@ -112,13 +112,13 @@ def load_image() -> i32:
     """Gather the segments, load the image, give the memory back."""
     load: AgentLoad = AgentLoad()
     segments: array[KexecSegment] = length(KEXEC_SEGMENT_MAX)
-    if not port_read(cast(ptr[void], addr(load)), sizeof(AgentLoad)) or load.nr_segments > KEXEC_SEGMENT_MAX:
+    if not port_read(cast(ptr[void], load), sizeof(AgentLoad)) or load.nr_segments > KEXEC_SEGMENT_MAX:
         return -EINVAL
     heap = brk(0)
     error: i32 = 0
     for i in range(load.nr_segments):
         if error == 0:
-            error = take_segment(addr(segments[i]))
+            error = take_segment(segments[i])
     if error == 0:
         error = kexec_load(load.entry, load.nr_segments, cast(ptr[void], segments), load.flags)
     brk(heap)

@@ -156,7 +156,7 @@ def sched_yield() -> i32:
 def nanosleep(seconds: u32, nanoseconds: u32) -> i32:
     """nanosleep(2)"""
     time: Timespec = Timespec(tv_sec=seconds, tv_nsec=nanoseconds)
-    return syscall3(162, u32(addr(time)), 0, 0)
+    return syscall3(162, u32(time), 0, 0)
 
 
 @guest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cast, cstr, guest, i32, length, ptr, u16, u32, void
+from kdumpsim.compiler.lang import array, cast, cstr, guest, i32, length, ptr, u16, u32, void
 from kdumpsim.userland.lib import fail, nanosleep, parse_number
 from kdumpsim.userland.socket import (
     AF_INET,
@@ -57,7 +57,7 @@ def exchange(fd: u32, station: ptr[SockaddrIn], count: u32) -> i32:
     if n < 0:
         return n
     while True:
-        n = recvfrom(fd, cast(ptr[void], received), MAX_WORDS * 4, addr(source))
+        n = recvfrom(fd, cast(ptr[void], received), MAX_WORDS * 4, source)
         if n < 0:
             return n
         if received[0] == sent[0]:
@@ -80,7 +80,7 @@ def main(argc: u32, argv: ptr[cstr]) -> i32:
         count: u32 = number * STEP % MAX_WORDS + 1
         for i in range(count):
             sent[i] = (number << 16) + i
-        error = exchange(u32(fd), addr(station), count)
+        error = exchange(u32(fd), station, count)
         if error == 0:
             lost = 0
             number += 1

@@ -205,9 +205,9 @@ def write_header(size: u64) -> None:
     header.header_bytes = DUMP_OFFSET
     header.size = size
     header.lba = DUMP_LBA
-    header.crc = crc32(cast(ptr[u8], addr(header)), SECTOR - 4)
+    header.crc = crc32(cast(ptr[u8], header), SECTOR - 4)
     seek(0)
-    write_disk(cast(ptr[void], addr(header)), SECTOR)
+    write_disk(cast(ptr[void], header), SECTOR)
 
 
 @guest

@@ -48,7 +48,7 @@ def socketcall(call: u32, a: u32, b: u32, c: u32, d: u32, e: u32, f: u32) -> i32
     arguments[3] = d
     arguments[4] = e
     arguments[5] = f
-    return syscall3(NR_SOCKETCALL, call, u32(addr(arguments)), 0)
+    return syscall3(NR_SOCKETCALL, call, u32(arguments), 0)
 
 
 @guest
@@ -80,7 +80,7 @@ def recvfrom(fd: u32, data: ptr[void], count: u32, address: ptr[SockaddrIn]) -> 
 def set_receive_timeout(fd: u32, seconds: u32) -> i32:
     """setsockopt(2), SO_RCVTIMEO: recvfrom() then ends with -EAGAIN."""
     time: Timeval = Timeval(tv_sec=seconds)
-    return socketcall(SYS_SETSOCKOPT, fd, SOL_SOCKET, SO_RCVTIMEO, u32(addr(time)), sizeof(Timeval), 0)
+    return socketcall(SYS_SETSOCKOPT, fd, SOL_SOCKET, SO_RCVTIMEO, u32(time), sizeof(Timeval), 0)
 
 
 @guest

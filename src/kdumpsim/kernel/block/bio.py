@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, fn, guest, i32, length, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, fn, guest, i32, length, ptr, u8, u32, void
 from kdumpsim.kernel.asm import pa
 from kdumpsim.kernel.block.queue import RequestQueue, make_request
 from kdumpsim.kernel.core.printk import printk
@@ -95,7 +95,7 @@ def bio_init(bio: ptr[Bio], bdev: ptr[BlockDevice], rw: u32, sector: u32, phys: 
     bio.bi_sector = sector
     bio.bi_nr_sectors = nr_sectors
     bio.bi_vcnt = 1
-    bio.bi_io_vec = addr(bio.bi_inline_vec)
+    bio.bi_io_vec = bio.bi_inline_vec
     bio.bi_inline_vec.bv_phys = phys
     bio.bi_inline_vec.bv_len = nr_sectors << SECTOR_SHIFT
 
@@ -118,18 +118,18 @@ def bio_wait_end_io(bio: ptr[Bio], error: i32) -> None:
     """Completion of submit_bio_wait(), in interrupt context."""
     wait: ptr[BioWait] = cast(ptr[BioWait], bio.bi_private)
     wait.error = error
-    complete(addr(wait.done))
+    complete(wait.done)
 
 
 @guest
 def submit_bio_wait(bio: ptr[Bio]) -> i32:
     """Submit a bio and sleep until it is done; 0 or a negative errno."""
     wait: BioWait = BioWait()
-    init_completion(addr(wait.done))
+    init_completion(wait.done)
     bio.bi_end_io = bio_wait_end_io
-    bio.bi_private = cast(ptr[void], addr(wait))
+    bio.bi_private = cast(ptr[void], wait)
     submit_bio(bio)
-    wait_for_completion(addr(wait.done))
+    wait_for_completion(wait.done)
     return wait.error
 
 
@@ -137,8 +137,8 @@ def submit_bio_wait(bio: ptr[Bio]) -> i32:
 def rw_phys(bdev: ptr[BlockDevice], rw: u32, sector: u32, phys: u32, nr_sectors: u32) -> i32:
     """Read or write contiguous physical memory and wait; 0 or a negative errno."""
     bio: Bio = Bio()
-    bio_init(addr(bio), bdev, rw, sector, phys, nr_sectors)
-    return submit_bio_wait(addr(bio))
+    bio_init(bio, bdev, rw, sector, phys, nr_sectors)
+    return submit_bio_wait(bio)
 
 
 @guest

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import addr, array, container_of, fn, guest, i32, length, placed, ptr, u32
+from kdumpsim.compiler.lang import array, container_of, fn, guest, i32, length, placed, ptr, u32
 from kdumpsim.kernel.asm import (
     local_irq_disable,
     local_irq_enable,
@@ -24,7 +24,7 @@ blk_cpu_done: array[ListHead] = length(NR_CPUS)
 def blk_complete_request(rq: ptr[Request]) -> None:
     """The device is done with a request: have the softirq of this CPU call the queue's softirq_done_fn."""
     flags: u32 = local_irq_save()
-    list_add_tail(addr(rq.queuelist), addr(blk_cpu_done[smp_processor_id()]))
+    list_add_tail(rq.queuelist, blk_cpu_done[smp_processor_id()])
     raise_softirq_irqoff(SoftirqVector.BLOCK_SOFTIRQ)
     local_irq_restore(flags)
 
@@ -33,10 +33,10 @@ def blk_complete_request(rq: ptr[Request]) -> None:
 def blk_done_softirq() -> None:
     """The BLOCK softirq."""
     local_irq_disable()
-    head: ptr[ListHead] = addr(blk_cpu_done[smp_processor_id()])
+    head: ptr[ListHead] = blk_cpu_done[smp_processor_id()]
     while not list_empty(head):
         rq: ptr[Request] = container_of(head.next, Request, "queuelist")
-        list_del(addr(rq.queuelist))
+        list_del(rq.queuelist)
         local_irq_enable()
         rq.q.softirq_done_fn(rq)
         local_irq_disable()
@@ -47,7 +47,7 @@ def blk_done_softirq() -> None:
 def blk_dev_init() -> i32:
     """Empty lists, and the softirq."""
     for cpu in range(NR_CPUS):
-        init_list_head(addr(blk_cpu_done[cpu]))
+        init_list_head(blk_cpu_done[cpu])
     open_softirq(SoftirqVector.BLOCK_SOFTIRQ, blk_done_softirq)
     return 0
 

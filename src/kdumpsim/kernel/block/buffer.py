@@ -125,7 +125,7 @@ def set_buffer_uptodate(bh: ptr[BufferHead]) -> None:
 def unlock_buffer(bh: ptr[BufferHead]) -> None:
     """Unlock and wake those who wait."""
     fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_LOCK)
-    wake_up(addr(buffer_wait))
+    wake_up(buffer_wait)
 
 
 @guest
@@ -135,11 +135,11 @@ def wait_on_buffer(bh: ptr[BufferHead]) -> None:
         return
     wait: WaitEntry = WaitEntry()
     while True:
-        prepare_to_wait(addr(buffer_wait), addr(wait), TASK_UNINTERRUPTIBLE)
+        prepare_to_wait(buffer_wait, wait, TASK_UNINTERRUPTIBLE)
         if not buffer_locked(bh):
             break
         schedule()
-    finish_wait(addr(buffer_wait), addr(wait))
+    finish_wait(buffer_wait, wait)
 
 
 @guest
@@ -184,11 +184,11 @@ def unhash_buffer(bh: ptr[BufferHead]) -> None:
 def recycle_buffer() -> ptr[BufferHead]:
     """The longest unused clean buffer, out of its chain, or NULL.  buffer_lock held."""
     entry: ptr[ListHead] = buffer_lru.next
-    while entry != addr(buffer_lru):
+    while entry != buffer_lru:
         bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
         if bh.b_count == 0 and bh.b_state & (BH_LOCK | BH_DIRTY) == 0:
             unhash_buffer(bh)
-            list_del(addr(bh.b_lru))
+            list_del(bh.b_lru)
             return bh
         entry = entry.next
     return NULL
@@ -220,7 +220,7 @@ def insert_buffer(bh: ptr[BufferHead], bdev: ptr[BlockDevice], block: u32) -> No
     slot: ptr[ptr[BufferHead]] = hash_slot(bdev, block)
     bh.b_hash = slot[0]
     slot[0] = bh
-    list_add_tail(addr(bh.b_lru), addr(buffer_lru))
+    list_add_tail(bh.b_lru, buffer_lru)
 
 
 @guest
@@ -228,21 +228,21 @@ def getblk(bdev: ptr[BlockDevice], block: u32) -> ptr[BufferHead]:
     """The buffer of a block, with one more reference; its contents may not be read in yet.  NULL: no memory."""
     fresh: ptr[BufferHead] = NULL
     while True:
-        spin_lock(addr(buffer_lock))
+        spin_lock(buffer_lock)
         bh: ptr[BufferHead] = find_buffer(bdev, block)
         if bh != NULL:
             get_bh(bh)
-            list_del(addr(bh.b_lru))
-            list_add_tail(addr(bh.b_lru), addr(buffer_lru))
-            spin_unlock(addr(buffer_lock))
+            list_del(bh.b_lru)
+            list_add_tail(bh.b_lru, buffer_lru)
+            spin_unlock(buffer_lock)
             break
         if fresh == NULL and nr_buffers >= MAX_BUFFERS:
             fresh = recycle_buffer()
         if fresh != NULL:
             insert_buffer(fresh, bdev, block)
-            spin_unlock(addr(buffer_lock))
+            spin_unlock(buffer_lock)
             return fresh
-        spin_unlock(addr(buffer_lock))
+        spin_unlock(buffer_lock)
         fresh = alloc_buffer_head()
         if fresh == NULL:
             return NULL
@@ -257,38 +257,38 @@ def getblk(bdev: ptr[BlockDevice], block: u32) -> ptr[BufferHead]:
 def get_dirty_buffers(bdev: ptr[BlockDevice], first: u32, count: u32, found: ptr[ptr[BufferHead]], most: u32) -> u32:
     """Dirty or locked buffers among `count` blocks from `first` on, each with one more reference; their number."""
     nr: u32 = 0
-    spin_lock(addr(buffer_lock))
+    spin_lock(buffer_lock)
     entry: ptr[ListHead] = buffer_lru.next
-    while entry != addr(buffer_lru) and nr < most:
+    while entry != buffer_lru and nr < most:
         bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
         if bh.b_bdev == bdev and bh.b_state & (BH_DIRTY | BH_LOCK) != 0 and bh.b_blocknr - first < count:
             get_bh(bh)
             found[nr] = bh
             nr += 1
         entry = entry.next
-    spin_unlock(addr(buffer_lock))
+    spin_unlock(buffer_lock)
     return nr
 
 
 @guest
 def forget_buffers(bdev: ptr[BlockDevice], first: u32, count: u32) -> None:
     """Let unused clean buffers of a range of blocks be read anew next time (Linux invalidate_bdev, for a range)."""
-    spin_lock(addr(buffer_lock))
+    spin_lock(buffer_lock)
     entry: ptr[ListHead] = buffer_lru.next
-    while entry != addr(buffer_lru):
+    while entry != buffer_lru:
         bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
         if bh.b_bdev == bdev and bh.b_count == 0 and bh.b_blocknr - first < count:
             if bh.b_state & (BH_DIRTY | BH_LOCK) == 0:
                 bh.b_state = 0
         entry = entry.next
-    spin_unlock(addr(buffer_lock))
+    spin_unlock(buffer_lock)
 
 
 @guest
 def buffer_init() -> i32:
     """Prepare what static initialisers cannot."""
-    init_list_head(addr(buffer_lru))
-    init_waitqueue(addr(buffer_wait))
+    init_list_head(buffer_lru)
+    init_waitqueue(buffer_wait)
     return 0
 
 

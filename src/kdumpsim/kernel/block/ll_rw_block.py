@@ -84,7 +84,7 @@ def submit_bh(rw: u32, bh: ptr[BufferHead]) -> None:
     fetch_or(addr(bh.b_state), BH_REQ)
     if rw == WRITE:
         fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_WRITE_EIO)
-    bio: ptr[Bio] = addr(bh.b_bio)
+    bio: ptr[Bio] = bh.b_bio
     bio_init(bio, bh.b_bdev, rw, bh.b_blocknr * SECTORS_PER_BLOCK, pa(u32(bh.b_data)), SECTORS_PER_BLOCK)
     bio.bi_end_io = end_bio_bh_io_sync
     bio.bi_private = cast(ptr[void], bh)
@@ -125,7 +125,7 @@ def ll_rw_block(rw: u32, nr: u32, bhs: ptr[ptr[BufferHead]]) -> None:
             submit_bh(rw, bh)
             continue
         unlock_buffer(bh)
-        cpoint(addr(FS_DEVRW))
+        cpoint(FS_DEVRW)
 
 
 @guest

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, container_of, fn, guest, i32, length, ptr, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, container_of, fn, guest, i32, length, ptr, u32, void
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
@@ -76,15 +76,15 @@ def blk_init_queue(
     q: ptr[RequestQueue], request_fn: fn[[ptr[RequestQueue]], None], lock: ptr[Spinlock], queuedata: ptr[void]
 ) -> None:
     """Prepare a queue; the driver then sets its limits."""
-    init_list_head(addr(q.queue_head))
-    init_list_head(addr(q.free_list))
-    init_waitqueue(addr(q.free_wait))
+    init_list_head(q.queue_head)
+    init_list_head(q.free_list)
+    init_waitqueue(q.free_wait)
     q.request_fn = request_fn
     q.queue_lock = lock
     q.queuedata = queuedata
     for i in range(BLKDEV_MAX_RQ):
         q.requests[i].q = q
-        list_add_tail(addr(q.requests[i].queuelist), addr(q.free_list))
+        list_add_tail(q.requests[i].queuelist, q.free_list)
 
 
 @guest
@@ -92,7 +92,7 @@ def bio_segments(bio: ptr["Bio"]) -> u32:
     """How many entries of a scatter list the bio needs: none may cross a 64 KiB boundary."""
     segments: u32 = 0
     for i in range(bio.bi_vcnt):
-        vec: ptr[BioVec] = addr(bio.bi_io_vec[i])
+        vec: ptr[BioVec] = bio.bi_io_vec[i]
         first: u32 = vec.bv_phys >> DMA_BOUNDARY_SHIFT
         last: u32 = (vec.bv_phys + vec.bv_len - 1) >> DMA_BOUNDARY_SHIFT
         segments += last - first + 1
@@ -103,7 +103,7 @@ def bio_segments(bio: ptr["Bio"]) -> u32:
 def elv_merge(q: ptr[RequestQueue], bio: ptr["Bio"], segments: u32) -> bool:
     """Join the bio to a waiting request whose sectors it continues or precedes.  Queue lock held."""
     entry: ptr[ListHead] = q.queue_head.next
-    while entry != addr(q.queue_head):
+    while entry != q.queue_head:
         rq: ptr[Request] = container_of(entry, Request, "queuelist")
         entry = entry.next
         if rq.bdev != bio.bi_bdev or rq.rw != bio.bi_rw or rq.special != NULL:
@@ -129,10 +129,10 @@ def elv_merge(q: ptr[RequestQueue], bio: ptr["Bio"], segments: u32) -> bool:
 def wait_for_request(q: ptr[RequestQueue]) -> None:
     """Sleep until a request may have become free (Linux get_request_wait)."""
     wait: WaitEntry = WaitEntry()
-    prepare_to_wait(addr(q.free_wait), addr(wait), TASK_UNINTERRUPTIBLE)
-    if list_empty(addr(q.free_list)):
+    prepare_to_wait(q.free_wait, wait, TASK_UNINTERRUPTIBLE)
+    if list_empty(q.free_list):
         schedule()
-    finish_wait(addr(q.free_wait), addr(wait))
+    finish_wait(q.free_wait, wait)
 
 
 @guest
@@ -145,12 +145,12 @@ def make_request(q: ptr[RequestQueue], bio: ptr["Bio"]) -> None:
         if elv_merge(q, bio, segments):
             spin_unlock_irqrestore(q.queue_lock, flags)
             return
-        if not list_empty(addr(q.free_list)):
+        if not list_empty(q.free_list):
             break
         spin_unlock_irqrestore(q.queue_lock, flags)
         wait_for_request(q)
     rq: ptr[Request] = container_of(q.free_list.next, Request, "queuelist")
-    list_del(addr(rq.queuelist))
+    list_del(rq.queuelist)
     rq.bdev = bio.bi_bdev
     rq.rw = bio.bi_rw
     rq.sector = bio.bi_sector
@@ -160,7 +160,7 @@ def make_request(q: ptr[RequestQueue], bio: ptr["Bio"]) -> None:
     rq.bio = bio
     rq.biotail = bio
     rq.special = NULL
-    list_add_tail(addr(rq.queuelist), addr(q.queue_head))
+    list_add_tail(rq.queuelist, q.queue_head)
     q.request_fn(q)
     spin_unlock_irqrestore(q.queue_lock, flags)
 
@@ -168,31 +168,31 @@ def make_request(q: ptr[RequestQueue], bio: ptr["Bio"]) -> None:
 @guest
 def elv_next_request(q: ptr[RequestQueue]) -> ptr[Request]:
     """Take the next request off the queue, or NULL.  Queue lock held."""
-    if list_empty(addr(q.queue_head)):
+    if list_empty(q.queue_head):
         return NULL
     rq: ptr[Request] = container_of(q.queue_head.next, Request, "queuelist")
-    list_del(addr(rq.queuelist))
+    list_del(rq.queuelist)
     return rq
 
 
 @guest
 def elv_requeue_request(q: ptr[RequestQueue], rq: ptr[Request]) -> None:
     """Put a request back to be the next (Linux blk_requeue_request).  Queue lock held."""
-    list_add(addr(rq.queuelist), addr(q.queue_head))
+    list_add(rq.queuelist, q.queue_head)
 
 
 @guest
 def blk_execute_rq(q: ptr[RequestQueue], rq: ptr[Request]) -> None:
     """Have the driver serve a request of the caller's own, which has no bios, and wait for its end."""
     done: Completion = Completion()
-    init_completion(addr(done))
+    init_completion(done)
     rq.q = q
-    rq.waiting = addr(done)
+    rq.waiting = done
     flags: u32 = spin_lock_irqsave(q.queue_lock)
-    list_add_tail(addr(rq.queuelist), addr(q.queue_head))
+    list_add_tail(rq.queuelist, q.queue_head)
     q.request_fn(q)
     spin_unlock_irqrestore(q.queue_lock, flags)
-    wait_for_completion(addr(done))
+    wait_for_completion(done)
 
 
 @guest
@@ -216,8 +216,8 @@ def end_that_request_last(rq: ptr[Request]) -> None:
         complete(rq.waiting)
         return
     q: ptr[RequestQueue] = rq.q
-    list_add_tail(addr(rq.queuelist), addr(q.free_list))
-    wake_up(addr(q.free_wait))
+    list_add_tail(rq.queuelist, q.free_list)
+    wake_up(q.free_wait)
 
 
 @guest

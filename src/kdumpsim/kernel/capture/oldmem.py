@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, fn, guest, i32, placed, ptr, u8, u32, u64
+from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, u32, u64
 from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, kmap_atomic_pfn, kunmap_atomic, local_irq_restore, local_irq_save
 from kdumpsim.kernel.capture.elfcorehdr import is_kdump_kernel
 from kdumpsim.kernel.core.string import memcpy
@@ -68,7 +68,7 @@ def oldmem_init() -> i32:
     """Make /dev/oldmem, in a capture kernel only."""
     if not is_kdump_kernel():
         return 0
-    return register_proc_fops("/dev/oldmem", addr(oldmem_file_operations), NULL)
+    return register_proc_fops("/dev/oldmem", oldmem_file_operations, NULL)
 
 
 _init_oldmem: fn[[], i32] = placed("initcall5", oldmem_init)

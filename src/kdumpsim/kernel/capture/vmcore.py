@@ -13,7 +13,6 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     cast,
     cstr,
     fn,
@@ -186,10 +185,10 @@ def merge_notes(elf_class: u8, table: ptr[u8], phnum: u32, notes: ptr[u8], room:
     phdr: Elf64Phdr = Elf64Phdr()
     done: u32 = 0
     for i in range(phnum):
-        elf_get_phdr(elf_class, table, i, addr(phdr))
+        elf_get_phdr(elf_class, table, i, phdr)
         if phdr.p_type != PT_NOTE:
             continue
-        if not phdr_sane(addr(phdr)) or phdr.p_memsz > MAX_NOTE_BYTES or u32(phdr.p_memsz) > room - done:
+        if not phdr_sane(phdr) or phdr.p_memsz > MAX_NOTE_BYTES or u32(phdr.p_memsz) > room - done:
             return -EINVAL
         size: u32 = u32(phdr.p_memsz)
         read_from_oldmem(notes + done, u32(phdr.p_offset), size)
@@ -221,7 +220,7 @@ def count_phdrs(elf_class: u8, table: ptr[u8], phnum: u32, kind: u32) -> u32:
     phdr: Elf64Phdr = Elf64Phdr()
     count: u32 = 0
     for i in range(phnum):
-        elf_get_phdr(elf_class, table, i, addr(phdr))
+        elf_get_phdr(elf_class, table, i, phdr)
         if phdr.p_type == kind:
             count += 1
     return count
@@ -235,16 +234,16 @@ def place_loads(elf_class: u8, table: ptr[u8], phnum: u32, out: ptr[u8]) -> i32:
     offset: u64 = vmcore_data_offset
     index: u32 = 1
     for i in range(phnum):
-        elf_get_phdr(elf_class, table, i, addr(phdr))
+        elf_get_phdr(elf_class, table, i, phdr)
         if phdr.p_type != PT_LOAD:
             continue
-        if not phdr_sane(addr(phdr)):
+        if not phdr_sane(phdr):
             return -EINVAL
         size: u32 = u32(phdr.p_memsz)
         if not add_range(u32(phdr.p_offset), size, offset):
             return -ENOMEM
         phdr.p_offset = offset
-        elf_put_phdr(elf_class, out, index, addr(phdr))
+        elf_put_phdr(elf_class, out, index, phdr)
         index += 1
         vmcore_size = offset + size
         offset += vmcore_page_up(size)
@@ -273,7 +272,7 @@ def vmcore_build(old: ptr[u8], found: ptr[ElfSummary]) -> i32:
     phdr.p_offset = notes_at
     phdr.p_filesz = u64(u32(notes))
     phdr.p_memsz = u64(u32(notes))
-    elf_put_phdr(elf_class, vmcore_headers + ehsize, 0, addr(phdr))
+    elf_put_phdr(elf_class, vmcore_headers + ehsize, 0, phdr)
     vmcore_headers_bytes = notes_at + u32(notes)
     vmcore_data_offset = vmcore_page_up(vmcore_headers_bytes)
     return place_loads(elf_class, table, found.phnum, vmcore_headers + ehsize)
@@ -290,9 +289,9 @@ def parse_crash_elf_headers() -> i32:
         vmcore_bad("elfcorehdr= beyond 4 GiB")
         return -EINVAL
     read_from_oldmem(old, u32(elfcorehdr_addr), HEADERS_BYTES)
-    if not elf_summarise(old, addr(found)):
+    if not elf_summarise(old, found):
         return -EINVAL
-    return vmcore_build(old, addr(found))
+    return vmcore_build(old, found)
 
 
 @guest
@@ -402,7 +401,7 @@ def vmcore_init() -> i32:
     if error != 0:
         vmcore_size = 0
         printk(f"<4>Kdump: vmcore not initialized, error {-error}\n")
-    return register_proc_fops("/proc/vmcore", addr(vmcore_file_operations), NULL)
+    return register_proc_fops("/proc/vmcore", vmcore_file_operations, NULL)
 
 
 _init_vmcore: fn[[], i32] = placed("initcall5", vmcore_init)

@@ -78,7 +78,7 @@ def forget_children(task: ptr[TaskStruct]) -> None:
     """Leave the children of a dying task to init.  tasklist_lock is held."""
     reaper = find_task_by_pid(1)
     entry = init_task.tasks.next
-    while entry != addr(init_task.tasks):
+    while entry != init_task.tasks:
         child = container_of(entry, TaskStruct, "tasks")
         if child.parent == task:
             child.parent = reaper
@@ -90,15 +90,15 @@ def forget_children(task: ptr[TaskStruct]) -> None:
 @guest
 def exit_notify(task: ptr[TaskStruct]) -> None:
     """Become a zombie that the parent will bury, or nothing at all; preemption is off for good."""
-    flags = spin_lock_irqsave(addr(tasklist_lock))
+    flags = spin_lock_irqsave(tasklist_lock)
     forget_children(task)
     if task.flags & PF_KTHREAD:
-        list_del(addr(task.tasks))
+        list_del(task.tasks)
         task.state = EXIT_DEAD
     else:
         task.state = EXIT_ZOMBIE
         wake_parent(task.parent)
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    spin_unlock_irqrestore(tasklist_lock, flags)
 
 
 @guest
@@ -139,14 +139,14 @@ def find_dead_child(pid: i32, out: ptr[ptr[TaskStruct]]) -> bool:
     task = current()
     found = False
     entry = init_task.tasks.next
-    while entry != addr(init_task.tasks):
+    while entry != init_task.tasks:
         child = container_of(entry, TaskStruct, "tasks")
         entry = entry.next
         if child.parent != task or child.flags & PF_KTHREAD or (pid != -1 and child.pid != pid):
             continue
         found = True
         if child.state == EXIT_ZOMBIE:
-            list_del(addr(child.tasks))
+            list_del(child.tasks)
             out[0] = child
             return True
     return found
@@ -160,10 +160,10 @@ def wait_for_child(pid: i32, options: u32, out: ptr[ptr[TaskStruct]]) -> i32:
     while True:
         task.waits_for_child = True
         set_current_state(TASK_INTERRUPTIBLE)
-        flags = spin_lock_irqsave(addr(tasklist_lock))
+        flags = spin_lock_irqsave(tasklist_lock)
         if not find_dead_child(pid, out):
             error = -ECHILD
-        spin_unlock_irqrestore(addr(tasklist_lock), flags)
+        spin_unlock_irqrestore(tasklist_lock, flags)
         if out[0] != NULL or error != 0 or options & WNOHANG:
             break
         if signal_pending():

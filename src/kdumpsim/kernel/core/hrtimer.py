@@ -90,9 +90,9 @@ hrtimer_bases: array[HrtimerBase] = length(NR_CPUS)
 def hrtimers_init() -> None:
     """Make empty queues."""
     for cpu in range(NR_CPUS):
-        base: ptr[HrtimerBase] = addr(hrtimer_bases[cpu])
-        spin_lock_init(addr(base.lock))
-        init_list_head(addr(base.active))
+        base: ptr[HrtimerBase] = hrtimer_bases[cpu]
+        spin_lock_init(base.lock)
+        init_list_head(base.active)
 
 
 @guest
@@ -106,7 +106,7 @@ def hrtimer_init(timer: ptr[Hrtimer], function: fn[[ptr[Hrtimer]], u32]) -> None
     """Make a timer that is not pending."""
     timer.function = function
     timer.active = False
-    timer.base = addr(hrtimer_bases[smp_processor_id()])
+    timer.base = hrtimer_bases[smp_processor_id()]
 
 
 @guest
@@ -114,10 +114,10 @@ def lock_hrtimer_base(timer: ptr[Hrtimer], flags: ptr[u32]) -> ptr[HrtimerBase]:
     """Lock the queue a timer belongs to; it may change while we wait."""
     while True:
         base: ptr[HrtimerBase] = load_volatile(addr(timer.base))
-        flags[0] = spin_lock_irqsave(addr(base.lock))
+        flags[0] = spin_lock_irqsave(base.lock)
         if base == timer.base:
             return base
-        spin_unlock_irqrestore(addr(base.lock), flags[0])
+        spin_unlock_irqrestore(base.lock, flags[0])
 
 
 @guest
@@ -125,7 +125,7 @@ def remove_hrtimer(timer: ptr[Hrtimer]) -> bool:
     """Take a timer off its queue; whether it was on it."""
     if not timer.active:
         return False
-    list_del(addr(timer.node))
+    list_del(timer.node)
     timer.active = False
     return True
 
@@ -134,9 +134,9 @@ def remove_hrtimer(timer: ptr[Hrtimer]) -> bool:
 def enqueue_hrtimer(timer: ptr[Hrtimer], base: ptr[HrtimerBase]) -> None:
     """Put a timer before the first that fires later."""
     entry = base.active.next
-    while entry != addr(base.active) and container_of(entry, Hrtimer, "node").expires <= timer.expires:
+    while entry != base.active and container_of(entry, Hrtimer, "node").expires <= timer.expires:
         entry = entry.next
-    list_add_tail(addr(timer.node), entry)
+    list_add_tail(timer.node, entry)
     timer.base = base
     timer.active = True
 
@@ -155,17 +155,17 @@ def hrtimer_start(timer: ptr[Hrtimer], time: u64, mode: HrtimerMode) -> bool:
     """
     flags: u32 = 0
     base = lock_hrtimer_base(timer, addr(flags))
-    cpoint(addr(TIMERADD))
+    cpoint(TIMERADD)
     pending = remove_hrtimer(timer)
-    new_base: ptr[HrtimerBase] = addr(hrtimer_bases[smp_processor_id()])
+    new_base: ptr[HrtimerBase] = hrtimer_bases[smp_processor_id()]
     if base != new_base and base.curr_timer != timer:
         timer.base = new_base
-        spin_unlock_irqrestore(addr(base.lock), flags)
+        spin_unlock_irqrestore(base.lock, flags)
         base = new_base
-        flags = spin_lock_irqsave(addr(base.lock))
+        flags = spin_lock_irqsave(base.lock)
     timer.expires = time if mode == HrtimerMode.HRTIMER_ABS else time + ktime_get()
     enqueue_hrtimer(timer, base)
-    spin_unlock_irqrestore(addr(base.lock), flags)
+    spin_unlock_irqrestore(base.lock, flags)
     return pending
 
 
@@ -177,7 +177,7 @@ def hrtimer_cancel(timer: ptr[Hrtimer]) -> bool:
         base = lock_hrtimer_base(timer, addr(flags))
         running = base.curr_timer == timer
         pending = remove_hrtimer(timer)
-        spin_unlock_irqrestore(addr(base.lock), flags)
+        spin_unlock_irqrestore(base.lock, flags)
         if not running:
             return pending
         cpu_relax()
@@ -186,22 +186,22 @@ def hrtimer_cancel(timer: ptr[Hrtimer]) -> bool:
 @guest
 def hrtimer_run_queues() -> None:
     """Run this CPU's timers whose time has come; from the TIMER softirq.  2.6.16 takes the lock in any case."""
-    base: ptr[HrtimerBase] = addr(hrtimer_bases[smp_processor_id()])
+    base: ptr[HrtimerBase] = hrtimer_bases[smp_processor_id()]
     now = ktime_get()
-    spin_lock_irq(addr(base.lock))
-    while not list_empty(addr(base.active)):
+    spin_lock_irq(base.lock)
+    while not list_empty(base.active):
         timer = container_of(base.active.next, Hrtimer, "node")
         if timer.expires > now:
             break
         base.curr_timer = timer
         remove_hrtimer(timer)
-        spin_unlock_irq(addr(base.lock))
+        spin_unlock_irq(base.lock)
         restart = timer.function(timer)
-        spin_lock_irq(addr(base.lock))
+        spin_lock_irq(base.lock)
         if restart == HRTIMER_RESTART and not timer.active:
             enqueue_hrtimer(timer, base)
         base.curr_timer = NULL
-    spin_unlock_irq(addr(base.lock))
+    spin_unlock_irq(base.lock)
 
 
 @guest
@@ -219,15 +219,15 @@ def hrtimer_wakeup(timer: ptr[Hrtimer]) -> u32:
 def hrtimer_nanosleep(nanoseconds: u64) -> None:
     """Sleep at least this long, or until a signal comes."""
     sleeper: HrtimerSleeper = HrtimerSleeper()
-    hrtimer_init(addr(sleeper.timer), hrtimer_wakeup)
+    hrtimer_init(sleeper.timer, hrtimer_wakeup)
     sleeper.task = current()
     mode = HrtimerMode.HRTIMER_REL
     while load_volatile(addr(sleeper.task)) != NULL and not signal_pending():
         current().state = TASK_INTERRUPTIBLE
-        hrtimer_start(addr(sleeper.timer), nanoseconds, mode)
+        hrtimer_start(sleeper.timer, nanoseconds, mode)
         if load_volatile(addr(sleeper.task)) != NULL:
             schedule()
-        hrtimer_cancel(addr(sleeper.timer))
+        hrtimer_cancel(sleeper.timer)
         mode = HrtimerMode.HRTIMER_ABS
         nanoseconds = sleeper.timer.expires
     current().state = TASK_RUNNING

@@ -98,12 +98,12 @@ irq_err_count: u32 = 0
 def init_irq_desc() -> None:
     """Make all lines disabled ones without a controller, before init_IRQ() gives them theirs."""
     for irq in range(NR_IRQS):
-        desc: ptr[IrqDesc] = addr(irq_desc[irq])
-        desc.handler = addr(no_irq_type)
+        desc: ptr[IrqDesc] = irq_desc[irq]
+        desc.handler = no_irq_type
         desc.status = IRQ_DISABLED
         desc.depth = 1
         desc.affinity = (1 << NR_CPUS) - 1
-        spin_lock_init(addr(desc.lock))
+        spin_lock_init(desc.lock)
 
 
 INT_HW_IRQ_EN: CrashPoint = placed(
@@ -117,7 +117,7 @@ def handle_IRQ_event(irq: u32, regs: ptr[PtRegs], action: ptr[IrqAction]) -> u32
     retval: u32 = 0
     if action.flags & SA_INTERRUPT == 0:
         local_irq_enable()
-        cpoint(addr(INT_HW_IRQ_EN))
+        cpoint(INT_HW_IRQ_EN)
     while action != NULL:
         retval |= action.handler(irq, action.dev_id, regs)
         action = action.next
@@ -148,9 +148,9 @@ INT_HARDWARE_ENTRY: CrashPoint = placed(
 @guest
 def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
     """Serve a line: acknowledge, and call the handlers unless another CPU is at it (listing 1)."""
-    desc: ptr[IrqDesc] = addr(irq_desc[irq])
+    desc: ptr[IrqDesc] = irq_desc[irq]
     desc.kstat_irqs[smp_processor_id()] += 1
-    spin_lock(addr(desc.lock))
+    spin_lock(desc.lock)
     desc.handler.ack(irq)
     status = desc.status | IRQ_PENDING
     action: ptr[IrqAction] = NULL
@@ -160,31 +160,31 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
         status |= IRQ_INPROGRESS
     desc.status = status
     if action != NULL:
-        cpoint(addr(INT_HARDWARE_ENTRY))
+        cpoint(INT_HARDWARE_ENTRY)
         while True:
-            spin_unlock(addr(desc.lock))
+            spin_unlock(desc.lock)
             action_ret = handle_IRQ_event(irq, regs, action)
-            spin_lock(addr(desc.lock))
+            spin_lock(desc.lock)
             note_interrupt(irq, desc, action_ret)
             if desc.status & IRQ_PENDING == 0:
                 break
             desc.status &= ~u32(IRQ_PENDING)
         desc.status &= ~u32(IRQ_INPROGRESS)
     desc.handler.end(irq)
-    spin_unlock(addr(desc.lock))
+    spin_unlock(desc.lock)
     return 1
 
 
 @guest
 def setup_irq(irq: u32, new: ptr[IrqAction]) -> i32:
     """Add a handler to a line and enable the line if it is the first."""
-    desc: ptr[IrqDesc] = addr(irq_desc[irq])
+    desc: ptr[IrqDesc] = irq_desc[irq]
     new.irq = irq
-    flags = spin_lock_irqsave(addr(desc.lock))
+    flags = spin_lock_irqsave(desc.lock)
     last: ptr[IrqAction] = desc.action
     if last != NULL:
         if last.flags & new.flags & SA_SHIRQ == 0:
-            spin_unlock_irqrestore(addr(desc.lock), flags)
+            spin_unlock_irqrestore(desc.lock, flags)
             return -EBUSY
         while last.next != NULL:
             last = last.next
@@ -194,7 +194,7 @@ def setup_irq(irq: u32, new: ptr[IrqAction]) -> i32:
         desc.depth = 0
         desc.status &= ~u32(IRQ_DISABLED | IRQ_INPROGRESS)
         desc.handler.startup(irq)
-    spin_unlock_irqrestore(addr(desc.lock), flags)
+    spin_unlock_irqrestore(desc.lock, flags)
     return 0
 
 
@@ -221,8 +221,8 @@ def request_irq(
 @guest
 def free_irq(irq: u32, dev_id: ptr[void]) -> None:
     """Take a handler off; the line is shut down after the last. Waits until it runs nowhere."""
-    desc: ptr[IrqDesc] = addr(irq_desc[irq])
-    flags = spin_lock_irqsave(addr(desc.lock))
+    desc: ptr[IrqDesc] = irq_desc[irq]
+    flags = spin_lock_irqsave(desc.lock)
     before: ptr[IrqAction] = NULL
     action = desc.action
     while action != NULL and action.dev_id != dev_id:
@@ -236,7 +236,7 @@ def free_irq(irq: u32, dev_id: ptr[void]) -> None:
         if desc.action == NULL:
             desc.status |= IRQ_DISABLED
             desc.handler.shutdown(irq)
-    spin_unlock_irqrestore(addr(desc.lock), flags)
+    spin_unlock_irqrestore(desc.lock, flags)
     if action != NULL:
         synchronize_irq(irq)
         kfree(action)
@@ -252,13 +252,13 @@ def synchronize_irq(irq: u32) -> None:
 @guest
 def disable_irq_nosync(irq: u32) -> None:
     """Mask a line; calls nest."""
-    desc: ptr[IrqDesc] = addr(irq_desc[irq])
-    flags = spin_lock_irqsave(addr(desc.lock))
+    desc: ptr[IrqDesc] = irq_desc[irq]
+    flags = spin_lock_irqsave(desc.lock)
     if desc.depth == 0:
         desc.status |= IRQ_DISABLED
         desc.handler.disable(irq)
     desc.depth += 1
-    spin_unlock_irqrestore(addr(desc.lock), flags)
+    spin_unlock_irqrestore(desc.lock, flags)
 
 
 @guest
@@ -272,14 +272,14 @@ def disable_irq(irq: u32) -> None:
 @guest
 def enable_irq(irq: u32) -> None:
     """Undo one disable_irq()."""
-    desc: ptr[IrqDesc] = addr(irq_desc[irq])
-    flags = spin_lock_irqsave(addr(desc.lock))
+    desc: ptr[IrqDesc] = irq_desc[irq]
+    flags = spin_lock_irqsave(desc.lock)
     if desc.depth == 1:
         desc.status &= ~u32(IRQ_DISABLED)
         desc.handler.enable(irq)
     if desc.depth > 0:
         desc.depth -= 1
-    spin_unlock_irqrestore(addr(desc.lock), flags)
+    spin_unlock_irqrestore(desc.lock, flags)
 
 
 @guest
@@ -291,7 +291,7 @@ def interrupts_show(m: ptr[SeqFile]) -> i32:
             seq_printf(m, "      CPU%-2u", cpu)
     seq_printf(m, "\n")
     for irq in range(NR_IRQS):
-        desc: ptr[IrqDesc] = addr(irq_desc[irq])
+        desc: ptr[IrqDesc] = irq_desc[irq]
         action = desc.action
         if action == NULL:
             continue

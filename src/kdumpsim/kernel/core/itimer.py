@@ -32,22 +32,22 @@ NSEC_PER_SEC: Final = 1_000_000_000
 @guest
 def it_real_fn(timer: ptr[Hrtimer]) -> u32:
     """The time has come."""
-    flags = spin_lock_irqsave(addr(tasklist_lock))
+    flags = spin_lock_irqsave(tasklist_lock)
     send_sig(SIGALRM, container_of(timer, TaskStruct, "real_timer"))
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    spin_unlock_irqrestore(tasklist_lock, flags)
     return HRTIMER_NORESTART
 
 
 @guest
 def init_itimers(task: ptr[TaskStruct]) -> None:
     """A new task's timer is not set; it belongs to the queue of the CPU the task is made on."""
-    hrtimer_init(addr(task.real_timer), it_real_fn)
+    hrtimer_init(task.real_timer, it_real_fn)
 
 
 @guest
 def exit_itimers(task: ptr[TaskStruct]) -> None:
     """A task ends: its timer shall not find it gone."""
-    hrtimer_cancel(addr(task.real_timer))
+    hrtimer_cancel(task.real_timer)
 
 
 @guest

@@ -63,13 +63,13 @@ def kexec_should_crash(p: ptr[TaskStruct]) -> bool:
 def load_image(entry: u32, nr_segments: u32, segments: ptr[KexecSegment], crash: bool, out: ptr[ptr[Kimage]]) -> i32:
     """Check and copy all segments of an image; on failure nothing is left of it."""
     image: ptr[Kimage] = NULL
-    result = kimage_alloc(entry, nr_segments, segments, crash, addr(crashk_res), addr(image))
+    result = kimage_alloc(entry, nr_segments, segments, crash, crashk_res, addr(image))
     if result != 0:
         return result
     result = machine_kexec_prepare(image)
     i: u32 = 0
     while result == 0 and i < nr_segments:
-        result = kimage_load_segment(image, addr(image.segment[i]))
+        result = kimage_load_segment(image, image.segment[i])
         i += 1
     if result == 0:
         result = kimage_terminate(image)
@@ -120,8 +120,8 @@ def crash_kexec(regs: ptr[PtRegs]) -> None:
         image = xchg(addr(kexec_crash_image), NULL)
         if image != NULL:
             fixed_regs: PtRegs = PtRegs()
-            crash_setup_regs(addr(fixed_regs), regs)
-            machine_crash_shutdown(addr(fixed_regs))
+            crash_setup_regs(fixed_regs, regs)
+            machine_crash_shutdown(fixed_regs)
             machine_kexec(image)
         xchg(addr(kexec_lock), 0)
 

@@ -104,9 +104,9 @@ def alloc_page_outside(image: ptr[Kimage], destination: u32, owner: ptr[ListHead
             return NULL
         where = page_to_phys(page)
         if where == destination or not is_destination_range(image, where, where + PAGE_SIZE):
-            list_add(addr(page.lru), owner)
+            list_add(page.lru, owner)
             return page
-        list_add(addr(page.lru), addr(image.unusable_pages))
+        list_add(page.lru, image.unusable_pages)
 
 
 @guest
@@ -114,7 +114,7 @@ def free_page_list(head: ptr[ListHead]) -> None:
     """Give back all pages of a list."""
     while head.next != head:
         page = container_of(head.next, Page, "lru")
-        list_del(addr(page.lru))
+        list_del(page.lru)
         put_page(page)
 
 
@@ -123,9 +123,9 @@ def kimage_free(image: ptr[Kimage]) -> None:
     """Drop an image, if it is one."""
     if image == NULL:
         return
-    free_page_list(addr(image.dest_pages))
-    free_page_list(addr(image.control_pages))
-    free_page_list(addr(image.unusable_pages))
+    free_page_list(image.dest_pages)
+    free_page_list(image.control_pages)
+    free_page_list(image.unusable_pages)
     kfree(image)
 
 
@@ -147,10 +147,10 @@ def kimage_alloc(
     image.last_entry = addr(image.head)
     image.nr_segments = nr_segments
     image.type = KexecType.KEXEC_TYPE_CRASH if crash else KexecType.KEXEC_TYPE_DEFAULT
-    init_list_head(addr(image.control_pages))
-    init_list_head(addr(image.dest_pages))
-    init_list_head(addr(image.unusable_pages))
-    memcpy(addr(image.segment[0]), segments, nr_segments * sizeof(KexecSegment))
+    init_list_head(image.control_pages)
+    init_list_head(image.dest_pages)
+    init_list_head(image.unusable_pages)
+    memcpy(image.segment[0], segments, nr_segments * sizeof(KexecSegment))
     result = sanity_check_segments(image)
     if result == 0 and crash:
         result = inside_region(image, region)
@@ -158,7 +158,7 @@ def kimage_alloc(
         if crash:
             image.control_code_page = alloc_crash_control_page(image, region)
         else:
-            page = alloc_page_outside(image, 0, addr(image.control_pages))
+            page = alloc_page_outside(image, 0, image.control_pages)
             image.control_code_page = page_to_phys(page) if page != NULL else 0
         if image.control_code_page == 0:
             printk("<3>Could not allocate control_code_buffer\n")
@@ -176,7 +176,7 @@ def kimage_add_entry(image: ptr[Kimage], word: u32) -> i32:
     if image.entry[0] != 0:
         image.entry = image.entry + 1
     if image.entry == image.last_entry:
-        page = alloc_page_outside(image, 0xFFFFFFFF, addr(image.dest_pages))
+        page = alloc_page_outside(image, 0xFFFFFFFF, image.dest_pages)
         if page == NULL:
             return -ENOMEM
         table = cast(ptr[u32], page_address(page))
@@ -223,7 +223,7 @@ def kimage_load_normal_segment(image: ptr[Kimage], segment: ptr[KexecSegment]) -
     result = kimage_add_entry(image, (segment.mem & PAGE_MASK) | IND_DESTINATION)
     offset: u32 = 0
     while result == 0 and offset < segment.memsz:
-        page = alloc_page_outside(image, segment.mem + offset, addr(image.dest_pages))
+        page = alloc_page_outside(image, segment.mem + offset, image.dest_pages)
         if page == NULL:
             return -ENOMEM
         to = cast(ptr[u8], page_address(page))

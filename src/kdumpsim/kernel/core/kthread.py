@@ -87,9 +87,9 @@ def link_task(task: ptr[TaskStruct]) -> None:
     """Give a new task its number and its place among all tasks."""
     task.pid = fetch_add(addr(last_pid), 1) + 1
     task.state = TASK_UNINTERRUPTIBLE
-    flags = spin_lock_irqsave(addr(tasklist_lock))
-    list_add_tail(addr(task.tasks), addr(init_task.tasks))
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    flags = spin_lock_irqsave(tasklist_lock)
+    list_add_tail(task.tasks, init_task.tasks)
+    spin_unlock_irqrestore(tasklist_lock, flags)
 
 
 @guest
@@ -150,4 +150,4 @@ def delayed_put_task_struct(head: ptr[RcuHead]) -> None:
 @guest
 def put_dead_task(p: ptr[TaskStruct]) -> None:
     """Free a task that will never run again, when nobody can be looking at it."""
-    call_rcu(addr(p.rcu), delayed_put_task_struct)
+    call_rcu(p.rcu, delayed_put_task_struct)

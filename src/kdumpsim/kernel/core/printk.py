@@ -173,24 +173,24 @@ def release_console_sem() -> None:
     """Show everything the log has got meanwhile, then let others print."""
     global con_start
     while True:
-        flags = spin_lock_irqsave(addr(logbuf_lock))
+        flags = spin_lock_irqsave(logbuf_lock)
         if con_start == log_end:
             break
         start = con_start
         end = log_end
         con_start = log_end
-        raw_spin_unlock(addr(logbuf_lock))
+        raw_spin_unlock(logbuf_lock)
         call_console_drivers(start, end)
         local_irq_restore(flags)
         preempt_enable()
     xchg(addr(console_sem), 0)
-    spin_unlock_irqrestore(addr(logbuf_lock), flags)
+    spin_unlock_irqrestore(logbuf_lock, flags)
 
 
 @guest
 def zap_locks() -> None:
     """Free the locks that this CPU's own interrupted printk() holds."""
-    spin_lock_init(addr(logbuf_lock))
+    spin_lock_init(logbuf_lock)
     xchg(addr(console_sem), 0)
 
 
@@ -201,17 +201,17 @@ def vprintk(fmt: cstr, args: ptr[u32]) -> i32:
     preempt_disable()
     if oops_in_progress != 0 and printk_cpu == smp_processor_id():
         zap_locks()
-    flags = spin_lock_irqsave(addr(logbuf_lock))
+    flags = spin_lock_irqsave(logbuf_lock)
     printk_cpu = smp_processor_id()
     printed = vsnprintf(printk_buf, PRINTK_LINE, fmt, args)
     emit_text(printk_buf)
     if try_acquire_console_sem():
         printk_cpu = NO_CPU
-        spin_unlock_irqrestore(addr(logbuf_lock), flags)
+        spin_unlock_irqrestore(logbuf_lock, flags)
         release_console_sem()
     else:
         printk_cpu = NO_CPU
-        spin_unlock_irqrestore(addr(logbuf_lock), flags)
+        spin_unlock_irqrestore(logbuf_lock, flags)
     preempt_enable()
     return printed
 
@@ -253,10 +253,10 @@ def register_console(console: ptr[Console]) -> None:
     console.next = console_drivers
     console_drivers = console
     if console.flags & CON_PRINTBUFFER:
-        flags = spin_lock_irqsave(addr(logbuf_lock))
+        flags = spin_lock_irqsave(logbuf_lock)
         con_start = log_start
         at_line_start = True
-        spin_unlock_irqrestore(addr(logbuf_lock), flags)
+        spin_unlock_irqrestore(logbuf_lock, flags)
     release_console_sem()
 
 

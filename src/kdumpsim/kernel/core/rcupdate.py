@@ -74,7 +74,7 @@ def call_rcu(head: ptr[RcuHead], func: fn[[ptr[RcuHead]], None]) -> None:
     """Call func(head) after a grace period, from a tasklet."""
     head.func = func
     flags = local_irq_save()
-    rdp: ptr[RcuData] = addr(rcu_data[smp_processor_id()])
+    rdp: ptr[RcuData] = rcu_data[smp_processor_id()]
     head.next = rdp.nxtlist
     rdp.nxtlist = head
     local_irq_restore(flags)
@@ -111,13 +111,13 @@ def rcu_check_quiescent_state(rcp: ptr[RcuCtrlblk], rdp: ptr[RcuData], cpu: u32)
     if not rdp.qs_pending or not rdp.passed_quiesc:
         return
     rdp.qs_pending = False
-    spin_lock(addr(rcp.lock))
+    spin_lock(rcp.lock)
     if rdp.quiescbatch == rcp.cur:
         rcp.cpumask &= ~(u32(1) << cpu)
         if rcp.cpumask == 0:
             rcp.completed = rcp.cur
             rcu_start_batch(rcp)
-    spin_unlock(addr(rcp.lock))
+    spin_unlock(rcp.lock)
 
 
 @guest
@@ -134,8 +134,8 @@ def rcu_do_batch(rdp: ptr[RcuData]) -> None:
 @guest
 def rcu_process_callbacks(cpu: u32) -> None:
     """The tasklet: move this CPU's callbacks on (nxtlist, curlist, donelist), and do what is done."""
-    rcp: ptr[RcuCtrlblk] = addr(rcu_ctrlblk)
-    rdp: ptr[RcuData] = addr(rcu_data[cpu])
+    rcp: ptr[RcuCtrlblk] = rcu_ctrlblk
+    rdp: ptr[RcuData] = rcu_data[cpu]
     if rdp.curlist != NULL and not rcu_batch_before(rcp.completed, rdp.batch):
         rdp.donelist = rdp.curlist
         rdp.curlist = NULL
@@ -146,11 +146,11 @@ def rcu_process_callbacks(cpu: u32) -> None:
         rdp.nxtlist = NULL
     local_irq_enable()
     if wanted:
-        spin_lock(addr(rcp.lock))
+        spin_lock(rcp.lock)
         rdp.batch = rcp.cur + 1
         rcp.next_pending = True
         rcu_start_batch(rcp)
-        spin_unlock(addr(rcp.lock))
+        spin_unlock(rcp.lock)
     rcu_check_quiescent_state(rcp, rdp, cpu)
     rcu_do_batch(rdp)
 
@@ -158,8 +158,8 @@ def rcu_process_callbacks(cpu: u32) -> None:
 @guest
 def rcu_pending(cpu: u32) -> bool:
     """Whether the tasklet of this CPU has something to do."""
-    rcp: ptr[RcuCtrlblk] = addr(rcu_ctrlblk)
-    rdp: ptr[RcuData] = addr(rcu_data[cpu])
+    rcp: ptr[RcuCtrlblk] = rcu_ctrlblk
+    rdp: ptr[RcuData] = rcu_data[cpu]
     if rdp.curlist != NULL and not rcu_batch_before(load_volatile(addr(rcp.completed)), rdp.batch):
         return True
     if rdp.curlist == NULL and rdp.nxtlist != NULL:
@@ -172,11 +172,11 @@ def rcu_check_callbacks(cpu: u32, user: bool, idle: bool) -> None:
     """The timer interrupt's part: a tick that interrupted user code, or nothing at all, is a quiescent state."""
     if user or (idle and not in_softirq() and preempt_count() & HARDIRQ_MASK <= HARDIRQ_OFFSET):
         rcu_qsctr_inc(cpu)
-    tasklet_schedule(addr(rcu_data[cpu].tasklet))
+    tasklet_schedule(rcu_data[cpu].tasklet)
 
 
 @guest
 def rcu_init() -> None:
     """Make the tasklets."""
     for cpu in range(NR_CPUS):
-        tasklet_init(addr(rcu_data[cpu].tasklet), rcu_process_callbacks, cpu)
+        tasklet_init(rcu_data[cpu].tasklet, rcu_process_callbacks, cpu)

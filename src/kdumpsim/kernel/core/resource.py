@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, guest, i32, ptr
+from kdumpsim.compiler.lang import NULL, guest, i32, ptr
 from kdumpsim.kernel.core.resource_types import IORESOURCE_MEM, Resource
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EBUSY, EINVAL
@@ -80,18 +80,18 @@ def link_or_nest(parent: ptr[Resource], new: ptr[Resource]) -> i32:
 @guest
 def request_resource(root: ptr[Resource], new: ptr[Resource]) -> i32:
     """Claim a range right below `root`; -EBUSY if somebody has part of it."""
-    spin_lock(addr(resource_lock))
+    spin_lock(resource_lock)
     conflict = link_resource(root, new)
-    spin_unlock(addr(resource_lock))
+    spin_unlock(resource_lock)
     return 0 if conflict == NULL else -EBUSY
 
 
 @guest
 def insert_resource(parent: ptr[Resource], new: ptr[Resource]) -> i32:
     """Put a range wherever it belongs: into a wider one that is there, or around narrower ones."""
-    spin_lock(addr(resource_lock))
+    spin_lock(resource_lock)
     result = link_or_nest(parent, new)
-    spin_unlock(addr(resource_lock))
+    spin_unlock(resource_lock)
     return result
 
 
@@ -99,7 +99,7 @@ def insert_resource(parent: ptr[Resource], new: ptr[Resource]) -> i32:
 def release_resource(old: ptr[Resource]) -> i32:
     """Take a range out of its tree."""
     result: i32 = -EINVAL
-    spin_lock(addr(resource_lock))
+    spin_lock(resource_lock)
     if old.parent != NULL:
         if old.parent.child == old:
             old.parent.child = old.sibling
@@ -112,5 +112,5 @@ def release_resource(old: ptr[Resource]) -> i32:
                 before.sibling = old.sibling
                 result = 0
         old.parent = NULL
-    spin_unlock(addr(resource_lock))
+    spin_unlock(resource_lock)
     return result

@@ -6,7 +6,7 @@ kexec-tools on the host parse /proc/iomem: RAM, the kernel's own place and the r
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cstr, fn, guest, i32, placed, ptr
+from kdumpsim.compiler.lang import NULL, cstr, fn, guest, i32, placed, ptr
 from kdumpsim.kernel.core.resource import iomem_resource
 from kdumpsim.kernel.core.resource_types import Resource
 from kdumpsim.kernel.fs.proc import register_proc
@@ -38,7 +38,7 @@ def show_resources(m: ptr[SeqFile], root: ptr[Resource]) -> i32:
 @guest
 def iomem_show(m: ptr[SeqFile]) -> i32:
     """/proc/iomem, as kexec-tools parse it: two blanks a level, "start-end : name"."""
-    return show_resources(m, addr(iomem_resource))
+    return show_resources(m, iomem_resource)
 
 
 @guest

@@ -100,7 +100,7 @@ runqueues: array[RunQueue] = length(NR_CPUS)
 @guest
 def cpu_rq(cpu: u32) -> ptr[RunQueue]:
     """A CPU's run queue."""
-    return addr(runqueues[cpu])
+    return runqueues[cpu]
 
 
 @guest
@@ -121,11 +121,11 @@ def sched_init() -> None:
     """Make empty run queues, and the running context the boot CPU's idle task."""
     for cpu in range(NR_CPUS):
         rq = cpu_rq(cpu)
-        spin_lock_init(addr(rq.lock))
+        spin_lock_init(rq.lock)
         for prio in range(MAX_PRIO):
-            init_list_head(addr(rq.queue[prio]))
-    task: ptr[TaskStruct] = addr(init_task)
-    init_list_head(addr(task.tasks))
+            init_list_head(rq.queue[prio])
+    task: ptr[TaskStruct] = init_task
+    init_list_head(task.tasks)
     strlcpy(task.comm, "swapper", 16)
     task.thread_info = current_thread_info()
     current_thread_info().task = task
@@ -149,7 +149,7 @@ def init_idle(task: ptr[TaskStruct], cpu: u32) -> None:
 @guest
 def enqueue_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
     """Put a task at the end of its priority's list."""
-    list_add_tail(addr(p.run_list), addr(rq.queue[p.prio]))
+    list_add_tail(p.run_list, rq.queue[p.prio])
     p.on_rq = True
     rq.nr_running += 1
 
@@ -157,7 +157,7 @@ def enqueue_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
 @guest
 def dequeue_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
     """Take a task off the queue."""
-    list_del(addr(p.run_list))
+    list_del(p.run_list)
     p.on_rq = False
     rq.nr_running -= 1
 
@@ -167,10 +167,10 @@ def task_rq_lock(p: ptr[TaskStruct], flags: ptr[u32]) -> ptr[RunQueue]:
     """Lock the queue of the CPU that a task belongs to; it may move while we wait."""
     while True:
         rq = cpu_rq(task_cpu(p))
-        flags[0] = spin_lock_irqsave(addr(rq.lock))
+        flags[0] = spin_lock_irqsave(rq.lock)
         if rq == cpu_rq(task_cpu(p)):
             return rq
-        spin_unlock_irqrestore(addr(rq.lock), flags[0])
+        spin_unlock_irqrestore(rq.lock, flags[0])
 
 
 @guest
@@ -216,21 +216,21 @@ def try_to_wake_up(p: ptr[TaskStruct], states: u32) -> bool:
     if p.on_rq:
         if u32(p.state) & states:
             p.state = TASK_RUNNING
-        spin_unlock_irqrestore(addr(rq.lock), flags)
+        spin_unlock_irqrestore(rq.lock, flags)
         return False
     if u32(p.state) & states == 0:
-        spin_unlock_irqrestore(addr(rq.lock), flags)
+        spin_unlock_irqrestore(rq.lock, flags)
         return False
     cpu = wake_idle(p)
     if cpu != task_cpu(p):
         p.thread_info.cpu = cpu
-        spin_unlock_irqrestore(addr(rq.lock), flags)
+        spin_unlock_irqrestore(rq.lock, flags)
         rq = task_rq_lock(p, addr(flags))
     if not p.on_rq and u32(p.state) & states:
         p.state = TASK_RUNNING
         p.prio = p.static_prio
         activate_task(p, rq)
-    spin_unlock_irqrestore(addr(rq.lock), flags)
+    spin_unlock_irqrestore(rq.lock, flags)
     return True
 
 
@@ -262,20 +262,20 @@ def pull_task(this_cpu: u32, rq: ptr[RunQueue]) -> None:
     """Take a waiting task from a CPU that has more than it can run (idle_balance)."""
     for cpu in range(NR_CPUS):
         busiest = cpu_rq(cpu)
-        if cpu == this_cpu or load_volatile(addr(busiest.nr_running)) < 2 or not raw_spin_trylock(addr(busiest.lock)):
+        if cpu == this_cpu or load_volatile(addr(busiest.nr_running)) < 2 or not raw_spin_trylock(busiest.lock):
             continue
         for prio in range(MAX_PRIO):
             entry = busiest.queue[prio].next
-            while entry != addr(busiest.queue[prio]):
+            while entry != busiest.queue[prio]:
                 p = container_of(entry, TaskStruct, "run_list")
                 if p != busiest.curr and p.cpus_allowed >> this_cpu & 1:
                     dequeue_task(p, busiest)
                     p.thread_info.cpu = this_cpu
                     enqueue_task(p, rq)
-                    raw_spin_unlock(addr(busiest.lock))
+                    raw_spin_unlock(busiest.lock)
                     return
                 entry = entry.next
-        raw_spin_unlock(addr(busiest.lock))
+        raw_spin_unlock(busiest.lock)
 
 
 @guest
@@ -286,7 +286,7 @@ def pick_next_task(rq: ptr[RunQueue]) -> ptr[TaskStruct]:
         if rq.nr_running == 0:
             return rq.idle
     prio: u32 = 0
-    while list_empty(addr(rq.queue[prio])):
+    while list_empty(rq.queue[prio]):
         prio += 1
     return container_of(rq.queue[prio].next, TaskStruct, "run_list")
 
@@ -308,7 +308,7 @@ def finish_task_switch() -> None:
     prev = rq.prev
     dead = prev.state == EXIT_DEAD
     prev.on_cpu = False
-    spin_unlock_irq(addr(rq.lock))
+    spin_unlock_irq(rq.lock)
     if dead:
         put_dead_task(prev)
 
@@ -326,7 +326,7 @@ def schedule() -> None:
         preempt_disable()
         prev = current()
         rq = cpu_rq(smp_processor_id())
-        spin_lock_irq(addr(rq.lock))
+        spin_lock_irq(rq.lock)
         if prev.state != TASK_RUNNING and preempt_count() & PREEMPT_ACTIVE == 0:
             prev.nvcsw += 1
             if prev.on_rq:
@@ -334,7 +334,7 @@ def schedule() -> None:
         fetch_and(addr(prev.thread_info.flags), ~u32(1 << TIF_NEED_RESCHED))
         next = pick_next_task(rq)
         if next == prev:
-            spin_unlock_irq(addr(rq.lock))
+            spin_unlock_irq(rq.lock)
         else:
             rcu_qsctr_inc(smp_processor_id())
             rq.nr_switches += 1
@@ -392,12 +392,12 @@ def cond_resched() -> bool:
 def yield_cpu() -> None:
     """Let equals run first (sched_yield)."""
     rq = cpu_rq(smp_processor_id())
-    flags = spin_lock_irqsave(addr(rq.lock))
+    flags = spin_lock_irqsave(rq.lock)
     p = current()
     if p.on_rq:
-        list_del(addr(p.run_list))
-        list_add_tail(addr(p.run_list), addr(rq.queue[p.prio]))
-    spin_unlock_irqrestore(addr(rq.lock), flags)
+        list_del(p.run_list)
+        list_add_tail(p.run_list, rq.queue[p.prio])
+    spin_unlock_irqrestore(rq.lock, flags)
     schedule()
 
 
@@ -411,7 +411,7 @@ def scheduler_tick() -> None:
             if load_volatile(addr(runqueues[cpu].nr_running)) > 1:
                 resched_task(p)
         return
-    flags = spin_lock_irqsave(addr(rq.lock))
+    flags = spin_lock_irqsave(rq.lock)
     if p.on_rq:
         if p.time_slice > 1:
             p.time_slice -= 1
@@ -419,10 +419,10 @@ def scheduler_tick() -> None:
             p.time_slice = DEF_TIMESLICE
             p.prio = min(p.static_prio + 1, MAX_PRIO - 1)
             p.nivcsw += 1
-            list_del(addr(p.run_list))
-            list_add_tail(addr(p.run_list), addr(rq.queue[p.prio]))
+            list_del(p.run_list)
+            list_add_tail(p.run_list, rq.queue[p.prio])
             resched_task(p)
-    spin_unlock_irqrestore(addr(rq.lock), flags)
+    spin_unlock_irqrestore(rq.lock, flags)
 
 
 @guest

@@ -53,7 +53,7 @@ def send_sig(signal: u32, task: ptr[TaskStruct]) -> None:
 def find_task_by_pid(pid: i32) -> ptr[TaskStruct]:
     """A task by its number, or NULL.  tasklist_lock is held."""
     entry = init_task.tasks.next
-    while entry != addr(init_task.tasks):
+    while entry != init_task.tasks:
         task = container_of(entry, TaskStruct, "tasks")
         if task.pid == pid:
             return task
@@ -100,9 +100,9 @@ def sys_kill(regs: ptr[PtRegs]) -> i32:
     """kill(pid, signal): signal 0 only asks whether the process is there."""
     if regs.ecx >= NSIG or i32(regs.ebx) <= 0:
         return -EINVAL
-    flags = spin_lock_irqsave(addr(tasklist_lock))
+    flags = spin_lock_irqsave(tasklist_lock)
     error = kill_task(i32(regs.ebx), regs.ecx)
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    spin_unlock_irqrestore(tasklist_lock, flags)
     return error
 
 

@@ -251,14 +251,14 @@ def run_tasklets(lists: ptr[ptr[TaskletStruct]], nr: SoftirqVector) -> None:
     local_irq_disable()
     t = lists[cpu]
     lists[cpu] = NULL
-    cpoint(addr(TASKLET))
+    cpoint(TASKLET)
     local_irq_enable()
     while t != NULL:
         after = t.next
         if fetch_or(addr(t.state), running) & running == 0:
             if load_volatile(addr(t.count)) == 0:
                 fetch_and(addr(t.state), ~scheduled)
-                cpoint(addr(INT_TASKLET_ENTRY))
+                cpoint(INT_TASKLET_ENTRY)
                 t.func(t.data)
                 fetch_and(addr(t.state), ~running)
                 t = after

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
 from kdumpsim.kernel.asm import cpu_online, current, dump_stack, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
@@ -59,10 +59,10 @@ def softlockup_tick() -> None:
     if print_timestamp[cpu] == timestamp or not time_after_eq(jiffies, timestamp + 2 * watchdog_thresh * HZ + 1):
         return
     print_timestamp[cpu] = timestamp
-    spin_lock(addr(print_lock))
+    spin_lock(print_lock)
     printk(f"<3>BUG: soft lockup detected on CPU#{cpu}!\n")
     dump_stack()
-    spin_unlock(addr(print_lock))
+    spin_unlock(print_lock)
     if softlockup_panic:
         panic("softlockup: hung tasks")
 

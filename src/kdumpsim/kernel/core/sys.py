@@ -131,7 +131,7 @@ def sys_sched_yield(regs: ptr[PtRegs]) -> i32:
 def sys_nanosleep(regs: ptr[PtRegs]) -> i32:
     """nanosleep(request, remaining); what remains is not told."""
     request: Timespec = Timespec()
-    if copy_from_user(cast(ptr[void], addr(request)), regs.ebx, sizeof(Timespec)) != 0:
+    if copy_from_user(cast(ptr[void], request), regs.ebx, sizeof(Timespec)) != 0:
         return -EFAULT
     if request.tv_nsec >= NSEC_PER_SEC or request.tv_sec > 0x7FFF_FFFF:
         return -EINVAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, container_of, cstr, fn, guest, i32, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, Struct, array, container_of, cstr, fn, guest, i32, placed, ptr, u8, u32
 from kdumpsim.kernel.asm import current, machine_restart
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.init_task import init_task
@@ -84,7 +84,7 @@ def show_task(task: ptr[TaskStruct]) -> None:
 def sysrq_handle_showstate(regs: ptr[PtRegs]) -> None:
     """t: all tasks; without the list's lock, which whoever is stuck may hold."""
     entry = init_task.tasks.next
-    while entry != addr(init_task.tasks):
+    while entry != init_task.tasks:
         show_task(container_of(entry, TaskStruct, "tasks"))
         entry = entry.next
 
@@ -104,7 +104,7 @@ def handle_sysrq(key: u8, regs: ptr[PtRegs]) -> None:
     """A SysRq key was pressed, or written to /proc/sysrq-trigger; `regs` of the interrupt, or NULL."""
     printk("<6>SysRq : ")
     for i in range(NR_SYSRQ_KEYS):
-        op: ptr[SysrqKeyOp] = addr(sysrq_key_table[i])
+        op: ptr[SysrqKeyOp] = sysrq_key_table[i]
         if op.key == key:
             printk("%s\n", op.action_msg)
             op.handler(regs)

@@ -84,10 +84,10 @@ def time_after_eq(a: u32, b: u32) -> bool:
 def init_timers() -> None:
     """Make empty wheels."""
     for cpu in range(NR_CPUS):
-        base: ptr[TimerBase] = addr(timer_bases[cpu])
-        spin_lock_init(addr(base.lock))
+        base: ptr[TimerBase] = timer_bases[cpu]
+        spin_lock_init(base.lock)
         for slot in range(WHEEL_SIZE):
-            init_list_head(addr(base.wheel[slot]))
+            init_list_head(base.wheel[slot])
     open_softirq(SoftirqVector.TIMER_SOFTIRQ, run_timer_softirq)
 
 
@@ -109,7 +109,7 @@ def setup_timer(timer: ptr[TimerList], function: fn[[u32], None], data: u32) -> 
 def internal_add_timer(base: ptr[TimerBase], timer: ptr[TimerList]) -> None:
     """Hang a timer where its jiffy will find it; one that is late goes to the next jiffy."""
     slot = timer.expires if time_after_eq(timer.expires, base.timer_jiffies) else base.timer_jiffies
-    list_add_tail(addr(timer.entry), addr(base.wheel[slot & WHEEL_MASK]))
+    list_add_tail(timer.entry, base.wheel[slot & WHEEL_MASK])
     timer.base = base
 
 
@@ -120,24 +120,24 @@ def del_timer(timer: ptr[TimerList]) -> bool:
         base: ptr[TimerBase] = load_volatile(addr(timer.base))
         if base == NULL:
             return False
-        flags = spin_lock_irqsave(addr(base.lock))
+        flags = spin_lock_irqsave(base.lock)
         if timer.base == base:
-            list_del(addr(timer.entry))
+            list_del(timer.entry)
             timer.base = NULL
-            spin_unlock_irqrestore(addr(base.lock), flags)
+            spin_unlock_irqrestore(base.lock, flags)
             return True
-        spin_unlock_irqrestore(addr(base.lock), flags)
+        spin_unlock_irqrestore(base.lock, flags)
 
 
 @guest
 def mod_timer(timer: ptr[TimerList], expires: u32) -> bool:
     """(Re)start a timer on this CPU; whether it was pending."""
     pending = del_timer(timer)
-    base: ptr[TimerBase] = addr(timer_bases[smp_processor_id()])
-    flags = spin_lock_irqsave(addr(base.lock))
+    base: ptr[TimerBase] = timer_bases[smp_processor_id()]
+    flags = spin_lock_irqsave(base.lock)
     timer.expires = expires
     internal_add_timer(base, timer)
-    spin_unlock_irqrestore(addr(base.lock), flags)
+    spin_unlock_irqrestore(base.lock, flags)
     return pending
 
 
@@ -167,9 +167,9 @@ def run_expired(base: ptr[TimerBase], head: ptr[ListHead]) -> None:
             list_del(entry)
             timer.base = NULL
             base.running = timer
-            spin_unlock_irq(addr(base.lock))
+            spin_unlock_irq(base.lock)
             timer.function(timer.data)
-            spin_lock_irq(addr(base.lock))
+            spin_lock_irq(base.lock)
             base.running = NULL
             entry = head.next
         else:
@@ -180,12 +180,12 @@ def run_expired(base: ptr[TimerBase], head: ptr[ListHead]) -> None:
 def run_timer_softirq() -> None:
     """The TIMER softirq: high-resolution timers, then this CPU's wheel up to now."""
     hrtimer_run_queues()
-    base: ptr[TimerBase] = addr(timer_bases[smp_processor_id()])
-    spin_lock_irq(addr(base.lock))
+    base: ptr[TimerBase] = timer_bases[smp_processor_id()]
+    spin_lock_irq(base.lock)
     while time_after_eq(jiffies, base.timer_jiffies):
-        run_expired(base, addr(base.wheel[base.timer_jiffies & WHEEL_MASK]))
+        run_expired(base, base.wheel[base.timer_jiffies & WHEEL_MASK])
         base.timer_jiffies += 1
-    spin_unlock_irq(addr(base.lock))
+    spin_unlock_irq(base.lock)
 
 
 @guest
@@ -235,11 +235,11 @@ def schedule_timeout(timeout: u32) -> u32:
         schedule()
         return timeout
     timer: TimerList = TimerList()
-    setup_timer(addr(timer), process_timeout, u32(current()))
+    setup_timer(timer, process_timeout, u32(current()))
     expires = jiffies + timeout
-    mod_timer(addr(timer), expires)
+    mod_timer(timer, expires)
     schedule()
-    del_timer_sync(addr(timer))
+    del_timer_sync(timer)
     left = expires - jiffies
     return left if i32(left) > 0 else 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, guest, i32, length, ptr, u8, u32, u64
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, u8, u32, u64
 from kdumpsim.kernel.core.string import strnlen
 
 ZEROPAD: Final = 1
@@ -161,7 +161,7 @@ def vsnprintf(buf: ptr[u8], size: u32, fmt: cstr, args: ptr[u32]) -> i32:
     arg: u32 = 0
     while fmt[i] != 0:
         if fmt[i] != ord("%"):
-            put(addr(out), fmt[i])
+            put(out, fmt[i])
             i += 1
             continue
         i += 1
@@ -225,22 +225,22 @@ def vsnprintf(buf: ptr[u8], size: u32, fmt: cstr, args: ptr[u32]) -> i32:
                 arg += 1
             elif spec.flags & SIGN and value >> 31 != 0:
                 value |= u64(0xFFFFFFFF) << 32
-            put_number(addr(out), value, addr(spec))
+            put_number(out, value, spec)
         elif c == ord("s"):
             s = cast(cstr, args[arg])
             arg += 1
-            put_string(addr(out), s if s != NULL else "<NULL>", addr(spec))
+            put_string(out, s if s != NULL else "<NULL>", spec)
         elif c == ord("c"):
             if not spec.flags & LEFT:
-                pad(addr(out), ord(" "), i32(spec.width) - 1)
-            put(addr(out), u8(args[arg]))
+                pad(out, ord(" "), i32(spec.width) - 1)
+            put(out, u8(args[arg]))
             arg += 1
             if spec.flags & LEFT:
-                pad(addr(out), ord(" "), i32(spec.width) - 1)
+                pad(out, ord(" "), i32(spec.width) - 1)
         else:
-            put(addr(out), ord("%"))
+            put(out, ord("%"))
             if c != ord("%"):
-                put(addr(out), c)
+                put(out, c)
     if size > 0:
         buf[out.pos if out.pos < size else size - 1] = 0
     return i32(out.pos)

@@ -6,7 +6,7 @@ Waiting is a loop: prepare_to_wait(), look at the condition, schedule(); finish_
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, cast, guest, ptr, u32
+from kdumpsim.compiler.lang import NULL, Struct, cast, guest, ptr, u32
 from kdumpsim.kernel.asm import current
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.sched import set_current_state, wake_up_process
@@ -40,42 +40,42 @@ class Completion(Struct):
 @guest
 def init_waitqueue(queue: ptr[WaitQueue]) -> None:
     """Make a queue in which nobody waits."""
-    spin_lock_init(addr(queue.lock))
-    init_list_head(addr(queue.task_list))
+    spin_lock_init(queue.lock)
+    init_list_head(queue.task_list)
 
 
 @guest
 def prepare_to_wait(queue: ptr[WaitQueue], wait: ptr[WaitEntry], state: TaskState) -> None:
     """Enter a queue, if not in it, and set this task's state: from here on a wake-up is not missed."""
-    flags = spin_lock_irqsave(addr(queue.lock))
+    flags = spin_lock_irqsave(queue.lock)
     wait.task = current()
     if wait.entry.next == NULL:
-        list_add_tail(addr(wait.entry), addr(queue.task_list))
+        list_add_tail(wait.entry, queue.task_list)
     set_current_state(state)
-    spin_unlock_irqrestore(addr(queue.lock), flags)
+    spin_unlock_irqrestore(queue.lock, flags)
 
 
 @guest
 def finish_wait(queue: ptr[WaitQueue], wait: ptr[WaitEntry]) -> None:
     """Leave a queue; a waker may have taken us off already."""
     set_current_state(TASK_RUNNING)
-    flags = spin_lock_irqsave(addr(queue.lock))
+    flags = spin_lock_irqsave(queue.lock)
     remove_wait_entry(wait)
-    spin_unlock_irqrestore(addr(queue.lock), flags)
+    spin_unlock_irqrestore(queue.lock, flags)
 
 
 @guest
 def remove_wait_entry(wait: ptr[WaitEntry]) -> None:
     """Take an entry off its queue, if it is in one; the queue's lock is held."""
     if wait.entry.next != NULL:
-        list_del(addr(wait.entry))
+        list_del(wait.entry)
         wait.entry.next = NULL
 
 
 @guest
 def wake_up_locked(queue: ptr[WaitQueue]) -> None:
     """Wake everybody in a queue whose lock is held."""
-    head: ptr[ListHead] = addr(queue.task_list)
+    head: ptr[ListHead] = queue.task_list
     while head.next != head:
         wait = cast(ptr[WaitEntry], head.next)
         remove_wait_entry(wait)
@@ -85,25 +85,25 @@ def wake_up_locked(queue: ptr[WaitQueue]) -> None:
 @guest
 def wake_up(queue: ptr[WaitQueue]) -> None:
     """Wake everybody in a queue."""
-    flags = spin_lock_irqsave(addr(queue.lock))
+    flags = spin_lock_irqsave(queue.lock)
     wake_up_locked(queue)
-    spin_unlock_irqrestore(addr(queue.lock), flags)
+    spin_unlock_irqrestore(queue.lock, flags)
 
 
 @guest
 def init_completion(x: ptr[Completion]) -> None:
     """Make an event that has not happened."""
     x.done = 0
-    init_waitqueue(addr(x.wait))
+    init_waitqueue(x.wait)
 
 
 @guest
 def complete(x: ptr[Completion]) -> None:
     """The event has happened."""
-    flags = spin_lock_irqsave(addr(x.wait.lock))
+    flags = spin_lock_irqsave(x.wait.lock)
     x.done += 1
-    wake_up_locked(addr(x.wait))
-    spin_unlock_irqrestore(addr(x.wait.lock), flags)
+    wake_up_locked(x.wait)
+    spin_unlock_irqrestore(x.wait.lock, flags)
 
 
 @guest
@@ -112,16 +112,16 @@ def wait_for_completion_timeout(x: ptr[Completion], timeout: u32) -> u32:
     wait: WaitEntry = WaitEntry()
     left = timeout
     while True:
-        prepare_to_wait(addr(x.wait), addr(wait), TASK_UNINTERRUPTIBLE)
-        flags = spin_lock_irqsave(addr(x.wait.lock))
+        prepare_to_wait(x.wait, wait, TASK_UNINTERRUPTIBLE)
+        flags = spin_lock_irqsave(x.wait.lock)
         happened = x.done > 0
         if happened:
             x.done -= 1
-        spin_unlock_irqrestore(addr(x.wait.lock), flags)
+        spin_unlock_irqrestore(x.wait.lock, flags)
         if happened or left == 0:
             break
         left = schedule_timeout(left)
-    finish_wait(addr(x.wait), addr(wait))
+    finish_wait(x.wait, wait)
     return max(left, 1) if happened else 0
 
 

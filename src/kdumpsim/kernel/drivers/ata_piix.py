@@ -13,7 +13,6 @@ from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
-    addr,
     array,
     cast,
     cstr,
@@ -238,7 +237,7 @@ def ata_bus_probe(ap: ptr[AtaPort]) -> bool:
         return False
     found: bool = False
     for device in range(ATA_MAX_DEVICES):
-        dev: ptr[AtaDevice] = addr(ap.devices[device])
+        dev: ptr[AtaDevice] = ap.devices[device]
         if dev.present:
             dev.present = ata_dev_identify(ap, dev) and ata_dev_configure(ap, dev) and ata_dev_set_mode(ap, dev)
             found = found or dev.present
@@ -248,7 +247,7 @@ def ata_bus_probe(ap: ptr[AtaPort]) -> bool:
 @guest
 def ata_host_init(ap: ptr[AtaPort]) -> None:
     """What the SCSI mid-layer is told of a port."""
-    host: ptr[ScsiHost] = addr(ap.host)
+    host: ptr[ScsiHost] = ap.host
     host.name = "ata_piix"
     host.hostdata = cast(ptr[void], ap)
     host.queuecommand = ata_scsi_queuecmd
@@ -275,8 +274,8 @@ def ata_device_add(ap: ptr[AtaPort]) -> i32:
         printk(f"<6>ata{ap.id}: disabling port\n")
         return 0
     ata_host_init(ap)
-    scsi_add_host(addr(ap.host))
-    scsi_scan_host(addr(ap.host))
+    scsi_add_host(ap.host)
+    scsi_scan_host(ap.host)
     return 0
 
 
@@ -286,7 +285,7 @@ def piix_init_one() -> i32:
     if not libata_has_primary():
         return 0
     devfn: u32 = pci_find_class(PCI_CLASS_STORAGE_IDE)
-    ap: ptr[AtaPort] = addr(ata_ports[0])
+    ap: ptr[AtaPort] = ata_ports[0]
     ap.prd = cast(ptr[PrdEntry], __get_free_pages(0))
     if ap.prd == NULL:
         return 0
@@ -298,8 +297,8 @@ def piix_init_one() -> i32:
     ap.irq = 14
     ap.ctl = ATA_DEVCTL_OBS
     ap.last_ctl = ap.ctl
-    spin_lock_init(addr(ap.lock))
-    init_list_head(addr(ap.eh_done_q))
+    spin_lock_init(ap.lock)
+    init_list_head(ap.eh_done_q)
     return ata_device_add(ap)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, placed, ptr, u8, u16, u32, void
+from kdumpsim.compiler.lang import NULL, cast, cstr, fn, guest, i32, placed, ptr, u8, u16, u32, void
 from kdumpsim.kernel.asm import PAGE_SIZE, PtRegs, insw, kmap_atomic_pfn, kunmap_atomic, outsw
 from kdumpsim.kernel.block.bio import READ, SECTOR_SIZE, Bio, BioVec
 from kdumpsim.kernel.block.queue import Request, RequestQueue, elv_next_request, end_request
@@ -67,7 +67,7 @@ ERROR_RESET: Final = 2
 def ide_set_handler(hwif: ptr[IdeHwif], handler: fn[[ptr[IdeHwif]], None]) -> None:
     """Expect an interrupt, and guard it by the timer."""
     hwif.handler = handler
-    mod_timer(addr(hwif.timer), jiffies + WAIT_CMD)
+    mod_timer(hwif.timer, jiffies + WAIT_CMD)
 
 
 @guest
@@ -122,11 +122,11 @@ def ide_start_request(hwif: ptr[IdeHwif]) -> None:
     """
     drive: ptr[IdeDrive] = hwif.drive
     rq: ptr[Request] = hwif.rq
-    spin_unlock_irq(addr(hwif.lock))
-    cpoint(addr(IDE_CORE_CP))
+    spin_unlock_irq(hwif.lock)
+    cpoint(IDE_CORE_CP)
     ide_select(hwif, drive.unit)
     ready: bool = ide_wait_stat(hwif, READY_STAT, BUSY_STAT | DRQ_STAT, WAIT_READY_MS)
-    spin_lock_irq(addr(hwif.lock))
+    spin_lock_irq(hwif.lock)
     if not ready:
         printk(f"<4>{drive.name:s}: drive not ready for command\n")
         ide_error(hwif, "status timeout", ide_alt_status(hwif))
@@ -161,11 +161,11 @@ def ide_do_request(hwif: ptr[IdeHwif]) -> None:
     if hwif.rq != NULL:
         return
     for _ in range(MAX_DRIVES):
-        drive: ptr[IdeDrive] = addr(hwif.drives[hwif.next_unit])
+        drive: ptr[IdeDrive] = hwif.drives[hwif.next_unit]
         hwif.next_unit = (hwif.next_unit + 1) % MAX_DRIVES
         if not drive.present:
             continue
-        rq: ptr[Request] = elv_next_request(addr(drive.queue))
+        rq: ptr[Request] = elv_next_request(drive.queue)
         if rq != NULL:
             hwif.drive = drive
             hwif.rq = rq
@@ -228,7 +228,7 @@ def ide_pio_sector(hwif: ptr[IdeHwif]) -> None:
     port: u16 = hwif.io_base + IDE_DATA
     while left != 0:
         bio: ptr[Bio] = hwif.pio_bio
-        vec: ptr[BioVec] = addr(bio.bi_io_vec[hwif.pio_vec])
+        vec: ptr[BioVec] = bio.bi_io_vec[hwif.pio_vec]
         phys: u32 = vec.bv_phys + hwif.pio_offset
         offset: u32 = phys & (PAGE_SIZE - 1)
         piece: u32 = min(left, min(vec.bv_len - hwif.pio_offset, PAGE_SIZE - offset))
@@ -291,16 +291,16 @@ def ide_intr(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """IRQ 14 and 15.  One that nobody expects is acknowledged by reading the status, as Linux does for PCI."""
     hwif: ptr[IdeHwif] = cast(ptr[IdeHwif], dev_id)
     result: u32 = IRQ_NONE
-    flags: u32 = spin_lock_irqsave(addr(hwif.lock))
+    flags: u32 = spin_lock_irqsave(hwif.lock)
     if hwif.handler == NULL:
         ide_inb(hwif, IDE_STATUS)
     elif ide_ready_for_handler(hwif):
         handler: fn[[ptr[IdeHwif]], None] = hwif.handler
         hwif.handler = NULL
-        del_timer(addr(hwif.timer))
+        del_timer(hwif.timer)
         handler(hwif)
         result = IRQ_HANDLED
-    spin_unlock_irqrestore(addr(hwif.lock), flags)
+    spin_unlock_irqrestore(hwif.lock, flags)
     return result
 
 
@@ -308,7 +308,7 @@ def ide_intr(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
 def ide_timer_expiry(data: u32) -> None:
     """A command took too long: an interrupt was lost, or the drive hangs (Linux ide_timer_expiry)."""
     hwif: ptr[IdeHwif] = cast(ptr[IdeHwif], data)
-    flags: u32 = spin_lock_irqsave(addr(hwif.lock))
+    flags: u32 = spin_lock_irqsave(hwif.lock)
     handler: fn[[ptr[IdeHwif]], None] = hwif.handler
     if handler != NULL:
         hwif.handler = NULL
@@ -322,4 +322,4 @@ def ide_timer_expiry(data: u32) -> None:
             ide_error(hwif, "dma timeout error", ide_inb(hwif, IDE_STATUS))
         else:
             ide_error(hwif, "irq timeout", ide_inb(hwif, IDE_STATUS))
-    spin_unlock_irqrestore(addr(hwif.lock), flags)
+    spin_unlock_irqrestore(hwif.lock, flags)

@@ -224,13 +224,13 @@ def ide_register_disk(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> None:
     printk(f"<6>{drive.name:s}: {drive.model:s}, ATA DISK drive\n")
     form: cstr = "LBA48" if drive.lba48 else "LBA"
     printk(f"<6>{drive.name:s}: {drive.capacity} sectors ({drive.capacity >> 11} MB), {form:s}, {mode:s}\n")
-    blk_init_queue(addr(drive.queue), do_ide_request, addr(hwif.lock), cast(ptr[void], drive))
+    blk_init_queue(drive.queue, do_ide_request, hwif.lock, cast(ptr[void], drive))
     drive.queue.max_sectors = 65536 if drive.lba48 else 256
     drive.queue.max_segments = PRD_ENTRIES
-    bdev: ptr[BlockDevice] = addr(drive.bdev)
+    bdev: ptr[BlockDevice] = drive.bdev
     snprintf(bdev.bd_name, 8, f"{drive.name:s}")
     bdev.bd_sectors = drive.capacity
-    bdev.bd_queue = addr(drive.queue)
+    bdev.bd_queue = drive.queue
     bdev.bd_private = cast(ptr[void], drive)
     add_disk(bdev)
 
@@ -249,7 +249,7 @@ def ide_probe_hwif(hwif: ptr[IdeHwif]) -> bool:
         printk(f"<4>{hwif.name:s}: Wait for ready failed before probe !\n")
     outb(CTL_DEFAULT | CTL_NIEN, hwif.ctl_port)
     for unit in range(MAX_DRIVES):
-        drive: ptr[IdeDrive] = addr(hwif.drives[unit])
+        drive: ptr[IdeDrive] = hwif.drives[unit]
         drive.hwif = hwif
         drive.unit = unit
         snprintf(drive.name, 8, f"hd{u8(ord('a') + hwif.index * 2 + unit):c}")
@@ -268,14 +268,14 @@ def ide_probe_hwif(hwif: ptr[IdeHwif]) -> bool:
 @guest
 def ide_init_hwif(index: u32, io_base: u16, ctl_port: u16, irq: u32, dma_base: u16) -> None:
     """Set up one channel: memory for the PRD table, probe, interrupt, disks."""
-    hwif: ptr[IdeHwif] = addr(ide_hwifs[index])
+    hwif: ptr[IdeHwif] = ide_hwifs[index]
     hwif.index = index
     snprintf(hwif.name, 8, f"ide{index}")
     hwif.io_base = io_base
     hwif.ctl_port = ctl_port
     hwif.irq = irq
-    spin_lock_init(addr(hwif.lock))
-    init_timer(addr(hwif.timer))
+    spin_lock_init(hwif.lock)
+    init_timer(hwif.timer)
     hwif.timer.function = ide_timer_expiry
     hwif.timer.data = u32(hwif)
     if dma_base != 0:
@@ -290,7 +290,7 @@ def ide_init_hwif(index: u32, io_base: u16, ctl_port: u16, irq: u32, dma_base: u
     printk(f"<6>{hwif.name:s} at 0x{io_base:x}-0x{io_base + 7:x},0x{ctl_port:x} on irq {irq}\n")
     for unit in range(MAX_DRIVES):
         if hwif.drives[unit].present:
-            ide_register_disk(hwif, addr(hwif.drives[unit]))
+            ide_register_disk(hwif, hwif.drives[unit])
 
 
 @guest

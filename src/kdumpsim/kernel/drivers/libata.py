@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, addr, array, fn, guest, length, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import Struct, array, fn, guest, length, ptr, u8, u16, u32
 from kdumpsim.kernel.asm import inb, outb, outl, pa, udelay
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock
@@ -263,7 +263,7 @@ def ata_bmdma_setup(qc: ptr[AtaQueuedCmd]) -> None:
     outl(pa(u32(ap.prd)), ap.bmdma_addr + ATA_DMA_TABLE_OFS)
     control: u8 = inb(ap.bmdma_addr + ATA_DMA_CMD) & ~(ATA_DMA_WR | ATA_DMA_START)
     outb(control if qc.tf.write else control | ATA_DMA_WR, ap.bmdma_addr + ATA_DMA_CMD)
-    ata_exec_command(ap, addr(qc.tf))
+    ata_exec_command(ap, qc.tf)
 
 
 @guest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, cast, guest, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, void
 from kdumpsim.kernel.asm import PtRegs
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
@@ -48,7 +48,7 @@ ATA_TMOUT_INTERNAL: Final = 30 * HZ
 @guest
 def ata_qc_new_init(ap: ptr[AtaPort], dev: ptr[AtaDevice]) -> ptr[AtaQueuedCmd]:
     """The port's command with an empty taskfile, or NULL while it is in use."""
-    qc: ptr[AtaQueuedCmd] = addr(ap.qc)
+    qc: ptr[AtaQueuedCmd] = ap.qc
     if qc.active:
         return NULL
     tf: AtaTaskfile = AtaTaskfile()
@@ -78,12 +78,12 @@ def ata_qc_issue(qc: ptr[AtaQueuedCmd]) -> None:
     ap: ptr[AtaPort] = qc.ap
     qc.active = True
     ata_dev_select(ap, qc.dev.devno)
-    ata_tf_load(ap, addr(qc.tf))
+    ata_tf_load(ap, qc.tf)
     if qc.tf.protocol == AtaProtocol.ATA_PROT_DMA:
         ata_bmdma_setup(qc)
         ata_bmdma_start(ap)
     else:
-        ata_exec_command(ap, addr(qc.tf))
+        ata_exec_command(ap, qc.tf)
 
 
 @guest
@@ -115,38 +115,38 @@ def ata_host_intr(ap: ptr[AtaPort], qc: ptr[AtaQueuedCmd]) -> bool:
 def ata_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """The port's interrupt.  One that belongs to no command is left alone: the drive's INTRQ stays up."""
     ap: ptr[AtaPort] = cast(ptr[AtaPort], dev_id)
-    flags: u32 = spin_lock_irqsave(addr(ap.lock))
-    handled: bool = ap.qc.active and ata_host_intr(ap, addr(ap.qc))
-    spin_unlock_irqrestore(addr(ap.lock), flags)
+    flags: u32 = spin_lock_irqsave(ap.lock)
+    handled: bool = ap.qc.active and ata_host_intr(ap, ap.qc)
+    spin_unlock_irqrestore(ap.lock, flags)
     return IRQ_HANDLED if handled else IRQ_NONE
 
 
 @guest
 def ata_qc_complete_internal(qc: ptr[AtaQueuedCmd]) -> None:
     """End of a command of the driver's own."""
-    complete(addr(qc.waiting))
+    complete(qc.waiting)
 
 
 @guest
 def ata_exec_nodata(ap: ptr[AtaPort], dev: ptr[AtaDevice], command: u8, feature: u8, nsect: u8) -> u32:
     """Send a command that moves no data and wait for its interrupt; its err_mask (ata_exec_internal)."""
-    flags: u32 = spin_lock_irqsave(addr(ap.lock))
+    flags: u32 = spin_lock_irqsave(ap.lock)
     qc: ptr[AtaQueuedCmd] = ata_qc_new_init(ap, dev)
-    init_completion(addr(qc.waiting))
+    init_completion(qc.waiting)
     qc.complete_fn = ata_qc_complete_internal
     qc.tf.protocol = AtaProtocol.ATA_PROT_NODATA
     qc.tf.command = command
     qc.tf.feature = feature
     qc.tf.nsect = nsect
     ata_qc_issue(qc)
-    spin_unlock_irqrestore(addr(ap.lock), flags)
-    if wait_for_completion_timeout(addr(qc.waiting), ATA_TMOUT_INTERNAL) == 0:
-        flags = spin_lock_irqsave(addr(ap.lock))
+    spin_unlock_irqrestore(ap.lock, flags)
+    if wait_for_completion_timeout(qc.waiting, ATA_TMOUT_INTERNAL) == 0:
+        flags = spin_lock_irqsave(ap.lock)
         if qc.active:
             qc.err_mask = AtaErrMask.AC_ERR_OTHER
             qc.active = False
             printk(f"<4>ata{ap.id}: qc timeout (cmd 0x{command:x})\n")
-        spin_unlock_irqrestore(addr(ap.lock), flags)
+        spin_unlock_irqrestore(ap.lock, flags)
     return qc.err_mask
 
 
@@ -159,7 +159,7 @@ def ata_eh_scsidone(cmd: ptr[ScsiCmnd]) -> None:
 def ata_qc_timeout(qc: ptr[AtaQueuedCmd]) -> None:
     """A command did not end in time: stop the bus master, take what the drive says for its end."""
     ap: ptr[AtaPort] = qc.ap
-    flags: u32 = spin_lock_irqsave(addr(ap.lock))
+    flags: u32 = spin_lock_irqsave(ap.lock)
     host_stat: u8 = 0
     if qc.tf.protocol == AtaProtocol.ATA_PROT_DMA:
         host_stat = ata_bmdma_status(ap)
@@ -171,7 +171,7 @@ def ata_qc_timeout(qc: ptr[AtaQueuedCmd]) -> None:
     qc.err_mask |= ac_err_mask(status)
     qc.scsidone = ata_eh_scsidone
     ata_qc_complete(qc)
-    spin_unlock_irqrestore(addr(ap.lock), flags)
+    spin_unlock_irqrestore(ap.lock, flags)
 
 
 @guest
@@ -180,8 +180,8 @@ def ata_scsi_error(host: ptr[ScsiHost]) -> None:
     ap: ptr[AtaPort] = cast(ptr[AtaPort], host.hostdata)
     if ap.qc.active and ap.qc.scsicmd != NULL:
         cmd: ptr[ScsiCmnd] = ap.qc.scsicmd
-        ata_qc_timeout(addr(ap.qc))
-        scsi_eh_finish_cmd(cmd, addr(ap.eh_done_q))
+        ata_qc_timeout(ap.qc)
+        scsi_eh_finish_cmd(cmd, ap.eh_done_q)
     else:
         printk(f"<3>ata{ap.id}: BUG: timeout without command\n")
-    scsi_eh_flush_done_q(addr(ap.eh_done_q))
+    scsi_eh_flush_done_q(ap.eh_done_q)

@@ -83,7 +83,7 @@ def ata_scsi_qc_complete(qc: ptr[AtaQueuedCmd]) -> None:
 @guest
 def ata_scsi_rw_xlat(qc: ptr[AtaQueuedCmd], cmd: ptr[ScsiCmnd]) -> None:
     """READ (10) and WRITE (10) as READ DMA and WRITE DMA, with 48-bit addresses if the drive has them."""
-    tf: ptr[AtaTaskfile] = addr(qc.tf)
+    tf: ptr[AtaTaskfile] = qc.tf
     block: u32 = get_be32(addr(cmd.cmnd[2]))
     tf.protocol = AtaProtocol.ATA_PROT_DMA
     tf.write = cmd.cmnd[0] == WRITE_10
@@ -147,17 +147,17 @@ def ata_scsi_queuecmd(cmd: ptr[ScsiCmnd], done: fn[[ptr[ScsiCmnd]], None]) -> No
     """The host's queuecommand: called with host_lock held, which gives way to the port's own lock."""
     ap: ptr[AtaPort] = cast(ptr[AtaPort], cmd.device.host.hostdata)
     cmd.scsi_done = done
-    spin_unlock(addr(ap.host.host_lock))
-    spin_lock(addr(ap.lock))
+    spin_unlock(ap.host.host_lock)
+    spin_lock(ap.lock)
     id: u32 = cmd.device.id
     if id >= ATA_MAX_DEVICES or not ap.devices[id].present:
         cmd.result = DID_NO_CONNECT << 16
         done(cmd)
     elif cmd.cmnd[0] != READ_10 and cmd.cmnd[0] != WRITE_10:
-        ata_scsi_simulate(addr(ap.devices[id]), cmd)
+        ata_scsi_simulate(ap.devices[id], cmd)
         done(cmd)
-    elif not ata_scsi_translate(ap, addr(ap.devices[id]), cmd):
+    elif not ata_scsi_translate(ap, ap.devices[id], cmd):
         cmd.result = DID_ERROR << 16
         done(cmd)
-    spin_unlock(addr(ap.lock))
-    spin_lock(addr(ap.host.host_lock))
+    spin_unlock(ap.lock)
+    spin_lock(ap.host.host_lock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, bits, guest, ptr, u32
+from kdumpsim.compiler.lang import NULL, Struct, bits, guest, ptr, u32
 from kdumpsim.kernel.block.bio import Bio, BioVec
 
 PRD_BLOCK: Final = 0x10000
@@ -26,7 +26,7 @@ def prd_fill(table: ptr[PrdEntry], entries: u32, bio: ptr[Bio]) -> bool:
     count: u32 = 0
     while bio != NULL:
         for i in range(bio.bi_vcnt):
-            vec: ptr[BioVec] = addr(bio.bi_io_vec[i])
+            vec: ptr[BioVec] = bio.bi_io_vec[i]
             at: u32 = vec.bv_phys
             left: u32 = vec.bv_len
             if (at | left) & 1:
@@ -35,7 +35,7 @@ def prd_fill(table: ptr[PrdEntry], entries: u32, bio: ptr[Bio]) -> bool:
                 if count == entries:
                     return False
                 piece: u32 = min(left, PRD_BLOCK - (at & (PRD_BLOCK - 1)))
-                entry: ptr[PrdEntry] = addr(table[count])
+                entry: ptr[PrdEntry] = table[count]
                 entry.base = at
                 entry.count = piece & 0xFFFF
                 entry.end_of_table = 0

@@ -155,11 +155,11 @@ def rtl8139_hw_start(tp: ptr[Rtl8139Private]) -> None:
 def rtl8139_rx_err(tp: ptr[Rtl8139Private]) -> None:
     """The ring makes no sense: start the chip anew."""
     tp.dev.stats.rx_errors += 1
-    flags = spin_lock_irqsave(addr(tp.lock))
+    flags = spin_lock_irqsave(tp.lock)
     if rtl8139_chip_reset(tp):
         rtl8139_hw_start(tp)
-    netif_wake_queue(addr(tp.dev))
-    spin_unlock_irqrestore(addr(tp.lock), flags)
+    netif_wake_queue(tp.dev)
+    spin_unlock_irqrestore(tp.lock, flags)
 
 
 @guest
@@ -176,7 +176,7 @@ def rtl8139_rx(tp: ptr[Rtl8139Private]) -> None:
             return
         skb = alloc_skb(count, 0)
         if skb != NULL:
-            skb.dev = addr(tp.dev)
+            skb.dev = tp.dev
             memcpy(skb_put(skb, count), packet + RX_HEADER, count)
             eth_type_trans(skb)
             stats.rx_packets += 1
@@ -191,7 +191,7 @@ def rtl8139_rx(tp: ptr[Rtl8139Private]) -> None:
 @guest
 def rtl8139_tx_interrupt(tp: ptr[Rtl8139Private]) -> None:
     """See which descriptors are through."""
-    flags = spin_lock_irqsave(addr(tp.lock))
+    flags = spin_lock_irqsave(tp.lock)
     stats = addr(tp.dev.stats)
     while tp.dirty_tx != tp.cur_tx:
         at: u16 = tp.ioaddr + TSD0 + 4 * u16(tp.dirty_tx % NUM_TX_DESC)
@@ -205,8 +205,8 @@ def rtl8139_tx_interrupt(tp: ptr[Rtl8139Private]) -> None:
             stats.tx_packets += 1
             stats.tx_bytes += status & (TSD_OWN - 1)
         tp.dirty_tx += 1
-    netif_wake_queue(addr(tp.dev))
-    spin_unlock_irqrestore(addr(tp.lock), flags)
+    netif_wake_queue(tp.dev)
+    spin_unlock_irqrestore(tp.lock, flags)
 
 
 @guest
@@ -234,7 +234,7 @@ def rtl8139_start_xmit(skb: ptr[SkBuff], dev: ptr[NetDevice]) -> None:
         dev.stats.tx_dropped += 1
         kfree_skb(skb)
         return
-    flags = spin_lock_irqsave(addr(tp.lock))
+    flags = spin_lock_irqsave(tp.lock)
     entry: u32 = tp.cur_tx % NUM_TX_DESC
     buffer = tp.tx_bufs + entry * TX_BUF_SIZE
     count: u32 = max(skb.len, ETH_ZLEN)
@@ -244,7 +244,7 @@ def rtl8139_start_xmit(skb: ptr[SkBuff], dev: ptr[NetDevice]) -> None:
     tp.cur_tx += 1
     if tp.cur_tx - tp.dirty_tx == NUM_TX_DESC:
         netif_stop_queue(dev)
-    spin_unlock_irqrestore(addr(tp.lock), flags)
+    spin_unlock_irqrestore(tp.lock, flags)
     kfree_skb(skb)
 
 
@@ -276,15 +276,15 @@ def rtl8139_init_one() -> i32:
     devfn = pci_find_device(PCI_VENDOR_ID_REALTEK, PCI_DEVICE_ID_8139)
     if devfn == PCI_NONE:
         return 0
-    tp: ptr[Rtl8139Private] = addr(rtl8139_card)
+    tp: ptr[Rtl8139Private] = rtl8139_card
     pci_set_master(devfn)
     tp.ioaddr = u16(pci_read_config_dword(devfn, PCI_BASE_ADDRESS_0) & 0xFFFC)
     tp.irq = pci_read_config_byte(devfn, PCI_INTERRUPT_LINE)
-    spin_lock_init(addr(tp.lock))
+    spin_lock_init(tp.lock)
     if not rtl8139_chip_reset(tp):
         printk("<3>8139too: the chip does not come back from reset\n")
         return -EIO
-    dev: ptr[NetDevice] = addr(tp.dev)
+    dev: ptr[NetDevice] = tp.dev
     a: ptr[u8] = dev.dev_addr
     for i in range(ETH_ALEN):
         a[i] = inb(tp.ioaddr + IDR0 + u16(i))
@@ -303,7 +303,7 @@ def rtl8139_shutdown() -> None:
 
     The handler goes first, for it may be at work on another CPU and would start a chip that it finds reset anew.
     """
-    tp: ptr[Rtl8139Private] = addr(rtl8139_card)
+    tp: ptr[Rtl8139Private] = rtl8139_card
     if tp.dev.up:
         tp.dev.up = False
         free_irq(tp.irq, cast(ptr[void], tp))

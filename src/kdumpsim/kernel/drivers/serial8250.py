@@ -106,7 +106,7 @@ def serial8250_setup(port: ptr[Uart8250], base: u16, irq: u32) -> None:
     """Find a UART and set it to 115200 8N1, FIFOs on, interrupts off."""
     port.base = base
     port.irq = irq
-    spin_lock_init(addr(port.lock))
+    spin_lock_init(port.lock)
     outb(0x5A, base + UART_SCR)
     port.present = inb(base + UART_SCR) == 0x5A
     if not port.present:
@@ -171,10 +171,10 @@ def serial8250_console_write(console: ptr[Console], text: cstr, count: u32) -> N
     room: u32 = 0
     for i in range(count):
         if room < 2:
-            room = wait_for_xmitr(addr(ttys0))
+            room = wait_for_xmitr(ttys0)
             if room < 2 and text[i] == ord("\n"):
                 outb(ord("\r"), ttys0.base + UART_TX)
-                room = wait_for_xmitr(addr(ttys0))
+                room = wait_for_xmitr(ttys0)
                 outb(text[i], ttys0.base + UART_TX)
                 room = 0
                 continue
@@ -222,14 +222,14 @@ def serial8250_receive(port: ptr[Uart8250]) -> None:
 def serial8250_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """IRQ 4 and 3."""
     port: ptr[Uart8250] = cast(ptr[Uart8250], dev_id)
-    flags: u32 = spin_lock_irqsave(addr(port.lock))
+    flags: u32 = spin_lock_irqsave(port.lock)
     before: u32 = port.head
     serial8250_receive(port)
     received: u32 = port.head - before
-    spin_unlock_irqrestore(addr(port.lock), flags)
+    spin_unlock_irqrestore(port.lock, flags)
     if received == 0:
         return IRQ_NONE
-    wake_up(addr(port.wait))
+    wake_up(port.wait)
     return IRQ_HANDLED
 
 
@@ -238,7 +238,7 @@ def serial8250_startup(port: ptr[Uart8250], name: cstr) -> bool:
     """Begin to receive by interrupts; False if the port or its interrupt cannot be had."""
     if not port.present:
         return False
-    init_waitqueue(addr(port.wait))
+    init_waitqueue(port.wait)
     if request_irq(port.irq, serial8250_interrupt, 0, name, cast(ptr[void], port)) != 0:
         return False
     outb(IER_RDI | IER_RLSI, port.base + UART_IER)
@@ -248,11 +248,11 @@ def serial8250_startup(port: ptr[Uart8250], name: cstr) -> bool:
 @guest
 def serial8250_unthrottle(port: ptr[Uart8250]) -> None:
     """The ring has room again."""
-    flags: u32 = spin_lock_irqsave(addr(port.lock))
+    flags: u32 = spin_lock_irqsave(port.lock)
     if port.throttled and port.head - port.tail <= RX_SIZE // 2:
         port.throttled = False
         outb(IER_RDI | IER_RLSI, port.base + UART_IER)
-    spin_unlock_irqrestore(addr(port.lock), flags)
+    spin_unlock_irqrestore(port.lock, flags)
 
 
 @guest
@@ -260,12 +260,12 @@ def serial8250_wait(port: ptr[Uart8250]) -> u32:
     """Sleep until there is input; how many bytes there are, 0 if a signal came first."""
     wait: WaitEntry = WaitEntry()
     while True:
-        prepare_to_wait(addr(port.wait), addr(wait), TASK_INTERRUPTIBLE)
+        prepare_to_wait(port.wait, wait, TASK_INTERRUPTIBLE)
         available: u32 = load_volatile(addr(port.head)) - port.tail
         if available != 0 or signal_pending():
             break
         schedule()
-    finish_wait(addr(port.wait), addr(wait))
+    finish_wait(port.wait, wait)
     return available
 
 
@@ -294,16 +294,16 @@ serial8250_console: Console = Console(name="ttyS", write=serial8250_console_writ
 @guest
 def serial8250_console_init() -> i32:
     """Make ttyS0 the console."""
-    serial8250_setup(addr(ttys0), 0x3F8, 4)
+    serial8250_setup(ttys0, 0x3F8, 4)
     if ttys0.present:
-        register_console(addr(serial8250_console))
+        register_console(serial8250_console)
     return 0
 
 
 @guest
 def serial8250_init() -> i32:
     """Announce the ports and set up the second one."""
-    serial8250_setup(addr(ttys1), 0x2F8, 3)
+    serial8250_setup(ttys1, 0x2F8, 3)
     if ttys0.present:
         printk(f"<6>ttyS0 at I/O 0x{ttys0.base:x} (irq = {ttys0.irq}) is a {'16550A' if ttys0.fifo else '8250':s}\n")
     if ttys1.present:

@@ -38,12 +38,12 @@ tty_wait: WaitQueue = WaitQueue()
 def tty_insert_char(char: u8) -> None:
     """A character was typed; interrupt context.  When nobody reads, the newest are lost."""
     global tty_head
-    flags: u32 = spin_lock_irqsave(addr(tty_lock))
+    flags: u32 = spin_lock_irqsave(tty_lock)
     if tty_head - tty_tail < TTY_SIZE:
         tty_buffer[tty_head % TTY_SIZE] = char
         tty_head += 1
-    spin_unlock_irqrestore(addr(tty_lock), flags)
-    wake_up(addr(tty_wait))
+    spin_unlock_irqrestore(tty_lock, flags)
+    wake_up(tty_wait)
 
 
 @guest
@@ -52,17 +52,17 @@ def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     global tty_tail
     wait: WaitEntry = WaitEntry()
     while True:
-        prepare_to_wait(addr(tty_wait), addr(wait), TASK_INTERRUPTIBLE)
+        prepare_to_wait(tty_wait, wait, TASK_INTERRUPTIBLE)
         if load_volatile(addr(tty_head)) != tty_tail or signal_pending():
             break
         schedule()
-    finish_wait(addr(tty_wait), addr(wait))
-    flags: u32 = spin_lock_irqsave(addr(tty_lock))
+    finish_wait(tty_wait, wait)
+    flags: u32 = spin_lock_irqsave(tty_lock)
     n: u32 = min(count, tty_head - tty_tail)
     for i in range(n):
         buffer[i] = tty_buffer[tty_tail % TTY_SIZE]
         tty_tail += 1
-    spin_unlock_irqrestore(addr(tty_lock), flags)
+    spin_unlock_irqrestore(tty_lock, flags)
     return i32(n) if n != 0 or count == 0 else -EINTR
 
 
@@ -91,8 +91,8 @@ tty_file_operations: FileOperations = FileOperations(read=tty_read, write=tty_wr
 @guest
 def tty_init() -> i32:
     """Make /dev/console."""
-    init_waitqueue(addr(tty_wait))
-    return register_proc_fops("/dev/console", addr(tty_file_operations), NULL)
+    init_waitqueue(tty_wait)
+    return register_proc_fops("/dev/console", tty_file_operations, NULL)
 
 
 _init_tty: fn[[], i32] = placed("initcall5", tty_init)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, fn, guest, i32, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, u32
 from kdumpsim.kernel.core.types import EINTR, EIO
 from kdumpsim.kernel.drivers.serial8250 import (
     serial8250_read_some,
@@ -21,7 +21,7 @@ ttys1_started: bool = False
 def ttys_open(file: ptr[File]) -> i32:
     """The first open turns the receiver on."""
     global ttys1_started
-    if not ttys1_started and not serial8250_startup(addr(ttys1), "serial"):
+    if not ttys1_started and not serial8250_startup(ttys1, "serial"):
         return -EIO
     ttys1_started = True
     return 0
@@ -30,13 +30,13 @@ def ttys_open(file: ptr[File]) -> i32:
 @guest
 def ttys_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     """Sleep for at least one byte, then take what there is."""
-    return serial8250_read_some(addr(ttys1), buffer, count)
+    return serial8250_read_some(ttys1, buffer, count)
 
 
 @guest
 def ttys_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
     """Send bytes as they are, however long that takes."""
-    sent: u32 = serial8250_write(addr(ttys1), buffer, count)
+    sent: u32 = serial8250_write(ttys1, buffer, count)
     return i32(sent) if sent != 0 or count == 0 else -EINTR
 
 
@@ -53,7 +53,7 @@ ttys_file_operations: FileOperations = FileOperations(
 @guest
 def ttys_init() -> i32:
     """Make /dev/ttyS1."""
-    return register_proc_fops("/dev/ttyS1", addr(ttys_file_operations), NULL)
+    return register_proc_fops("/dev/ttyS1", ttys_file_operations, NULL)
 
 
 _init_ttys: fn[[], i32] = placed("initcall6", ttys_init)

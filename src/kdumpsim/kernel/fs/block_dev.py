@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, cast, fn, guest, i32, placed, ptr, u8, u32, u64, void
+from kdumpsim.compiler.lang import NULL, cast, fn, guest, i32, placed, ptr, u8, u32, u64, void
 from kdumpsim.kernel.asm import pa
 from kdumpsim.kernel.block.bio import (
     READ,
@@ -91,7 +91,7 @@ def blkdev_init() -> i32:
             return -ENOMEM
         strlcpy(path, "/dev/", NODE_NAME)
         strlcpy(path + 5, bdev.bd_name, NODE_NAME - 5)
-        error = register_proc_fops(path, addr(def_blk_fops), cast(ptr[void], bdev))
+        error = register_proc_fops(path, def_blk_fops, cast(ptr[void], bdev))
         if error != 0:
             return error
         bdev = bdev.bd_next

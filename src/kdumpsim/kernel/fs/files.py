@@ -97,7 +97,7 @@ reserved_file: File = File()
 def current_files() -> ptr[FilesStruct]:
     """This task's table."""
     files = current().files
-    return files if files != NULL else addr(kernel_files)
+    return files if files != NULL else kernel_files
 
 
 @guest
@@ -105,13 +105,13 @@ def get_unused_fd() -> i32:
     """Reserve a descriptor, or -EMFILE."""
     files = current_files()
     result: i32 = -EMFILE
-    spin_lock(addr(files_lock))
+    spin_lock(files_lock)
     for fd in range(NR_OPEN):
         if files.fd[fd] == NULL:
-            files.fd[fd] = addr(reserved_file)
+            files.fd[fd] = reserved_file
             result = i32(fd)
             break
-    spin_unlock(addr(files_lock))
+    spin_unlock(files_lock)
     return result
 
 
@@ -121,7 +121,7 @@ def fget(fd: u32) -> ptr[File]:
     if fd >= NR_OPEN:
         return NULL
     file = current_files().fd[fd]
-    return NULL if file == addr(reserved_file) else file
+    return NULL if file == reserved_file else file
 
 
 @guest
@@ -164,7 +164,7 @@ def fput(file: ptr[File]) -> None:
     """Give a file back; the last one closes it."""
     if fetch_add(addr(file.f_count), u32(-1)) == 1:
         file.f_op.release(file)
-        call_rcu(addr(file.f_rcuhead), file_free_rcu)
+        call_rcu(file.f_rcuhead, file_free_rcu)
 
 
 @guest

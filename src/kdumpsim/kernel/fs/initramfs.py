@@ -127,7 +127,7 @@ def initramfs_open(path: cstr, file: ptr[File]) -> i32:
         return size
     if file.f_flags & O_ACCMODE != O_RDONLY:
         return -EROFS
-    file.f_op = addr(initramfs_file_operations)
+    file.f_op = initramfs_file_operations
     file.f_size = u32(size)
     file.private_data = cast(ptr[void], data)
     return 0

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     array,
     cast,
     cstr,
@@ -130,7 +129,7 @@ def proc_make_text(entry: ptr[ProcEntry], text: ptr[ProcText]) -> i32:
         text.m.size = PAGE_SIZE << order
         text.m.count = 0
         text.m.private = entry.private
-        error: i32 = entry.show(addr(text.m))
+        error: i32 = entry.show(text.m)
         if error == 0 and text.m.count < text.m.size:
             return 0
         free_pages(text.m.buf, order)
@@ -205,5 +204,5 @@ def proc_open(path: cstr, file: ptr[File]) -> i32:
             kfree(text)
             return error
     file.private_data = cast(ptr[void], text)
-    file.f_op = addr(proc_file_operations)
+    file.f_op = proc_file_operations
     return 0

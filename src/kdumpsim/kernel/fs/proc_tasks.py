@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, addr, container_of, fn, guest, i32, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, container_of, fn, guest, i32, placed, ptr, u8, u32
 from kdumpsim.kernel.core.config import LOG_BUF_LEN
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.kthread import tasklist_lock
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 def ps_show(m: ptr[SeqFile]) -> i32:
     """/proc/ps: pid, CPU, state, voluntary context switches and name of every task; idle tasks are not in the list."""
     seq_printf(m, "PID  CPU STAT SWITCHES COMMAND\n")
-    flags: u32 = spin_lock_irqsave(addr(tasklist_lock))
+    flags: u32 = spin_lock_irqsave(tasklist_lock)
     entry: ptr[ListHead] = init_task.tasks.next
-    while entry != addr(init_task.tasks):
+    while entry != init_task.tasks:
         task: ptr[TaskStruct] = container_of(entry, TaskStruct, "tasks")
         state: u8 = state_letter(task)
         seq_printf(m, f"{task.pid:<5}{task_cpu(task):<4}{state:c}    {task.nvcsw:<9}{task.comm:s}\n")
         entry = entry.next
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    spin_unlock_irqrestore(tasklist_lock, flags)
     return 0
 
 
@@ -57,9 +57,9 @@ def kmsg_show(m: ptr[SeqFile]) -> i32:
     if m.size <= LOG_BUF_LEN:
         m.count = m.size
         return 0
-    flags: u32 = spin_lock_irqsave(addr(logbuf_lock))
+    flags: u32 = spin_lock_irqsave(logbuf_lock)
     kmsg_copy(m)
-    spin_unlock_irqrestore(addr(logbuf_lock), flags)
+    spin_unlock_irqrestore(logbuf_lock, flags)
     return 0
 
 

@@ -82,12 +82,12 @@ def toyfs_list_block(m: ptr[SeqFile], entries: ptr[ToyEntry]) -> i32:
     for i in range(ENTRIES_PER_BLOCK):
         if entries[i].ino == 0:
             continue
-        error: i32 = toyfs_iget(entries[i].ino, addr(node))
+        error: i32 = toyfs_iget(entries[i].ino, node)
         if error != 0:
             return error
         mark: cstr = "/" if node.inode.mode & TOYFS_DIR else ""
-        toyfs_iput(addr(node))
-        seq_printf(m, "%s%s\n", u32(addr(entries[i].name)), u32(mark))
+        toyfs_iput(node)
+        seq_printf(m, "%s%s\n", u32(entries[i].name), u32(mark))
     return 0
 
 
@@ -115,11 +115,11 @@ def disk_list(m: ptr[SeqFile], path: cstr) -> i32:
     if toyfs_root.bdev == NULL:
         return -ENOENT
     toyfs_lock()
-    error: i32 = toyfs_lookup(path, False, addr(node))
+    error: i32 = toyfs_lookup(path, False, node)
     if error == 0:
         error = toyfs_list(m, node.inode)
         root: bool = node.ino == TOYFS_ROOT
-        toyfs_iput(addr(node))
+        toyfs_iput(node)
         if error == 0 and root:
             error = proc_list(m, "/")
     toyfs_unlock()
@@ -146,10 +146,10 @@ def open_directory(path: cstr, file: ptr[File]) -> i32:
         return -ENOMEM
     entry.show = directory_show
     entry.private = cast(ptr[void], path)
-    error: i32 = proc_make_text(addr(entry), text)
+    error: i32 = proc_make_text(entry, text)
     if error != 0:
         kfree(text)
         return error
     file.private_data = cast(ptr[void], text)
-    file.f_op = addr(proc_file_operations)
+    file.f_op = proc_file_operations
     return 0

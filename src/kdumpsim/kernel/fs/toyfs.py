@@ -104,13 +104,13 @@ toyfs_sem: Completion = Completion()
 @guest
 def toyfs_lock() -> None:
     """Begin an operation on the file system."""
-    wait_for_completion(addr(toyfs_sem))
+    wait_for_completion(toyfs_sem)
 
 
 @guest
 def toyfs_unlock() -> None:
     """End it."""
-    complete(addr(toyfs_sem))
+    complete(toyfs_sem)
 
 
 @guest
@@ -129,7 +129,7 @@ def toyfs_mount(name: cstr) -> i32:
     if sb.blocks > bdev.bd_sectors // SECTORS_PER_BLOCK or sb.data_start >= sb.blocks:
         brelse(bh)
         return -EINVAL
-    init_completion(addr(toyfs_sem))
+    init_completion(toyfs_sem)
     toyfs_unlock()
     toyfs_root.bdev = bdev
     toyfs_root.super_bh = bh
@@ -208,7 +208,7 @@ def toyfs_run(inode: ptr[ToyInode], index: u32, run: ptr[u32]) -> u32:
     """The disk block of a file's block `index`, and in `run` how many follow on the disk; 0 behind the end."""
     at: u32 = index
     for i in range(inode.nr_extents):
-        extent: ptr[ToyExtent] = addr(inode.extents[i])
+        extent: ptr[ToyExtent] = inode.extents[i]
         if at < extent.count:
             run[0] = extent.count - at
             return extent.start + at
@@ -224,7 +224,7 @@ def toyfs_extend(node: ptr[ToyNode]) -> i32:
     goal: u32 = 0
     last: ptr[ToyExtent] = NULL
     if inode.nr_extents != 0:
-        last = addr(inode.extents[inode.nr_extents - 1])
+        last = inode.extents[inode.nr_extents - 1]
         goal = last.start + last.count
     block: i32 = toyfs_new_block(goal)
     if block < 0:
@@ -232,7 +232,7 @@ def toyfs_extend(node: ptr[ToyNode]) -> i32:
     if last != NULL and u32(block) == goal:
         last.count += 1
     elif inode.nr_extents < TOYFS_EXTENTS:
-        last = addr(inode.extents[inode.nr_extents])
+        last = inode.extents[inode.nr_extents]
         last.start = u32(block)
         last.count = 1
         inode.nr_extents += 1
@@ -282,7 +282,7 @@ def toyfs_find_entry(directory: ptr[ToyInode], name: cstr, n: u32) -> u32:
             return 0
         entries: ptr[ToyEntry] = cast(ptr[ToyEntry], bh.b_data)
         for i in range(ENTRIES_PER_BLOCK):
-            if toyfs_name_is(addr(entries[i]), name, n):
+            if toyfs_name_is(entries[i], name, n):
                 ino: u32 = entries[i].ino
                 brelse(bh)
                 return ino
@@ -401,9 +401,9 @@ def toyfs_lookup(path: cstr, create: bool, node: ptr[ToyNode]) -> i32:
             if ino != 0:
                 error = toyfs_iget(ino, node)
             elif create and rest[n] == 0:
-                error = toyfs_create(addr(directory), rest, n, node)
+                error = toyfs_create(directory, rest, n, node)
             else:
                 error = -ENOENT
-        toyfs_iput(addr(directory))
+        toyfs_iput(directory)
         rest = rest + n
     return error

@@ -212,7 +212,7 @@ def toyfs_open(path: cstr, file: ptr[File]) -> i32:
         kfree(node)
         return error
     file.private_data = cast(ptr[void], node)
-    file.f_op = addr(toyfs_file_operations)
+    file.f_op = toyfs_file_operations
     return 0
 
 
@@ -220,7 +220,7 @@ def toyfs_open(path: cstr, file: ptr[File]) -> i32:
 def toyfs_file(fd: u32) -> ptr[File]:
     """The open file of a descriptor, if it is one of toyfs."""
     file: ptr[File] = fget(fd)
-    if file == NULL or file.f_op != addr(toyfs_file_operations):
+    if file == NULL or file.f_op != toyfs_file_operations:
         return NULL
     return file
 
@@ -283,12 +283,12 @@ def toyfs_read_direct(path: cstr, at: u32, buffer: ptr[u8], count: u32) -> i32:
         return -ENODEV
     node: ToyNode = ToyNode()
     toyfs_lock()
-    error: i32 = toyfs_lookup(path, False, addr(node))
+    error: i32 = toyfs_lookup(path, False, node)
     if error == 0:
         if at & (BLOCK_SIZE - 1) != 0 or at > node.inode.size or count > node.inode.size - at:
             error = -EINVAL
         else:
-            error = toyfs_do_read_direct(addr(node), at, buffer, count)
-        toyfs_iput(addr(node))
+            error = toyfs_do_read_direct(node, at, buffer, count)
+        toyfs_iput(node)
     toyfs_unlock()
     return error

@@ -25,12 +25,12 @@ from kdumpsim.kernel.init.workload import Workload
 @guest
 def irq_set_affinity(irq: u32, mask: u32) -> None:
     """Send a line's interrupts to these CPUs, where its controller can."""
-    desc: ptr[IrqDesc] = addr(irq_desc[irq])
-    flags: u32 = spin_lock_irqsave(addr(desc.lock))
+    desc: ptr[IrqDesc] = irq_desc[irq]
+    flags: u32 = spin_lock_irqsave(desc.lock)
     desc.affinity = mask
     if desc.action != NULL and desc.handler.set_affinity != NULL:
         desc.handler.set_affinity(irq, mask)
-    spin_unlock_irqrestore(addr(desc.lock), flags)
+    spin_unlock_irqrestore(desc.lock, flags)
 
 
 @guest

@@ -13,7 +13,6 @@ from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
-    addr,
     array,
     container_of,
     cstr,
@@ -96,15 +95,15 @@ def login(argument: ptr[void]) -> i32:
 def kill_programs() -> u32:
     """Kill all processes but init and those it started itself and would start again; how many there were."""
     killed: u32 = 0
-    flags: u32 = spin_lock_irqsave(addr(tasklist_lock))
+    flags: u32 = spin_lock_irqsave(tasklist_lock)
     entry: ptr[ListHead] = init_task.tasks.next
-    while entry != addr(init_task.tasks):
+    while entry != init_task.tasks:
         task: ptr[TaskStruct] = container_of(entry, TaskStruct, "tasks")
         entry = entry.next
         if task.flags & PF_KTHREAD == 0 and task.pid != 1 and task.parent.pid != 1 and task.state != EXIT_ZOMBIE:
             send_sig(SIGKILL, task)
             killed += 1
-    spin_unlock_irqrestore(addr(tasklist_lock), flags)
+    spin_unlock_irqrestore(tasklist_lock, flags)
     return killed
 
 

@@ -5,7 +5,7 @@ A crash point is one entry beside the place where control crosses it; nothing el
 
     MY_POINT: CrashPoint = placed("cpoints", CrashPoint(name="MY_POINT", help="my driver: my_request"))
 
-and ``cpoint(addr(MY_POINT))`` at the place.  The kernel finds the entries between two symbols of the linker, the host
+and ``cpoint(MY_POINT)`` at the place.  The kernel finds the entries between two symbols of the linker, the host
 reads the same section of the ELF file.  A crash point that is not armed costs one load and one branch.  Everything else
 about crash points (registration, counters, crash types, /proc/dtt) is the DTT module, `lkdtt.dtt`.
 """

@@ -82,12 +82,12 @@ def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: pt
     page = alloc_user_page(mm, address)
     if page == NULL:
         return VM_FAULT_OOM
-    spin_lock(addr(mm.page_table_lock))
+    spin_lock(mm.page_table_lock)
     due = pte[0] == 0
     if due:
         pte[0] = mk_pte(page, vma.vm_flags)
         mm.rss += 1
-    spin_unlock(addr(mm.page_table_lock))
+    spin_unlock(mm.page_table_lock)
     if due:
         lru_cache_add_active(page)
     else:
@@ -133,12 +133,12 @@ def zap_page_range(mm: ptr[MmStruct], start: u32, end: u32) -> None:
             if address == 0:
                 return
             continue
-        spin_lock(addr(mm.page_table_lock))
+        spin_lock(mm.page_table_lock)
         entry = pte[0]
         pte[0] = 0
         if entry & PAGE_PRESENT:
             mm.rss -= 1
-        spin_unlock(addr(mm.page_table_lock))
+        spin_unlock(mm.page_table_lock)
         if entry & PAGE_PRESENT:
             flush_tlb_page(mm, address)
             free_user_page(pte_page(entry))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, guest, i32, placed, ptr, u32
+from kdumpsim.compiler.lang import NULL, guest, i32, placed, ptr, u32
 from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, PtRegs, current
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.sys import NR_brk, Syscall
@@ -41,10 +41,10 @@ def set_heap(mm: ptr[MmStruct], old_end: u32, end: u32) -> bool:
         return False
     if end < old_end:
         zap_page_range(mm, end, old_end)
-    spin_lock(addr(mm.page_table_lock))
+    spin_lock(mm.page_table_lock)
     mm.total_vm += (end >> PAGE_SHIFT) - (old_end >> PAGE_SHIFT)
     vma.vm_end = end
-    spin_unlock(addr(mm.page_table_lock))
+    spin_unlock(mm.page_table_lock)
     return True
 
 

@@ -15,7 +15,6 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     array,
     cast,
     container_of,
@@ -140,14 +139,14 @@ def add_block(pfn: u32, order: u32) -> None:
     page = pfn_to_page(pfn)
     page.flags = PG_buddy
     page.private = order
-    list_add(addr(page.lru), addr(free_area[order].free_list))
+    list_add(page.lru, free_area[order].free_list)
     free_area[order].nr_free += 1
 
 
 @guest
 def remove_block(page: ptr[Page], order: u32) -> None:
     """Take a free block off its list."""
-    list_del(addr(page.lru))
+    list_del(page.lru)
     page.flags = 0
     free_area[order].nr_free -= 1
 
@@ -174,11 +173,11 @@ def free_block(pfn: u32, order: u32) -> None:
 def rmqueue(order: u32, mark: u32) -> ptr[Page]:
     """Take 2**order pages off the free lists if more than `mark` pages stay free; NULL if there are none."""
     global nr_free_pages
-    flags = spin_lock_irqsave(addr(zone_lock))
+    flags = spin_lock_irqsave(zone_lock)
     found = order
     if nr_free_pages < mark + (u32(1) << order):
         found = MAX_ORDER
-    while found < MAX_ORDER and list_empty(addr(free_area[found].free_list)):
+    while found < MAX_ORDER and list_empty(free_area[found].free_list):
         found += 1
     page: ptr[Page] = NULL
     if found < MAX_ORDER:
@@ -190,7 +189,7 @@ def rmqueue(order: u32, mark: u32) -> ptr[Page]:
             add_block(pfn + (u32(1) << found), found)
         nr_free_pages -= u32(1) << order
         page._count = 1
-    spin_unlock_irqrestore(addr(zone_lock), flags)
+    spin_unlock_irqrestore(zone_lock, flags)
     return page
 
 
@@ -219,10 +218,10 @@ def alloc_pages(order: u32) -> ptr[Page]:
 @guest
 def put_pages(page: ptr[Page], order: u32) -> None:
     """Give 2**order pages back (__free_pages)."""
-    flags = spin_lock_irqsave(addr(zone_lock))
+    flags = spin_lock_irqsave(zone_lock)
     page._count = 0
     free_block(page_to_pfn(page), order)
-    spin_unlock_irqrestore(addr(zone_lock), flags)
+    spin_unlock_irqrestore(zone_lock, flags)
 
 
 @guest
@@ -316,7 +315,7 @@ def mem_init() -> None:
     max_pfn = bootmem_pages
     mem_map = cast(ptr[Page], alloc_bootmem(max_pfn * sizeof(Page), PAGE_SIZE))
     for order in range(MAX_ORDER):
-        init_list_head(addr(free_area[order].free_list))
+        init_list_head(free_area[order].free_list)
     free_all_bootmem()
     totalram_pages = nr_free_pages
     setup_per_zone_pages_min()

@@ -52,7 +52,7 @@ page_wait_table: array[WaitQueue] = length(PAGE_WAIT_QUEUES)
 def page_wait_init() -> i32:
     """Make the queues."""
     for i in range(PAGE_WAIT_QUEUES):
-        init_waitqueue(addr(page_wait_table[i]))
+        init_waitqueue(page_wait_table[i])
     return 0
 
 
@@ -62,7 +62,7 @@ _init_page_wait: fn[[], i32] = placed("initcall1", page_wait_init)
 @guest
 def page_waitqueue(page: ptr[Page]) -> ptr[WaitQueue]:
     """Where those stand who wait for a page."""
-    return addr(page_wait_table[page_to_pfn(page) % PAGE_WAIT_QUEUES])
+    return page_wait_table[page_to_pfn(page) % PAGE_WAIT_QUEUES]
 
 
 @guest
@@ -89,10 +89,10 @@ def wait_on_page_bit(page: ptr[Page], flag: u32) -> None:
     wait: WaitEntry = WaitEntry()
     queue = page_waitqueue(page)
     while page_flag(page, flag):
-        prepare_to_wait(queue, addr(wait), TASK_UNINTERRUPTIBLE)
+        prepare_to_wait(queue, wait, TASK_UNINTERRUPTIBLE)
         if page_flag(page, flag):
             schedule()
-        finish_wait(queue, addr(wait))
+        finish_wait(queue, wait)
 
 
 @guest

@@ -49,7 +49,7 @@ congestion_wqh: WaitQueue = WaitQueue()
 @guest
 def page_io_init() -> i32:
     """Make the queue."""
-    init_waitqueue(addr(congestion_wqh))
+    init_waitqueue(congestion_wqh)
     return 0
 
 
@@ -69,7 +69,7 @@ def end_swap_bio_write(bio: ptr[Bio], error: i32) -> None:
     end_page_writeback(page)
     fetch_add(addr(nr_written), 1)
     fetch_add(addr(nr_writeback), u32(-1))
-    wake_up(addr(congestion_wqh))
+    wake_up(congestion_wqh)
 
 
 @guest
@@ -110,9 +110,9 @@ def swap_pages_written() -> u32:
 def swap_congestion_wait(timeout: u32) -> bool:
     """Wait until a page has reached the swap area, but no longer than so many ticks; False if none is on its way."""
     wait: WaitEntry = WaitEntry()
-    prepare_to_wait(addr(congestion_wqh), addr(wait), TASK_UNINTERRUPTIBLE)
+    prepare_to_wait(congestion_wqh, wait, TASK_UNINTERRUPTIBLE)
     writing = load_volatile(addr(nr_writeback)) != 0
     if writing:
         schedule_timeout(timeout)
-    finish_wait(addr(congestion_wqh), addr(wait))
+    finish_wait(congestion_wqh, wait)
     return writing

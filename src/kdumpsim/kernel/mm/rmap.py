@@ -55,16 +55,16 @@ def page_get_mm(page: ptr[Page]) -> ptr[MmStruct]:
     if mapping == NULL:
         return NULL
     found: ptr[MmStruct] = NULL
-    spin_lock(addr(mmlist_lock))
+    spin_lock(mmlist_lock)
     entry: ptr[ListHead] = mmlist_head.next
-    while entry != addr(mmlist_head):
+    while entry != mmlist_head:
         mm: ptr[MmStruct] = container_of(entry, MmStruct, "mmlist")
         if mm == mapping:
             if mmget_unless_zero(mm):
                 found = mm
             break
         entry = entry.next
-    spin_unlock(addr(mmlist_lock))
+    spin_unlock(mmlist_lock)
     return found
 
 
@@ -74,11 +74,11 @@ def page_check_address(page: ptr[Page], mm: ptr[MmStruct]) -> ptr[u32]:
     pte = pte_offset(mm.pgd, page.index)
     if pte == NULL:
         return NULL
-    spin_lock(addr(mm.page_table_lock))
+    spin_lock(mm.page_table_lock)
     entry = load_volatile(pte)
     if entry & PAGE_PRESENT and entry >> PAGE_SHIFT == page_to_pfn(page) and page.mapping == mm:
         return pte
-    spin_unlock(addr(mm.page_table_lock))
+    spin_unlock(mm.page_table_lock)
     return NULL
 
 
@@ -98,7 +98,7 @@ def page_referenced(page: ptr[Page]) -> bool:
     pte = page_check_address(page, mm)
     if pte != NULL:
         referenced = fetch_and(pte, ~PAGE_ACCESSED) & PAGE_ACCESSED != 0
-        spin_unlock(addr(mm.page_table_lock))
+        spin_unlock(mm.page_table_lock)
     mmput(mm)
     return referenced
 
@@ -110,14 +110,14 @@ def try_to_unmap_one(page: ptr[Page], mm: ptr[MmStruct]) -> u32:
     if pte == NULL:
         return SWAP_AGAIN
     if pte[0] & PAGE_ACCESSED:
-        spin_unlock(addr(mm.page_table_lock))
+        spin_unlock(mm.page_table_lock)
         return SWAP_FAIL
     swap_duplicate(page.private)
     xchg(pte, page.private)
     flush_tlb_page(mm, page.index)
     mm.rss -= 1
     page.mapping = NULL
-    spin_unlock(addr(mm.page_table_lock))
+    spin_unlock(mm.page_table_lock)
     page_cache_release(page)
     return SWAP_SUCCESS
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, length, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, length, ptr, u8, u32, void
 from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import memset
@@ -43,7 +43,7 @@ malloc_sizes: array[KmemCache] = length(NR_CACHES)
 def kmem_cache_init() -> None:
     """Make the caches, empty."""
     for i in range(NR_CACHES):
-        spin_lock_init(addr(malloc_sizes[i].lock))
+        spin_lock_init(malloc_sizes[i].lock)
         malloc_sizes[i].size = u32(1) << (MIN_SHIFT + i)
 
 
@@ -94,14 +94,14 @@ def kmalloc(size: u32) -> ptr[void]:
             return NULL
         page.private = order
         return page_address(page)
-    cache: ptr[KmemCache] = addr(malloc_sizes[cache_index(size)])
-    flags = spin_lock_irqsave(addr(cache.lock))
+    cache: ptr[KmemCache] = malloc_sizes[cache_index(size)]
+    flags = spin_lock_irqsave(cache.lock)
     item: ptr[FreeObject] = NULL
     if cache.free != NULL or cache_grow(cache):
         item = cache.free
         cache.free = item.next
         cache.nr_used += 1
-    spin_unlock_irqrestore(addr(cache.lock), flags)
+    spin_unlock_irqrestore(cache.lock, flags)
     return item
 
 
@@ -125,8 +125,8 @@ def kfree(memory: ptr[void]) -> None:
         return
     cache = cast(ptr[KmemCache], page.mapping)
     item = cast(ptr[FreeObject], memory)
-    flags = spin_lock_irqsave(addr(cache.lock))
+    flags = spin_lock_irqsave(cache.lock)
     item.next = cache.free
     cache.free = item
     cache.nr_used -= 1
-    spin_unlock_irqrestore(addr(cache.lock), flags)
+    spin_unlock_irqrestore(cache.lock, flags)

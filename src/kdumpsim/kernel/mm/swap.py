@@ -24,8 +24,8 @@ lru_lock: Spinlock = Spinlock(slock=1)
 @guest
 def swap_setup() -> i32:
     """Make the lists, empty."""
-    init_list_head(addr(active_list))
-    init_list_head(addr(inactive_list))
+    init_list_head(active_list)
+    init_list_head(inactive_list)
     return 0
 
 
@@ -54,10 +54,10 @@ def add_page_to_lru(page: ptr[Page]) -> None:
     """Put a page at the young end of the list PG_active says; lru_lock is held."""
     global nr_active, nr_inactive
     if page_flag(page, PG_active):
-        list_add(addr(page.lru), addr(active_list))
+        list_add(page.lru, active_list)
         nr_active += 1
     else:
-        list_add(addr(page.lru), addr(inactive_list))
+        list_add(page.lru, inactive_list)
         nr_inactive += 1
     set_page_flag(page, PG_lru)
 
@@ -66,7 +66,7 @@ def add_page_to_lru(page: ptr[Page]) -> None:
 def del_page_from_lru(page: ptr[Page]) -> None:
     """Take a page off its list; lru_lock is held."""
     global nr_active, nr_inactive
-    list_del(addr(page.lru))
+    list_del(page.lru)
     clear_page_flag(page, PG_lru)
     if page_flag(page, PG_active):
         nr_active -= 1
@@ -77,11 +77,11 @@ def del_page_from_lru(page: ptr[Page]) -> None:
 @guest
 def lru_cache_add_active(page: ptr[Page]) -> None:
     """A page that a program begins to use."""
-    flags = spin_lock_irqsave(addr(lru_lock))
+    flags = spin_lock_irqsave(lru_lock)
     if not page_flag(page, PG_lru):
         set_page_flag(page, PG_active)
         add_page_to_lru(page)
-    spin_unlock_irqrestore(addr(lru_lock), flags)
+    spin_unlock_irqrestore(lru_lock, flags)
 
 
 @guest
@@ -89,11 +89,11 @@ def rotate_reclaimable_page(page: ptr[Page]) -> None:
     """A page that waited for the disk can be freed: let it be the next; any context."""
     if not clear_page_flag(page, PG_reclaim):
         return
-    flags = spin_lock_irqsave(addr(lru_lock))
+    flags = spin_lock_irqsave(lru_lock)
     if page_flag(page, PG_lru) and not page_flag(page, PG_active):
-        list_del(addr(page.lru))
-        list_add_tail(addr(page.lru), addr(inactive_list))
-    spin_unlock_irqrestore(addr(lru_lock), flags)
+        list_del(page.lru)
+        list_add_tail(page.lru, inactive_list)
+    spin_unlock_irqrestore(lru_lock, flags)
 
 
 @guest
@@ -101,10 +101,10 @@ def page_cache_release(page: ptr[Page]) -> None:
     """Give a reference up; the last one frees the page."""
     if fetch_add(addr(page._count), i32(-1)) != 1:
         return
-    flags = spin_lock_irqsave(addr(lru_lock))
+    flags = spin_lock_irqsave(lru_lock)
     if page_flag(page, PG_lru):
         del_page_from_lru(page)
-    spin_unlock_irqrestore(addr(lru_lock), flags)
+    spin_unlock_irqrestore(lru_lock, flags)
     page.flags = 0
     page.mapping = NULL
     page.private = 0

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, guest, load_volatile, ptr, u32
+from kdumpsim.compiler.lang import NULL, guest, load_volatile, ptr, u32
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EIO, ENOMEM
 from kdumpsim.kernel.mm.memory import (
@@ -35,7 +35,7 @@ from kdumpsim.kernel.mm.vma import MmStruct, VmArea
 def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32], page: ptr[Page]) -> None:
     """Show a locked page of the swap cache to its program again; its place in the swap area becomes free."""
     entry = page.private
-    spin_lock(addr(mm.page_table_lock))
+    spin_lock(mm.page_table_lock)
     due = pte[0] == entry
     if due:
         get_page(page)
@@ -44,7 +44,7 @@ def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr
         page.mapping = mm
         pte[0] = mk_pte(page, vma.vm_flags)
         mm.rss += 1
-    spin_unlock(addr(mm.page_table_lock))
+    spin_unlock(mm.page_table_lock)
     if due:
         swap_free(entry)
         delete_from_swap_cache(page)

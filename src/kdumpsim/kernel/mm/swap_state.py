@@ -9,7 +9,7 @@ cache but while it is locked.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, guest, i32, ptr, u32
+from kdumpsim.compiler.lang import NULL, guest, i32, ptr, u32
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EEXIST, EIO, ENOMEM
 from kdumpsim.kernel.mm.page_alloc import GFP_HIGHUSER, Page, __alloc_pages
@@ -38,7 +38,7 @@ def add_to_swap_cache(page: ptr[Page], entry: u32) -> i32:
     global total_swapcache_pages
     offset = swp_offset(entry)
     error: i32 = -EEXIST
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     if offset < swap_info.max and swap_info.swap_map[offset] != 0 and swap_info.swap_cache[offset] == NULL:
         swap_info.swap_map[offset] += 1
         swap_info.swap_cache[offset] = page
@@ -47,7 +47,7 @@ def add_to_swap_cache(page: ptr[Page], entry: u32) -> i32:
         get_page(page)
         set_page_flag(page, PG_swapcache)
         error = 0
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     return error
 
 
@@ -66,20 +66,20 @@ def __delete_from_swap_cache(page: ptr[Page]) -> None:
 @guest
 def delete_from_swap_cache(page: ptr[Page]) -> None:
     """Take a locked page out; its place in the area is free if nobody else refers to it."""
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     __delete_from_swap_cache(page)
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     page_cache_release(page)
 
 
 @guest
 def remove_exclusive_swap_page(page: ptr[Page], references: i32) -> bool:
     """Take a locked page out if no page table refers to it and only `references` are held; whether that was so."""
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     exclusive = swap_info.swap_map[swp_offset(page.private)] == 1 and page._count == references
     if exclusive:
         __delete_from_swap_cache(page)
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     if exclusive:
         page_cache_release(page)
     return exclusive
@@ -88,11 +88,11 @@ def remove_exclusive_swap_page(page: ptr[Page], references: i32) -> bool:
 @guest
 def remove_clean_swap_page(page: ptr[Page], references: i32) -> bool:
     """Take a locked page out that is safe on the disk, if only `references` are held; whether that was so."""
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     unused = page._count == references
     if unused:
         __delete_from_swap_cache(page)
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     if unused:
         page_cache_release(page)
     return unused
@@ -115,25 +115,25 @@ def add_to_swap(page: ptr[Page]) -> bool:
 def lookup_swap_cache(entry: u32) -> ptr[Page]:
     """The page in the cache for an entry, with a reference, or NULL."""
     page: ptr[Page] = NULL
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     if swp_offset(entry) < swap_info.max:
         page = swap_info.swap_cache[swp_offset(entry)]
         if page != NULL:
             get_page(page)
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     return page
 
 
 @guest
 def free_swap_and_cache(entry: u32) -> None:
     """A page table entry goes away: give its reference up, and what only the cache still holds."""
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     page: ptr[Page] = NULL
     if swap_entry_free(swp_offset(entry)) == 1:
         page = swap_info.swap_cache[swp_offset(entry)]
         if page != NULL:
             get_page(page)
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     if page == NULL:
         return
     if trylock_page(page):

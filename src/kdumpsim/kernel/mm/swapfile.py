@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32
 from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, BlockDevice, rw_kernel
 from kdumpsim.kernel.core.printk import printk
@@ -108,22 +108,22 @@ def get_swap_page() -> u32:
     """Take a free page of the area; its entry, with one reference, or 0 if swap is full."""
     if nr_swap_pages() == 0:
         return 0
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     offset = scan_swap_map()
     if offset != 0:
         swap_info.swap_map[offset] = 1
         swap_info.inuse_pages += 1
         swap_info.next = offset + 1
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     return swp_entry(offset)
 
 
 @guest
 def swap_duplicate(entry: u32) -> None:
     """One more reference to a page of the area."""
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     swap_info.swap_map[swp_offset(entry)] += 1
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
 
 
 @guest
@@ -139,9 +139,9 @@ def swap_entry_free(offset: u32) -> u8:
 @guest
 def swap_free(entry: u32) -> None:
     """Give a reference up; the last one frees the page of the area."""
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     swap_entry_free(swp_offset(entry))
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
 
 
 @guest

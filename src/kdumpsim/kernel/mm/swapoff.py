@@ -38,15 +38,15 @@ from kdumpsim.kernel.mm.vmscan import stop_kswapd
 def next_mm(mm: ptr[MmStruct]) -> ptr[MmStruct]:
     """The next address space of all, or the first: kept from going away, while this one is let go.  NULL at the end."""
     found: ptr[MmStruct] = NULL
-    spin_lock(addr(mmlist_lock))
+    spin_lock(mmlist_lock)
     entry: ptr[ListHead] = mmlist_head.next if mm == NULL else mm.mmlist.next
-    while entry != NULL and entry != addr(mmlist_head):
+    while entry != NULL and entry != mmlist_head:
         candidate: ptr[MmStruct] = container_of(entry, MmStruct, "mmlist")
         if mmget_unless_zero(candidate):
             found = candidate
             break
         entry = entry.next
-    spin_unlock(addr(mmlist_lock))
+    spin_unlock(mmlist_lock)
     mmput(mm)
     return found
 
@@ -127,13 +127,13 @@ def swapoff() -> i32:
         printk(f"<4>swapoff: error {-error}\n")
         return error
     stop_kswapd()
-    spin_lock(addr(swap_lock))
+    spin_lock(swap_lock)
     counts = swap_info.swap_map
     cache = swap_info.swap_cache
     swap_info.max = 0
     swap_info.pages = 0
     swap_info.bdev = NULL
-    spin_unlock(addr(swap_lock))
+    spin_unlock(swap_lock)
     kfree(counts)
     kfree(cache)
     return 0

@@ -78,13 +78,13 @@ def mm_alloc() -> ptr[MmStruct]:
     if mm.pgd == NULL:
         kfree(mm)
         return NULL
-    spin_lock_init(addr(mm.page_table_lock))
+    spin_lock_init(mm.page_table_lock)
     mm.mm_users = 1
-    spin_lock(addr(mmlist_lock))
+    spin_lock(mmlist_lock)
     if mmlist_head.next == NULL:
-        init_list_head(addr(mmlist_head))
-    list_add_tail(addr(mm.mmlist), addr(mmlist_head))
-    spin_unlock(addr(mmlist_lock))
+        init_list_head(mmlist_head)
+    list_add_tail(mm.mmlist, mmlist_head)
+    spin_unlock(mmlist_lock)
     return mm
 
 
@@ -102,9 +102,9 @@ def mm_free(mm: ptr[MmStruct]) -> None:
 @guest
 def unlink_mm(mm: ptr[MmStruct]) -> None:
     """Take an address space off the list of all."""
-    spin_lock(addr(mmlist_lock))
-    list_del(addr(mm.mmlist))
-    spin_unlock(addr(mmlist_lock))
+    spin_lock(mmlist_lock)
+    list_del(mm.mmlist)
+    spin_unlock(mmlist_lock)
 
 
 @guest
@@ -128,7 +128,7 @@ def insert_vma(mm: ptr[MmStruct], start: u32, end: u32, flags: u32) -> i32:
     area.vm_start = start
     area.vm_end = end
     area.vm_flags = flags
-    spin_lock(addr(mm.page_table_lock))
+    spin_lock(mm.page_table_lock)
     place: ptr[ptr[VmArea]] = addr(mm.mmap)
     while place[0] != NULL and place[0].vm_end <= start:
         place = addr(place[0].vm_next)
@@ -137,7 +137,7 @@ def insert_vma(mm: ptr[MmStruct], start: u32, end: u32, flags: u32) -> i32:
         area.vm_next = place[0]
         place[0] = area
         mm.total_vm += (end - start) >> 12
-    spin_unlock(addr(mm.page_table_lock))
+    spin_unlock(mm.page_table_lock)
     if not free:
         kfree(area)
         return -ENOMEM

@@ -87,17 +87,17 @@ kswapd_running: bool = False
 def isolate_lru_pages(wanted: u32, source: ptr[ListHead], pages: ptr[ListHead]) -> u32:
     """Take pages off the old end of a list, with a reference each; how many."""
     taken: u32 = 0
-    flags = spin_lock_irqsave(addr(lru_lock))
+    flags = spin_lock_irqsave(lru_lock)
     while taken < wanted and not list_empty(source):
         page: ptr[Page] = container_of(source.prev, Page, "lru")
         if not get_page_unless_zero(page):
-            list_del(addr(page.lru))
-            list_add(addr(page.lru), source)
+            list_del(page.lru)
+            list_add(page.lru, source)
             break
         del_page_from_lru(page)
-        list_add(addr(page.lru), pages)
+        list_add(page.lru, pages)
         taken += 1
-    spin_unlock_irqrestore(addr(lru_lock), flags)
+    spin_unlock_irqrestore(lru_lock, flags)
     return taken
 
 
@@ -106,10 +106,10 @@ def putback_lru_pages(pages: ptr[ListHead]) -> None:
     """Put isolated pages back, each on the list PG_active says, and give the references up."""
     while not list_empty(pages):
         page: ptr[Page] = container_of(pages.prev, Page, "lru")
-        list_del(addr(page.lru))
-        flags = spin_lock_irqsave(addr(lru_lock))
+        list_del(page.lru)
+        flags = spin_lock_irqsave(lru_lock)
         add_page_to_lru(page)
-        spin_unlock_irqrestore(addr(lru_lock), flags)
+        spin_unlock_irqrestore(lru_lock, flags)
         page_cache_release(page)
 
 
@@ -147,7 +147,7 @@ def swap_out_page(page: ptr[Page]) -> u32:
         if page.mapping == NULL:
             unlock_page(page)
             return PAGE_KEEP
-        cpoint(addr(MEM_SWAPOUT))
+        cpoint(MEM_SWAPOUT)
         if not add_to_swap(page):
             unlock_page(page)
             return PAGE_ACTIVATE
@@ -177,11 +177,11 @@ def shrink_one(page: ptr[Page]) -> u32:
 def shrink_list(pages: ptr[ListHead]) -> u32:
     """Free what can be freed of isolated pages, start to swap out the others; how many are free, those not stay."""
     keep: ListHead = ListHead()
-    init_list_head(addr(keep))
+    init_list_head(keep)
     reclaimed: u32 = 0
     while not list_empty(pages):
         page: ptr[Page] = container_of(pages.prev, Page, "lru")
-        list_del(addr(page.lru))
+        list_del(page.lru)
         result = shrink_one(page)
         if result == PAGE_CLEAN:
             page_cache_release(page)
@@ -189,8 +189,8 @@ def shrink_list(pages: ptr[ListHead]) -> u32:
             continue
         if result == PAGE_ACTIVATE:
             set_page_flag(page, PG_active)
-        list_add(addr(page.lru), addr(keep))
-    while not list_empty(addr(keep)):
+        list_add(page.lru, keep)
+    while not list_empty(keep):
         list_move_tail(keep.prev, pages)
     return reclaimed
 
@@ -199,11 +199,11 @@ def shrink_list(pages: ptr[ListHead]) -> u32:
 def shrink_cache(nr_to_scan: u32) -> u32:
     """Look at the end of the inactive list; how many pages became free."""
     pages: ListHead = ListHead()
-    init_list_head(addr(pages))
-    if isolate_lru_pages(nr_to_scan, addr(inactive_list), addr(pages)) == 0:
+    init_list_head(pages)
+    if isolate_lru_pages(nr_to_scan, inactive_list, pages) == 0:
         return 0
-    reclaimed = shrink_list(addr(pages))
-    putback_lru_pages(addr(pages))
+    reclaimed = shrink_list(pages)
+    putback_lru_pages(pages)
     return reclaimed
 
 
@@ -211,15 +211,15 @@ def shrink_cache(nr_to_scan: u32) -> u32:
 def refill_inactive_zone(nr_pages: u32) -> None:
     """Look at the end of the active list: what was not accessed becomes inactive."""
     pages: ListHead = ListHead()
-    init_list_head(addr(pages))
-    isolate_lru_pages(nr_pages, addr(active_list), addr(pages))
+    init_list_head(pages)
+    isolate_lru_pages(nr_pages, active_list, pages)
     entry: ptr[ListHead] = pages.next
-    while entry != addr(pages):
+    while entry != pages:
         page: ptr[Page] = container_of(entry, Page, "lru")
         entry = entry.next
         if not page_referenced(page):
             clear_page_flag(page, PG_active)
-    putback_lru_pages(addr(pages))
+    putback_lru_pages(pages)
 
 
 @guest
@@ -311,9 +311,9 @@ def kswapd(arg: ptr[void]) -> i32:
     """The thread that frees memory in the background, woken by the page allocator below pages_low."""
     wait: WaitEntry = WaitEntry()
     while True:
-        prepare_to_wait(addr(kswapd_wait), addr(wait), TASK_INTERRUPTIBLE)
+        prepare_to_wait(kswapd_wait, wait, TASK_INTERRUPTIBLE)
         schedule()
-        finish_wait(addr(kswapd_wait), addr(wait))
+        finish_wait(kswapd_wait, wait)
         balance_pgdat()
     return 0
 
@@ -321,15 +321,15 @@ def kswapd(arg: ptr[void]) -> i32:
 @guest
 def wakeup_kswapd() -> None:
     """Have memory freed in the background, if there is anywhere to swap to."""
-    if kswapd_running and not list_empty(addr(kswapd_wait.task_list)):
-        wake_up(addr(kswapd_wait))
+    if kswapd_running and not list_empty(kswapd_wait.task_list):
+        wake_up(kswapd_wait)
 
 
 @guest
 def start_kswapd() -> None:
     """Start the thread; there is a swap area."""
     global kswapd_running
-    init_waitqueue(addr(kswapd_wait))
+    init_waitqueue(kswapd_wait)
     if kernel_thread(kswapd, NULL, "kswapd0") != NULL:
         kswapd_running = True
 

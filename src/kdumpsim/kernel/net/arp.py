@@ -12,7 +12,6 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     array,
     cast,
     guest,
@@ -114,12 +113,12 @@ def neigh_lookup(ip: u32) -> ptr[Neighbour]:
     global next_neighbour
     for i in range(NR_NEIGHBOURS):
         if neighbours[i].ip == ip:
-            return addr(neighbours[i])
-    n: ptr[Neighbour] = addr(neighbours[next_neighbour])
+            return neighbours[i]
+    n: ptr[Neighbour] = neighbours[next_neighbour]
     next_neighbour = (next_neighbour + 1) % NR_NEIGHBOURS
     if n.ip != 0:
-        skb_queue_purge(addr(n.waiting))
-    skb_queue_head_init(addr(n.waiting))
+        skb_queue_purge(n.waiting)
+    skb_queue_head_init(n.waiting)
     n.ip = ip
     n.known = False
     n.asked = jiffies - HZ
@@ -134,20 +133,20 @@ def neigh_output(skb: ptr[SkBuff], ip: u32) -> i32:
     result: i32 = 0
     dev = skb.dev
     local_bh_disable()
-    spin_lock(addr(arp_lock))
+    spin_lock(arp_lock)
     n = neigh_lookup(ip)
     known = n.known
     if known:
         memcpy(ha, n.ha, ETH_ALEN)
     elif n.waiting.qlen < MAX_WAITING:
-        skb_queue_tail(addr(n.waiting), skb)
+        skb_queue_tail(n.waiting, skb)
     else:
         kfree_skb(skb)
         result = -ENOBUFS
     if not known and jiffies - n.asked >= HZ:
         n.asked = jiffies
         ask = True
-    spin_unlock(addr(arp_lock))
+    spin_unlock(arp_lock)
     if known:
         eth_header(skb, ha, ETH_P_IP)
         result = dev_queue_xmit(skb)
@@ -161,23 +160,23 @@ def neigh_output(skb: ptr[SkBuff], ip: u32) -> i32:
 @guest
 def neigh_update(ip: u32, ha: ptr[u8], create: bool) -> None:
     """A station has told its address: note it if we wanted to know (or it asked us), and send what waits for it."""
-    spin_lock(addr(arp_lock))
+    spin_lock(arp_lock)
     n: ptr[Neighbour] = NULL
     for i in range(NR_NEIGHBOURS):
         if neighbours[i].ip == ip:
-            n = addr(neighbours[i])
+            n = neighbours[i]
     if n == NULL and create:
         n = neigh_lookup(ip)
     skb: ptr[SkBuff] = NULL
     if n != NULL:
         memcpy(n.ha, ha, ETH_ALEN)
         n.known = True
-        skb = skb_dequeue(addr(n.waiting))
+        skb = skb_dequeue(n.waiting)
     while skb != NULL:
         eth_header(skb, ha, ETH_P_IP)
         dev_queue_xmit(skb)
-        skb = skb_dequeue(addr(n.waiting))
-    spin_unlock(addr(arp_lock))
+        skb = skb_dequeue(n.waiting)
+    spin_unlock(arp_lock)
 
 
 @guest

@@ -69,8 +69,8 @@ def register_netdev(dev: ptr[NetDevice]) -> None:
         number += 1
         other = other.next
     snprintf(dev.name, IFNAMSIZ, "eth%u", number)
-    skb_queue_head_init(addr(dev.queue))
-    spin_lock_init(addr(dev.xmit_lock))
+    skb_queue_head_init(dev.queue)
+    spin_lock_init(dev.xmit_lock)
     dev.next = dev_base
     dev_base = dev
 
@@ -87,7 +87,7 @@ def dev_open(dev: ptr[NetDevice]) -> i32:
 @guest
 def netif_rx(skb: ptr[SkBuff]) -> None:
     """A driver's interrupt handler has received a packet; the softirq does the rest."""
-    backlog: ptr[SkBuffHead] = addr(softnet_backlog[smp_processor_id()])
+    backlog: ptr[SkBuffHead] = softnet_backlog[smp_processor_id()]
     if backlog.qlen >= MAX_BACKLOG:
         skb.dev.stats.rx_dropped += 1
         kfree_skb(skb)
@@ -111,7 +111,7 @@ def deliver_skb(skb: ptr[SkBuff]) -> None:
 @guest
 def net_rx_action() -> None:
     """The NET_RX softirq: deliver this CPU's backlog, a weight at a time."""
-    backlog: ptr[SkBuffHead] = addr(softnet_backlog[smp_processor_id()])
+    backlog: ptr[SkBuffHead] = softnet_backlog[smp_processor_id()]
     for _ in range(RX_WEIGHT):
         skb = skb_dequeue(backlog)
         if skb == NULL:
@@ -124,7 +124,7 @@ def net_rx_action() -> None:
 def qdisc_run(dev: ptr[NetDevice]) -> None:
     """Hand the driver what waits, as long as it takes it; dev.xmit_lock held."""
     while not dev.queue_stopped:
-        skb = skb_dequeue(addr(dev.queue))
+        skb = skb_dequeue(dev.queue)
         if skb == NULL:
             return
         dev.hard_start_xmit(skb, dev)
@@ -138,11 +138,11 @@ def dev_queue_xmit(skb: ptr[SkBuff]) -> i32:
         dev.stats.tx_dropped += 1
         kfree_skb(skb)
         return -EIO
-    skb_queue_tail(addr(dev.queue), skb)
+    skb_queue_tail(dev.queue, skb)
     local_bh_disable()
-    spin_lock(addr(dev.xmit_lock))
+    spin_lock(dev.xmit_lock)
     qdisc_run(dev)
-    spin_unlock(addr(dev.xmit_lock))
+    spin_unlock(dev.xmit_lock)
     local_bh_enable()
     return 0
 
@@ -166,9 +166,9 @@ def net_tx_action() -> None:
     """The NET_TX softirq."""
     dev = dev_base
     while dev != NULL:
-        spin_lock(addr(dev.xmit_lock))
+        spin_lock(dev.xmit_lock)
         qdisc_run(dev)
-        spin_unlock(addr(dev.xmit_lock))
+        spin_unlock(dev.xmit_lock)
         dev = dev.next
 
 
@@ -190,7 +190,7 @@ def dev_show(m: ptr[SeqFile]) -> i32:
 def net_dev_init() -> i32:
     """The softirqs, the backlogs and /proc/net/dev."""
     for cpu in range(NR_CPUS):
-        skb_queue_head_init(addr(softnet_backlog[cpu]))
+        skb_queue_head_init(softnet_backlog[cpu])
     open_softirq(SoftirqVector.NET_TX_SOFTIRQ, net_tx_action)
     open_softirq(SoftirqVector.NET_RX_SOFTIRQ, net_rx_action)
     return register_proc("/proc/net/dev", dev_show, NULL)

@@ -8,7 +8,6 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     array,
     cast,
     fn,
@@ -140,13 +139,13 @@ def skb_queue_head_init(queue: ptr[SkBuffHead]) -> None:
     queue.first = NULL
     queue.last = NULL
     queue.qlen = 0
-    spin_lock_init(addr(queue.lock))
+    spin_lock_init(queue.lock)
 
 
 @guest
 def skb_queue_tail(queue: ptr[SkBuffHead], skb: ptr[SkBuff]) -> None:
     """Put a packet at the end."""
-    flags = spin_lock_irqsave(addr(queue.lock))
+    flags = spin_lock_irqsave(queue.lock)
     skb.next = NULL
     if queue.last != NULL:
         queue.last.next = skb
@@ -154,20 +153,20 @@ def skb_queue_tail(queue: ptr[SkBuffHead], skb: ptr[SkBuff]) -> None:
         queue.first = skb
     queue.last = skb
     queue.qlen += 1
-    spin_unlock_irqrestore(addr(queue.lock), flags)
+    spin_unlock_irqrestore(queue.lock, flags)
 
 
 @guest
 def skb_dequeue(queue: ptr[SkBuffHead]) -> ptr[SkBuff]:
     """Take the first packet, or NULL."""
-    flags = spin_lock_irqsave(addr(queue.lock))
+    flags = spin_lock_irqsave(queue.lock)
     skb = queue.first
     if skb != NULL:
         queue.first = skb.next
         if queue.first == NULL:
             queue.last = NULL
         queue.qlen -= 1
-    spin_unlock_irqrestore(addr(queue.lock), flags)
+    spin_unlock_irqrestore(queue.lock, flags)
     return skb
 
 

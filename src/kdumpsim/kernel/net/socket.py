@@ -97,7 +97,7 @@ def sockfd_lookup(fd: u32, error: ptr[i32]) -> ptr[Sock]:
     if file == NULL:
         error[0] = -EBADF
         return NULL
-    if file.f_op != addr(socket_file_ops):
+    if file.f_op != socket_file_ops:
         error[0] = -ENOTSOCK
         return NULL
     return cast(ptr[Sock], file.private_data)
@@ -120,7 +120,7 @@ def sys_socket(family: u32, kind: u32, protocol: u32) -> i32:
         kfree(sk)
         current_files().fd[u32(fd)] = NULL
         return -ENOMEM
-    file.f_op = addr(socket_file_ops)
+    file.f_op = socket_file_ops
     file.f_flags = O_RDWR
     file.f_count = 1
     file.private_data = cast(ptr[void], sk)
@@ -142,7 +142,7 @@ def move_addr(user: u32, size: u32, address: ptr[SockaddrIn]) -> i32:
 def sys_bind(sk: ptr[Sock], user: u32, size: u32) -> i32:
     """bind(): to the interface's address or any, once."""
     address: SockaddrIn = SockaddrIn()
-    error = move_addr(user, size, addr(address))
+    error = move_addr(user, size, address)
     if error != 0:
         return error
     dev = ip_route_output()
@@ -155,7 +155,7 @@ def sys_bind(sk: ptr[Sock], user: u32, size: u32) -> i32:
 def sys_sendto(sk: ptr[Sock], a: ptr[u32]) -> i32:
     """sendto(fd, data, count, flags, address, size)"""
     address: SockaddrIn = SockaddrIn()
-    error = move_addr(a[4], a[5], addr(address))
+    error = move_addr(a[4], a[5], address)
     return error if error != 0 else udp_sendmsg(sk, a[1], a[2], address.sin_addr, htons(address.sin_port))
 
 
@@ -171,7 +171,7 @@ def sys_recvfrom(sk: ptr[Sock], a: ptr[u32]) -> i32:
     size: u32 = 0
     if copy_from_user(cast(ptr[void], addr(size)), a[5], 4) != 0:
         return -EFAULT
-    if copy_to_user(a[4], cast(ptr[void], addr(address)), min(size, sizeof(SockaddrIn))) != 0:
+    if copy_to_user(a[4], cast(ptr[void], address), min(size, sizeof(SockaddrIn))) != 0:
         return -EFAULT
     size = sizeof(SockaddrIn)
     return -EFAULT if copy_to_user(a[5], cast(ptr[void], addr(size)), 4) != 0 else n
@@ -185,7 +185,7 @@ def sys_setsockopt(sk: ptr[Sock], a: ptr[u32]) -> i32:
         return -ENOPROTOOPT
     if a[4] < sizeof(Timeval):
         return -EINVAL
-    if copy_from_user(cast(ptr[void], addr(time)), a[3], sizeof(Timeval)) != 0:
+    if copy_from_user(cast(ptr[void], time), a[3], sizeof(Timeval)) != 0:
         return -EFAULT
     if time.tv_usec >= USEC_PER_SEC:
         return -EINVAL

@@ -8,7 +8,6 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     cast,
     guest,
     i32,
@@ -88,8 +87,8 @@ def udp_create() -> ptr[Sock]:
     sk = cast(ptr[Sock], kzalloc(sizeof(Sock)))
     if sk != NULL:
         sk.rcvtimeo = MAX_SCHEDULE_TIMEOUT
-        skb_queue_head_init(addr(sk.receive_queue))
-        init_waitqueue(addr(sk.wait))
+        skb_queue_head_init(sk.receive_queue)
+        init_waitqueue(sk.wait)
     return sk
 
 
@@ -108,7 +107,7 @@ def udp_get_port(sk: ptr[Sock], port: u16) -> i32:
     global udp_rover, udp_socks
     error: i32 = 0
     local_bh_disable()
-    spin_lock(addr(udp_lock))
+    spin_lock(udp_lock)
     if port == 0:
         port = udp_rover
         while udp_lookup(port) != NULL:
@@ -120,7 +119,7 @@ def udp_get_port(sk: ptr[Sock], port: u16) -> i32:
         sk.port = port
         sk.next = udp_socks
         udp_socks = sk
-    spin_unlock(addr(udp_lock))
+    spin_unlock(udp_lock)
     local_bh_enable()
     return error
 
@@ -130,7 +129,7 @@ def udp_destroy(sk: ptr[Sock]) -> None:
     """Close a socket; what it has not read is dropped."""
     global udp_socks
     local_bh_disable()
-    spin_lock(addr(udp_lock))
+    spin_lock(udp_lock)
     if udp_socks == sk:
         udp_socks = sk.next
     else:
@@ -139,9 +138,9 @@ def udp_destroy(sk: ptr[Sock]) -> None:
             before = before.next
         if before != NULL:
             before.next = sk.next
-    spin_unlock(addr(udp_lock))
+    spin_unlock(udp_lock)
     local_bh_enable()
-    skb_queue_purge(addr(sk.receive_queue))
+    skb_queue_purge(sk.receive_queue)
     kfree(cast(ptr[void], sk))
 
 
@@ -165,17 +164,17 @@ def udp_rcv(skb: ptr[SkBuff], ip: ptr[IpHdr]) -> None:
     if not sound:
         kfree_skb(skb)
         return
-    spin_lock(addr(udp_lock))
+    spin_lock(udp_lock)
     sk = udp_lookup(htons(udp.dest))
     if sk != NULL and sk.receive_queue.qlen < MAX_RECEIVE_QUEUE:
         if udp.check == 0 or udp_checksum(ip.saddr, ip.daddr, skb.data, skb.len) == 0:
             skb.source = ip.saddr
             skb.source_port = htons(udp.source)
             skb_pull(skb, UDP_HLEN)
-            skb_queue_tail(addr(sk.receive_queue), skb)
+            skb_queue_tail(sk.receive_queue, skb)
             skb = NULL
-            wake_up(addr(sk.wait))
-    spin_unlock(addr(udp_lock))
+            wake_up(sk.wait)
+    spin_unlock(udp_lock)
     if skb != NULL:
         kfree_skb(skb)
 
@@ -217,12 +216,12 @@ def udp_wait(sk: ptr[Sock]) -> ptr[SkBuff]:
     wait: WaitEntry = WaitEntry()
     left = sk.rcvtimeo
     while True:
-        prepare_to_wait(addr(sk.wait), addr(wait), TASK_INTERRUPTIBLE)
-        skb = skb_dequeue(addr(sk.receive_queue))
+        prepare_to_wait(sk.wait, wait, TASK_INTERRUPTIBLE)
+        skb = skb_dequeue(sk.receive_queue)
         if skb != NULL or left == 0 or signal_pending():
             break
         left = schedule_timeout(left)
-    finish_wait(addr(sk.wait), addr(wait))
+    finish_wait(sk.wait, wait)
     return skb
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, external, fn, guest, i32, ptr, u8, u32
+from kdumpsim.compiler.lang import BUG, NULL, addr, cast, fn, guest, i32, ptr, section, u8, u32
 from kdumpsim.kernel.block.bio import READ, Bio, BioVec, BlockDevice, add_disk
 from kdumpsim.kernel.block.queue import Request, RequestQueue, blk_init_queue, elv_next_request, end_request
 from kdumpsim.kernel.core.spinlock import Spinlock
@@ -11,9 +11,9 @@ from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.fs.files import sys_close, sys_open, sys_read, sys_write
 from kdumpsim.kernel.fs.toyfs import toyfs_mount
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind, toyfs_read_direct
+from kdumpsim.kernel.lkdtt.cpoint import CrashPoint
 
-__start_initcall: array[fn[[], i32]] = external()
-__stop_initcall: array[fn[[], i32]] = external()
+initcall_t = fn[[], i32]
 
 fake_lock: Spinlock = Spinlock(slock=1)
 fake_queue: RequestQueue = RequestQueue()
@@ -63,17 +63,17 @@ def fake_start(image: u32, sectors: u32) -> i32:
     fake_bdev.bd_sectors = sectors
     fake_bdev.bd_queue = addr(fake_queue)
     add_disk(addr(fake_bdev))
-    call: ptr[fn[[], i32]] = __start_initcall
-    while call < __stop_initcall:
-        initcall: fn[[], i32] = call[0]
-        initcall()
-        call += 1
+    for initcall in section("initcall", initcall_t):
+        initcall[0]()
     return toyfs_mount("/dev/hda")
 
 
 @guest
-def dtt_crossed(which: u32) -> None:
-    pass
+def dtt_crossed(point: ptr[CrashPoint]) -> None:
+    for known in section("cpoints", CrashPoint):
+        if known == point:
+            return
+    BUG()
 
 
 @guest

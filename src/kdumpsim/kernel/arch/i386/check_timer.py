@@ -125,8 +125,8 @@ def setup_ExtINT_IRQ0_pin(pin: u32, vector: u32) -> None:
     entry.delivery_mode = APIC_DM_EXTINT >> 8
     entry.dest = hard_smp_processor_id()
     entry.vector = vector
-    irq_desc[0].handler = addr(ioapic_edge_type)
-    ioapic_write_entry(pin, addr(entry))
+    irq_desc[0].handler = ioapic_edge_type
+    ioapic_write_entry(pin, entry)
     enable_8259A_irq(0)
 
 
@@ -172,7 +172,7 @@ def check_timer() -> None:
         no_nmi_watchdog()
     printk("<6>...trying to set up timer as Virtual Wire IRQ...")
     disable_8259A_irq(0)
-    irq_desc[0].handler = addr(lapic_irq_type)
+    irq_desc[0].handler = lapic_irq_type
     apic_write(APIC_LVT0, APIC_DM_FIXED | vector)
     enable_8259A_irq(0)
     if timer_irq_works():

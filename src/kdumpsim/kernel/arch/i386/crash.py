@@ -214,7 +214,7 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
     prstatus.pr_pid = current().pid
     if prstatus.pr_pid == 0:
         prstatus.pr_pid = i32(IDLE_LWP + cpu)
-    fill_user_regs(addr(prstatus.pr_reg), regs)
+    fill_user_regs(prstatus.pr_reg, regs)
     last: ptr[ElfNote] = cast(ptr[ElfNote], prstatus + 1)
     last.n_namesz = 0
     last.n_descsz = 0
@@ -229,8 +229,8 @@ def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
         return 1
     local_irq_disable()
     fixed_regs: PtRegs = PtRegs()
-    crash_copy_regs(addr(fixed_regs), regs)
-    crash_save_cpu(addr(fixed_regs), cpu)
+    crash_copy_regs(fixed_regs, regs)
+    crash_save_cpu(fixed_regs, cpu)
     disable_local_APIC()
     fetch_add(addr(waiting_for_crash_ipi), u32(-1))
     halt()

@@ -186,23 +186,23 @@ def set_task_gate(vector: u32, selector: u16) -> None:
 def cpu_load_descriptors(cpu: u32, esp0: u32) -> None:
     """Build this CPU's GDT and TSS and load them, with the IDT (Linux cpu_init)."""
     gdt = addr(cpu_gdt_table[cpu * GDT_ENTRIES])
-    set_flat_desc(addr(gdt[GDT_ENTRY_KERNEL_CS]), DescType.CODE_ER, 0)
-    set_flat_desc(addr(gdt[GDT_ENTRY_KERNEL_DS]), DescType.DATA_RW, 0)
-    set_flat_desc(addr(gdt[GDT_ENTRY_DEFAULT_USER_CS]), DescType.CODE_ER, 3)
-    set_flat_desc(addr(gdt[GDT_ENTRY_DEFAULT_USER_DS]), DescType.DATA_RW, 3)
+    set_flat_desc(gdt[GDT_ENTRY_KERNEL_CS], DescType.CODE_ER, 0)
+    set_flat_desc(gdt[GDT_ENTRY_KERNEL_DS], DescType.DATA_RW, 0)
+    set_flat_desc(gdt[GDT_ENTRY_DEFAULT_USER_CS], DescType.CODE_ER, 3)
+    set_flat_desc(gdt[GDT_ENTRY_DEFAULT_USER_DS], DescType.DATA_RW, 3)
     tss = addr(init_tss[cpu])
     tss.esp0 = esp0
     tss.ss0 = __KERNEL_DS
     tss.io_bitmap_base = sizeof(TssStruct)
-    set_tss_desc(addr(gdt[GDT_ENTRY_TSS]), tss)
-    set_tss_desc(addr(gdt[GDT_ENTRY_DOUBLEFAULT_TSS]), addr(doublefault_tss))
+    set_tss_desc(gdt[GDT_ENTRY_TSS], tss)
+    set_tss_desc(gdt[GDT_ENTRY_DOUBLEFAULT_TSS], doublefault_tss)
     table: DescPtr = DescPtr()
     table.size = GDT_ENTRIES * 8 - 1
     table.address = u32(gdt)
-    load_gdt(addr(table))
+    load_gdt(table)
     idt_descr.size = IDT_ENTRIES * 8 - 1
-    idt_descr.address = u32(addr(idt_table))
-    load_idt(addr(idt_descr))
+    idt_descr.address = u32(idt_table)
+    load_idt(idt_descr)
     load_tr(TSS_SELECTOR)
     clear_ldt()
 

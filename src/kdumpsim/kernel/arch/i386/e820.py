@@ -100,17 +100,17 @@ def sanitize_e820_map() -> None:
     kept: u32 = 0
     for i in range(e820.nr_map):
         if e820.map[i].size != 0:
-            copy_entry(addr(e820.map[kept]), addr(e820.map[i]))
+            copy_entry(e820.map[kept], e820.map[i])
             kept += 1
     e820.nr_map = kept
     held: E820Entry = E820Entry()
     for i in range(1, kept):
-        copy_entry(addr(held), addr(e820.map[i]))
+        copy_entry(held, e820.map[i])
         j: u32 = i
         while j > 0 and e820.map[j - 1].addr > held.addr:
-            copy_entry(addr(e820.map[j]), addr(e820.map[j - 1]))
+            copy_entry(e820.map[j], e820.map[j - 1])
             j -= 1
-        copy_entry(addr(e820.map[j]), addr(held))
+        copy_entry(e820.map[j], held)
     join_neighbours()
 
 
@@ -125,7 +125,7 @@ def join_neighbours() -> None:
             last.size = max(last.addr + last.size, entry.addr + entry.size) - last.addr
             continue
         kept += 1
-        copy_entry(addr(e820.map[kept]), entry)
+        copy_entry(e820.map[kept], entry)
     if e820.nr_map != 0:
         e820.nr_map = kept + 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, guest, u8, u16, u32
+from kdumpsim.compiler.lang import NULL, guest, u8, u16, u32
 from kdumpsim.kernel.arch.i386.irq_vectors import FIRST_EXTERNAL_VECTOR
 from kdumpsim.kernel.arch.i386.processor import inb, outb, outb_p
 from kdumpsim.kernel.core.irq import irq_desc
@@ -50,29 +50,29 @@ def write_irq_mask(irq: u32) -> None:
 def disable_8259A_irq(irq: u32) -> None:
     """Mask a line."""
     global cached_irq_mask
-    flags = spin_lock_irqsave(addr(i8259A_lock))
+    flags = spin_lock_irqsave(i8259A_lock)
     cached_irq_mask |= 1 << irq
     write_irq_mask(irq)
-    spin_unlock_irqrestore(addr(i8259A_lock), flags)
+    spin_unlock_irqrestore(i8259A_lock, flags)
 
 
 @guest
 def enable_8259A_irq(irq: u32) -> None:
     """Unmask a line."""
     global cached_irq_mask
-    flags = spin_lock_irqsave(addr(i8259A_lock))
+    flags = spin_lock_irqsave(i8259A_lock)
     cached_irq_mask &= ~(u32(1) << irq)
     write_irq_mask(irq)
-    spin_unlock_irqrestore(addr(i8259A_lock), flags)
+    spin_unlock_irqrestore(i8259A_lock, flags)
 
 
 @guest
 def i8259A_irq_pending(irq: u32) -> bool:
     """Whether the chip holds a request of this line."""
     port: u16 = PIC_SLAVE_CMD if irq & 8 else PIC_MASTER_CMD
-    flags = spin_lock_irqsave(addr(i8259A_lock))
+    flags = spin_lock_irqsave(i8259A_lock)
     value: u32 = inb(port)
-    spin_unlock_irqrestore(addr(i8259A_lock), flags)
+    spin_unlock_irqrestore(i8259A_lock, flags)
     return value >> (irq & 7) & 1 != 0
 
 
@@ -91,7 +91,7 @@ def mask_and_ack_8259A(irq: u32) -> None:
     """Take an interrupt: mask its line and end it, so that others get through meanwhile."""
     global cached_irq_mask, spurious_irq_mask
     bit: u32 = u32(1) << irq
-    flags = spin_lock_irqsave(addr(i8259A_lock))
+    flags = spin_lock_irqsave(i8259A_lock)
     real = cached_irq_mask & bit == 0 or i8259A_irq_real(irq)
     if not real and spurious_irq_mask & bit == 0:
         printk(f"<7>spurious 8259A interrupt: IRQ{irq}.\n")
@@ -103,16 +103,16 @@ def mask_and_ack_8259A(irq: u32) -> None:
         outb(OCW2_SPECIFIC_EOI + PIC_CASCADE_IR, PIC_MASTER_CMD)
     else:
         outb(u8(OCW2_SPECIFIC_EOI + irq), PIC_MASTER_CMD)
-    spin_unlock_irqrestore(addr(i8259A_lock), flags)
+    spin_unlock_irqrestore(i8259A_lock, flags)
 
 
 @guest
 def ack_timer_8259A() -> None:
     """Take the timer's request off the chip, which ends it by itself: INTR falls, so that the next tick is an edge."""
-    flags = spin_lock_irqsave(addr(i8259A_lock))
+    flags = spin_lock_irqsave(i8259A_lock)
     outb(OCW3_POLL, PIC_MASTER_CMD)
     inb(PIC_MASTER_CMD)
-    spin_unlock_irqrestore(addr(i8259A_lock), flags)
+    spin_unlock_irqrestore(i8259A_lock, flags)
 
 
 @guest
@@ -144,7 +144,7 @@ i8259A_irq_type: HwInterruptType = HwInterruptType(
 @guest
 def init_8259A(auto_eoi: bool) -> None:
     """Program both chips: lines 0-15 at FIRST_EXTERNAL_VECTOR (datasheet: ICW1 to ICW4); masks stay as cached."""
-    flags = spin_lock_irqsave(addr(i8259A_lock))
+    flags = spin_lock_irqsave(i8259A_lock)
     outb(0xFF, PIC_MASTER_IMR)
     outb(0xFF, PIC_SLAVE_IMR)
     outb_p(ICW1, PIC_MASTER_CMD)
@@ -157,11 +157,11 @@ def init_8259A(auto_eoi: bool) -> None:
     outb_p(ICW4_NORMAL, PIC_SLAVE_IMR)
     outb(u8(cached_irq_mask & 0xFF), PIC_MASTER_IMR)
     outb(u8(cached_irq_mask >> 8), PIC_SLAVE_IMR)
-    spin_unlock_irqrestore(addr(i8259A_lock), flags)
+    spin_unlock_irqrestore(i8259A_lock, flags)
 
 
 @guest
 def make_8259A_irq(irq: u32) -> None:
     """Have the i8259 deliver a line again."""
-    irq_desc[irq].handler = addr(i8259A_irq_type)
+    irq_desc[irq].handler = i8259A_irq_type
     enable_8259A_irq(irq)

@@ -12,7 +12,6 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     Struct,
-    addr,
     array,
     bits,
     cast,
@@ -114,7 +113,7 @@ def clear_IO_APIC_pin(pin: u32) -> None:
     """Mask a pin and forget what it was set to."""
     entry: RouteEntry = RouteEntry()
     entry.mask = 1
-    ioapic_write_entry(pin, addr(entry))
+    ioapic_write_entry(pin, entry)
 
 
 @guest
@@ -130,11 +129,11 @@ def set_irq_mask(irq: u32, mask: u32) -> None:
     entry: RouteEntry = RouteEntry()
     if irq_2_pin[irq] < 0:
         return
-    flags = spin_lock_irqsave(addr(ioapic_lock))
-    ioapic_read_entry(u32(irq_2_pin[irq]), addr(entry))
+    flags = spin_lock_irqsave(ioapic_lock)
+    ioapic_read_entry(u32(irq_2_pin[irq]), entry)
     entry.mask = mask
-    ioapic_write_entry(u32(irq_2_pin[irq]), addr(entry))
-    spin_unlock_irqrestore(addr(ioapic_lock), flags)
+    ioapic_write_entry(u32(irq_2_pin[irq]), entry)
+    spin_unlock_irqrestore(ioapic_lock, flags)
 
 
 @guest
@@ -194,11 +193,11 @@ def set_ioapic_affinity(irq: u32, mask: u32) -> None:
     entry: RouteEntry = RouteEntry()
     if irq_2_pin[irq] < 0:
         return
-    flags = spin_lock_irqsave(addr(ioapic_lock))
-    ioapic_read_entry(u32(irq_2_pin[irq]), addr(entry))
+    flags = spin_lock_irqsave(ioapic_lock)
+    ioapic_read_entry(u32(irq_2_pin[irq]), entry)
     entry.dest = mask
-    ioapic_write_entry(u32(irq_2_pin[irq]), addr(entry))
-    spin_unlock_irqrestore(addr(ioapic_lock), flags)
+    ioapic_write_entry(u32(irq_2_pin[irq]), entry)
+    spin_unlock_irqrestore(ioapic_lock, flags)
 
 
 ioapic_edge_type: HwInterruptType = HwInterruptType(
@@ -264,11 +263,11 @@ def setup_IO_APIC_pin(pin: u32) -> None:
         entry.trigger = 1
     irq_2_pin[irq] = i32(pin)
     set_intr_gate(irq_vector(irq), interrupt[irq])
-    irq_desc[irq].handler = addr(ioapic_level_type) if level else addr(ioapic_edge_type)
+    irq_desc[irq].handler = ioapic_level_type if level else ioapic_edge_type
     if irq < NR_8259A_IRQS:
         disable_8259A_irq(irq)
     entry.mask = 0 if irq_desc[irq].action != NULL and irq != 0 else 1
-    ioapic_write_entry(pin, addr(entry))
+    ioapic_write_entry(pin, entry)
 
 
 @guest
@@ -277,7 +276,7 @@ def find_ioapic_i8259_pin() -> None:
     global ioapic_i8259_pin
     entry: RouteEntry = RouteEntry()
     for pin in range(nr_ioapic_pins):
-        ioapic_read_entry(pin, addr(entry))
+        ioapic_read_entry(pin, entry)
         if entry.mask == 0 and entry.delivery_mode == APIC_DM_EXTINT >> 8:
             ioapic_i8259_pin = i32(pin)
             return
@@ -311,6 +310,6 @@ def disable_IO_APIC() -> None:
         entry: RouteEntry = RouteEntry()
         entry.delivery_mode = APIC_DM_EXTINT >> 8
         entry.dest = hard_smp_processor_id()
-        ioapic_write_entry(u32(ioapic_i8259_pin), addr(entry))
+        ioapic_write_entry(u32(ioapic_i8259_pin), entry)
     if apic_mapped:
         disconnect_bsp_APIC(ioapic_i8259_pin >= 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, external, guest, ptr, u8, u32, void
+from kdumpsim.compiler.lang import array, external, guest, ptr, u8, u32, void
 from kdumpsim.kernel.arch.i386.desc import set_intr_gate
 from kdumpsim.kernel.arch.i386.entry import interrupt
 from kdumpsim.kernel.arch.i386.i8259 import NR_8259A_IRQS, PIC_CASCADE_IR, i8259A_irq_type, init_8259A
@@ -63,11 +63,11 @@ def init_IRQ() -> None:
     for irq in range(NR_8259A_IRQS):
         irq_desc[irq].status = IrqStatus.IRQ_DISABLED
         irq_desc[irq].depth = 1
-        irq_desc[irq].handler = addr(i8259A_irq_type)
+        irq_desc[irq].handler = i8259A_irq_type
     for vector in range(FIRST_EXTERNAL_VECTOR, NR_VECTORS):
         if vector != SYSCALL_VECTOR:
             set_intr_gate(vector, u32(unexpected_interrupt))
     for irq in range(NR_8259A_IRQS):
         set_intr_gate(FIRST_EXTERNAL_VECTOR + irq, interrupt[irq])
     apic_intr_init()
-    setup_irq(PIC_CASCADE_IR, addr(irq2))
+    setup_irq(PIC_CASCADE_IR, irq2)

@@ -11,7 +11,6 @@ from typing import Final
 
 from kdumpsim.compiler.lang import (
     NoReturn,
-    addr,
     array,
     cast,
     external,
@@ -160,7 +159,7 @@ def machine_kexec(image: ptr[Kimage]) -> NoReturn:
     write_cr3(pa(u32(kexec_pgd)))
     # From here on nothing can be delivered any more.
     nothing: DescPtr = DescPtr()
-    load_idt(addr(nothing))
+    load_idt(nothing)
     relocate: fn[[u32, u32, u32], None] = cast(fn[[u32, u32, u32], None], control)
     relocate(image.head, control, image.start)
     while True:

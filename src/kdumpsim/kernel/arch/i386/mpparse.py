@@ -80,7 +80,7 @@ def smp_scan_config(start: u32, size: u32) -> bool:
         floating: ptr[MpFloating] = cast(ptr[MpFloating], va(at))
         if floating.signature == MPF_SIGNATURE and floating.paragraphs == 1:
             if mp_checksum(cast(ptr[u8], floating), sizeof(MpFloating)) == 0:
-                early_copy(cast(ptr[u8], addr(mp_floating)), at, sizeof(MpFloating))
+                early_copy(cast(ptr[u8], mp_floating), at, sizeof(MpFloating))
                 return True
         at += sizeof(MpFloating)
     return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, addr, array, cast, guest, length, packed, ptr, sizeof, u8, u32, u64
+from kdumpsim.compiler.lang import Struct, array, cast, guest, length, packed, ptr, sizeof, u8, u32, u64
 from kdumpsim.kernel.arch.i386.e820 import E820Type, add_memory_region
 from kdumpsim.kernel.arch.i386.early_map import early_copy, early_copy_string
 from kdumpsim.kernel.arch.i386.head import boot_info, boot_magic
@@ -60,7 +60,7 @@ def copy_memory_map(info: ptr[MultibootInfo]) -> None:
         at: u32 = info.mmap_addr
         end: u32 = info.mmap_addr + info.mmap_length
         while at < end:
-            early_copy(cast(ptr[u8], addr(entry)), at, sizeof(MultibootMmapEntry))
+            early_copy(cast(ptr[u8], entry), at, sizeof(MultibootMmapEntry))
             add_memory_region(entry.addr, entry.len, entry.type)
             at += entry.size + 4
     elif info.flags & MULTIBOOT_INFO_MEMORY:
@@ -74,8 +74,8 @@ def read_boot_info() -> bool:
     if boot_magic != MULTIBOOT_BOOTLOADER_MAGIC:
         return False
     info: MultibootInfo = MultibootInfo()
-    early_copy(cast(ptr[u8], addr(info)), boot_info, sizeof(MultibootInfo))
+    early_copy(cast(ptr[u8], info), boot_info, sizeof(MultibootInfo))
     if info.flags & MULTIBOOT_INFO_CMDLINE:
         early_copy_string(boot_command_line, info.cmdline, COMMAND_LINE_SIZE)
-    copy_memory_map(addr(info))
+    copy_memory_map(info)
     return True

@@ -89,13 +89,13 @@ def touch_nmi_watchdog() -> None:
 @guest
 def die_nmi(regs: ptr[PtRegs], msg: cstr) -> None:
     """This CPU is stuck: say where, and dump."""
-    spin_lock(addr(nmi_print_lock))
+    spin_lock(nmi_print_lock)
     bust_spinlocks(True)
     printk(f"<0>{msg:s} on CPU{smp_processor_id()}, eip {regs.eip:08x}, registers:\n")
     show_registers(regs)
     printk("<0>console shuts up ...\n")
     console_silent()
-    spin_unlock(addr(nmi_print_lock))
+    spin_unlock(nmi_print_lock)
     bust_spinlocks(False)
     # A kernel that is caught here is probably in a bad way; get out while that is possible.
     if not user_mode(regs):

@@ -186,7 +186,7 @@ def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
     flags: u32 = 0
     if die_owner != i32(smp_processor_id()):
         console_verbose()
-        flags = spin_lock_irqsave(addr(die_lock))
+        flags = spin_lock_irqsave(die_lock)
         die_owner = i32(smp_processor_id())
         die_owner_depth = 0
         bust_spinlocks(True)
@@ -207,5 +207,5 @@ def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
         printk("<0>Recursive die() failure, output suppressed\n")
     bust_spinlocks(False)
     die_owner = -1
-    spin_unlock_irqrestore(addr(die_lock), flags)
+    spin_unlock_irqrestore(die_lock, flags)
     oops_end(regs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, addr, asm, guest
+from kdumpsim.compiler.lang import NoReturn, asm, guest
 from kdumpsim.kernel.arch.i386.apic import apic_mapped, lapic_shutdown
 from kdumpsim.kernel.arch.i386.delay import udelay
 from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
@@ -75,7 +75,7 @@ def machine_restart() -> NoReturn:
             udelay(50)
             outb(KBD_PULSE_RESET, KBD_COMMAND)
             udelay(50)
-        load_idt(addr(no_idt))
+        load_idt(no_idt)
         asm("int3")
 
 

@@ -229,31 +229,31 @@ def init_iomem_resources() -> None:
     code_resource.end = pa(u32(_etext)) - 1
     data_resource.start = pa(u32(_sdata))
     data_resource.end = pa(u32(_end)) - 1
-    request_resource(addr(iomem_resource), addr(system_rom_resource))
+    request_resource(iomem_resource, system_rom_resource)
     for i in range(e820.nr_map):
         entry = addr(e820.map[i])
         if entry.addr + entry.size > 0x1_0000_0000:
             continue
-        resource: ptr[Resource] = addr(map_resources[i])
+        resource: ptr[Resource] = map_resources[i]
         resource.name = resource_name(entry.type)
         resource.start = u32(entry.addr)
         resource.end = u32(entry.addr + entry.size - 1)
         resource.flags = IORESOURCE_MEM | IORESOURCE_BUSY
-        if request_resource(addr(iomem_resource), resource) != 0:
+        if request_resource(iomem_resource, resource) != 0:
             continue
         if entry.type == E820Type.E820_RAM:
             # One of them is the right one; the others refuse.
-            request_resource(resource, addr(code_resource))
-            request_resource(resource, addr(data_resource))
+            request_resource(resource, code_resource)
+            request_resource(resource, data_resource)
             if crashk_res.end != 0:
-                request_resource(resource, addr(crashk_res))
+                request_resource(resource, crashk_res)
 
 
 @guest
 def request_standard_resources() -> i32:
     """Fill /proc/iomem (2.6.16 request_standard_resources, a subsys_initcall)."""
     init_iomem_resources()
-    request_resource(addr(iomem_resource), addr(video_ram_resource))
+    request_resource(iomem_resource, video_ram_resource)
     return 0
 
 

@@ -123,20 +123,20 @@ def smp_call_function(func: fn[[ptr[void]], None], info: ptr[void], wait: bool) 
     """
     global call_data
     data: CallData = CallData()
-    spin_lock(addr(call_lock))
+    spin_lock(call_lock)
     others = num_online_cpus() - 1
     if others != 0:
         data.func = func
         data.info = info
         data.wait = wait
-        call_data = addr(data)
+        call_data = data
         mb()
         send_IPI_allbutself(CALL_FUNCTION_VECTOR)
         while load_volatile(addr(data.started)) != others:
             cpu_relax()
         while wait and load_volatile(addr(data.finished)) != others:
             cpu_relax()
-    spin_unlock(addr(call_lock))
+    spin_unlock(call_lock)
     return 0
 
 

@@ -39,7 +39,7 @@ def time_init() -> None:
     """Start the PIT, take its interrupt, and measure how fast this CPU loops."""
     setup_pit_timer()
     calibrate_delay()
-    setup_irq(0, addr(irq0))
+    setup_irq(0, irq0)
 
 
 @guest

@@ -197,7 +197,7 @@ def doublefault_fn() -> NoReturn:
     As in 2.6.16 this does not lead to a dump (LKDTT paper, section 2.1.1 and table 2).
     """
     gdt: DescPtr = DescPtr()
-    asm_value(u32, "sgdt ($1); xorl $0, $0", "=r,r,~{memory},~{cc}", addr(gdt))
+    asm_value(u32, "sgdt ($1); xorl $0, $0", "=r,r,~{memory},~{cc}", gdt)
     printk(f"<0>double fault, gdt at {gdt.address:08x} [{u32(gdt.size)} bytes]\n")
     if looks_like_kernel_pointer(gdt.address):
         entry: ptr[DescStruct] = cast(ptr[DescStruct], gdt.address + 16 * 8)

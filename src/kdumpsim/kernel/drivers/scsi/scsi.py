@@ -7,7 +7,7 @@ ends it by scsi_done(); all that follows runs in the BLOCK softirq (scsi_softirq
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import addr, guest, placed, ptr, u32
+from kdumpsim.compiler.lang import guest, placed, ptr, u32
 from kdumpsim.kernel.block.blk_softirq import blk_complete_request
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_lock_irqsave, spin_unlock, spin_unlock_irqrestore
 from kdumpsim.kernel.drivers.scsi.scsi_error import scsi_add_timer, scsi_delete_timer, scsi_eh_wakeup, scsi_times_out
@@ -33,15 +33,15 @@ def scsi_dispatch_cmd(cmd: ptr[ScsiCmnd]) -> None:
     Here lies SCSI_DISPATCH_CMD.  The first request of an idle disk comes here in the task that submits it, those
     that wait in the queue come from the BLOCK softirq that ended the one before.
     """
-    cpoint(addr(SCSI_DISPATCH_CMD))
+    cpoint(SCSI_DISPATCH_CMD)
     host: ptr[ScsiHost] = cmd.device.host
     scsi_add_timer(cmd, cmd.timeout_per_command, scsi_times_out)
     cmd.device.iorequest_cnt += 1
-    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    flags: u32 = spin_lock_irqsave(host.host_lock)
     host.cmd_serial_number += 1
     cmd.serial_number = host.cmd_serial_number
     host.queuecommand(cmd, scsi_done)
-    spin_unlock_irqrestore(addr(host.host_lock), flags)
+    spin_unlock_irqrestore(host.host_lock, flags)
 
 
 @guest
@@ -65,14 +65,14 @@ def __scsi_done(cmd: ptr[ScsiCmnd]) -> None:
 def scsi_device_unbusy(sdev: ptr[ScsiDevice]) -> None:
     """A command no longer occupies its host and its device."""
     host: ptr[ScsiHost] = sdev.host
-    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    flags: u32 = spin_lock_irqsave(host.host_lock)
     host.host_busy -= 1
     if host.in_recovery and host.host_failed != 0:
         scsi_eh_wakeup(host)
-    spin_unlock(addr(host.host_lock))
-    spin_lock(addr(sdev.queue_lock))
+    spin_unlock(host.host_lock)
+    spin_lock(sdev.queue_lock)
     sdev.device_busy -= 1
-    spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
+    spin_unlock_irqrestore(sdev.queue_lock, flags)
 
 
 @guest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, addr, cast, container_of, fn, guest, i32, ptr, u32, void
+from kdumpsim.compiler.lang import NULL, cast, container_of, fn, guest, i32, ptr, u32, void
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.panic import panic
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 @guest
 def scsi_add_timer(cmd: ptr[ScsiCmnd], timeout: u32, complete: fn[[u32], None]) -> None:
     """Start the clock of a command."""
-    setup_timer(addr(cmd.eh_timeout), complete, u32(cmd))
-    mod_timer(addr(cmd.eh_timeout), jiffies + timeout)
+    setup_timer(cmd.eh_timeout, complete, u32(cmd))
+    mod_timer(cmd.eh_timeout, jiffies + timeout)
 
 
 @guest
 def scsi_delete_timer(cmd: ptr[ScsiCmnd]) -> bool:
     """Stop the clock of a command; False if its time was over."""
-    return del_timer(addr(cmd.eh_timeout))
+    return del_timer(cmd.eh_timeout)
 
 
 @guest
@@ -60,12 +60,12 @@ def scsi_eh_scmd_add(cmd: ptr[ScsiCmnd]) -> None:
     host: ptr[ScsiHost] = cmd.device.host
     if host.ehandler == NULL:
         panic("Error handler thread not present for host %u", host.host_no)
-    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    flags: u32 = spin_lock_irqsave(host.host_lock)
     host.in_recovery = True
-    list_add_tail(addr(cmd.eh_entry), addr(host.eh_cmd_q))
+    list_add_tail(cmd.eh_entry, host.eh_cmd_q)
     host.host_failed += 1
     scsi_eh_wakeup(host)
-    spin_unlock_irqrestore(addr(host.host_lock), flags)
+    spin_unlock_irqrestore(host.host_lock, flags)
 
 
 @guest
@@ -91,7 +91,7 @@ def scsi_eh_flush_done_q(done_q: ptr[ListHead]) -> None:
     """Commands the error handler is through with: once more, or the end."""
     while not list_empty(done_q):
         cmd: ptr[ScsiCmnd] = container_of(done_q.next, ScsiCmnd, "eh_entry")
-        list_del(addr(cmd.eh_entry))
+        list_del(cmd.eh_entry)
         cmd.retries += 1
         if cmd.retries < cmd.allowed:
             scsi_queue_insert(cmd)
@@ -105,28 +105,28 @@ def scsi_eh_flush_done_q(done_q: ptr[ListHead]) -> None:
 def scsi_eh_finish_cmd(cmd: ptr[ScsiCmnd], done_q: ptr[ListHead]) -> None:
     """The strategy handler is through with a command."""
     host: ptr[ScsiHost] = cmd.device.host
-    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    flags: u32 = spin_lock_irqsave(host.host_lock)
     host.host_failed -= 1
-    list_del(addr(cmd.eh_entry))
-    list_add_tail(addr(cmd.eh_entry), done_q)
-    spin_unlock_irqrestore(addr(host.host_lock), flags)
+    list_del(cmd.eh_entry)
+    list_add_tail(cmd.eh_entry, done_q)
+    spin_unlock_irqrestore(host.host_lock, flags)
 
 
 @guest
 def scsi_eh_ready(host: ptr[ScsiHost]) -> bool:
     """Have commands failed, and is none other left on the host?"""
-    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    flags: u32 = spin_lock_irqsave(host.host_lock)
     ready: bool = host.host_failed != 0 and host.host_failed == host.host_busy
-    spin_unlock_irqrestore(addr(host.host_lock), flags)
+    spin_unlock_irqrestore(host.host_lock, flags)
     return ready
 
 
 @guest
 def scsi_restart_operations(host: ptr[ScsiHost]) -> None:
     """Commands may go to the host again."""
-    flags: u32 = spin_lock_irqsave(addr(host.host_lock))
+    flags: u32 = spin_lock_irqsave(host.host_lock)
     host.in_recovery = False
-    spin_unlock_irqrestore(addr(host.host_lock), flags)
+    spin_unlock_irqrestore(host.host_lock, flags)
     scsi_run_host_queues(host)
 
 
@@ -147,6 +147,6 @@ def scsi_error_handler(data: ptr[void]) -> i32:
 @guest
 def scsi_start_error_handler(host: ptr[ScsiHost]) -> None:
     """Prepare a host for failures."""
-    init_list_head(addr(host.eh_cmd_q))
+    init_list_head(host.eh_cmd_q)
     snprintf(host.eh_name, 16, f"scsi_eh_{host.host_no}")
     host.ehandler = kernel_thread(scsi_error_handler, cast(ptr[void], host), host.eh_name)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cast, guest, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, void
 from kdumpsim.kernel.block.queue import (
     Request,
     RequestQueue,
@@ -40,7 +40,7 @@ from kdumpsim.kernel.drivers.scsi.scsi_types import (
 @guest
 def scsi_get_command(sdev: ptr[ScsiDevice], rq: ptr[Request]) -> ptr[ScsiCmnd]:
     """The device's command, made ready for a request."""
-    cmd: ptr[ScsiCmnd] = addr(sdev.command)
+    cmd: ptr[ScsiCmnd] = sdev.command
     cmd.device = sdev
     cmd.request = rq
     cmd.request_buffer = NULL
@@ -82,11 +82,11 @@ def scsi_request_fn(q: ptr[RequestQueue]) -> None:
         sdev.device_busy += 1
         cmd: ptr[ScsiCmnd] = scsi_prep_fn(sdev, rq)
         spin_unlock(q.queue_lock)
-        spin_lock(addr(host.host_lock))
+        spin_lock(host.host_lock)
         ready: bool = scsi_host_queue_ready(host)
         if ready:
             host.host_busy += 1
-        spin_unlock_irq(addr(host.host_lock))
+        spin_unlock_irq(host.host_lock)
         if ready:
             cmd.result = 0
             memset(cmd.sense_buffer, 0, SCSI_SENSE_SIZE)
@@ -102,20 +102,20 @@ def scsi_request_fn(q: ptr[RequestQueue]) -> None:
 def scsi_run_host_queues(host: ptr[ScsiHost]) -> None:
     """Room has come up on a host: let all its devices look for work."""
     for i in range(SCSI_MAX_TARGETS):
-        sdev: ptr[ScsiDevice] = addr(host.devices[i])
+        sdev: ptr[ScsiDevice] = host.devices[i]
         if sdev.host != NULL:
-            flags: u32 = spin_lock_irqsave(addr(sdev.queue_lock))
-            scsi_request_fn(addr(sdev.queue))
-            spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
+            flags: u32 = spin_lock_irqsave(sdev.queue_lock)
+            scsi_request_fn(sdev.queue)
+            spin_unlock_irqrestore(sdev.queue_lock, flags)
 
 
 @guest
 def scsi_queue_insert(cmd: ptr[ScsiCmnd]) -> None:
     """Have a command dispatched again, before all others of its device."""
     sdev: ptr[ScsiDevice] = cmd.device
-    flags: u32 = spin_lock_irqsave(addr(sdev.queue_lock))
-    elv_requeue_request(addr(sdev.queue), cmd.request)
-    spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
+    flags: u32 = spin_lock_irqsave(sdev.queue_lock)
+    elv_requeue_request(sdev.queue, cmd.request)
+    spin_unlock_irqrestore(sdev.queue_lock, flags)
     scsi_device_unbusy(sdev)
     scsi_run_host_queues(sdev.host)
 
@@ -137,9 +137,9 @@ def scsi_io_completion(cmd: ptr[ScsiCmnd]) -> None:
     sdev: ptr[ScsiDevice] = cmd.device
     end_that_request_first(rq, -EIO if cmd.result != 0 else 0)
     scsi_device_unbusy(sdev)
-    flags: u32 = spin_lock_irqsave(addr(sdev.queue_lock))
+    flags: u32 = spin_lock_irqsave(sdev.queue_lock)
     end_that_request_last(rq)
-    spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
+    spin_unlock_irqrestore(sdev.queue_lock, flags)
     scsi_run_host_queues(sdev.host)
 
 
@@ -147,24 +147,24 @@ def scsi_io_completion(cmd: ptr[ScsiCmnd]) -> None:
 def scsi_execute_req(sdev: ptr[ScsiDevice], cdb: ptr[u8], buffer: ptr[u8], count: u32, timeout: u32) -> u32:
     """Send a command that belongs to no file system and wait; its result."""
     rq: Request = Request()
-    flags: u32 = spin_lock_irqsave(addr(sdev.queue_lock))
-    cmd: ptr[ScsiCmnd] = scsi_get_command(sdev, addr(rq))
-    spin_unlock_irqrestore(addr(sdev.queue_lock), flags)
+    flags: u32 = spin_lock_irqsave(sdev.queue_lock)
+    cmd: ptr[ScsiCmnd] = scsi_get_command(sdev, rq)
+    spin_unlock_irqrestore(sdev.queue_lock, flags)
     memcpy(cmd.cmnd, cdb, MAX_COMMAND_SIZE)
     cmd.request_buffer = buffer
     cmd.request_bufflen = count
     cmd.allowed = 3
     cmd.timeout_per_command = timeout
     cmd.done = scsi_io_completion
-    blk_execute_rq(addr(sdev.queue), addr(rq))
+    blk_execute_rq(sdev.queue, rq)
     return cmd.result
 
 
 @guest
 def scsi_alloc_queue(sdev: ptr[ScsiDevice]) -> None:
     """The device's request queue."""
-    spin_lock_init(addr(sdev.queue_lock))
-    blk_init_queue(addr(sdev.queue), scsi_request_fn, addr(sdev.queue_lock), cast(ptr[void], sdev))
+    spin_lock_init(sdev.queue_lock)
+    blk_init_queue(sdev.queue, scsi_request_fn, sdev.queue_lock, cast(ptr[void], sdev))
     sdev.queue.softirq_done_fn = scsi_softirq_done
     sdev.queue.max_sectors = sdev.host.max_sectors
     sdev.queue.max_segments = sdev.host.sg_tablesize

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cstr, guest, length, ptr, u8, u32
+from kdumpsim.compiler.lang import array, cstr, guest, length, ptr, u8, u32
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock_init
@@ -44,7 +44,7 @@ def scsi_probe_and_add_lun(host: ptr[ScsiHost], target: u32) -> None:
     """Send INQUIRY to a target; if one answers, it is a device, and a disk if it says so."""
     cdb: array[u8] = length(MAX_COMMAND_SIZE)
     inquiry: array[u8] = length(INQUIRY_LENGTH)
-    sdev: ptr[ScsiDevice] = addr(host.devices[target])
+    sdev: ptr[ScsiDevice] = host.devices[target]
     sdev.host = host
     sdev.id = target
     scsi_alloc_queue(sdev)
@@ -71,7 +71,7 @@ def scsi_add_host(host: ptr[ScsiHost]) -> None:
     global nr_scsi_hosts
     host.host_no = nr_scsi_hosts
     nr_scsi_hosts += 1
-    spin_lock_init(addr(host.host_lock))
+    spin_lock_init(host.host_lock)
     scsi_start_error_handler(host)
     printk(f"<6>scsi{host.host_no} : {host.name:s}\n")
 

@@ -87,7 +87,7 @@ def sd_read_capacity(sdev: ptr[ScsiDevice]) -> bool:
 def sd_probe(sdev: ptr[ScsiDevice]) -> None:
     """A direct-access device was found: it is the next of sda, sdb …"""
     global nr_sd_disks
-    bdev: ptr[BlockDevice] = addr(sdev.bdev)
+    bdev: ptr[BlockDevice] = sdev.bdev
     snprintf(bdev.bd_name, 8, f"sd{u8(ord('a') + nr_sd_disks):c}")
     if not sd_read_capacity(sdev):
         return
@@ -96,7 +96,7 @@ def sd_probe(sdev: ptr[ScsiDevice]) -> None:
     megabytes: u32 = sdev.capacity >> 11
     printk(f"<5>SCSI device {bdev.bd_name:s}: {sdev.capacity} {SECTOR_BYTES}-byte hdwr sectors ({megabytes} MB)\n")
     bdev.bd_sectors = sdev.capacity
-    bdev.bd_queue = addr(sdev.queue)
+    bdev.bd_queue = sdev.queue
     bdev.bd_private = cast(ptr[void], sdev)
     add_disk(bdev)
     printk(f"<5>sd {sdev.host.host_no}:0:{sdev.id}:0: Attached scsi disk {bdev.bd_name:s}\n")
