@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from devices import Probe, run_until, transplant
@@ -318,6 +318,7 @@ counts = st.integers(2, 23).map(lambda value: ("count", value))
 
 
 @given(st.sampled_from([0, 2, 4]), st.dictionaries(st.integers(0, 120), counts, min_size=1, max_size=4))
+@example(4, {0: ("count", 23), 24: ("count", 2)})  # in the tick of the strobe
 def test_counting_with_new_counts_on_the_way(mode: int, events: dict[int, tuple[str, int]]) -> None:
     compare(mode, events, 160)
 
@@ -337,6 +338,7 @@ gates = st.integers(0, 1).map(lambda value: ("gate", value))
 
 
 @given(st.sampled_from([0, 1, 2, 4, 5]), st.integers(2, 23), st.dictionaries(st.integers(1, 120), gates, max_size=8))
+@example(1, 2, {1: ("gate", 0), 2: ("gate", 1), 3: ("gate", 0), 4: ("gate", 1)})  # in the middle of a pulse
 def test_the_gate_in_every_mode(mode: int, count: int, events: dict[int, tuple[str, int]]) -> None:
     compare(mode, {0: ("count", count), **events}, 160)
 

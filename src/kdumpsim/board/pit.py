@@ -87,6 +87,8 @@ class Channel:
     """Ticks since `loaded`, while the gate holds modes 0 and 4."""
     held: int = 0
     """The 16 bits in the counting element while nothing is loaded, whatever the mode takes them for."""
+    held_output: bool = False
+    """The output while nothing is loaded: what it was when the count or the trigger came."""
     pending: int | None = None
     """The next count: for modes 2 and 3 from the tick `pending_at` on, for modes 1 and 5 from the next trigger on."""
     pending_at: int | None = None
@@ -113,7 +115,7 @@ class Channel:
     def output(self, now: int) -> bool:
         position = self._position(now)
         if position is None:
-            return self.mode != 0
+            return self.held_output
         count, elapsed = position
         if self.mode == 0:
             return elapsed >= count
@@ -147,6 +149,8 @@ class Channel:
         if self.loaded is None or self.count is None or self.frozen is not None:
             return None
         elapsed = now - self.loaded
+        if self.mode >= 4 and elapsed < 0 and not self.held_output:
+            return self.loaded  # the strobe that was under way ends
         if self.mode == 2:
             return self.loaded + (max(elapsed, 0) // self.count + 1) * self.count
         if self.mode == 3:
@@ -164,6 +168,7 @@ class Channel:
         self.count = self.loaded = self.frozen = self.pending = self.pending_at = None
         self.first_byte = self.latch = self.status_latch = None
         self.high_next = False
+        self.held_output = self.mode != 0
 
     def set_gate(self, level: bool, now: int) -> None:
         if level == self.gate:
@@ -180,13 +185,13 @@ class Channel:
         elif level:
             self._trigger(now)
         elif self.mode in (2, 3):
-            self.held = self.value(now)
+            self.held, self.held_output = self.value(now), True
             self.loaded = None
             if self.pending is not None:
                 self.count, self.pending, self.pending_at = self.pending, None, None
 
     def _trigger(self, now: int) -> None:
-        self.held = self.value(now)
+        self.held, self.held_output = self.value(now), self.output(now)
         if self.pending is not None:
             self.count, self.pending, self.pending_at = self.pending, None, None
         if self.count is not None:
@@ -198,7 +203,7 @@ class Channel:
         if self.mode in (1, 5):
             self.pending = count
         elif self.mode in (0, 4):
-            self.held = self.value(now)
+            self.held, self.held_output = self.value(now), self.mode == 4 and self.output(now)
             self.count, self.loaded = count, now + 1
             self.frozen = None if self.gate else 0
         elif self.loaded is None or self.count is None or now < self.loaded:
@@ -228,7 +233,7 @@ class Channel:
         elif self.first_byte is None:
             self.first_byte = byte
             if self.mode == 0:  # the first byte already stops the counter
-                self.held = self.value(now)
+                self.held, self.held_output = self.value(now), False
                 self.loaded = None
             return
         else:
