@@ -102,7 +102,8 @@ class Summary:
 
     def __str__(self) -> str:
         rates = ", ".join(
-            f"{count:,} {what} ({count / self.seconds:.1f} a second)" for what, count in sorted(self.counts.items())
+            f"{count:,} {what} ({3600 * count / self.seconds:,.0f} an hour)"
+            for what, count in sorted(self.counts.items())
         )
         return (
             f"{self.kind}: {self.cases:,} cases in {self.seconds:.0f} s; {rates or 'nothing'}; {len(self.found)} faults"
