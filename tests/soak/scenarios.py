@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from kdumpsim.images import USER_PROGRAMS
+from kdumpsim.runs import forking
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import OUTPUT_FILES, build_kernels, run_scenario
@@ -64,10 +66,11 @@ class Scenarios(Kind[Family]):
     def check(self, case: Family, repeat: bool) -> Counts:
         counts: Counter[str] = Counter()
         booted = Booted(case[0])
-        booted._session.machine.poll = TimeMoves(booted._session.machine)
         for number, scenario in enumerate(case):
             with tempfile.TemporaryDirectory() as forked, tempfile.TemporaryDirectory() as cold:
-                report = booted.fork(scenario, Path(forked)).report()
+                watch = TimeMoves(booted.session.machine)
+                with patch.object(forking, "within", lambda seconds, poll, watch=watch: watch):
+                    report = booted.fork(scenario, Path(forked)).report()
                 if report.result is None:
                     raise Broken(f"{last_line(report.died)}\n{report.died}\n{scenario.command()}")
                 check_result(report.result, Path(forked))
@@ -99,7 +102,6 @@ class Scenarios(Kind[Family]):
 def scenario_of(command: str) -> Scenario:
     """The scenario that a command line runs."""
     import shlex
-    from unittest.mock import patch
 
     from kdumpsim.commands import run
 
