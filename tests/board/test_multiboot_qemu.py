@@ -76,7 +76,7 @@ def test_ld_makes_it_and_qemu_agrees(
     qemu = subprocess.run(
         [require_tool("qemu-system-i386"), "-m", "64", "-kernel", kernel, "-display", "none", "-monitor", "none",
          "-serial", "stdio", "-no-reboot"],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=True,
     )  # fmt: skip
     machine, said = Machine(MachineConfig(cpus=1)), bytearray()
     machine.uarts[0].on_output = said.extend

@@ -111,7 +111,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def boot(*arguments: str | Path, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], input=typed, capture_output=True, timeout=120, check=False)
+    return subprocess.run([*COMMAND, *map(str, arguments)], input=typed, capture_output=True, timeout=600, check=False)
 
 
 def test_pipes_in_and_out(echo: Path) -> None:
@@ -168,7 +168,7 @@ def test_interrupt(echo: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.read(1) == b">"
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(600) == 130
 
 
 BUSY = {
@@ -210,7 +210,7 @@ def test_a_busy_guest_keeps_no_signal_waiting(tmp_path: Path, what: str, number:
         assert process.stdout is not None
         assert process.stdout.read(1) == b">"
         process.send_signal(number)
-        assert process.wait(60) == 128 + number
+        assert process.wait(600) == 128 + number
 
 
 def read_until(fd: int, wanted: bytes) -> bytes:
@@ -226,7 +226,7 @@ def test_it_ends_with_its_terminal(echo: Path) -> None:
         os.close(program)
         read_until(user, b">")
         os.close(user)
-        assert process.wait(60) == 0
+        assert process.wait(600) == 0
 
 
 def test_the_screen_is_printed_in_the_end(text: Path) -> None:
@@ -271,7 +271,7 @@ class Session:
 
     def end(self) -> int:
         """Its exit status; the terminal is as it was."""
-        status = self.process.wait(60)
+        status = self.process.wait(600)
         assert termios.tcgetattr(self.program) == self.before
         self.process.communicate()
         os.close(self.user)
@@ -322,7 +322,7 @@ def test_a_terminal_is_put_back(echo: Path, how: str) -> None:
             os.write(user, b"q")
         else:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == (143 if how == "terminate" else 0)
+        assert process.wait(600) == (143 if how == "terminate" else 0)
     assert termios.tcgetattr(program) == before
     os.close(user)
     os.close(program)

@@ -36,7 +36,7 @@ def start(*words: str, limit: int | None = None, environment: dict[str, str] | N
 
 def ended(process: Process) -> tuple[int, str]:
     """Status and complaints."""
-    _, complaints = process.communicate(timeout=240)
+    _, complaints = process.communicate(timeout=600)
     return process.returncode, complaints.decode()
 
 
@@ -89,7 +89,7 @@ def test_help_and_errors_into_a_closed_pipe_are_quiet_too() -> None:
         os.close(reader)
         process = start(*words, stdout=writer, stderr=writer)
         os.close(writer)
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
         assert process.returncode == Status.CLOSED_PIPE, words
 
 
@@ -97,7 +97,7 @@ def test_help_and_errors_into_a_closed_pipe_are_quiet_too() -> None:
 def test_an_encoding_without_our_signs_gets_others(command: str, kernel: Path, tmp_path: Path) -> None:
     (tmp_path / "script").write_text("ls /\n")
     process = start(*example(command, kernel, tmp_path), environment=PLAIN_ASCII)
-    output, complaints = process.communicate(timeout=240)
+    output, complaints = process.communicate(timeout=600)
     assert (process.returncode, complaints) == (Status.SUCCESS, b"")
     assert output.isascii()
     assert b"?" not in output
@@ -110,14 +110,14 @@ def test_a_script_is_utf_8_whatever_the_locale(way: str, tmp_path: Path) -> None
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
     words = ("console", "--no-kexec", "--output", str(tmp_path / "dump"), str(script) if way == "script" else "-")
     with open(script, "rb") as file:
-        output, complaints = start(*words, environment=plain, stdin=file.fileno()).communicate(timeout=240)
+        output, complaints = start(*words, environment=plain, stdin=file.fileno()).communicate(timeout=600)
     assert complaints == b""
     assert output.endswith(b"# echo ?\n?\n")
 
 
 def test_help_speaks_latin_1() -> None:
     process = start("run", "--help", environment={"PYTHONIOENCODING": "latin-1"})
-    output, complaints = process.communicate(timeout=60)
+    output, complaints = process.communicate(timeout=600)
     assert (process.returncode, complaints) == (Status.SUCCESS, b"")
     assert b"--dma DEVICE,..." in output
 
@@ -201,7 +201,7 @@ def test_the_documentation_and_the_help_have_the_table() -> None:
     documented = (REPOSITORY / "docs" / "exit-status.md").read_text()
     rows = re.findall(r"(?m)^\| (\d+) \| (.+?) \|$", documented)
     assert rows == [(str(status.value), status.meaning) for status in Status]
-    output, _ = start("--help").communicate(timeout=60)
+    output, _ = start("--help").communicate(timeout=600)
     for status in Status:
         assert f"  {status:<5d}{status.meaning}" in output.decode()
 

@@ -147,7 +147,7 @@ def gdb(stopped: tuple[Path, Machine], require_tool: Callable[[str], str]) -> Ca
             [require_tool("gdb"), *start, *options, folder / "program", folder / "core"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert "Traceback" not in result.stderr
@@ -251,7 +251,7 @@ def test_an_interrupted_user_mode_stack_is_found(tmp_path: Path, require_tool: C
     files = [tmp_path / "program", tmp_path / "core"]
     shown = subprocess.run(
         [require_tool("gdb"), "-nx", "-batch", "-ex", "frame 3", "-ex", "print $esp", *files],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     ).stdout  # fmt: skip
     assert "$1 = (void *) 0x5678" in shown
 

@@ -27,7 +27,7 @@ def gdb(crash: Crash, require_tool: Callable[[str], str]) -> Gdb:
         for command in commands:
             words += ["-ex", command]
         words += [f"{directory}/vmlinux", f"{directory}/vmcore"]
-        process = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        process = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
         assert "warning" not in (process.stdout + process.stderr).lower()
         return process.stdout
 
@@ -63,7 +63,7 @@ def test_the_printed_command_begins_at_the_crash(crash: Crash, require_tool: Cal
     words = shlex.split(line.partition(": ")[2])
     assert words[0] == "gdb"
     command = [require_tool("gdb"), "-nx", "-batch", *words[1:]]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert functions(process.stdout.partition("Switching")[2])[:4] == [
         "crash_kexec", "crash_kexec", "try_crashdump", "panic"
     ]  # fmt: skip
@@ -87,7 +87,7 @@ def test_after_an_overflow_every_cpu_is_what_result_json_says(
     if run.result["vmcore"] is not None:
         words = [require_tool("gdb"), "-nx", "-batch", "-ex", 'thread apply all printf "eip 0x%x\\n", $eip']
         words += [f"{run.directory}/vmlinux", f"{run.directory}/vmcore"]
-        text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+        text = subprocess.run(words, capture_output=True, text=True, timeout=600, check=True).stdout
         eips = {int(thread): eip for thread, eip in re.findall(r"Thread (\d+) .*\neip (0x[0-9a-f]+)", text)}
     assert {check["thread"]: check["eip"] for check in checks if check["thread"]}.items() <= eips.items()
     printed = re.search(r"-ex 'thread (\d+)'", run.stdout)
@@ -162,7 +162,7 @@ def test_gdb_has_no_complaints_about_the_kernel(crash: Crash, require_tool: Call
         f"file {crash('FS_DEVRW', 'panic').directory}/vmlinux",
     ]
     words += ["-ex", "maint expand-symtabs", "-ex", "maint check-symtabs"]
-    process = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "", "")
 
 

@@ -22,7 +22,7 @@ from kdumpsim.disks.toyfs import mkfs
 from .conftest import Run, kdumpsim
 
 Crash = Callable[..., Run]
-PATIENCE_S = 60
+PATIENCE_S = 600  # for a QEMU that hangs, however busy the host
 
 
 def written_after_the_hand_over(run: Run) -> tuple[int, int]:
@@ -52,7 +52,7 @@ def test_a_card_that_goes_on_receiving_does_not_hurt_the_capture_kernel(crash: C
 
 
 def test_the_dump_shows_frames_that_came_after_the_crash(crash: Crash) -> None:
-    run = crash("FS_DEVRW", "panic", "--dma", "disk,net")
+    run = crash("FS_DEVRW", "panic", "--dma", "net")
     quiet = crash("FS_DEVRW", "panic").result
     assert quiet["changed_by_dma"] == []
     pages = [int(change["page"], 16) for change in run.result["changed_by_dma"]]

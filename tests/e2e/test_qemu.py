@@ -27,7 +27,7 @@ from kdumpsim.disks.toyfs import mkfs
 SECTORS = 16384
 COMMAND_LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1 crashkernel=16M@16M"
 LAST_LINE = "agent: listening on ttyS1"
-PATIENCE_S = 60
+PATIENCE_S = 600  # for a QEMU that hangs, however busy the host
 TICKS = 300
 QEMU = "qemu-system-i386"
 

@@ -249,7 +249,7 @@ def test_an_interrupt_or_a_kill_leaves_nothing_half_written(
         if moment in line:
             break
     os.kill(process.pid, number)
-    _, complaint = process.communicate(timeout=60)
+    _, complaint = process.communicate(timeout=600)
     assert process.returncode == status
     assert complaint.strip() == f"{says}; nothing half-written was left behind."
     assert list(directory.iterdir()) == []

@@ -94,7 +94,7 @@ def test_output_keeps_result_and_console_of_each_run(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_reported_with_seed_and_command_and_the_status_is_5() -> None:
     process = start(*LONG, "--seed", "2", "--json")
     os.kill(workers(process.pid)[0], signal.SIGKILL)
-    output, complaint = process.communicate(timeout=120)
+    output, complaint = process.communicate(timeout=600)
     assert process.returncode == 5
     assert "seed 2" in complaint
     assert "kdumpsim run --crashpoint MEM_SWAPOUT --type" in complaint
@@ -111,7 +111,7 @@ def test_ctrl_c_and_a_kill_end_the_workers_and_leave_no_files(
     process = start(*LONG, "--output", str(tmp_path / "kept"))
     started = workers(process.pid)
     os.kill(process.pid, number)
-    _, complaint = process.communicate(timeout=60)
+    _, complaint = process.communicate(timeout=600)
     assert process.returncode == status
     assert "Traceback" not in complaint
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
@@ -124,7 +124,7 @@ def test_a_table_that_is_killed_outright_takes_its_workers_along_and_the_next_cl
     process = start(*LONG, "--output", str(kept))
     started = workers(process.pid)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}/exe").exists() for pid in started):  # a zombie has none
         assert time.monotonic() < deadline, "a worker lives on"

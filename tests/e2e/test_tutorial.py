@@ -67,7 +67,7 @@ def test_every_command_prints_the_lines_that_are_quoted(tmp_path: Path, require_
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         missing = first_line_not_found(quoted, process.stdout)

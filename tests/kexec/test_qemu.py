@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,12 @@ class Qemu:
     def kexec(self, *words: str) -> str:
         """Run `kdumpsim kexec` as a user does."""
         command = [sys.executable, "-m", "kdumpsim.cli", "kexec", *words, "--agent", self.address]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
     def agent(self) -> AgentClient:
-        return AgentClient(SocketTransport.connect(self.address), timeout=60)
+        return AgentClient(SocketTransport.connect(self.address), timeout=600)
 
 
 @pytest.fixture
@@ -68,11 +69,11 @@ def qemu(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Qemu]:
     )  # fmt: skip
     running = Qemu(process, tmp_path)
     try:
-        for _ in range(600):
-            if (tmp_path / "console").exists() and "agent: listening" in running.console():
-                break
+        deadline = time.monotonic() + 600
+        while not (tmp_path / "console").exists() or "agent: listening" not in running.console():
             assert process.poll() is None, running.console()
-            subprocess.run(["sleep", "0.1"], check=True)
+            assert time.monotonic() < deadline, running.console()
+            time.sleep(0.05)
         yield running
     finally:
         process.kill()
@@ -87,7 +88,7 @@ def test_kdump(qemu: Qemu, options: list[str], require_tool: Callable[[str], str
     assert agent.read_file("/sys/kernel/kexec_crash_loaded").strip() == b"1"
     agent.write_file("/proc/dtt/ctrl", b"set FS_DEVRW panic 10\n")
     agent.start("diskio")
-    qemu.process.wait(120)
+    qemu.process.wait(600)
     assert "I'm in purgatory" in qemu.console()
     disk = Disk.file(qemu.directory / "dump", readonly=True)
     header = find_dump(disk)

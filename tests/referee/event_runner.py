@@ -16,7 +16,7 @@ from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.compiler.assembler import assemble
 
 LIMIT_NS = 20_000_000_000
-TIMEOUT_S = 20
+TIMEOUT_S = 600  # for a QEMU that hangs, however busy the host
 
 
 class Run(NamedTuple):

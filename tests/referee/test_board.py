@@ -57,7 +57,7 @@ def run_on_qemu(qemu: str, image: bytes, place: Path) -> bytes:
     with subprocess.Popen(command, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        watchdog = threading.Timer(60, process.kill)
+        watchdog = threading.Timer(600, process.kill)  # if it hangs
         watchdog.start()
         out = b""
         while b"type: " not in out and (more := process.stdout.read1(4096)):  # type: ignore[attr-defined]

@@ -64,7 +64,7 @@ def gdb_eips(require_tool: Callable[[str], str], directory: Path) -> dict[int, i
     """EIP of each of gdb's threads."""
     words = [require_tool("gdb"), "-nx", "-batch", "-ex", 'thread apply all printf "eip %u\\n", $eip']
     words += [f"{directory}/vmlinux", f"{directory}/vmcore"]
-    text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    text = subprocess.run(words, capture_output=True, text=True, timeout=600, check=True).stdout
     return {int(thread): int(eip) for thread, eip in re.findall(r"Thread (\d+) .*\neip (\d+)", text)}
 
 

@@ -39,7 +39,7 @@ def gdb(tmp_path: Path, require_tool: Callable[[str], str]) -> Callable[[list[st
         words = [word for command in ["set width 0", *commands] for word in ("-ex", command)]
         done = subprocess.run(
             [require_tool("gdb"), "-nx", "-batch", *words, str(vmlinux)],
-            capture_output=True, text=True, timeout=60, check=True,
+            capture_output=True, text=True, timeout=600, check=True,
         )  # fmt: skip
         return done.stdout.splitlines()
 
