@@ -86,53 +86,37 @@ class WorkerDied(KdumpsimError):
 
 
 class BootSettings(TypedDict, total=False):
-    """What `boot` takes: the fields of `Scenario` that describe the machine and its kernels, with their defaults."""
+    """What `boot` takes: the fields of `Scenario` that describe the machine and its kernels; sizes in bytes.
+
+    `modules` are files with guest code of a user's own; with `traffic` there is a network card and a station that
+    sends to it all the time, which is the crash condition ``dma=("net",)``.
+    """
 
     seed: int
-    """Same seed, same machine, instruction for instruction (default 0)."""
     cpus: int
-    """CPUs, 1 to 8 (default 2)."""
     memory: int
-    """RAM in bytes (default 64 MiB)."""
     memory_holes: tuple[tuple[int, int], ...]
-    """Pieces of physical memory that are not there: (base, size) in bytes."""
     dump_disk: str
-    """Where the dump disk is (default "hdb")."""
     nic: bool
-    """A network card."""
     traffic: bool
-    """A network card, and a station that sends to it all the time: the crash condition ``dma=("net",)``."""
     crashkernel: Reservation
-    """The region for the capture kernel (default 16 MiB at 16 MiB)."""
     profile: str
-    """A named set of kernel options (default "default"); ``kdumpsim options`` shows them."""
     kernel_options: tuple[tuple[str, str], ...]
-    """(name, value) of kernel options beyond the profile."""
     modules: Sequence[str | os.PathLike[str]]
-    """Files with guest code of your own (docs/guest-modules.md)."""
     inject: str | None
-    """Something to break on purpose."""
 
 
 class CrashSettings(TypedDict, total=False):
-    """What `Machine.crash` takes: the fields of `Scenario` that describe the crash, with their defaults."""
+    """What `Machine.crash` takes: the fields of `Scenario` that describe the crash; times in virtual seconds."""
 
     count: int
-    """Crossings of the crash point before the crash (default 10)."""
     crash_cpu: int | None
-    """Crash on this CPU."""
     other_cpus: str | None
-    """What the other CPUs do meanwhile."""
     dma: tuple[str, ...]
-    """Devices that are busy with DMA."""
     pending_irq: bool
-    """A key and a serial byte arrive at the hand-over."""
     load: tuple[str, ...]
-    """Programs that are started in the guest (default: what crosses the point)."""
     patience: int
-    """How long the operator waits for a machine that is not well, in virtual seconds (default 15)."""
     timeout: int
-    """When to give up, in virtual seconds since power-on (default 120)."""
 
 
 def run(
