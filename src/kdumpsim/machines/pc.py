@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The PC that a scenario asks for: ours or QEMU's, with one face."""
+"""The PC that a scenario asks for: ours or QEMU's, with one face.
+
+What only some PCs can do is a capability, an attribute of `Pc` that is None where it is missing.  Rooms above ask for
+the capability, never for the class.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from kdumpsim.agent.transport import SerialMachine
 from kdumpsim.board.disk import Disk
-from kdumpsim.board.machine import Machine, MachineConfig, StopReason
+from kdumpsim.board.ide import IdeController
+from kdumpsim.board.machine import MachineConfig, StopReason
 from kdumpsim.board.network import NetworkConfig
+from kdumpsim.board.rtl8139 import Rtl8139
+from kdumpsim.machines.own import OwnMachine
 from kdumpsim.machines.qemu_machine import QemuMachine
 from kdumpsim.machines.qemu_process import QemuMissing, find_qemu
-from kdumpsim.scenario.conditions import QEMU
+from kdumpsim.scenario.conditions import KDUMPSIM, QEMU
 from kdumpsim.scenario.parts import PcPart
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.vmcore.oracle import CRASH_KEXEC, WatchedMachine, WatchedMemory
@@ -44,6 +51,45 @@ class Keyboard(Protocol):
         """Press keys together."""
 
 
+class Copying(Protocol):
+    """A machine that can be saved as plain data, and another be made what it was."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """All there is to it."""
+
+    def restore(self, snapshot: dict[str, Any], /) -> None:
+        """Become what was saved."""
+
+
+class TracedCpu(Protocol):
+    """A CPU that can keep the basic blocks it ran last."""
+
+    def record_blocks(self, count: int, /) -> None:
+        """Keep the last `count` from now on."""
+
+    def recorded_blocks(self) -> list[tuple[int, int]]:
+        """Linear address and bytes of each, oldest first."""
+
+    def read_linear(self, address: int, size: int, /) -> bytes | None:
+        """Memory through its page tables."""
+
+
+class Tracing(Protocol):
+    """A machine whose CPUs can be traced."""
+
+    @property
+    def cpus(self) -> Sequence[TracedCpu]: ...
+
+
+class Devices(Protocol):
+    """Devices that say what they are about."""
+
+    @property
+    def ide(self) -> IdeController: ...
+    @property
+    def nic(self) -> Rtl8139 | None: ...
+
+
 class Pc(WatchedMachine, SerialMachine, Protocol):
     """What a session does with a machine; `board.machine.Machine` tells what it means."""
 
@@ -55,6 +101,12 @@ class Pc(WatchedMachine, SerialMachine, Protocol):
     def memory(self) -> Memory: ...
     @property
     def i8042(self) -> Keyboard: ...
+    @property
+    def copying(self) -> Copying | None: ...
+    @property
+    def tracing(self) -> Tracing | None: ...
+    @property
+    def inspecting(self) -> Devices | None: ...
 
     def load_multiboot(self, image: bytes, cmdline: str) -> None:
         """Power on, up to the kernel's first instruction."""
@@ -64,6 +116,16 @@ class Pc(WatchedMachine, SerialMachine, Protocol):
 
     def close(self) -> None:
         """Away with it."""
+
+
+Capability = TypeVar("Capability")
+
+
+def capable(capability: Capability | None, pc: PcPart, what: str) -> Capability:
+    """The capability; ScenarioError if the PC does not have it, where `what` says what cannot be done to it."""
+    if capability is None:
+        raise ScenarioError(f"machine {pc.machine} cannot be {what}; {KDUMPSIM} can")
+    return capability
 
 
 def new_disk(pc: PcPart, sectors: int) -> Disk:
@@ -77,7 +139,7 @@ def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int]) ->
     ScenarioError where QEMU is to be run and is not there.
     """
     if pc.machine != QEMU:
-        return Machine(
+        return OwnMachine(
             MachineConfig(
                 cpus=pc.cpus,
                 memory=pc.memory,

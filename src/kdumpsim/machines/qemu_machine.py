@@ -216,6 +216,9 @@ class QemuCpu:
 class QemuMachine:
     """One PC, powered on by `load_multiboot` and gone after `close`.  Any call may raise QemuLost."""
 
+    copying = tracing = inspecting = None
+    """What the gdbstub and QMP are not asked for (`machines.pc`)."""
+
     def __init__(self, cpus: int, memory: int, disks: Mapping[int, Disk]) -> None:
         """`disks` by place on the two cables; their files (memfds) are QEMU's as well."""
         self.poll: Callable[[], None] | None = None

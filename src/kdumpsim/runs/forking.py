@@ -27,11 +27,11 @@ from kdumpsim.compiler import GuestError
 from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.machines.parent import die_with
+from kdumpsim.machines.pc import capable
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, within
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, start
 from kdumpsim.runs.session import Session
-from kdumpsim.scenario.conditions import KDUMPSIM
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
 
@@ -73,11 +73,10 @@ class Booted:
         `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.
         """
         self.key = pc, kernel = BootKey(of.pc, of.kernel)
-        if pc.machine != KDUMPSIM:
-            raise ScenarioError(f"machine {pc.machine} cannot be copied; {KDUMPSIM} can")
         self._poll = poll
         self._host_timeout = host_timeout
         self.session = power_on(pc, kernel)
+        capable(self.session.machine.copying, pc, "copied")
         self._state: dict[str, Any] | None = None
         try:
             self.session.machine.poll = within(host_timeout, poll)

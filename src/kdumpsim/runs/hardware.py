@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.board.machine import Machine
-
 if TYPE_CHECKING:
     from kdumpsim.agent.client import AgentClient
-    from kdumpsim.machines.pc import Pc
+    from kdumpsim.machines.pc import Devices, Pc
     from kdumpsim.scenario.parts import CrashPart
 
 AFFINITY = ("/proc/self/cpus_allowed", "/proc/irq/smp_affinity")
@@ -64,30 +62,31 @@ class Conditions:
 
     def at_jump(self, machine: Pc) -> None:
         """The capture kernel is about to take over."""
-        if isinstance(machine, Machine):  # another does not tell what its devices are about
-            self._look_at_devices(machine)
+        if machine.inspecting is not None:
+            self._look_at(machine.inspecting)
         if self._crash.pending_irq:
             machine.i8042.press(KEY)
             machine.uarts[0].feed(BYTE)
             self._evidence.append("a key and a byte on the serial line arrived at the hand-over")
 
-    def _look_at_devices(self, machine: Machine) -> None:
-        if machine.nic is not None:
-            self._written_at_jump = (machine.nic.frames_written, machine.nic.bytes_written)
-            state = "on" if machine.nic.command.receive else "off"
+    def _look_at(self, devices: Devices) -> None:
+        if (nic := devices.nic) is not None:
+            self._written_at_jump = (nic.frames_written, nic.bytes_written)
+            state = "on" if nic.command.receive else "off"
             self._evidence.append(f"network card at the hand-over: receiver {state}")
         if "disk" in self._crash.dma:
             busy = [
-                name for name, channel in zip(CHANNELS, machine.ide.channels, strict=True) if channel.bus_master.active
+                name for name, channel in zip(CHANNELS, devices.ide.channels, strict=True) if channel.bus_master.active
             ]
             self._evidence.append(f"DMA in flight at the hand-over: {', '.join(busy) or 'none'}")
 
     def seen(self, machine: Pc) -> list[str]:
         """What they turned out to be up to the hand-over, and what came of them since, as the devices counted it."""
-        if not isinstance(machine, Machine) or machine.nic is None or self._written_at_jump is None:
+        nic = machine.inspecting.nic if machine.inspecting else None
+        if nic is None or self._written_at_jump is None:
             return list(self._evidence)
         frames, data = self._written_at_jump
-        frames, data = machine.nic.frames_written - frames, machine.nic.bytes_written - data
+        frames, data = nic.frames_written - frames, nic.bytes_written - data
         return [
             *self._evidence,
             f"network card after the hand-over: {frames} frames, {data} bytes written to memory by DMA",

@@ -21,7 +21,7 @@ from kdumpsim.runs.hosttime import within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.trace import Trace
-from kdumpsim.scenario.conditions import KDUMPSIM, PAGE_SIZE
+from kdumpsim.scenario.conditions import PAGE_SIZE
 from kdumpsim.scenario.options import Kernel, config
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.scenario import Scenario, check_kernel, check_together
@@ -53,14 +53,12 @@ def run_scenario(
     files that cannot be written, HostTimeout after `host_timeout` real seconds; nothing is left in `output` then.
     Whatever the guest does is an outcome, never an exception.
     """
-    if trace and scenario.machine != KDUMPSIM:
-        raise ScenarioError(f"only kdumpsim's own machine can be traced, not {scenario.machine}")
     session = power_on(scenario.pc, scenario.kernel, observer)
     session.give(scenario.timeout)
     session.machine.poll = within(host_timeout, poll)
-    prepare(output)
     with closing(session):
         recorded = Trace(session, trace) if trace else None
+        prepare(output)
         failed = start(session)
         with _nothing_half(output):
             result = _finish(session, scenario, output, failed)

@@ -15,7 +15,7 @@ from kdumpsim.agent.client import AgentClient, Reboot
 from kdumpsim.agent.errors import AgentGone, AgentTimeout
 from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import SECTOR
-from kdumpsim.board.machine import Machine, StopReason
+from kdumpsim.board.machine import StopReason
 from kdumpsim.choices import unknown
 from kdumpsim.disks.dumpdisk import DATA_OFFSET, find_dump
 from kdumpsim.disks.swaparea import mkswap
@@ -23,7 +23,7 @@ from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.kexec.load import LoadPlan, kexec_load_normal, kexec_load_panic, kexec_unload
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
-from kdumpsim.machines.pc import new_disk, new_pc
+from kdumpsim.machines.pc import capable, new_disk, new_pc
 from kdumpsim.runs.account import ending, story
 from kdumpsim.runs.consolelog import ConsoleLog
 from kdumpsim.runs.events import Observer, PhaseClock
@@ -269,10 +269,12 @@ class Session:
     # Copies.
 
     def state(self) -> dict[str, Any]:
-        """The booted machine and what the host knows of it, as plain data."""
-        assert isinstance(self.machine, Machine)  # the only one that can be copied
+        """The booted machine and what the host knows of it, as plain data.
+
+        ScenarioError where the machine cannot be copied.
+        """
         return {
-            "machine": self.machine.snapshot(),
+            "machine": capable(self.machine.copying, self.pc, "copied").snapshot(),
             "agent": self.agent.state(),
             "console": self.console.text,
             "plan": self.plan,
@@ -282,8 +284,7 @@ class Session:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Make a session of the same PC and kernel, just made, what the saved one was."""
-        assert isinstance(self.machine, Machine)
-        self.machine.restore(state["machine"])
+        capable(self.machine.copying, self.pc, "copied").restore(state["machine"])
         self.agent.restore(state["agent"])
         self.console.restore(state["console"])
         self.clock.phases = list(state["phases"])

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from kdumpsim.board.machine import Machine
-from kdumpsim.cpu import Cpu
+from kdumpsim.machines.pc import TracedCpu, capable
 from kdumpsim.runs.session import Session
 from kdumpsim.target import PAGE_OFFSET, physical
 from kdumpsim.vmcore.debuginfo import DebugInfo
@@ -28,13 +27,14 @@ class Trace:
     """Records a session's CPUs from now on, the last `count` blocks of each, until purgatory is entered."""
 
     def __init__(self, session: Session, count: int) -> None:
-        assert isinstance(session.machine, Machine)  # the only one that can be traced
+        """ScenarioError for a machine whose CPUs cannot be traced."""
         self._session, self._machine = session, session.machine
+        self._cpus = capable(session.machine.tracing, session.pc, "traced").cpus
         self._then = session.oracle.on_jump
         self._taken: list[list[Block]] | None = None
         self._end = ""
         session.oracle.on_jump = self._jumped
-        for cpu in self._machine.cpus:
+        for cpu in self._cpus:
             cpu.record_blocks(count)
 
     def _jumped(self) -> None:
@@ -47,10 +47,10 @@ class Trace:
             self._end = end
             self._taken = [
                 [Block(address, size, self._code(cpu, address, size)) for address, size in cpu.recorded_blocks()]
-                for cpu in self._machine.cpus
+                for cpu in self._cpus
             ]
 
-    def _code(self, cpu: Cpu, address: int, size: int) -> bytes | None:
+    def _code(self, cpu: TracedCpu, address: int, size: int) -> bytes | None:
         """The bytes at a linear address.
 
         The kernel's are taken from where it maps them: at the end its page tables may be gone, or paging off.
