@@ -5,22 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    Struct,
-    array,
-    cast,
-    cstr,
-    guest,
-    i32,
-    length,
-    ptr,
-    sizeof,
-    u8,
-    u16,
-    u32,
-    void,
-)
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u16, u32, void
 from kdumpsim.userland.agent_kexec import load_image
 from kdumpsim.userland.agent_port import (
     AGENT_MAGIC,

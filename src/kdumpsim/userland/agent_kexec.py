@@ -7,19 +7,7 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, i32, length, ptr, sizeof, u8, u32, void
 from kdumpsim.userland.agent_port import port_read
-from kdumpsim.userland.lib import (
-    EINVAL,
-    ENOMEM,
-    O_RDONLY,
-    SEEK_SET,
-    brk,
-    close,
-    kexec_load,
-    lseek,
-    open,
-    read,
-    sbrk,
-)
+from kdumpsim.userland.lib import EINVAL, ENOMEM, O_RDONLY, SEEK_SET, brk, close, kexec_load, lseek, open, read, sbrk
 
 KEXEC_SEGMENT_MAX: Final = 16
 MAX_SEGMENT: Final = 4 << 20

@@ -11,16 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, array, cast, cstr, guest, i32, length, ptr, u8, u32
-from kdumpsim.userland.lib import (
-    O_RDONLY,
-    close,
-    open,
-    parse_number,
-    put_number,
-    puts,
-    read,
-    sbrk,
-)
+from kdumpsim.userland.lib import O_RDONLY, close, open, parse_number, put_number, puts, read, sbrk
 
 PAGE_WORDS: Final = 1024
 STRIDE: Final = 64

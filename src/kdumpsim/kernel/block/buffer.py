@@ -15,7 +15,6 @@ from kdumpsim.compiler.lang import (
     addr,
     array,
     cast,
-    container_of,
     fetch_add,
     fetch_and,
     fetch_or,
@@ -23,6 +22,7 @@ from kdumpsim.compiler.lang import (
     guest,
     i32,
     length,
+    list_for_each_entry,
     load_volatile,
     placed,
     ptr,
@@ -37,14 +37,7 @@ from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import ListHead
-from kdumpsim.kernel.core.wait import (
-    WaitEntry,
-    WaitQueue,
-    finish_wait,
-    init_waitqueue,
-    prepare_to_wait,
-    wake_up,
-)
+from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
@@ -183,14 +176,11 @@ def unhash_buffer(bh: ptr[BufferHead]) -> None:
 @guest
 def recycle_buffer() -> ptr[BufferHead]:
     """The longest unused clean buffer, out of its chain, or NULL.  buffer_lock held."""
-    entry: ptr[ListHead] = buffer_lru.next
-    while entry != buffer_lru:
-        bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
+    for bh in list_for_each_entry(buffer_lru, BufferHead, "b_lru"):
         if bh.b_count == 0 and bh.b_state & (BH_LOCK | BH_DIRTY) == 0:
             unhash_buffer(bh)
             list_del(bh.b_lru)
             return bh
-        entry = entry.next
     return NULL
 
 
@@ -258,14 +248,13 @@ def get_dirty_buffers(bdev: ptr[BlockDevice], first: u32, count: u32, found: ptr
     """Dirty or locked buffers among `count` blocks from `first` on, each with one more reference; their number."""
     nr: u32 = 0
     spin_lock(buffer_lock)
-    entry: ptr[ListHead] = buffer_lru.next
-    while entry != buffer_lru and nr < most:
-        bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
+    for bh in list_for_each_entry(buffer_lru, BufferHead, "b_lru"):
+        if nr == most:
+            break
         if bh.b_bdev == bdev and bh.b_state & (BH_DIRTY | BH_LOCK) != 0 and bh.b_blocknr - first < count:
             get_bh(bh)
             found[nr] = bh
             nr += 1
-        entry = entry.next
     spin_unlock(buffer_lock)
     return nr
 
@@ -274,13 +263,10 @@ def get_dirty_buffers(bdev: ptr[BlockDevice], first: u32, count: u32, found: ptr
 def forget_buffers(bdev: ptr[BlockDevice], first: u32, count: u32) -> None:
     """Let unused clean buffers of a range of blocks be read anew next time (Linux invalidate_bdev, for a range)."""
     spin_lock(buffer_lock)
-    entry: ptr[ListHead] = buffer_lru.next
-    while entry != buffer_lru:
-        bh: ptr[BufferHead] = container_of(entry, BufferHead, "b_lru")
+    for bh in list_for_each_entry(buffer_lru, BufferHead, "b_lru"):
         if bh.b_bdev == bdev and bh.b_count == 0 and bh.b_blocknr - first < count:
             if bh.b_state & (BH_DIRTY | BH_LOCK) == 0:
                 bh.b_state = 0
-        entry = entry.next
     spin_unlock(buffer_lock)
 
 

@@ -10,7 +10,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, container_of, fn, guest, i32, length, ptr, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    array,
+    container_of,
+    fn,
+    guest,
+    i32,
+    length,
+    list_for_each_entry,
+    ptr,
+    u32,
+    void,
+)
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
@@ -102,10 +115,7 @@ def bio_segments(bio: ptr["Bio"]) -> u32:
 @guest
 def elv_merge(q: ptr[RequestQueue], bio: ptr["Bio"], segments: u32) -> bool:
     """Join the bio to a waiting request whose sectors it continues or precedes.  Queue lock held."""
-    entry: ptr[ListHead] = q.queue_head.next
-    while entry != q.queue_head:
-        rq: ptr[Request] = container_of(entry, Request, "queuelist")
-        entry = entry.next
+    for rq in list_for_each_entry(q.queue_head, Request, "queuelist"):
         if rq.bdev != bio.bi_bdev or rq.rw != bio.bi_rw or rq.special != NULL:
             continue
         if rq.nr_sectors + bio.bi_nr_sectors > q.max_sectors or rq.nr_segments + segments > q.max_segments:

@@ -7,17 +7,13 @@ does without: nobody can trust a dying kernel's drivers.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import array, external, fn, guest, ptr
+from kdumpsim.compiler.lang import fn, guest, section
 
-__start_device_shutdowns: array[fn[[], None]] = external()
-__stop_device_shutdowns: array[fn[[], None]] = external()
+shutdown_t = fn[[], None]
 
 
 @guest
 def device_shutdown() -> None:
     """Stop them all."""
-    call: ptr[fn[[], None]] = __start_device_shutdowns
-    while call < __stop_device_shutdowns:
-        shutdown: fn[[], None] = call[0]
-        shutdown()
-        call += 1
+    for shutdown in section("device_shutdowns", shutdown_t):
+        shutdown[0]()

@@ -15,9 +15,9 @@ from kdumpsim.compiler.lang import (
     NoReturn,
     addr,
     cast,
-    container_of,
     guest,
     i32,
+    list_for_each_entry,
     load_volatile,
     placed,
     ptr,
@@ -77,14 +77,11 @@ def wake_parent(parent: ptr[TaskStruct]) -> None:
 def forget_children(task: ptr[TaskStruct]) -> None:
     """Leave the children of a dying task to init.  tasklist_lock is held."""
     reaper = find_task_by_pid(1)
-    entry = init_task.tasks.next
-    while entry != init_task.tasks:
-        child = container_of(entry, TaskStruct, "tasks")
+    for child in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         if child.parent == task:
             child.parent = reaper
             if child.state == EXIT_ZOMBIE:
                 wake_parent(reaper)
-        entry = entry.next
 
 
 @guest
@@ -138,10 +135,7 @@ def find_dead_child(pid: i32, out: ptr[ptr[TaskStruct]]) -> bool:
     """Whether this task has such children (pid -1: any); a dead one comes off the list and out.  tasklist_lock held."""
     task = current()
     found = False
-    entry = init_task.tasks.next
-    while entry != init_task.tasks:
-        child = container_of(entry, TaskStruct, "tasks")
-        entry = entry.next
+    for child in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         if child.parent != task or child.flags & PF_KTHREAD or (pid != -1 and child.pid != pid):
             continue
         found = True

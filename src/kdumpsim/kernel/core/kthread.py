@@ -30,13 +30,7 @@ from kdumpsim.kernel.core.list import list_add_tail
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.sched import finish_task_switch, init_idle, set_cpus_allowed, wake_up_new_task
-from kdumpsim.kernel.core.sched_types import (
-    CPU_MASK_ALL,
-    DEFAULT_PRIO,
-    PF_KTHREAD,
-    TASK_UNINTERRUPTIBLE,
-    TaskStruct,
-)
+from kdumpsim.kernel.core.sched_types import CPU_MASK_ALL, DEFAULT_PRIO, PF_KTHREAD, TASK_UNINTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.signal import tasklist_lock as tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import strlcpy

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, NoReturn, array, extern, external, fn, guest, i32, length, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, NoReturn, array, extern, fn, guest, i32, length, ptr, section, u8, u32, void
 from kdumpsim.kernel.asm import (
     boot_command_line,
     cpu_idle,
@@ -40,31 +40,21 @@ def init_post() -> None:
     """Become the first process; late.py."""
 
 
-__start_con_initcall: array[fn[[], i32]] = external()
-__stop_con_initcall: array[fn[[], i32]] = external()
-__start_initcall: array[fn[[], i32]] = external()
-__stop_initcall: array[fn[[], i32]] = external()
-
-
-@guest
-def run_initcalls(call: ptr[fn[[], i32]], end: ptr[fn[[], i32]]) -> None:
-    """Call every function of a section, in the order the linker laid them out."""
-    while call < end:
-        initcall: fn[[], i32] = call[0]
-        initcall()
-        call += 1
+initcall_t = fn[[], i32]
 
 
 @guest
 def console_init() -> None:
     """Set up the consoles, before memory and interrupts."""
-    run_initcalls(__start_con_initcall, __stop_con_initcall)
+    for initcall in section("con_initcall", initcall_t):
+        initcall[0]()
 
 
 @guest
 def do_initcalls() -> None:
     """Start the subsystems and drivers, from initcall1 (core) to initcall7 (late): the linker sorts by level."""
-    run_initcalls(__start_initcall, __stop_initcall)
+    for initcall in section("initcall", initcall_t):
+        initcall[0]()
 
 
 @guest

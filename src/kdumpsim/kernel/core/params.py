@@ -16,12 +16,12 @@ from kdumpsim.compiler.lang import (
     array,
     cstr,
     extern,
-    external,
     fn,
     guest,
     i32,
     length,
     ptr,
+    section,
     u8,
     u32,
     u64,
@@ -38,10 +38,6 @@ class ObsKernelParam(Struct):
 
     str: cstr
     setup_func: fn[[cstr], i32]
-
-
-__start_setup_params: array[ObsKernelParam] = external()
-__stop_setup_params: array[ObsKernelParam] = external()
 
 
 @extern
@@ -97,14 +93,12 @@ def parse_early_param() -> None:
     while boot_command_line[i] != 0:
         word: cstr = addr(boot_command_line[i])
         n = word_length(word)
-        param: ptr[ObsKernelParam] = __start_setup_params
-        while param < __stop_setup_params:
+        for param in section("setup_params", ObsKernelParam):
             rest = match_option(word, param.str)
             if rest != NULL:
                 strlcpy(value, rest, min(word_length(rest) + 1, VALUE_LENGTH))
                 if param.setup_func(value) < 0:
                     printk("<4>Malformed early option '%s%s'\n", u32(param.str), u32(value))
-            param += 1
         i += n
         while boot_command_line[i] == ord(" "):
             i += 1

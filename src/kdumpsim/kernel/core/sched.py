@@ -24,6 +24,7 @@ from kdumpsim.compiler.lang import (
     fetch_or,
     guest,
     length,
+    list_for_each_entry,
     load_volatile,
     ptr,
     u32,
@@ -265,16 +266,13 @@ def pull_task(this_cpu: u32, rq: ptr[RunQueue]) -> None:
         if cpu == this_cpu or load_volatile(addr(busiest.nr_running)) < 2 or not raw_spin_trylock(busiest.lock):
             continue
         for prio in range(MAX_PRIO):
-            entry = busiest.queue[prio].next
-            while entry != busiest.queue[prio]:
-                p = container_of(entry, TaskStruct, "run_list")
+            for p in list_for_each_entry(busiest.queue[prio], TaskStruct, "run_list"):
                 if p != busiest.curr and p.cpus_allowed >> this_cpu & 1:
                     dequeue_task(p, busiest)
                     p.thread_info.cpu = this_cpu
                     enqueue_task(p, rq)
                     raw_spin_unlock(busiest.lock)
                     return
-                entry = entry.next
         raw_spin_unlock(busiest.lock)
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, NoReturn, addr, container_of, extern, fetch_or, guest, i32, placed, ptr, u32
+from kdumpsim.compiler.lang import (
+    NULL,
+    NoReturn,
+    addr,
+    extern,
+    fetch_or,
+    guest,
+    i32,
+    list_for_each_entry,
+    placed,
+    ptr,
+    u32,
+)
 from kdumpsim.kernel.asm import TIF_NEED_RESCHED, TIF_SIGPENDING, current, current_thread_info, local_irq_enable
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.sched import resched_task, schedule, try_to_wake_up
@@ -52,12 +64,9 @@ def send_sig(signal: u32, task: ptr[TaskStruct]) -> None:
 @guest
 def find_task_by_pid(pid: i32) -> ptr[TaskStruct]:
     """A task by its number, or NULL.  tasklist_lock is held."""
-    entry = init_task.tasks.next
-    while entry != init_task.tasks:
-        task = container_of(entry, TaskStruct, "tasks")
+    for task in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         if task.pid == pid:
             return task
-        entry = entry.next
     return NULL
 
 

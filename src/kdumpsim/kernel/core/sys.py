@@ -15,13 +15,13 @@ from kdumpsim.compiler.lang import (
     addr,
     array,
     cast,
-    external,
     fn,
     guest,
     i32,
     length,
     placed,
     ptr,
+    section,
     sizeof,
     u32,
     u64,
@@ -88,19 +88,14 @@ class Timespec(Struct):
     tv_nsec: u32
 
 
-__start_syscalls: array[Syscall] = external()
-__stop_syscalls: array[Syscall] = external()
-
 sys_call_table: array[fn[[ptr[PtRegs]], i32]] = length(NR_syscalls)
 
 
 @guest
 def syscalls_init() -> i32:
     """Fill in the table."""
-    entry: ptr[Syscall] = __start_syscalls
-    while entry < __stop_syscalls:
+    for entry in section("syscalls", Syscall):
         sys_call_table[entry.nr] = entry.call
-        entry += 1
     return 0
 
 

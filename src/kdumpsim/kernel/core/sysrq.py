@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, Struct, array, container_of, cstr, fn, guest, i32, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, Struct, array, cstr, fn, guest, i32, list_for_each_entry, placed, ptr, u8, u32
 from kdumpsim.kernel.asm import current, machine_restart
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.init_task import init_task
@@ -83,10 +83,8 @@ def show_task(task: ptr[TaskStruct]) -> None:
 @guest
 def sysrq_handle_showstate(regs: ptr[PtRegs]) -> None:
     """t: all tasks; without the list's lock, which whoever is stuck may hold."""
-    entry = init_task.tasks.next
-    while entry != init_task.tasks:
-        show_task(container_of(entry, TaskStruct, "tasks"))
-        entry = entry.next
+    for task in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
+        show_task(task)
 
 
 NR_SYSRQ_KEYS = 4

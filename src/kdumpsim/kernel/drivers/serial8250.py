@@ -37,14 +37,7 @@ from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import EINTR
-from kdumpsim.kernel.core.wait import (
-    WaitEntry,
-    WaitQueue,
-    finish_wait,
-    init_waitqueue,
-    prepare_to_wait,
-    wake_up,
-)
+from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
 
 UART_RX: Final = 0
 UART_TX: Final = 0

@@ -13,14 +13,7 @@ from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.core.types import EINTR
-from kdumpsim.kernel.core.wait import (
-    WaitEntry,
-    WaitQueue,
-    finish_wait,
-    init_waitqueue,
-    prepare_to_wait,
-    wake_up,
-)
+from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
 from kdumpsim.kernel.fs.files import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 

@@ -7,9 +7,7 @@ messages nor uses them up: it is what dmesg gets from syslog(2), with the level 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from kdumpsim.compiler.lang import NULL, container_of, fn, guest, i32, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, fn, guest, i32, list_for_each_entry, placed, ptr, u8, u32
 from kdumpsim.kernel.core.config import LOG_BUF_LEN
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.kthread import tasklist_lock
@@ -22,21 +20,15 @@ from kdumpsim.kernel.core.sysrq import state_letter
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
 
-if TYPE_CHECKING:
-    from kdumpsim.kernel.core.types import ListHead
-
 
 @guest
 def ps_show(m: ptr[SeqFile]) -> i32:
     """/proc/ps: pid, CPU, state, voluntary context switches and name of every task; idle tasks are not in the list."""
     seq_printf(m, "PID  CPU STAT SWITCHES COMMAND\n")
     flags: u32 = spin_lock_irqsave(tasklist_lock)
-    entry: ptr[ListHead] = init_task.tasks.next
-    while entry != init_task.tasks:
-        task: ptr[TaskStruct] = container_of(entry, TaskStruct, "tasks")
+    for task in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         state: u8 = state_letter(task)
         seq_printf(m, f"{task.pid:<5}{task_cpu(task):<4}{state:c}    {task.nvcsw:<9}{task.comm:s}\n")
-        entry = entry.next
     spin_unlock_irqrestore(tasklist_lock, flags)
     return 0
 

@@ -14,11 +14,11 @@ from typing import Final
 from kdumpsim.compiler.lang import (
     NULL,
     array,
-    container_of,
     cstr,
     guest,
     i32,
     length,
+    list_for_each_entry,
     placed,
     ptr,
     u8,
@@ -33,7 +33,7 @@ from kdumpsim.kernel.core.sched_types import EXIT_ZOMBIE, PF_KTHREAD, TaskStruct
 from kdumpsim.kernel.core.signal import send_sig, tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.timer import msleep
-from kdumpsim.kernel.core.types import SIGKILL, ListHead
+from kdumpsim.kernel.core.types import SIGKILL
 from kdumpsim.kernel.fs.files import O_RDONLY, O_RDWR, sys_close, sys_open, sys_read, sys_write
 from kdumpsim.kernel.fs.toyfs import toyfs_lock, toyfs_root
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
@@ -96,10 +96,7 @@ def kill_programs() -> u32:
     """Kill all processes but init and those it started itself and would start again; how many there were."""
     killed: u32 = 0
     flags: u32 = spin_lock_irqsave(tasklist_lock)
-    entry: ptr[ListHead] = init_task.tasks.next
-    while entry != init_task.tasks:
-        task: ptr[TaskStruct] = container_of(entry, TaskStruct, "tasks")
-        entry = entry.next
+    for task in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         if task.flags & PF_KTHREAD == 0 and task.pid != 1 and task.parent.pid != 1 and task.state != EXIT_ZOMBIE:
             send_sig(SIGKILL, task)
             killed += 1

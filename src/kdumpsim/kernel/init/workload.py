@@ -9,21 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    Struct,
-    array,
-    cast,
-    cstr,
-    external,
-    fn,
-    guest,
-    i32,
-    placed,
-    ptr,
-    u8,
-    void,
-)
+from kdumpsim.compiler.lang import NULL, Struct, cast, cstr, fn, guest, i32, placed, ptr, section, u8, void
 from kdumpsim.kernel.asm import current
 from kdumpsim.kernel.core.kthread import create_thread
 from kdumpsim.kernel.core.sched import set_cpus_allowed, wake_up_new_task
@@ -44,15 +30,10 @@ class Workload(Struct):
     main: fn[[ptr[void]], i32]
 
 
-__start_workloads: array[Workload] = external()
-__stop_workloads: array[Workload] = external()
-
-
 @guest
 def start_workload(name: cstr, argument: cstr) -> i32:
     """Start a thread; its pid or a negative errno.  The argument is copied."""
-    workload: ptr[Workload] = __start_workloads
-    while workload < __stop_workloads:
+    for workload in section("workloads", Workload):
         if strcmp(workload.name, name) == 0:
             copy: ptr[u8] = cast(ptr[u8], kmalloc(MAX_ARGUMENT))
             if copy == NULL:
@@ -66,17 +47,14 @@ def start_workload(name: cstr, argument: cstr) -> i32:
             set_cpus_allowed(task, current().cpus_allowed)
             wake_up_new_task(task)
             return pid
-        workload += 1
     return -ENOENT
 
 
 @guest
 def workloads_show(m: ptr[SeqFile]) -> i32:
     """/proc/workloads: the names, one a line."""
-    workload: ptr[Workload] = __start_workloads
-    while workload < __stop_workloads:
+    for workload in section("workloads", Workload):
         seq_printf(m, "%s\n", workload.name)
-        workload += 1
     return 0
 
 

@@ -19,13 +19,13 @@ from kdumpsim.compiler.lang import (
     array,
     cast,
     cstr,
-    external,
     fetch_add,
     fn,
     guest,
     i32,
     placed,
     ptr,
+    section,
     store_volatile,
     u32,
 )
@@ -43,9 +43,6 @@ NR_CPOINTS: Final = 64
 """Ids of crash points are smaller."""
 ANY_CPU: Final = 0xFFFFFFFF
 """The CPU of a crash point that is crossed wherever it is crossed."""
-
-__start_cpoints: array[CrashPoint] = external()
-__stop_cpoints: array[CrashPoint] = external()
 
 
 class CrashTypeInfo(Struct):
@@ -104,11 +101,9 @@ def dtt_crossed(point: ptr[CrashPoint]) -> None:
 @guest
 def dtt_lookup(which: u32) -> ptr[CrashPoint]:
     """The registered crash point with this id, or NULL."""
-    point: ptr[CrashPoint] = __start_cpoints
-    while point < __stop_cpoints:
+    for point in section("cpoints", CrashPoint):
         if point.which == which and point.state != CpointState.UNREGISTERED:
             return point
-        point += 1
     return NULL
 
 
@@ -134,11 +129,9 @@ def same_name(name: cstr, wanted: cstr) -> bool:
 @guest
 def find_cpoint(name: cstr) -> ptr[CrashPoint]:
     """The crash point of this name or alias, registered or not; or NULL."""
-    point: ptr[CrashPoint] = __start_cpoints
-    while point < __stop_cpoints:
+    for point in section("cpoints", CrashPoint):
         if same_name(point.name, name) or same_name(point.alias, name):
             return point
-        point += 1
     return NULL
 
 
@@ -183,13 +176,11 @@ def dtt_reset(point: ptr[CrashPoint], forget_type: bool) -> None:
 @guest
 def register_builtin(numbered: bool) -> None:
     """Register crash points that are compiled in and not dynamic: those that have an id, or the others."""
-    point: ptr[CrashPoint] = __start_cpoints
-    while point < __stop_cpoints:
+    for point in section("cpoints", CrashPoint):
         if point.dynamic == 0 and point.state == CpointState.UNREGISTERED and (point.which != 0) == numbered:
             which: u32 = max(point.which, 1)
             while dtt_register(point, which) != 0 and which < NR_CPOINTS:
                 which += 1
-        point += 1
 
 
 @guest

@@ -13,9 +13,9 @@ from kdumpsim.compiler.lang import (
     NULL,
     addr,
     cmpxchg,
-    container_of,
     fetch_and,
     guest,
+    list_for_each_entry,
     load_volatile,
     ptr,
     u32,
@@ -23,7 +23,6 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.asm import PAGE_ACCESSED, PAGE_PRESENT, PAGE_SHIFT, flush_tlb_page, pte_offset
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
-from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.mm.memory import mmput
 from kdumpsim.kernel.mm.page_alloc import Page, page_to_pfn
 from kdumpsim.kernel.mm.swap import page_cache_release
@@ -56,14 +55,11 @@ def page_get_mm(page: ptr[Page]) -> ptr[MmStruct]:
         return NULL
     found: ptr[MmStruct] = NULL
     spin_lock(mmlist_lock)
-    entry: ptr[ListHead] = mmlist_head.next
-    while entry != mmlist_head:
-        mm: ptr[MmStruct] = container_of(entry, MmStruct, "mmlist")
+    for mm in list_for_each_entry(mmlist_head, MmStruct, "mmlist"):
         if mm == mapping:
             if mmget_unless_zero(mm):
                 found = mm
             break
-        entry = entry.next
     spin_unlock(mmlist_lock)
     return found
 

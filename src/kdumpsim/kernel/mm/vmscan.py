@@ -10,7 +10,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, container_of, guest, i32, placed, ptr, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    container_of,
+    guest,
+    i32,
+    list_for_each_entry,
+    placed,
+    ptr,
+    u32,
+    void,
+)
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_del, list_empty, list_move_tail
@@ -213,10 +225,7 @@ def refill_inactive_zone(nr_pages: u32) -> None:
     pages: ListHead = ListHead()
     init_list_head(pages)
     isolate_lru_pages(nr_pages, active_list, pages)
-    entry: ptr[ListHead] = pages.next
-    while entry != pages:
-        page: ptr[Page] = container_of(entry, Page, "lru")
-        entry = entry.next
+    for page in list_for_each_entry(pages, Page, "lru"):
         if not page_referenced(page):
             clear_page_flag(page, PG_active)
     putback_lru_pages(pages)

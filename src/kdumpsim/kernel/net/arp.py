@@ -9,21 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    Struct,
-    array,
-    cast,
-    guest,
-    i32,
-    length,
-    placed,
-    ptr,
-    sizeof,
-    u8,
-    u16,
-    u32,
-)
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, i32, length, placed, ptr, sizeof, u8, u16, u32
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.softirq import local_bh_disable, local_bh_enable
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, external, fn, guest, i32, length, placed, ptr, u16, u32
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, fn, guest, i32, length, placed, ptr, section, u16, u32
 from kdumpsim.kernel.asm import smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.softirq import (
@@ -50,9 +50,6 @@ class PacketType(Struct):
     type: u16
     func: fn[[ptr[SkBuff]], None]
 
-
-__start_packet_types: array[PacketType] = external()
-__stop_packet_types: array[PacketType] = external()
 
 dev_base: ptr[NetDevice] = NULL
 """All devices; the list is made by initcalls and never changes after."""
@@ -99,12 +96,10 @@ def netif_rx(skb: ptr[SkBuff]) -> None:
 @guest
 def deliver_skb(skb: ptr[SkBuff]) -> None:
     """Give a packet to its protocol; what nobody wants is dropped."""
-    kind: ptr[PacketType] = __start_packet_types
-    while kind < __stop_packet_types:
+    for kind in section("packet_types", PacketType):
         if kind.type == skb.protocol:
             kind.func(skb)
             return
-        kind += 1
     kfree_skb(skb)
 
 

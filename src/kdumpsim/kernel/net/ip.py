@@ -13,15 +13,14 @@ from kdumpsim.compiler.lang import (
     NULL,
     Struct,
     addr,
-    array,
     cast,
-    external,
     fetch_add,
     fn,
     guest,
     i32,
     placed,
     ptr,
+    section,
     u8,
     u16,
     u32,
@@ -68,9 +67,6 @@ class NetProtocol(Struct):
     handler: fn[[ptr[SkBuff], ptr[IpHdr]], None]
 
 
-__start_inet_protocols: array[NetProtocol] = external()
-__stop_inet_protocols: array[NetProtocol] = external()
-
 ip_ident: u32 = 0
 
 
@@ -83,12 +79,10 @@ def ip_broadcast(dev: ptr[NetDevice], address: u32) -> bool:
 @guest
 def ip_local_deliver(skb: ptr[SkBuff], ip: ptr[IpHdr]) -> None:
     """Give a packet to its protocol; what nobody wants is dropped."""
-    protocol: ptr[NetProtocol] = __start_inet_protocols
-    while protocol < __stop_inet_protocols:
+    for protocol in section("inet_protocols", NetProtocol):
         if protocol.protocol == ip.protocol:
             protocol.handler(skb, ip)
             return
-        protocol += 1
     kfree_skb(skb)
 
 

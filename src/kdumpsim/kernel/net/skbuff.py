@@ -5,22 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    Struct,
-    array,
-    cast,
-    fn,
-    guest,
-    i32,
-    length,
-    ptr,
-    sizeof,
-    u8,
-    u16,
-    u32,
-    void,
-)
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, fn, guest, i32, length, ptr, sizeof, u8, u16, u32, void
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.mm.slab import kfree, kmalloc
 

@@ -5,20 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    Struct,
-    cast,
-    guest,
-    i32,
-    placed,
-    ptr,
-    sizeof,
-    u8,
-    u16,
-    u32,
-    void,
-)
+from kdumpsim.compiler.lang import NULL, Struct, cast, guest, i32, placed, ptr, sizeof, u8, u16, u32, void
 from kdumpsim.kernel.asm import copy_from_user, copy_to_user, csum_partial
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.signal import signal_pending

@@ -11,13 +11,7 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, external, guest, load_volatile, ptr, u8, u32
 from kdumpsim.kernel.arch.i386.apic import ack_APIC_irq, apic_read, apic_write, hard_smp_processor_id
-from kdumpsim.kernel.arch.i386.apicdef import (
-    APIC_DM_EXTINT,
-    APIC_DM_FIXED,
-    APIC_LVT0,
-    APIC_LVT_MASKED,
-    APIC_TASKPRI,
-)
+from kdumpsim.kernel.arch.i386.apicdef import APIC_DM_EXTINT, APIC_DM_FIXED, APIC_LVT0, APIC_LVT_MASKED, APIC_TASKPRI
 from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.desc import set_intr_gate
 from kdumpsim.kernel.arch.i386.entry import interrupt

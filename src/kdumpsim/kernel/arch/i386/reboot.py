@@ -10,15 +10,7 @@ from kdumpsim.kernel.arch.i386.apic import apic_mapped, lapic_shutdown
 from kdumpsim.kernel.arch.i386.delay import udelay
 from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
-from kdumpsim.kernel.arch.i386.processor import (
-    DescPtr,
-    halt,
-    inb,
-    irqs_disabled,
-    load_idt,
-    local_irq_disable,
-    outb,
-)
+from kdumpsim.kernel.arch.i386.processor import DescPtr, halt, inb, irqs_disabled, load_idt, local_irq_disable, outb
 from kdumpsim.kernel.arch.i386.smp import smp_send_stop
 from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
 from kdumpsim.kernel.core.hardirq import in_atomic

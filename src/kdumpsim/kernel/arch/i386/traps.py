@@ -5,20 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NoReturn,
-    addr,
-    array,
-    asm_value,
-    cast,
-    cstr,
-    external,
-    guest,
-    length,
-    ptr,
-    u8,
-    u32,
-)
+from kdumpsim.compiler.lang import NoReturn, addr, array, asm_value, cast, cstr, external, guest, length, ptr, u8, u32
 from kdumpsim.kernel.arch.i386.apic import init_apic_mappings
 from kdumpsim.kernel.arch.i386.desc import (
     DescStruct,

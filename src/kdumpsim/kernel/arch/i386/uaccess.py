@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, array, cast, extern, external, guest, i32, module_asm, ptr, u8, u32, void
+from kdumpsim.compiler.lang import Struct, cast, extern, guest, i32, module_asm, ptr, section, u8, u32, void
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.core.types import EFAULT, ENAMETOOLONG
@@ -74,10 +74,6 @@ class ExceptionTableEntry(Struct):
     fixup: u32
 
 
-__start___ex_table: array[ExceptionTableEntry] = external()
-__stop___ex_table: array[ExceptionTableEntry] = external()
-
-
 @extern
 def __copy_user(to: ptr[void], source: ptr[void], count: u32) -> u32:
     """Copy where either side may fault; how many bytes were left."""
@@ -87,12 +83,10 @@ def __copy_user(to: ptr[void], source: ptr[void], count: u32) -> u32:
 @guest
 def fixup_exception(regs: ptr[PtRegs]) -> bool:
     """Whether code that may fault on user memory did; it goes on at its fix-up."""
-    entry: ptr[ExceptionTableEntry] = __start___ex_table
-    while entry < __stop___ex_table:
+    for entry in section("__ex_table", ExceptionTableEntry):
         if regs.eip >= entry.start and regs.eip < entry.end:
             regs.eip = entry.fixup
             return True
-        entry += 1
     return False
 
 
