@@ -25,6 +25,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "undoc-members": True}
 default_role = "code"
+smartquotes = False  # options begin with two dashes
 suppress_warnings = ["misc.highlighting_failure"]  # interfaces in design.md are Python with notes
 
 

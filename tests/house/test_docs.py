@@ -15,17 +15,18 @@ import pytest
 from kdumpsim.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BASES = (ROOT, ROOT / "docs", *(ROOT / "src" / name for name in (".", "kdumpsim", "kdumpsim/kernel")))
 """Folders that a path in the text may be relative to."""
 FILE = re.compile(r"(?:[\w.{},*-]+/)*[\w{},*-]+\.(?:py|md|csv)\b")
 FOREIGN_FILES = frozenset({"head.S", "sed"})
-USERS_FILES = frozenset({"FILE.py", "heartbeat.py", "mydriver.py"})
+USERS_FILES = frozenset({"FILE.py", "heartbeat.py", "mydriver.py", "src/kdumpsim/board/debugcon.py"})
 """Stand for files of a reader's own."""
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 FOREIGN_OPTIONS = {
     "pip": {"--quiet", "--editable"},
+    "bench.py": {"--against"},
     "pytest": {"--soak-minutes", "--soak-seed"},
     "kdumpsim.compiler": {"--entry", "--base", "--paddr", "--kallsyms"},
     "kdumpsim.images": {"--out", "--capture-base"},
@@ -43,14 +44,15 @@ FOREIGN_PREFIXES = ("CONFIG_", "__start_", "__stop_")
 """Linux's options, and what a linker makes of a section's name."""
 
 
-def texts(*, ours: bool = False) -> Iterator[tuple[Path, int, str]]:
-    """Every line; with `ours`, of the sections that speak of our own code."""
+def texts(*, ours: bool = False, prose: bool = False) -> Iterator[tuple[Path, int, str]]:
+    """Every line; with `ours`, of the sections that speak of our own code; with `prose`, outside of fenced blocks."""
     for path in DOCUMENTS:
-        foreign = False
+        foreign = fenced = False
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if line.startswith("## "):
                 foreign = line == FOREIGN_SECTION
-            if not (ours and foreign):
+            fenced ^= line.startswith("```")
+            if not (ours and foreign) and not (prose and fenced):
                 yield path, number, line
 
 
@@ -97,7 +99,7 @@ def exists(path: str) -> bool:
 def test_links_lead_somewhere() -> None:
     broken = [
         f"{place(path, number)}: {target}"
-        for path, number, line in texts()
+        for path, number, line in texts(prose=True)
         for target in LINK.findall(line)
         if "://" not in target and not (path.parent / target).exists()
     ]

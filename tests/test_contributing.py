@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""CONTRIBUTING.md, followed: its edits are made in a copy of the sources, and do what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+COPIED = ("src", "docs", "tests")
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def apply(diff: str, tree: Path) -> None:
+    """Make one edit: the lines without a plus are in the file once, and become all of them."""
+    header, *lines = diff.splitlines()
+    path = tree / header.removeprefix("+++ ")
+    before = "".join(f"{line[1:]}\n" for line in lines if line[0] == " ")
+    after = "".join(f"{line[1:]}\n" for line in lines)
+    text = path.read_text()
+    assert text.count(before) == 1, f"{header}: {text.count(before)} times\n{before}"
+    path.write_text(text.replace(before, after))
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Run Python in a copy with every edit of the page made."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in COPIED:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    for path, text in re.findall(r"<!-- (\S+\.py) -->\n```python\n(.*?)```", PAGE, re.S):
+        (tree / path).write_text(text)
+    for diff in re.findall(r"```diff\n(.*?)```", PAGE, re.S):
+        apply(diff, tree)
+
+    def python(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return python
+
+
+def test_an_option_and_a_device_pass_the_tests_that_look_at_them(edited: Command) -> None:
+    done = edited(
+        "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "tests/scenario/test_options.py",
+        "tests/scenario/test_profiles.py", "tests/board/test_debugcon.py",
+        "tests/board/test_devices.py::test_the_list_is_the_pcs_map",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_option_reaches_the_kernel(edited: Command) -> None:
+    (command,) = re.findall(r"^\$ kdumpsim (.*)$", PAGE, re.M)
+    done = edited("-m", "kdumpsim", *command.split(), "--output", "dump", "--console")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Kernel panic - not syncing" in done.stdout
+    assert "BIOS-provided physical RAM map" not in done.stdout.partition("Kernel panic")[0]
+    assert "loglevel" in edited("-m", "kdumpsim", "options").stdout
+
+
+def test_what_is_quoted_from_the_kernel_stands_there() -> None:
+    source = (ROOT / "src/kdumpsim/kernel/core/printk.py").read_text()
+    quoted = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "def setup_loglevel" in block]
+    assert [part.strip() in source for block in quoted for part in block.split("\n\n\n")] == [True, True]
