@@ -141,7 +141,7 @@ def host_string(text: bytes) -> HostPtr:
 
 
 class _Architecture(ModuleType):
-    """Stands in for kdumpsim.kernel.asm: constants that module-level code computes with, and names."""
+    """Stands in for kdumpsim.kernel.architecture: constants that module-level code computes with, and names."""
 
     PAGE_SHIFT, PAGE_SIZE, TIF_NEED_RESCHED = 12, 4096, 3
 
@@ -160,8 +160,8 @@ def host_module(name: str) -> ModuleType:
     from kdumpsim.compiler import lang
 
     before = set(sys.modules)
-    real = sys.modules.get("kdumpsim.kernel.asm")
-    sys.modules["kdumpsim.kernel.asm"] = _Architecture("kdumpsim.kernel.asm")
+    real = sys.modules.get("kdumpsim.kernel.architecture")
+    sys.modules["kdumpsim.kernel.architecture"] = _Architecture("kdumpsim.kernel.architecture")
     saved = lang.addr, lang.cast
     lang.addr, lang.cast = lambda place: place, lambda kind, value: value
     try:
@@ -172,6 +172,6 @@ def host_module(name: str) -> ModuleType:
             if loaded.startswith("kdumpsim.kernel."):
                 del sys.modules[loaded]
         if real is not None:
-            sys.modules["kdumpsim.kernel.asm"] = real
+            sys.modules["kdumpsim.kernel.architecture"] = real
         else:
-            sys.modules.pop("kdumpsim.kernel.asm", None)
+            sys.modules.pop("kdumpsim.kernel.architecture", None)

@@ -26,7 +26,7 @@ SOURCE = f"""
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, guest, placed, ptr, u32
-from kdumpsim.kernel.asm import PtRegs
+from kdumpsim.kernel.architecture import PtRegs
 from kdumpsim.kernel.core.dump import DumpMechanism
 from kdumpsim.kernel.core.printk import printk
 

@@ -20,7 +20,7 @@ from toyfs_reader import Toyfs
 
 STUBS = Path(__file__).parent / "stubs"
 REPLACED = {
-    "kdumpsim.kernel.asm": "asm",
+    "kdumpsim.kernel.architecture": "asm",
     "kdumpsim.kernel.core.rcupdate": "rcupdate",
     "kdumpsim.kernel.core.sched": "sched",
     "kdumpsim.kernel.core.hrtimer": "hrtimer",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, fn, guest, i32, length, ptr, u8, u32, void
-from kdumpsim.kernel.asm import pa
+from kdumpsim.kernel.architecture import pa
 from kdumpsim.kernel.block.queue import RequestQueue, make_request
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp, strncmp

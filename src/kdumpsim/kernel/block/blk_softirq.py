@@ -4,7 +4,13 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import array, container_of, fn, guest, i32, length, placed, ptr, u32
-from kdumpsim.kernel.asm import local_irq_disable, local_irq_enable, local_irq_restore, local_irq_save, smp_processor_id
+from kdumpsim.kernel.architecture import (
+    local_irq_disable,
+    local_irq_enable,
+    local_irq_restore,
+    local_irq_save,
+    smp_processor_id,
+)
 from kdumpsim.kernel.block.queue import Request
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty

@@ -20,7 +20,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import pa
+from kdumpsim.kernel.architecture import pa
 from kdumpsim.kernel.block.bio import READ, WRITE, Bio, BlockDevice, bio_init, submit_bio
 from kdumpsim.kernel.block.buffer import (
     BH_REQ,

@@ -10,7 +10,14 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, u32, u64
-from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, kmap_atomic_pfn, kunmap_atomic, local_irq_restore, local_irq_save
+from kdumpsim.kernel.architecture import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    kmap_atomic_pfn,
+    kunmap_atomic,
+    local_irq_restore,
+    local_irq_save,
+)
 from kdumpsim.kernel.capture.elfcorehdr import is_kdump_kernel
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.fs.files import File, FileOperations

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, cast, cstr, fn, guest, i32, placed, ptr, sizeof, u8, u16, u32, u64
-from kdumpsim.kernel.asm import ELF_MACHINE, PAGE_SIZE, pa
+from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_SIZE, pa
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
     EI_DATA,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from kdumpsim.compiler.lang import NULL, Struct, array, cstr, external, fn, guest, length, ptr
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 CRASH_PLACES: Final = 4
 

@@ -24,7 +24,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import copy_to_user, cpu_relax, current, switch_mm
+from kdumpsim.kernel.architecture import copy_to_user, cpu_relax, current, switch_mm
 from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.itimer import exit_itimers
@@ -50,7 +50,7 @@ from kdumpsim.kernel.fs.files import put_files
 from kdumpsim.kernel.mm.memory import mmput
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 WNOHANG: Final = 1
 

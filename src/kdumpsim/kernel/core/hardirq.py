@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import guest, i32
-from kdumpsim.kernel.asm import current_thread_info
+from kdumpsim.kernel.architecture import current_thread_info
 
 PREEMPT_OFFSET: Final = 1 << 0
 SOFTIRQ_OFFSET: Final = 1 << 8

@@ -25,7 +25,7 @@ from kdumpsim.compiler.lang import (
     u32,
     u64,
 )
-from kdumpsim.kernel.asm import cpu_relax, current, sched_clock, smp_processor_id
+from kdumpsim.kernel.architecture import cpu_relax, current, sched_clock, smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.sched import schedule, wake_up_process

@@ -25,7 +25,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     cpu_online,
     cpu_relax,
     local_irq_disable,
@@ -58,7 +58,7 @@ from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 IRQ_INPROGRESS: Final = IrqStatus.IRQ_INPROGRESS
 IRQ_DISABLED: Final = IrqStatus.IRQ_DISABLED

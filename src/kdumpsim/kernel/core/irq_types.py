@@ -11,7 +11,7 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.spinlock import Spinlock
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 SA_INTERRUPT: Final = 0x20000000
 """The handler runs with interrupts off."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import addr, container_of, guest, i32, placed, ptr, u32, u64
-from kdumpsim.kernel.asm import current
+from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.hrtimer import (
     HRTIMER_NORESTART,
     Hrtimer,
@@ -22,7 +22,7 @@ from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrest
 from kdumpsim.kernel.core.sys import Syscall
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 NR_alarm: Final = 27
 SIGALRM: Final = 14

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import NULL, addr, array, guest, i32, length, placed, ptr, u8, u32, xchg
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     crash_setup_regs,
     current,
     machine_crash_shutdown,
@@ -37,7 +37,7 @@ from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.types import EBUSY, EINVAL
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 crash_notes: array[u8] = length(NR_CPUS * KEXEC_NOTE_BYTES, align=4)
 """Each CPU's registers at the crash, as ELF notes; /sys exports the addresses."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, addr, cast, container_of, guest, i32, ptr, sizeof, u8, u32
-from kdumpsim.kernel.asm import PAGE_SIZE, va
+from kdumpsim.kernel.architecture import PAGE_SIZE, va
 from kdumpsim.kernel.core.kexec_types import (
     IND_DESTINATION,
     IND_DONE,
@@ -30,7 +30,7 @@ from kdumpsim.kernel.mm.page_alloc import Page, alloc_page, page_address, page_t
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import __copy_user
+    from kdumpsim.kernel.architecture import __copy_user
 
 PAGE_MASK: Final = ~(PAGE_SIZE - 1) & 0xFFFFFFFF
 

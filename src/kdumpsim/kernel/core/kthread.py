@@ -22,7 +22,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import PAGE_SHIFT, ThreadInfo, current, kernel_thread_setup, smp_processor_id
+from kdumpsim.kernel.architecture import PAGE_SHIFT, ThreadInfo, current, kernel_thread_setup, smp_processor_id
 from kdumpsim.kernel.core.config import TASK_COMM_LEN, THREAD_SIZE
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.itimer import init_itimers

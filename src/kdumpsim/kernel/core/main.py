@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, NoReturn, array, extern, fn, guest, i32, length, ptr, section, u8, u32, void
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     boot_command_line,
     cpu_idle,
     init_IRQ,

@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, NoReturn, array, cast, cstr, guest, i32, length, placed, ptr, u8, u32
-from kdumpsim.kernel.asm import current, local_irq_enable, machine_restart, mdelay, smp_send_stop, touch_nmi_watchdog
+from kdumpsim.kernel.architecture import (
+    current,
+    local_irq_enable,
+    machine_restart,
+    mdelay,
+    smp_send_stop,
+    touch_nmi_watchdog,
+)
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.exit import do_exit
@@ -24,7 +31,7 @@ from kdumpsim.kernel.core.types import SIGSEGV
 from kdumpsim.kernel.core.vsprintf import vsnprintf
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 PANIC_TEXT: Final = 256
 

@@ -26,7 +26,7 @@ from kdumpsim.compiler.lang import (
     u32,
     u64,
 )
-from kdumpsim.kernel.asm import boot_command_line
+from kdumpsim.kernel.architecture import boot_command_line
 from kdumpsim.kernel.core.string import simple_strtoull, strlcpy, strlen, strncmp
 
 VALUE_LENGTH: Final = 128

@@ -26,7 +26,7 @@ from kdumpsim.compiler.lang import (
     u32,
     xchg,
 )
-from kdumpsim.kernel.asm import cpu_relax, local_irq_restore, smp_processor_id
+from kdumpsim.kernel.architecture import cpu_relax, local_irq_restore, smp_processor_id
 from kdumpsim.kernel.core.config import LOG_BUF_LEN
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.spinlock import (

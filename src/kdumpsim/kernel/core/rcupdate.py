@@ -12,7 +12,7 @@ machine it is what most tasklets are.
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, Struct, addr, array, fn, guest, i32, length, load_volatile, ptr, u32
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     cpu_online,
     local_irq_disable,
     local_irq_enable,

@@ -29,7 +29,7 @@ from kdumpsim.compiler.lang import (
     ptr,
     u32,
 )
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     TIF_NEED_RESCHED,
     cpu_online,
     current,

@@ -14,7 +14,7 @@ from kdumpsim.kernel.core.config import TASK_COMM_LEN
 from kdumpsim.kernel.core.types import ListHead, RcuHead
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import ThreadInfo, ThreadStruct
+    from kdumpsim.kernel.architecture import ThreadInfo, ThreadStruct
     from kdumpsim.kernel.core.hrtimer import Hrtimer
     from kdumpsim.kernel.fs.files import FilesStruct
     from kdumpsim.kernel.mm.vma import MmStruct

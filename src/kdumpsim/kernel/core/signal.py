@@ -18,7 +18,13 @@ from kdumpsim.compiler.lang import (
     ptr,
     u32,
 )
-from kdumpsim.kernel.asm import TIF_NEED_RESCHED, TIF_SIGPENDING, current, current_thread_info, local_irq_enable
+from kdumpsim.kernel.architecture import (
+    TIF_NEED_RESCHED,
+    TIF_SIGPENDING,
+    current,
+    current_thread_info,
+    local_irq_enable,
+)
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.sched import resched_task, schedule, try_to_wake_up
 from kdumpsim.kernel.core.sched_types import EXIT_ZOMBIE, PF_KTHREAD, PF_SIGNALED, TASK_INTERRUPTIBLE, TaskStruct
@@ -27,7 +33,7 @@ from kdumpsim.kernel.core.sys import NR_kill, Syscall
 from kdumpsim.kernel.core.types import EINVAL, EPERM, ESRCH, NSIG, SIGCHLD
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 tasklist_lock: Spinlock = Spinlock(slock=1)
 """Guards the list of all tasks, parents, and who is a zombie."""

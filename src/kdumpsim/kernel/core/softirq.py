@@ -25,7 +25,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     call_softirq,
     cpu_online,
     current,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
-from kdumpsim.kernel.asm import cpu_online, current, dump_stack, smp_processor_id
+from kdumpsim.kernel.architecture import cpu_online, current, dump_stack, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
 from kdumpsim.kernel.core.panic import panic

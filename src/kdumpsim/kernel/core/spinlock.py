@@ -8,7 +8,7 @@ them on, enabled between its attempts.  `slock` is 1 when free, as on i386 of th
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import Struct, addr, barrier, extern, guest, load_volatile, ptr, store_volatile, u32, xchg
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     TIF_NEED_RESCHED,
     cpu_relax,
     current_thread_info,

@@ -8,7 +8,7 @@ the architecture's copy_words() and clear_words().
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, cast, cstr, guest, i32, ptr, u8, u32, u64, usize, void
-from kdumpsim.kernel.asm import clear_words, copy_words
+from kdumpsim.kernel.architecture import clear_words, copy_words
 
 
 @guest

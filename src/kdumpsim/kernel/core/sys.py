@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     u64,
     void,
 )
-from kdumpsim.kernel.asm import copy_from_user, cpu_online, current, machine_halt, machine_restart
+from kdumpsim.kernel.architecture import copy_from_user, cpu_online, current, machine_halt, machine_restart
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
 from kdumpsim.kernel.core.kexec import kernel_kexec
@@ -37,7 +37,7 @@ from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.types import EFAULT, EINTR, EINVAL, ENOSYS
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 NR_exit: Final = 1
 NR_read: Final = 3

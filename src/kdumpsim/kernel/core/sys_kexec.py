@@ -6,14 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import array, cast, guest, i32, length, placed, ptr, sizeof, u32, void
-from kdumpsim.kernel.asm import access_ok, copy_from_user
+from kdumpsim.kernel.architecture import access_ok, copy_from_user
 from kdumpsim.kernel.core.kexec import sys_kexec_load
 from kdumpsim.kernel.core.kexec_types import KEXEC_SEGMENT_MAX, KexecSegment
 from kdumpsim.kernel.core.sys import NR_kexec_load, Syscall
 from kdumpsim.kernel.core.types import EFAULT, EINVAL
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 
 @guest

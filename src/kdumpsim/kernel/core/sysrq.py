@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import NULL, Struct, array, cstr, fn, guest, i32, list_for_each_entry, placed, ptr, u8, u32
-from kdumpsim.kernel.asm import current, machine_restart
+from kdumpsim.kernel.architecture import current, machine_restart
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.params import ObsKernelParam
@@ -17,7 +17,7 @@ from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.mm.page_alloc import show_mem
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 
 sysrq_enabled: u32 = 1

@@ -24,7 +24,7 @@ from kdumpsim.compiler.lang import (
     ptr,
     u32,
 )
-from kdumpsim.kernel.asm import cpu_relax, current, smp_processor_id
+from kdumpsim.kernel.architecture import cpu_relax, current, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_run_queues
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del

@@ -7,7 +7,7 @@ Waiting is a loop: prepare_to_wait(), look at the condition, schedule(); finish_
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, Struct, cast, guest, ptr, u32
-from kdumpsim.kernel.asm import current
+from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.sched import set_current_state, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_RUNNING, TASK_UNINTERRUPTIBLE, TaskState, TaskStruct

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, array, cast, cstr, fn, guest, i32, length, placed, ptr, u8, u16, u32, void
-from kdumpsim.kernel.asm import inb, insw, outb, udelay
+from kdumpsim.kernel.architecture import inb, insw, outb, udelay
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import SA_SHIRQ

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, array, fn, guest, i32, placed, ptr, u8, u32, void
-from kdumpsim.kernel.asm import PtRegs, inb, outb, udelay
+from kdumpsim.kernel.architecture import PtRegs, inb, outb, udelay
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import printk

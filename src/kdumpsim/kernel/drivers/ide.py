@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import Struct, array, cstr, fn, guest, length, ptr, u8, u16, u32
-from kdumpsim.kernel.asm import inb, mdelay, outb, udelay
+from kdumpsim.kernel.architecture import inb, mdelay, outb, udelay
 from kdumpsim.kernel.block.bio import Bio, BlockDevice
 from kdumpsim.kernel.block.queue import Request, RequestQueue
 from kdumpsim.kernel.core.printk import printk

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import guest, ptr, u8, u32
-from kdumpsim.kernel.asm import inb, outb, outl, pa
+from kdumpsim.kernel.architecture import inb, outb, outl, pa
 from kdumpsim.kernel.block.bio import READ
 from kdumpsim.kernel.drivers.ide import (
     DMA_CMD_START,

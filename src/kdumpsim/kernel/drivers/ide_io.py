@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, cstr, fn, guest, i32, placed, ptr, u8, u16, u32, void
-from kdumpsim.kernel.asm import PAGE_SIZE, PtRegs, insw, kmap_atomic_pfn, kunmap_atomic, outsw
+from kdumpsim.kernel.architecture import PAGE_SIZE, PtRegs, insw, kmap_atomic_pfn, kunmap_atomic, outsw
 from kdumpsim.kernel.block.bio import READ, SECTOR_SIZE, Bio, BioVec
 from kdumpsim.kernel.block.queue import Request, RequestQueue, elv_next_request, end_request
 from kdumpsim.kernel.core.config import HZ

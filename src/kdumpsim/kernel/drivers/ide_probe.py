@@ -29,7 +29,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import insw, outb
+from kdumpsim.kernel.architecture import insw, outb
 from kdumpsim.kernel.block.bio import BlockDevice, add_disk
 from kdumpsim.kernel.block.queue import blk_init_queue
 from kdumpsim.kernel.core.config import HZ

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from kdumpsim.compiler.lang import Struct, array, fn, guest, length, ptr, u8, u16, u32
-from kdumpsim.kernel.asm import inb, outb, outl, pa, udelay
+from kdumpsim.kernel.architecture import inb, outb, outl, pa, udelay
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock
 from kdumpsim.kernel.core.timer import jiffies, msleep, time_after_eq

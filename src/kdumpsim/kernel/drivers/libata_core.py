@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, void
-from kdumpsim.kernel.asm import PtRegs
+from kdumpsim.kernel.architecture import PtRegs
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import printk

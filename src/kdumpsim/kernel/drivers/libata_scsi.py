@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, ptr, u8, u32
-from kdumpsim.kernel.asm import inb
+from kdumpsim.kernel.architecture import inb
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memcpy, memset

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import guest, u8, u16, u32
-from kdumpsim.kernel.asm import inb, inl, inw, outl, outw
+from kdumpsim.kernel.architecture import inb, inl, inw, outl, outw
 
 CONFIG_ADDRESS: Final = 0xCF8
 CONFIG_DATA: Final = 0xCFC

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, addr, cast, fn, guest, i32, placed, ptr, u8, u16, u32, void
-from kdumpsim.kernel.asm import PtRegs, inb, inw, outb, outl, outw, pa, udelay
+from kdumpsim.kernel.architecture import PtRegs, inb, inw, outb, outl, outw, pa, udelay
 from kdumpsim.kernel.core.irq import free_irq, request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE, SA_SHIRQ
 from kdumpsim.kernel.core.printk import printk

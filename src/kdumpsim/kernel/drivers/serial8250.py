@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import PtRegs, cpu_relax, inb, outb, reset_alert_counter
+from kdumpsim.kernel.architecture import PtRegs, cpu_relax, inb, outb, reset_alert_counter
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import CON_PRINTBUFFER, Console, printk, register_console

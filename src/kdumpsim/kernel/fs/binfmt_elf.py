@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, guest, i32, ptr, sizeof, u8, u32
-from kdumpsim.kernel.asm import ELF_MACHINE, PAGE_SIZE
+from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_SIZE
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
     EI_DATA,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, fn, guest, i32, placed, ptr, u8, u32, u64, void
-from kdumpsim.kernel.asm import pa
+from kdumpsim.kernel.architecture import pa
 from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, BlockDevice, block_devices, rw_phys
 from kdumpsim.kernel.core.string import strlcpy
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM, ENOSPC

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, guest, i32, length, placed, ptr, u8, u32, void
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     PAGE_SIZE,
     copy_from_user,
     current,
@@ -36,7 +36,7 @@ from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages, page_add
 from kdumpsim.kernel.mm.vma import MmStruct, find_vma, mm_alloc
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 MAX_PATH: Final = 128
 MAX_ARGS: Final = 32

@@ -29,7 +29,7 @@ from kdumpsim.compiler.lang import (
     u64,
     void,
 )
-from kdumpsim.kernel.asm import current
+from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import strncmp

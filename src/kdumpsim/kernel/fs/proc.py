@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, fn, guest, i32, length, ptr, sizeof, u8, u32, void
-from kdumpsim.kernel.asm import PAGE_SIZE
+from kdumpsim.kernel.architecture import PAGE_SIZE
 from kdumpsim.kernel.core.string import memcpy, strcmp
 from kdumpsim.kernel.core.types import EACCES, EINVAL, ENOENT, ENOMEM
 from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, File, FileOperations

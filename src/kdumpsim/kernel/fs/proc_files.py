@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, array, cstr, fn, guest, i32, length, placed, ptr, u32
-from kdumpsim.kernel.asm import PAGE_SHIFT, boot_command_line, cpu_online, cpuid
+from kdumpsim.kernel.architecture import PAGE_SHIFT, boot_command_line, cpu_online, cpuid
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.sysrq import handle_sysrq
 from kdumpsim.kernel.core.types import EINVAL

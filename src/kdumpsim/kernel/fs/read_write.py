@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, i64, length, placed, ptr, u8, u32, u64, void
-from kdumpsim.kernel.asm import PAGE_SIZE, access_ok, copy_from_user, copy_to_user, strncpy_from_user
+from kdumpsim.kernel.architecture import PAGE_SIZE, access_ok, copy_from_user, copy_to_user, strncpy_from_user
 from kdumpsim.kernel.core.sys import (
     NR__llseek,
     NR_close,
@@ -29,7 +29,7 @@ from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 MAX_PATH: Final = 256
 SMALL: Final = 128

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, length, placed, ptr, u8, u32, void
-from kdumpsim.kernel.asm import cpu_online, pa
+from kdumpsim.kernel.architecture import cpu_online, pa
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_notes, crashk_res, kexec_crash_image, kexec_image
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES

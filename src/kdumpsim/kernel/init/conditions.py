@@ -9,7 +9,7 @@ a file for each line; /proc/self/cpus_allowed one for the task that writes it, w
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, placed, ptr, u32, void
-from kdumpsim.kernel.asm import cpu_online, cpu_relax, current, local_irq_disable
+from kdumpsim.kernel.architecture import cpu_online, cpu_relax, current, local_irq_disable
 from kdumpsim.kernel.core.config import NR_CPUS, NR_IRQS
 from kdumpsim.kernel.core.irq import irq_desc
 from kdumpsim.kernel.core.irq_types import IrqDesc

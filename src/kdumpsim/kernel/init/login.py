@@ -25,7 +25,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import machine_restart
+from kdumpsim.kernel.architecture import machine_restart
 from kdumpsim.kernel.block.ll_rw_block import sync_blocks
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.printk import printk

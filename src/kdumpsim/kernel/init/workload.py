@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, cast, cstr, fn, guest, i32, placed, ptr, section, u8, void
-from kdumpsim.kernel.asm import current
+from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.kthread import create_thread
 from kdumpsim.kernel.core.sched import set_cpus_allowed, wake_up_new_task
 from kdumpsim.kernel.core.sched_types import TaskStruct

@@ -29,7 +29,7 @@ from kdumpsim.compiler.lang import (
     store_volatile,
     u32,
 )
-from kdumpsim.kernel.asm import smp_processor_id
+from kdumpsim.kernel.architecture import smp_processor_id
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp

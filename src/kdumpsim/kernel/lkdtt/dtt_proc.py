@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32, u64
-from kdumpsim.kernel.asm import cpu_online
+from kdumpsim.kernel.architecture import cpu_online
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.string import simple_strtoull, strcmp
 from kdumpsim.kernel.core.types import EINVAL, ENOENT

@@ -8,7 +8,7 @@ to the page allocator.
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, NoReturn, cast, cstr, extern, guest, ptr, u8, u32, void
-from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, pa, va
 from kdumpsim.kernel.core.string import memset
 
 bootmem_map: ptr[u8] = NULL

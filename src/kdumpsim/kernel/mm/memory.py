@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, fetch_add, guest, ptr, u32
-from kdumpsim.kernel.asm import (
+from kdumpsim.kernel.architecture import (
     PAGE_ACCESSED,
     PAGE_PRESENT,
     PAGE_RW,

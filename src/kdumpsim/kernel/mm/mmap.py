@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, guest, i32, placed, ptr, u32
-from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, PtRegs, current
+from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, PtRegs, current
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.sys import NR_brk, Syscall
 from kdumpsim.kernel.mm.memory import zap_page_range

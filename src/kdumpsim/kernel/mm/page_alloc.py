@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, pa, va
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_del, list_empty
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore

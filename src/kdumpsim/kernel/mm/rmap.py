@@ -21,7 +21,7 @@ from kdumpsim.compiler.lang import (
     u32,
     xchg,
 )
-from kdumpsim.kernel.asm import PAGE_ACCESSED, PAGE_PRESENT, PAGE_SHIFT, flush_tlb_page, pte_offset
+from kdumpsim.kernel.architecture import PAGE_ACCESSED, PAGE_PRESENT, PAGE_SHIFT, flush_tlb_page, pte_offset
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.mm.memory import mmput
 from kdumpsim.kernel.mm.page_alloc import Page, page_to_pfn

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, length, ptr, u8, u32, void
-from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE
+from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import memset
 from kdumpsim.kernel.mm.page_alloc import Page, PG_slab, alloc_pages, page_address, put_pages, virt_to_page

@@ -7,7 +7,7 @@ A real system has swapon -a do this from its start-up scripts.
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr
-from kdumpsim.kernel.asm import PAGE_SHIFT
+from kdumpsim.kernel.architecture import PAGE_SHIFT
 from kdumpsim.kernel.block.buffer import SECTORS_PER_BLOCK
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf

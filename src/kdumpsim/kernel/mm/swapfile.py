@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32
-from kdumpsim.kernel.asm import PAGE_SHIFT, PAGE_SIZE
+from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, BlockDevice, rw_kernel
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock

@@ -8,7 +8,7 @@ page tables once and brings back what they refer to, which needs far fewer looks
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, container_of, guest, i32, load_volatile, ptr
-from kdumpsim.kernel.asm import PAGE_PRESENT, PAGE_SIZE, pte_offset
+from kdumpsim.kernel.architecture import PAGE_PRESENT, PAGE_SIZE, pte_offset
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u32
-from kdumpsim.kernel.asm import PAGE_OFFSET, pgd_alloc, pgd_free
+from kdumpsim.kernel.architecture import PAGE_OFFSET, pgd_alloc, pgd_free
 from kdumpsim.kernel.core.config import TASK_COMM_LEN
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_lock_init, spin_unlock

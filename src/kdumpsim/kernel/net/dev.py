@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, addr, array, fn, guest, i32, length, placed, ptr, section, u16, u32
-from kdumpsim.kernel.asm import smp_processor_id
+from kdumpsim.kernel.architecture import smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.softirq import (
     SoftirqVector,

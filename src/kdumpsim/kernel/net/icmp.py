@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, cast, guest, placed, ptr, u8, u16, u32
-from kdumpsim.kernel.asm import csum_partial
+from kdumpsim.kernel.architecture import csum_partial
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.net.byteorder import csum_fold
 from kdumpsim.kernel.net.ip import IP_RESERVE, IpHdr, NetProtocol, ip_queue_xmit

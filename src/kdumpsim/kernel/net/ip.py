@@ -25,7 +25,7 @@ from kdumpsim.compiler.lang import (
     u16,
     u32,
 )
-from kdumpsim.kernel.asm import csum_partial
+from kdumpsim.kernel.architecture import csum_partial
 from kdumpsim.kernel.core.types import ENETUNREACH
 from kdumpsim.kernel.net.arp import eth_broadcast, neigh_output
 from kdumpsim.kernel.net.byteorder import csum_fold, htons

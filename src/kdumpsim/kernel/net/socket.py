@@ -26,7 +26,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.asm import copy_from_user, copy_to_user
+from kdumpsim.kernel.architecture import copy_from_user, copy_to_user
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.sys import NR_socketcall, Syscall
 from kdumpsim.kernel.core.timer import MAX_SCHEDULE_TIMEOUT
@@ -48,7 +48,7 @@ from kdumpsim.kernel.net.ip import ip_route_output
 from kdumpsim.kernel.net.udp import IPPROTO_UDP, Sock, udp_create, udp_destroy, udp_get_port, udp_recvmsg, udp_sendmsg
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.asm import PtRegs
+    from kdumpsim.kernel.architecture import PtRegs
 
 SYS_SOCKET: Final = 1
 SYS_BIND: Final = 2

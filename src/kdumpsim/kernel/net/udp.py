@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, cast, guest, i32, placed, ptr, sizeof, u8, u16, u32, void
-from kdumpsim.kernel.asm import copy_from_user, copy_to_user, csum_partial
+from kdumpsim.kernel.architecture import copy_from_user, copy_to_user, csum_partial
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.softirq import local_bh_disable, local_bh_enable

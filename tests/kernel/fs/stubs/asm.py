@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""In place of kdumpsim.kernel.asm: one CPU that takes no interrupts, memory at PAGE_OFFSET."""
+"""In place of kdumpsim.kernel.architecture: one CPU that takes no interrupts, memory at PAGE_OFFSET."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the architecture offers to the rest of the kernel; nobody else imports from `arch`."""
+"""The architecture's interface to the rest of the kernel, as <asm/…> is in Linux; nothing else imports from `arch`."""
 
 from __future__ import annotations
 
