@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""CPUs that are inside an NMI handler for ever: the workload ``nmihold MASK`` (a test hook, not part of any Linux).
+"""CPUs that are inside an NMI handler for ever: the workload ``nmihold MASK``.
+
+A test hook, as those of `kernel/testing`, that needs the architecture's own means.
 
 NMIs are blocked on such a CPU until an IRET that never comes, so that the NMI by which a crashing kernel stops the
 others does not get through (LKDTT paper, section 5.2.3: "hangs in the NMI handler cannot be detected").
@@ -15,7 +17,7 @@ from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online, send_IPI_mask
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.types import EINVAL
-from kdumpsim.kernel.init.workload import Workload
+from kdumpsim.kernel.testing.workload import Workload
 
 nmi_hold_mask: u32 = 0
 """CPUs that are to stay in their handler."""

@@ -37,8 +37,8 @@ from kdumpsim.kernel.core.types import SIGKILL
 from kdumpsim.kernel.fs.files import O_RDONLY, O_RDWR, sys_close, sys_open, sys_read, sys_write
 from kdumpsim.kernel.fs.toyfs import toyfs_lock, toyfs_root
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
-from kdumpsim.kernel.init.workload import Workload
 from kdumpsim.kernel.mm.swapoff import swapoff
+from kdumpsim.kernel.testing.workload import Workload
 
 PASSWD: cstr = "/etc/passwd"
 WTMP: cstr = "/var/log/wtmp"

@@ -19,7 +19,7 @@ from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrest
 from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.init.workload import Workload
+from kdumpsim.kernel.testing.workload import Workload
 
 
 @guest

@@ -14,8 +14,8 @@ from kdumpsim.kernel.block.bio import READ, rw_kernel
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.types import ENODEV, ENOMEM
 from kdumpsim.kernel.fs.toyfs import toyfs_root
-from kdumpsim.kernel.init.workload import Workload
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages
+from kdumpsim.kernel.testing.workload import Workload
 
 BUFFER_ORDER: Final = 8
 SECTORS: Final = 8 << BUFFER_ORDER
