@@ -18,7 +18,7 @@ STOREYS = (
     {"", "__main__", "api", "cli", "commands", "console"},
     {"sweeps", "explain"},
     {"runs"},
-    {"lkdtt"},
+    {"lkdtt", "mechanisms"},
     {"machines", "agent", "kexec", "vmcore", "disks"},
     {"scenario", "images", "target"},
     {"board"},

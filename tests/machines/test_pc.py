@@ -28,7 +28,7 @@ from kdumpsim.scenario.values import ScenarioError
 )
 def test_only_who_needs_a_network_card_has_one(options: dict[str, object], traffic: int | None) -> None:
     scenario = Scenario("FS_DEVRW", "panic", **options)  # type: ignore[arg-type]
-    machine = new_pc(scenario.pc, {}, {})
+    machine = new_pc(scenario.pc, {}, {}, "crash_kexec")
     assert isinstance(machine, Machine)
     network = machine.config.network
     assert (None if network is None else network.traffic_ns) == traffic

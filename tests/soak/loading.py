@@ -13,8 +13,9 @@ from kdumpsim.agent.client import KexecFlags
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.agent.segments import FileData
 from kdumpsim.kexec.segments import Segment
+from kdumpsim.mechanisms.kdump import CAPTURE_KERNEL_PATH
 from kdumpsim.runs.run import power_on
-from kdumpsim.runs.session import CAPTURE_KERNEL_PATH, Session
+from kdumpsim.runs.session import Session
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from soak.driver import Kind, without_pieces
 from soak.isolation import Broken, Counts
@@ -87,7 +88,7 @@ class Loading(Kind[tuple[Call, ...]]):
             agent.kexec_load(0, [], flags)
         if (lost := before - _free(session)) > SLACK_PAGES * PAGE // 1024:
             raise Broken("memory is lost over loading and unloading\n" + f"{lost} KiB")
-        session.load_capture_kernel()
+        session.prepare_dump()
         return {"calls": len(case)}
 
     def smaller(self, case: tuple[Call, ...]) -> Iterator[tuple[Call, ...]]:

@@ -50,7 +50,7 @@ class Talking(Kind[tuple[str, ...]]):
     def prepare(self) -> None:
         session = power_on(PcPart(), KernelPart())
         session.boot()
-        session.load_capture_kernel()
+        session.prepare_dump()
         self._session = session
 
     def draw(self, dice: random.Random, number: int) -> tuple[str, ...]:

@@ -170,7 +170,7 @@ class Talk:
         try:
             self._session.boot()
             if kexec:
-                self._session.load_capture_kernel()
+                self._session.prepare_dump()
         except (AgentFailure, KexecError) as error:
             click.echo(f"kdumpsim: {'interrupted' if self._session.interrupted else error}", err=True)
             return Status.INTERRUPTED if self._session.interrupted else Status.SCRIPT_FAILED

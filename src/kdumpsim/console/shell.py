@@ -230,7 +230,7 @@ def _kexec(words: list[str]) -> Action:
             session.unload(panic=panic)
             shell.say(f"the {what} was unloaded\n" if was_loaded else f"no {what} was loaded: nothing to unload\n")
         elif "-p" in flags:
-            session.load_capture_kernel()
+            session.prepare_dump()
         elif "-l" in flags:
             session.load_kernel(_text(session.guest, "/proc/cmdline").strip())
             shell.say("loaded; kexec -e starts it\n")

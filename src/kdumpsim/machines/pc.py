@@ -22,7 +22,7 @@ from kdumpsim.machines.qemu_process import QemuMissing, find_qemu
 from kdumpsim.scenario.conditions import KDUMPSIM, QEMU
 from kdumpsim.scenario.parts import PcPart
 from kdumpsim.scenario.values import ScenarioError
-from kdumpsim.vmcore.oracle import CRASH_KEXEC, WatchedMachine, WatchedMemory
+from kdumpsim.vmcore.oracle import WatchedMachine, WatchedMemory
 
 PLACES = ("hda", "hdb", "hdc", "hdd")
 """Where a disk can be on the two cables, by the IDE driver's names."""
@@ -133,8 +133,9 @@ def new_disk(pc: PcPart, sectors: int) -> Disk:
     return Disk.shared(sectors) if pc.machine == QEMU else Disk.memory(sectors)
 
 
-def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int]) -> Pc:
-    """The PC, not yet started, with disks by place (PLACES); `symbols` are the first kernel's.
+def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int], entry: str) -> Pc:
+    """The PC, not yet started, with disks by place (PLACES); `symbols` are the first kernel's,
+    `entry` is the one from which on a crash stops the other CPUs by NMI.
 
     ScenarioError where QEMU is to be run and is not there.
     """
@@ -159,5 +160,5 @@ def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int]) ->
         # Not before: the NMI watchdog comes a hundred times a second, and each stop takes a millisecond.
         machine.watch_nmi(symbols[NMI_HANDLER])
 
-    machine.watch(symbols[CRASH_KEXEC], handing_over)
+    machine.watch(symbols[entry], handing_over)
     return machine

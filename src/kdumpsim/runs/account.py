@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdumpsim.board.machine import StopReason
-from kdumpsim.disks.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.outcome import NS, Note, Outcome, Seen, console_notes, name_outcome
 from kdumpsim.runs.result import write_atomically
 from kdumpsim.scenario.points import crash_types
 from kdumpsim.target import physical
-from kdumpsim.vmcore.compare import Judgement, judge
+from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.oracle import INDUCED, Oracle
-from kdumpsim.vmcore.reader import Vmcore, VmcoreError
+from kdumpsim.vmcore.reader import VmcoreError
 
 if TYPE_CHECKING:
     from kdumpsim.runs.session import Session
@@ -49,17 +48,15 @@ def conclude(session: Session, output: Path, failed: str | None = None) -> Concl
         outcome = outcome_of(session)
     else:
         outcome = Outcome(False, reason=f"the machine did not get as far as the crash: {failed}")
-    judgement, vmcore = None, None
+    judgement = None
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
-    header = find_dump(session.dump_disk)
-    if header is None:
+    path = output / "vmcore"
+    vmcore = session.mechanism.extract(session, path)
+    if vmcore is None:
         session.clock.end("there is no dump to judge")
     else:
-        path = output / "vmcore"
-        vmcore = (header.size, extract(session.dump_disk, header, path))
         try:
-            with Vmcore(path) as core:
-                judgement = judge(core, session.oracle)
+            judgement = session.mechanism.judge(path, session)
             session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
         except (VmcoreError, ValueError) as error:
             outcome.evidence.append(f"the dump cannot be judged: {error}")
@@ -70,18 +67,18 @@ def conclude(session: Session, output: Path, failed: str | None = None) -> Concl
 
 def outcome_of(session: Session) -> Outcome:
     """What it is called in the paper's legend, with what was seen."""
-    now, captured = session.now, find_dump(session.dump_disk) is not None
+    mechanism = session.mechanism
+    now, captured = session.now, mechanism.captured(session)
     notes = console_notes(session.lines_since_arming()) + session.notes
     if session.oracle.jump is not None:
-        notes.append(Note(session.oracle.jump.time_ns, Seen.HANDED_OVER, "purgatory was entered"))
-    if session.capture_started_ns is not None:
-        notes.append(Note(session.capture_started_ns, Seen.CAPTURE_STARTED, "the capture kernel was entered"))
+        notes.append(Note(session.oracle.jump.time_ns, Seen.HANDED_OVER, f"{mechanism.hand_over} was entered"))
+    notes += mechanism.notes(session)
     if captured:
-        notes.append(Note(now, Seen.DUMP_SAVED, "a whole dump stands on the dump disk"))
+        notes.append(Note(now, Seen.DUMP_SAVED, f"a whole dump stands on {mechanism.place}"))
     if session.stop_reason is StopReason.RESET:
         notes.append(Note(now, Seen.RESET, f"the machine reset ({session.machine.reset_cause})"))
     elif captured and not session.interrupted:
-        notes.append(Note(now, Seen.REBOOT_HANGS, f"the dump is whole on the dump disk, but {ending(session)}"))
+        notes.append(Note(now, Seen.REBOOT_HANGS, f"the dump is whole on {mechanism.place}, but {ending(session)}"))
     outcome = name_outcome(notes)
     outcome.reason = _reason(session, outcome)
     conditions = session.conditions.seen(session.machine) if session.conditions else []
@@ -98,11 +95,8 @@ def _reason(session: Session, outcome: Outcome) -> str:
         return "the dump was captured"
     if outcome.captured:
         return "a dump was captured, but the kernel did not get there by itself"
-    if session.capture_started_ns is not None:
-        return "the capture kernel was reached and did not bring a dump home"
     if session.jumped:
-        refusal = session.console.last_line("purgatory:")
-        return refusal or f"purgatory was entered, the capture kernel was not; {ending(session)}"
+        return session.mechanism.failure(session, ending(session))
     if outcome.recovered:
         return "the system survived and works: no dump was called for"
     return f"no dump was started: {ending(session)}"
@@ -116,8 +110,8 @@ def story(session: Session) -> str:
     name = session.armed.crash_point if session.armed else crash_name(session.oracle) or f"{crash.where}()"
     where = f"{name} on CPU {crash.cpu} at {crash.time_ns / NS:.3f} s"
     if jump is None:
-        return f"{where}; purgatory was not reached: {ending(session)}"
-    return f"{where}, purgatory {(jump.time_ns - crash.time_ns) / 1e6:.1f} ms later"
+        return f"{where}; {session.mechanism.hand_over} was not reached: {ending(session)}"
+    return f"{where}, {jump.where} {(jump.time_ns - crash.time_ns) / 1e6:.1f} ms later"
 
 
 def crash_name(oracle: Oracle) -> str:

@@ -15,22 +15,20 @@ from kdumpsim.files import writable_directory
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.mechanisms.base import Mechanism, check_guest, mechanism_of
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.trace import Trace
-from kdumpsim.scenario.conditions import PAGE_SIZE
-from kdumpsim.scenario.options import Kernel, config
+from kdumpsim.scenario.options import config
 from kdumpsim.scenario.parts import KernelPart, PcPart
-from kdumpsim.scenario.scenario import Scenario, check_kernel, check_together
+from kdumpsim.scenario.scenario import Scenario, check_together
 from kdumpsim.scenario.values import ScenarioError, format_size
 
 SYSTEM_IMAGE = "system.img"
 OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img")
-CAPTURE_WORKING_MEMORY = 1 << 20
-"""What a capture kernel needs beyond its image: headers, backup region (640 KiB), page tables, buffers."""
 
 
 def run_scenario(
@@ -74,20 +72,20 @@ def boot_command(scenario: Scenario, output: Path) -> str:
     """The command that boots a scenario's first kernel again, from the disk that was saved in `output`."""
     words = ["kdumpsim", "boot", f"{output}/vmlinux", "--disk", f"{output}/{SYSTEM_IMAGE}"]
     words += ["--cpus", str(scenario.cpus), "--memory", format_size(scenario.memory)]
-    return shlex.join([*words, "--append", kernel_command_line(scenario.pc, scenario.kernel, Kernel.FIRST)])
+    return shlex.join([*words, "--append", kernel_command_line(scenario.pc, scenario.kernel)])
 
 
 def power_on(pc: PcPart, kernel: KernelPart, observer: Observer | None = None) -> Session:
     """A machine and its kernels, not yet started.  ScenarioError for one that cannot be."""
-    first, capture = build_kernels(pc, kernel)
-    return Session(pc, kernel, first, capture, observer or Silent())
+    first, mechanism = build_kernels(pc, kernel)
+    return Session(pc, kernel, first, mechanism, observer or Silent())
 
 
 def start(session: Session) -> str | None:
-    """Boot and load the capture kernel: all that comes before the crash point is armed.  What went wrong, or None."""
+    """Boot and arm the dump mechanism: all that comes before the crash point is armed.  What went wrong, or None."""
     try:
         session.boot()
-        session.load_capture_kernel()
+        session.prepare_dump()
         session.workloads()
     except (AgentFailure, KexecError) as error:
         return str(error)
@@ -123,21 +121,16 @@ def _finish(session: Session, scenario: Scenario, output: Path, failed: str | No
     return result
 
 
-def build_kernels(pc: PcPart, kernel: KernelPart) -> tuple[images.KernelImage, images.KernelImage]:
-    """First and capture kernel; ScenarioError where one of them does not fit the machine."""
+def build_kernels(pc: PcPart, kernel: KernelPart) -> tuple[images.KernelImage, Mechanism]:
+    """The first kernel, and its dump mechanism with the images that it needs.  ScenarioError where one of them does
+    not fit the machine."""
     check_together(pc, kernel)
-    constants = config(kernel.options)
+    mechanism = mechanism_of(kernel)(pc, kernel)
+    constants = {**config(kernel.options), **mechanism.constants}
     first = images.kernel(config=constants, modules=kernel.guest_modules)
-    check_kernel(pc, kernel, first.physical_end)
-    region = kernel.crashkernel
-    capture = images.kernel(region.base, constants, kernel.guest_modules)
-    needed = capture.physical_end - region.base + CAPTURE_WORKING_MEMORY
-    if needed > region.size:
-        least = -(-needed // PAGE_SIZE) * PAGE_SIZE
-        raise ScenarioError(
-            f"crashkernel {region} is too small: the capture kernel needs at least {format_size(least)}"
-        )
-    return first, capture
+    check_guest(type(mechanism), kernel, first)
+    mechanism.build(first, constants)
+    return first, mechanism
 
 
 def prepare(output: Path) -> None:
@@ -154,8 +147,6 @@ def _drive(session: Session, scenario: Scenario) -> str | None:
         return str(error)
     session.crash(Operator(scenario.patience * NS))
     if session.jumped:
-        session.capture()
-    if session.saving:
-        session.save()
+        session.dump()
     session.clock.end()
     return None

@@ -8,6 +8,7 @@ addresses, the first write to the dump disk, the reset line.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from kdumpsim import images
@@ -17,27 +18,25 @@ from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import SECTOR
 from kdumpsim.board.machine import StopReason
 from kdumpsim.choices import unknown
-from kdumpsim.disks.dumpdisk import DATA_OFFSET, find_dump
+from kdumpsim.disks.dumpdisk import DATA_OFFSET
 from kdumpsim.disks.swaparea import mkswap
 from kdumpsim.disks.toyfs import mkfs
-from kdumpsim.kexec.load import LoadPlan, kexec_load_normal, kexec_load_panic, kexec_unload
+from kdumpsim.kexec.load import kexec_load_normal, kexec_unload
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
 from kdumpsim.machines.pc import capable, new_disk, new_pc
+from kdumpsim.mechanisms.base import Mechanism, Phase, kernel_words, mechanism_of
 from kdumpsim.runs.account import ending, story
 from kdumpsim.runs.consolelog import ConsoleLog
 from kdumpsim.runs.events import Observer, PhaseClock
 from kdumpsim.runs.hardware import Conditions
 from kdumpsim.runs.scene import MachineScene
-from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
-from kdumpsim.scenario.options import Kernel, command_line
+from kdumpsim.scenario.options import Kernel
 from kdumpsim.scenario.parts import CrashPart, KernelPart, PcPart
 from kdumpsim.scenario.points import crash_points
 from kdumpsim.scenario.values import ScenarioError
-from kdumpsim.target import physical
 from kdumpsim.vmcore.oracle import Oracle
 
-CAPTURE_KERNEL_PATH = "/boot/vmlinux-kdump"
 SYSTEM_DISK_SECTORS = 16384
 SWAP_SECTORS = 65536
 """Behind the file system."""
@@ -45,12 +44,8 @@ AGENT_TIMEOUT_S = 30
 ARMED_TIMEOUT_S = 3
 """Once a crash point is armed, silence of the agent may be the crash."""
 PASSWD = b"root::0:0:root:/root:/bin/sh\n"
-COMMAND_LINE = "console=ttyS0,115200"
-ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
-"""The system disk's name, by who drives it (kernel option combined_mode)."""
 NETWORK_ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0"
 """For the first kernel of a machine with a network card; a capture kernel has no business on the network."""
-CAPTURE_DEFAULTS = ("maxcpus=1",)
 KEY_NS = 50_000_000
 """How long a key is waited for: the keyboard's bytes, their interrupts and what the kernel prints."""
 KEXEC_LOADED = "/sys/kernel/kexec_loaded"
@@ -73,19 +68,14 @@ class Attendant(Protocol):
         """
 
 
-def kernel_command_line(pc: PcPart, kernel: KernelPart, which: Kernel) -> str:
-    """What a kernel is told: where its console and its disk are, and the options that it would not take itself."""
-    options = kernel.options
-    words = [COMMAND_LINE, f"root={ROOT[options['combined_mode']]}", command_line(options, which)]
-    if which is Kernel.FIRST:
-        words += [f"crashkernel={kernel.crashkernel}", NETWORK_ADDRESS if pc.nic else ""]
-    elif pc.dump_disk != USUAL_DUMP_DISK:
-        words.append(f"dumpdisk={pc.dump_disk}")
-    return " ".join(filter(None, words))
+def kernel_command_line(pc: PcPart, kernel: KernelPart) -> str:
+    """What the first kernel is told."""
+    words = [*kernel_words(kernel, Kernel.FIRST), *mechanism_of(kernel)(pc, kernel).words()]
+    return " ".join(filter(None, [*words, NETWORK_ADDRESS if pc.nic else ""]))
 
 
 class Session:
-    """A PC with its two disks, its two kernels, its console, the agent in it and the oracle.
+    """A PC with its two disks, its kernel and the mechanism to dump it, its console, the agent in it and the oracle.
 
     `interrupt()` may be called from a signal handler.
     """
@@ -95,15 +85,12 @@ class Session:
         pc: PcPart,
         kernel: KernelPart,
         first: images.KernelImage,
-        capture: images.KernelImage,
+        mechanism: Mechanism,
         observer: Observer,
     ) -> None:
         self.pc, self.kernel = pc, kernel
-        self.first, self._capture = first, capture
+        self.first, self.mechanism = first, mechanism
         self.console = ConsoleLog()
-        self.plan: LoadPlan | None = None
-        self.capture_started_ns: int | None = None
-        self.saving = False
         self.interrupted = False
         self.deadline = NEVER
         """When the first kernel's time ends, in virtual time (`give`)."""
@@ -120,14 +107,14 @@ class Session:
         self._jumped_at: int | None = None
         self.dump_disk = new_disk(pc, 2 * (pc.memory + DATA_OFFSET) // SECTOR)
         self.system_disk = new_disk(pc, SYSTEM_DISK_SECTORS + SWAP_SECTORS)
-        files = {CAPTURE_KERNEL_PATH: capture.stripped, "/etc/passwd": PASSWD, "/var/log/wtmp": b""}
-        files.update(images.userland())
+        files = {**mechanism.files(), "/etc/passwd": PASSWD, "/var/log/wtmp": b"", **images.userland()}
         mkfs(self.system_disk, SYSTEM_DISK_SECTORS, files)
         mkswap(self.system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
-        self.machine = new_pc(pc, {"hda": self.system_disk, pc.dump_disk: self.dump_disk}, first.symbols)
+        disks = {"hda": self.system_disk, pc.dump_disk: self.dump_disk}
+        self.machine = new_pc(pc, disks, first.symbols, mechanism.entry)
         self.machine.uarts[0].on_output = self._said
         self.clock = PhaseClock(observer, lambda: self.now)
-        self.oracle = Oracle(self.machine, first.symbols, first.stack_size)
+        self.oracle = Oracle(self.machine, first.symbols, first.stack_size, mechanism.entry)
         self.oracle.on_jump = self._jump
         self._transport = MachineTransport(self.machine, AGENT_TIMEOUT_S * NS)
         self._transport.interrupted = lambda: self.interrupted or self.gone
@@ -147,7 +134,7 @@ class Session:
 
     @property
     def jumped(self) -> bool:
-        """Purgatory was entered."""
+        """The dying kernel has handed over to its mechanism (purgatory was entered)."""
         return self.oracle.jump is not None
 
     @property
@@ -162,7 +149,7 @@ class Session:
 
     @property
     def gone(self) -> bool:
-        """The first kernel no longer runs: purgatory was entered, or the machine has stopped."""
+        """The first kernel no longer runs: it has handed over, or the machine has stopped."""
         return self.jumped or self.over
 
     @property
@@ -205,7 +192,7 @@ class Session:
         self.run_to(self.now + ns)
 
     def follow(self, ns: int) -> None:
-        """See purgatory and the capture kernel through, for so long at most."""
+        """See what comes after the hand-over through, for so long at most."""
         if self.jumped and not self.over:
             self._note_death(self.machine.run(until=self.now + ns, stop=lambda: self.interrupted))
 
@@ -223,25 +210,15 @@ class Session:
     def boot(self) -> None:
         """Power on; returns when the agent has said hello.  AgentFailure if it never does."""
         self.clock.begin("boot", "booting the first kernel")
-        self.machine.load_multiboot(self.first.stripped, kernel_command_line(self.pc, self.kernel, Kernel.FIRST))
+        self.machine.load_multiboot(self.first.stripped, kernel_command_line(self.pc, self.kernel))
         version = self.agent.hello()
         self.clock.end(f"{version.partition(' (')[0].strip()}, CPUs: {self.pc.cpus}")
 
-    def load_capture_kernel(self) -> None:
-        """kexec -p through the agent; the capture kernel lies on the guest's own disk.
-
-        AgentFailure or KexecError if refused.
-        """
-        agent = self.guest
-        self.clock.begin("load", "kexec -p: loading the capture kernel")
-        line = kernel_command_line(self.pc, self.kernel, Kernel.CAPTURE)
-        self.plan = plan = kexec_load_panic(
-            agent, self._capture.stripped, CAPTURE_KERNEL_PATH, line, defaults=CAPTURE_DEFAULTS
-        )
-        self._watch_capture(plan)
-        self.clock.end(f"capture kernel at {self.kernel.crashkernel}, {len(plan.segments)} segments")
-        if self.kernel.inject == "corrupt-capture-kernel":
-            self._corrupt()
+    def prepare_dump(self) -> None:
+        """Arm the dump mechanism (kdump: kexec -p).  AgentFailure or KexecError if the guest refuses."""
+        _ = self.guest
+        self.clock.begin("load", self.mechanism.preparation)
+        self.clock.end(self.mechanism.prepare(self))
 
     def load_kernel(self, command_line: str) -> None:
         """kexec -l: the first kernel once more."""
@@ -277,7 +254,7 @@ class Session:
             "machine": capable(self.machine.copying, self.pc, "copied").snapshot(),
             "agent": self.agent.state(),
             "console": self.console.text,
-            "plan": self.plan,
+            "mechanism": self.mechanism.state(),
             "workloads": self._workloads,
             "phases": list(self.clock.phases),
         }
@@ -288,10 +265,8 @@ class Session:
         self.agent.restore(state["agent"])
         self.console.restore(state["console"])
         self.clock.phases = list(state["phases"])
-        self.plan = state["plan"]
         self._workloads = state["workloads"]
-        if self.plan is not None:
-            self._watch_capture(self.plan)
+        self.mechanism.restore(state["mechanism"], self)
 
     # A crash, phase by phase.
 
@@ -343,40 +318,33 @@ class Session:
             self._stopped = StopReason.UNTIL
         self.clock.end(story(self))
 
-    def capture(self) -> None:
-        """Run purgatory and the capture kernel until it begins to save, or ends in some other way."""
-        self.clock.begin("capture", "purgatory checks, the capture kernel boots")
-        self._run_patiently(self._dump_begun)
-        self.saving = self._dump_begun()
-        cpu = self.oracle.jump.cpu if self.oracle.jump else 0
-        self.clock.end(f"capture kernel on CPU {cpu}" if self.capture_started_ns else "no capture kernel came up")
+    def dump(self) -> None:
+        """Go through the mechanism's phases, from the hand-over to the saved dump and the reboot, as far as it gets."""
+        for phase in self.mechanism.phases(self):
+            self.clock.begin(phase.name, phase.title)
+            self._run_patiently(partial(self._over, phase))
+            self.clock.end(phase.story(ending(self)))
+            if not phase.over():
+                return
 
-    def save(self) -> None:
-        """Run until the machine resets itself, or does not."""
-        self.clock.begin("save", "saving /proc/vmcore to the dump disk")
-        total = self.pc.memory - self.kernel.crashkernel.size
-
-        def report() -> bool:
-            self.clock.observer.progress(min(self.dump_disk.written, total), total)
-            return False
-
-        self._run_patiently(report)
-        header = find_dump(self.dump_disk)
-        self.clock.end(f"{header.size / (1 << 20):.1f} MiB saved, {ending(self)}" if header else ending(self))
+    def _over(self, phase: Phase) -> bool:
+        if phase.progress is not None:
+            self.clock.observer.progress(*phase.progress())
+        return phase.over()
 
     def _run_patiently(self, condition: Callable[[], bool]) -> None:
         """Run until `condition()` holds; give up when nothing is to be seen for as long as the operator waits."""
         assert self.armed is not None
         patience = self.armed.patience
         while not self.over and self.now < self.deadline and not condition():
-            seen = (len(self.console.text), self.dump_disk.written)
+            seen = (len(self.console.text), self.mechanism.activity(self))
             until = min(self.now + patience * NS, self.deadline)
             reason = self.machine.run(until=until, stop=condition)
             if reason is StopReason.STOPPED:
                 return
             if reason in DEAD or until == self.deadline:
                 self._stopped = reason
-            elif seen == (len(self.console.text), self.dump_disk.written):
+            elif seen == (len(self.console.text), self.mechanism.activity(self)):
                 text = f"nothing to be seen for {patience} s: the operator pulled the plug"
                 self.notes.append(Note(self.now, Seen.PLUG_PULLED, text))
                 return
@@ -388,7 +356,7 @@ class Session:
             self._stopped = reason
 
     def _jump(self) -> None:
-        """Purgatory is about to run: what the console says from here on is not the first kernel's."""
+        """The mechanism takes over: what the console says from here on is not the dying kernel's."""
         self.machine.uarts[0].flush()
         self._jumped_at = len(self.console.lines)
         if self.conditions is not None:
@@ -397,27 +365,9 @@ class Session:
     def _said(self, data: bytes) -> None:
         self.clock.observer.console(self.console.take(data, self.now))
 
-    def _watch_capture(self, plan: LoadPlan) -> None:
-        self.oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes)
-        self.machine.watch(self._capture.symbols["start_kernel"], self._capture_started)
-
-    def _capture_started(self, _cpu: Any) -> None:
-        if self.capture_started_ns is None:
-            self.capture_started_ns = self.now
-
-    def _dump_begun(self) -> bool:
-        return self.dump_disk.written > 0
-
     def _check_load(self, crash: CrashPart) -> None:
         """ScenarioError if the guest does not have a program that is to be started."""
         known = self.programs()
         for name in crash.load:
             if name not in known:
                 raise ScenarioError(unknown("load", name, known))
-
-    def _corrupt(self) -> None:
-        """Flip a bit in each page of the loaded capture kernel's text, as a stray DMA might."""
-        memory, base = self.machine.memory, self._capture.base
-        for page in range(base, physical(self._capture.symbols["_etext"]), PAGE_SIZE):
-            address = page + PAGE_SIZE // 2
-            memory.dma_write(address, bytes([memory.dma_read(address, 1)[0] ^ 1]))

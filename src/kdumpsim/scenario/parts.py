@@ -22,6 +22,7 @@ from kdumpsim.scenario.conditions import (
     PAGE_SIZE,
     USUAL_DUMP_DISK,
 )
+from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
 from kdumpsim.scenario.options import checked, parse
 from kdumpsim.scenario.points import DEFAULT_COUNT
 from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES, effective
@@ -103,6 +104,9 @@ class KernelPart:
     crashkernel: Reservation = field(
         default=Reservation(16 * MIB, 16 * MIB),
         metadata=setting("The region reserved for the capture kernel.", metavar="SIZE@START", parse=parse_crashkernel),
+    )
+    mechanism: str = field(
+        default=DEFAULT_MECHANISM, metadata=setting("How the dump is taken", metavar="NAME", choices=MECHANISMS)
     )
     profile: str = field(
         default=DEFAULT_PROFILE,

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a dump mechanism tells the rest of kdumpsim of itself.
+
+The guest's side of a mechanism is an entry of the table `dump_mechanisms` (`kernel/core/dump.py`); the host's side is a
+class of this kind, whose instance goes with one machine through one crash.  The rooms above (runs, sweeps, commands)
+ask it, and never which one it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from struct import Struct
+from typing import Any, ClassVar, Protocol
+
+from kdumpsim.agent.client import AgentClient
+from kdumpsim.board.disk import Disk
+from kdumpsim.images import KernelImage
+from kdumpsim.lkdtt.outcome import Note
+from kdumpsim.machines.pc import Pc
+from kdumpsim.scenario.mechanisms import MECHANISMS
+from kdumpsim.scenario.options import Kernel, command_line
+from kdumpsim.scenario.parts import KernelPart, PcPart
+from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.vmcore.compare import Judgement
+from kdumpsim.vmcore.oracle import Oracle
+
+CONSOLE = "console=ttyS0,115200"
+ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
+"""The system disk's name, by who drives it (kernel option combined_mode)."""
+_ENTRY = Struct("<5I")
+"""``struct dump_mechanism``: the name, and four hooks that only the kernel uses."""
+
+
+class Console(Protocol):
+    """What the guest said on its serial console."""
+
+    @property
+    def text(self) -> str: ...
+
+    def last_line(self, containing: str = "") -> str:
+        """The last line that has these words; empty without one."""
+
+
+class Host(Protocol):
+    """The machine that a mechanism is for, and what is known of it (`runs.session.Session`)."""
+
+    @property
+    def first(self) -> KernelImage: ...
+    @property
+    def machine(self) -> Pc: ...
+    @property
+    def oracle(self) -> Oracle: ...
+    @property
+    def guest(self) -> AgentClient: ...
+    @property
+    def console(self) -> Console: ...
+    @property
+    def dump_disk(self) -> Disk: ...
+    @property
+    def now(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the way from the hand-over to the end."""
+
+    name: str
+    title: str
+    """What goes on in it, for those who wait."""
+    over: Callable[[], bool]
+    """Whether it has ended.  If it never does (the machine resets, or is given up), the later phases do not come."""
+    story: Callable[[str], str]
+    """What to say of it when it is over, from how it stands with the machine."""
+    progress: Callable[[], tuple[int, int]] | None = None
+    """Bytes of the dump saved so far, and of how many."""
+
+
+class Mechanism(ABC):
+    """A dump mechanism on one machine.  What a mechanism does not need, it leaves as it is here."""
+
+    name: ClassVar[str]
+    """As in the guest's table, and of ``--mechanism``."""
+    entry: ClassVar[str]
+    """The guest function that its hooks lead to, with a ``struct pt_regs`` or NULL; it may come back."""
+    hand_over: ClassVar[str]
+    """Where the dying kernel's own code ends, or begins to dump; for `Oracle.watch_jump`."""
+    preparation: ClassVar[str]
+    """What `prepare` does, for those who wait."""
+    place: ClassVar[str] = "the dump disk"
+    """Where the dump is found."""
+    constants: ClassVar[Mapping[str, int]] = {}
+    """What its kernels are compiled with, beside the kernel options."""
+    injections: ClassVar[frozenset[str]] = frozenset()
+    """Faults of ``--inject`` that there is something to break for."""
+
+    def __init__(self, pc: PcPart, kernel: KernelPart) -> None:
+        self.pc, self.kernel = pc, kernel
+
+    # Before the crash.
+
+    def words(self) -> Sequence[str]:
+        """Words for the first kernel's command line."""
+        return ()
+
+    def build(self, first: KernelImage, constants: Mapping[str, int]) -> None:  # noqa: B027
+        """Build the images it needs beside the first kernel.  ScenarioError where one does not fit the machine.
+
+        `constants` are what the first kernel was compiled with.
+        """
+
+    def files(self) -> Mapping[str, bytes]:
+        """Files for the system disk."""
+        return {}
+
+    @abstractmethod
+    def prepare(self, host: Host) -> str:
+        """Arm the mechanism on the booted machine, and have the oracle watch its milestones; what to say of it.
+
+        AgentFailure or KexecError if the guest refuses.
+        """
+
+    def state(self) -> Any:
+        """What it knows since `prepare`, as plain data."""
+        return None
+
+    @abstractmethod
+    def restore(self, state: Any, host: Host) -> None:
+        """Watch a machine that was made what the one of `state` was."""
+
+    # After it.
+
+    @abstractmethod
+    def phases(self, host: Host) -> Sequence[Phase]:
+        """The way from the hand-over to the end."""
+
+    def activity(self, host: Host) -> object:
+        """Something that changes while the dump goes on, beside the console: the operator waits as long as it does."""
+        return None
+
+    def notes(self, host: Host) -> list[Note]:
+        """What could be seen of it between the hand-over and the dump."""
+        return []
+
+    @abstractmethod
+    def captured(self, host: Host) -> bool:
+        """Whether a whole dump is where it belongs."""
+
+    def failure(self, host: Host, ending: str) -> str:
+        """Why there is none although the kernel handed over, in a sentence."""
+        return f"{self.hand_over} was entered and no dump was brought home; {ending}"
+
+    # The dump.
+
+    def extract(self, host: Host, path: Path) -> tuple[int, str] | None:
+        """Copy the dump to a file; its size in bytes and SHA-256, or None where there is none to copy."""
+        return None
+
+    def judge(self, path: Path, host: Host) -> Judgement:
+        """Hold the file to the machine's own memory.  VmcoreError or ValueError where it cannot be judged."""
+        raise ValueError(f"a dump by {self.name} is no file")
+
+
+def kernel_words(kernel: KernelPart, which: Kernel) -> list[str]:
+    """What a kernel is told in any case: its console, its disk, and the options that it would not take itself."""
+    options = kernel.options
+    return [CONSOLE, f"root={ROOT[options['combined_mode']]}", command_line(options, which)]
+
+
+_registered: dict[str, type[Mechanism]] = {}
+
+
+def register(mechanism: type[Mechanism], help: str) -> None:
+    """Make a mechanism of one's own known, so that a scenario can name it."""
+    MECHANISMS[mechanism.name] = help
+    _registered[mechanism.name] = mechanism
+
+
+def mechanism_of(kernel: KernelPart) -> type[Mechanism]:
+    """The mechanism that a scenario names."""
+    name = kernel.mechanism
+    if name not in _registered:
+        (_registered[name],) = (
+            each
+            for each in vars(import_module(f"kdumpsim.mechanisms.{name}")).values()
+            if isinstance(each, type) and issubclass(each, Mechanism) and vars(each).get("name") == name
+        )
+    return _registered[name]
+
+
+def check_guest(mechanism: type[Mechanism], kernel: KernelPart, first: KernelImage) -> None:
+    """ScenarioError if the kernel has no such mechanism, or the mechanism nothing that ``--inject`` could break."""
+    start, stop = first.symbols["__start_dump_mechanisms"], first.symbols["__stop_dump_mechanisms"]
+    names = [first.string(words[0]) for words in _ENTRY.iter_unpack(first.read(start, stop - start))]
+    if mechanism.name not in names:
+        raise ScenarioError(
+            f"mechanism {mechanism.name} is not in the kernel, which has {', '.join(names)}; "
+            "add its guest module with --guest-module"
+        )
+    if kernel.inject is not None and kernel.inject not in mechanism.injections:
+        raise ScenarioError(f"inject {kernel.inject} has nothing to break with mechanism {mechanism.name}")

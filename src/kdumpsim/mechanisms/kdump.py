@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kdump: the dying kernel jumps to a second one, loaded beforehand into a reserved region, which saves its memory.
+
+(kdump paper; in the guest `kernel/core/kexec.py`, purgatory, `kernel/capture/` and savecore of `userland/`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdumpsim import images
+from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
+from kdumpsim.lkdtt.outcome import Note, Seen
+from kdumpsim.mechanisms.base import Host, Mechanism, Phase, kernel_words
+from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
+from kdumpsim.scenario.options import Kernel
+from kdumpsim.scenario.scenario import check_kernel
+from kdumpsim.scenario.values import ScenarioError, format_size
+from kdumpsim.target import physical
+from kdumpsim.vmcore.compare import Judgement, judge
+from kdumpsim.vmcore.oracle import CRASH_KEXEC, PURGATORY
+from kdumpsim.vmcore.reader import Vmcore
+
+CAPTURE_KERNEL_PATH = "/boot/vmlinux-kdump"
+CAPTURE_DEFAULTS = ("maxcpus=1",)
+CAPTURE_WORKING_MEMORY = 1 << 20
+"""What a capture kernel needs beyond its image: headers, backup region (640 KiB), page tables, buffers."""
+CORRUPT = "corrupt-capture-kernel"
+
+
+class Kdump(Mechanism):
+    """Its milestones are purgatory's first instruction, which kexec-tools place, and the capture kernel's."""
+
+    name = "kdump"
+    entry = CRASH_KEXEC
+    hand_over = PURGATORY
+    preparation = "kexec -p: loading the capture kernel"
+    injections = frozenset({CORRUPT})
+
+    capture: images.KernelImage
+    _plan: LoadPlan | None = None
+    _started_ns: int | None = None
+
+    def words(self) -> Sequence[str]:
+        return (f"crashkernel={self.kernel.crashkernel}",)
+
+    def build(self, first: images.KernelImage, constants: Mapping[str, int]) -> None:
+        check_kernel(self.pc, self.kernel, first.physical_end)
+        region = self.kernel.crashkernel
+        self.capture = images.kernel(region.base, constants, self.kernel.guest_modules)
+        needed = self.capture.physical_end - region.base + CAPTURE_WORKING_MEMORY
+        if needed > region.size:
+            least = -(-needed // PAGE_SIZE) * PAGE_SIZE
+            raise ScenarioError(
+                f"crashkernel {region} is too small: the capture kernel needs at least {format_size(least)}"
+            )
+
+    def files(self) -> Mapping[str, bytes]:
+        return {CAPTURE_KERNEL_PATH: self.capture.stripped}
+
+    def command_line(self) -> str:
+        """What the capture kernel is told."""
+        disk = self.pc.dump_disk
+        words = [*kernel_words(self.kernel, Kernel.CAPTURE), f"dumpdisk={disk}" if disk != USUAL_DUMP_DISK else ""]
+        return " ".join(filter(None, words))
+
+    def prepare(self, host: Host) -> str:
+        """kexec -p through the agent; the capture kernel lies on the guest's own disk."""
+        line = self.command_line()
+        plan = kexec_load_panic(host.guest, self.capture.stripped, CAPTURE_KERNEL_PATH, line, defaults=CAPTURE_DEFAULTS)
+        self.restore(plan, host)
+        if self.kernel.inject == CORRUPT:
+            self._corrupt(host)
+        return f"capture kernel at {self.kernel.crashkernel}, {len(plan.segments)} segments"
+
+    def state(self) -> LoadPlan | None:
+        return self._plan
+
+    def restore(self, state: Any, host: Host) -> None:
+        self._plan = plan = state
+        if plan is None:
+            return
+        host.oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes, where=self.hand_over)
+
+        def started(_cpu: Any) -> None:
+            if self._started_ns is None:
+                self._started_ns = host.now
+
+        host.machine.watch(self.capture.symbols["start_kernel"], started)
+
+    def _corrupt(self, host: Host) -> None:
+        """Flip a bit in each page of the loaded capture kernel's text, as a stray DMA might."""
+        memory, base = host.machine.memory, self.capture.base
+        for page in range(base, physical(self.capture.symbols["_etext"]), PAGE_SIZE):
+            address = page + PAGE_SIZE // 2
+            memory.dma_write(address, bytes([memory.dma_read(address, 1)[0] ^ 1]))
+
+    def phases(self, host: Host) -> Sequence[Phase]:
+        total = self.pc.memory - self.kernel.crashkernel.size
+
+        def who(_ending: str) -> str:
+            cpu = host.oracle.jump.cpu if host.oracle.jump else 0
+            return f"capture kernel on CPU {cpu}" if self._started_ns else "no capture kernel came up"
+
+        def saved(ending: str) -> str:
+            header = find_dump(host.dump_disk)
+            return f"{header.size / (1 << 20):.1f} MiB saved, {ending}" if header else ending
+
+        return (
+            Phase("capture", "purgatory checks, the capture kernel boots", lambda: host.dump_disk.written > 0, who),
+            Phase(
+                "save", "saving /proc/vmcore to the dump disk", lambda: False, saved,
+                lambda: (min(host.dump_disk.written, total), total),
+            ),
+        )  # fmt: skip
+
+    def activity(self, host: Host) -> object:
+        return host.dump_disk.written
+
+    def notes(self, host: Host) -> list[Note]:
+        if self._started_ns is None:
+            return []
+        return [Note(self._started_ns, Seen.CAPTURE_STARTED, "the capture kernel was entered")]
+
+    def captured(self, host: Host) -> bool:
+        return find_dump(host.dump_disk) is not None
+
+    def failure(self, host: Host, ending: str) -> str:
+        if self._started_ns is not None:
+            return "the capture kernel was reached and did not bring a dump home"
+        refusal = host.console.last_line("purgatory:")
+        return refusal or f"purgatory was entered, the capture kernel was not; {ending}"
+
+    def extract(self, host: Host, path: Path) -> tuple[int, str] | None:
+        header = find_dump(host.dump_disk)
+        return None if header is None else (header.size, extract(host.dump_disk, header, path))
+
+    def judge(self, path: Path, host: Host) -> Judgement:
+        with Vmcore(path) as core:
+            return judge(core, host.oracle)
