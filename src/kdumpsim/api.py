@@ -100,6 +100,7 @@ class BootSettings(TypedDict, total=False):
     nic: bool
     traffic: bool
     crashkernel: Reservation
+    mechanism: str
     profile: str
     kernel_options: tuple[tuple[str, str], ...]
     modules: Sequence[str | os.PathLike[str]]
@@ -140,7 +141,7 @@ def run(
 
 
 def boot(*, host_timeout: float | None = None, **settings: Unpack[BootSettings]) -> Machine:
-    """Boot a machine, load the capture kernel, and hold time still there.
+    """Boot a machine, arm its dump mechanism (kdump: load the capture kernel), and hold time still there.
 
     `settings`: see `BootSettings`.  `host_timeout`: real seconds for the boot, and for each crash; None: no limit.
     Raises ScenarioError for a machine that cannot be, GuestError for guest code that cannot be built, BootFailed for a

@@ -34,7 +34,7 @@ def crash_path(run: Run, tool: str, point: str) -> list[str]:
 @pytest.mark.parametrize(
     ("point", "kind", "function", "dies_in"),
     [
-        ("FS_DEVRW", "panic", "ll_rw_block", ["crash_kexec", "panic", "dtt_induce"]),
+        ("FS_DEVRW", "panic", "ll_rw_block", ["crash_kexec", "try_crashdump", "panic", "dtt_induce"]),
         ("TIMERADD", "exception", "hrtimer_start", ["dtt_induce"]),
         ("INT_HARDWARE_ENTRY", "loop", "__do_IRQ", ["dtt_loop", "dtt_induce"]),
     ],

@@ -20,7 +20,16 @@ BASES = (ROOT, ROOT / "docs", *(ROOT / "src" / name for name in (".", "kdumpsim"
 """Folders that a path in the text may be relative to."""
 FILE = re.compile(r"(?:[\w.{},*-]+/)*[\w{},*-]+\.(?:py|md|csv)\b")
 FOREIGN_FILES = frozenset({"head.S", "sed"})
-USERS_FILES = frozenset({"FILE.py", "heartbeat.py", "mydriver.py", "src/kdumpsim/board/debugcon.py"})
+USERS_FILES = frozenset(
+    {
+        "FILE.py",
+        "heartbeat.py",
+        "mydriver.py",
+        "src/kdumpsim/board/debugcon.py",
+        "printregs.py",
+        "mechanisms/printregs.py",
+    }
+)
 """Stand for files of a reader's own."""
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")

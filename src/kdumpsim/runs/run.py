@@ -25,7 +25,7 @@ from kdumpsim.runs.trace import Trace
 from kdumpsim.scenario.options import config
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.scenario import Scenario, check_together
-from kdumpsim.scenario.values import ScenarioError, format_size
+from kdumpsim.scenario.values import format_size
 
 SYSTEM_IMAGE = "system.img"
 OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img")
