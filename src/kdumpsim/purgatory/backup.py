@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import guest, ptr, u32
+from kdumpsim.compiler.lang import guest, ptr, u32, usize
 
 STRIDE = 8
 """Words looked at in one go."""
 
 
 @guest
-def copy_backup_region(source: ptr[u32], target: ptr[u32], size: u32) -> None:
+def copy_backup_region(source: ptr[u32], target: ptr[u32], size: usize) -> None:
     """Copy `size` bytes (a multiple of 32).
 
     The target begins as zeros and most of the source is zeros too; what already agrees is not written again,

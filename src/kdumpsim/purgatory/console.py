@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import asm, asm_value, cstr, guest, ptr, u8, u16, u32
+from kdumpsim.compiler.lang import asm, asm_value, cstr, guest, ptr, u8, u16, u32, usize
 
 COM1 = 0x3F8
 LSR = 5
@@ -33,7 +33,7 @@ def puts(text: cstr) -> None:
 
 
 @guest
-def put_digest(digest: ptr[u8], size: u32) -> None:
+def put_digest(digest: ptr[u8], size: usize) -> None:
     """Send `size` bytes as hexadecimal digits."""
     digits: cstr = "0123456789abcdef"
     for i in range(size):

@@ -10,7 +10,7 @@ Return leads to the next kernel (``entry.py``).
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import Struct, array, asm, cast, guest, length, ptr, u8, u32
+from kdumpsim.compiler.lang import Struct, array, asm, cast, guest, length, ptr, u8, u32, usize
 from kdumpsim.purgatory.backup import copy_backup_region
 from kdumpsim.purgatory.console import put_digest, puts
 from kdumpsim.purgatory.sha256 import DIGEST_SIZE, Sha256, sha256_finish, sha256_starts, sha256_update
@@ -22,8 +22,8 @@ MAX_REGIONS = 16
 class Sha256Region(Struct):
     """One piece of memory that the digest covers."""
 
-    start: u32
-    len: u32
+    start: usize
+    len: usize
 
 
 # Filled in by kexec-tools.

@@ -8,7 +8,7 @@ This module is compiled with optimisation: LLVM then keeps most of the variables
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import Struct, array, cast, guest, length, ptr, u8, u32, u64
+from kdumpsim.compiler.lang import Struct, array, cast, guest, length, ptr, u8, u32, u64, usize
 
 DIGEST_SIZE = 32
 BLOCK_SIZE = 64
@@ -164,10 +164,10 @@ def sha256_starts(ctx: ptr[Sha256]) -> None:
 
 
 @guest
-def sha256_update(ctx: ptr[Sha256], data: ptr[u8], size: u32) -> None:
+def sha256_update(ctx: ptr[Sha256], data: ptr[u8], size: usize) -> None:
     """Take in `size` bytes; whole blocks are hashed where they lie."""
     at: u32 = 0
-    filled: u32 = u32(ctx.count) % BLOCK_SIZE
+    filled: usize = u32(ctx.count) % BLOCK_SIZE
     ctx.count += size
     if filled != 0:
         while at < size and filled < BLOCK_SIZE:
@@ -191,7 +191,7 @@ def sha256_update(ctx: ptr[Sha256], data: ptr[u8], size: u32) -> None:
 def sha256_finish(ctx: ptr[Sha256], digest: ptr[u8]) -> None:
     """Pad (FIPS 180-4, section 5.1.1) and give the 32 bytes of the digest."""
     bits: u64 = ctx.count << 3
-    filled: u32 = u32(ctx.count) % BLOCK_SIZE
+    filled: usize = u32(ctx.count) % BLOCK_SIZE
     ctx.block[filled] = 0x80
     filled += 1
     if filled > BLOCK_SIZE - 8:

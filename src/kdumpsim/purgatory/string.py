@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import cast, guest, ptr, store_volatile, u8, u32, void
+from kdumpsim.compiler.lang import cast, guest, ptr, store_volatile, u8, u32, usize, void
 
 
 @guest
-def memset(target: ptr[void], value: u32, count: u32) -> ptr[void]:
+def memset(target: ptr[void], value: u32, count: usize) -> ptr[void]:
     """Fill; the volatile store keeps LLVM from turning the loop into a call of this function."""
     out: ptr[u8] = cast(ptr[u8], target)
     for i in range(count):
@@ -16,7 +16,7 @@ def memset(target: ptr[void], value: u32, count: u32) -> ptr[void]:
 
 
 @guest
-def memcpy(target: ptr[void], source: ptr[void], count: u32) -> ptr[void]:
+def memcpy(target: ptr[void], source: ptr[void], count: usize) -> ptr[void]:
     """Copy between places that do not overlap."""
     out: ptr[u8] = cast(ptr[u8], target)
     data: ptr[u8] = cast(ptr[u8], source)

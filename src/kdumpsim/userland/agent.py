@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u16, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u16, u32, usize
 from kdumpsim.userland.agent_kexec import load_image
 from kdumpsim.userland.agent_port import (
     AGENT_MAGIC,
@@ -68,7 +68,7 @@ buffer: array[u8] = length(AGENT_BUFFER)
 
 
 @guest
-def answer(request: ptr[AgentHeader], status: i32, data: ptr[u8], count: u32) -> None:
+def answer(request: ptr[AgentHeader], status: i32, data: ptr[u8], count: usize) -> None:
     """Answer a request."""
     reply: AgentReply = AgentReply()
     reply.magic = request.magic
@@ -76,8 +76,8 @@ def answer(request: ptr[AgentHeader], status: i32, data: ptr[u8], count: u32) ->
     reply.tag = request.tag
     reply.length = 4 + count
     reply.status = status
-    port_write(cast(ptr[void], reply), sizeof(AgentReply))
-    port_write(cast(ptr[void], data), count)
+    port_write(reply, sizeof(AgentReply))
+    port_write(data, count)
 
 
 @guest
@@ -92,7 +92,7 @@ def do_reboot(command: u32) -> None:
 
 
 @guest
-def serve(request: ptr[AgentHeader], count: u32) -> None:
+def serve(request: ptr[AgentHeader], count: usize) -> None:
     """Serve one request whose payload lies in `buffer`, NUL-terminated."""
     words: ptr[u32] = cast(ptr[u32], buffer)
     op: u32 = u32(request.op)
@@ -101,10 +101,10 @@ def serve(request: ptr[AgentHeader], count: u32) -> None:
     elif op == OP_OPEN and count > 4:
         answer(request, open(buffer + 4, words[0]), buffer, 0)
     elif op == OP_READ and count == 8:
-        n: i32 = read(words[0], cast(ptr[void], buffer), min(words[1], AGENT_BUFFER))
+        n: i32 = read(words[0], buffer, min(words[1], AGENT_BUFFER))
         answer(request, n, buffer, u32(n) if n > 0 else 0)
     elif op == OP_WRITE and count >= 4:
-        answer(request, write(words[0], cast(ptr[void], buffer + 4), count - 4), buffer, 0)
+        answer(request, write(words[0], buffer + 4, count - 4), buffer, 0)
     elif op == OP_CLOSE and count == 4:
         answer(request, close(words[0]), buffer, 0)
     elif op == OP_REBOOT and count == 4 and words[0] <= 2:
@@ -135,7 +135,7 @@ def serve_next() -> None:
         drain()
         answer(request, -E2BIG, buffer, 0)
     else:
-        port_read(cast(ptr[void], buffer), request.length)
+        port_read(buffer, request.length)
         buffer[request.length] = 0
         buffer[request.length + 1] = 0
         serve(request, request.length)
@@ -147,7 +147,7 @@ def read_version() -> None:
     global version_length
     fd = open("/proc/version", O_RDONLY)
     if fd >= 0:
-        n = read(u32(fd), cast(ptr[void], version), VERSION_SIZE)
+        n = read(u32(fd), version, VERSION_SIZE)
         version_length = u32(n) if n > 0 else 0
         close(u32(fd))
 

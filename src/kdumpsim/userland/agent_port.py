@@ -5,7 +5,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u16, u32, void
+from kdumpsim.compiler.lang import (
+    Struct,
+    addr,
+    array,
+    cast,
+    cstr,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    usize,
+    void,
+)
 from kdumpsim.userland.lib import O_RDWR, exit, open, read, write
 
 AGENT_MAGIC: Final = 0x4B
@@ -38,24 +54,24 @@ def port_open(path: cstr) -> i32:
 
 
 @guest
-def port_write(data: ptr[void], count: u32) -> None:
+def port_write(data: ptr[void], count: usize) -> None:
     """Send bytes."""
     write(port, data, count)
 
 
 @guest
-def receive(data: ptr[u8], count: u32) -> None:
+def receive(data: ptr[u8], count: usize) -> None:
     """Exactly so many bytes from the port; without a port there is nothing left to do."""
     done: u32 = 0
     while done < count:
-        n = read(port, cast(ptr[void], data + done), count - done)
+        n = read(port, data + done, count - done)
         if n <= 0:
             exit(1)
         done += u32(n)
 
 
 @guest
-def port_read(data: ptr[void], count: u32) -> bool:
+def port_read(data: ptr[void], count: usize) -> bool:
     """Read a part of the payload; False, and nothing read, if it is not that long."""
     global left
     if count > left:
@@ -70,7 +86,7 @@ def drain() -> None:
     """Throw away the rest of the payload."""
     waste: array[u8] = length(WASTE)
     while left != 0:
-        port_read(cast(ptr[void], waste), min(left, WASTE))
+        port_read(waste, min(left, WASTE))
 
 
 @guest

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, ptr, u8, u32, usize
 from kdumpsim.userland.lib import E2BIG, EINVAL, ENOENT, set_affinity, spawn, start_workload, strcpy, strlen, strncmp
 
 MAX_NAME: Final = 64
@@ -50,7 +50,7 @@ def start_program(path: cstr, words: ptr[cstr]) -> i32:
 
 
 @guest
-def start(payload: ptr[u8], count: u32) -> i32:
+def start(payload: ptr[u8], count: usize) -> i32:
     """Start what a payload of NUL-separated words names; its pid or a negative errno."""
     path: array[u8] = length(MAX_NAME)
     words: array[cstr] = length(MAX_WORDS)

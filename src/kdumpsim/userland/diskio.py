@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, cast, cstr, guest, i32, length, ptr, u32, void
+from kdumpsim.compiler.lang import array, cstr, guest, i32, length, ptr, u32
 from kdumpsim.userland.lib import (
     O_CREAT,
     O_RDWR,
@@ -53,7 +53,7 @@ def one_pass(fd: u32, number: u32) -> i32:
     """Write the file, sync it, and read it back from the disk."""
     for i in range(CHUNKS):
         fill((number << 16) + (i << 10))
-        if write(fd, cast(ptr[void], words), CHUNK) != CHUNK:
+        if write(fd, words, CHUNK) != CHUNK:
             return -EIO
         if i % 4 == 3:
             error = fsync(fd)
@@ -62,7 +62,7 @@ def one_pass(fd: u32, number: u32) -> i32:
     lseek(fd, 0, SEEK_SET)
     fadvise(fd, POSIX_FADV_DONTNEED)
     for i in range(CHUNKS):
-        if read(fd, cast(ptr[void], words), CHUNK) != CHUNK or not check((number << 16) + (i << 10)):
+        if read(fd, words, CHUNK) != CHUNK or not check((number << 16) + (i << 10)):
             return -EIO
     return 0
 

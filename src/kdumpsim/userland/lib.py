@@ -20,6 +20,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u32,
     u64,
+    usize,
     void,
 )
 from kdumpsim.userland.syscall import syscall3, syscall5
@@ -62,21 +63,21 @@ def exit(code: i32) -> NoReturn:
 
 
 @guest
-def read(fd: u32, buffer: ptr[void], count: u32) -> i32:
+def read(fd: u32, buffer: ptr[void], count: usize) -> i32:
     """read(2)"""
-    return syscall3(3, fd, u32(buffer), count)
+    return syscall3(3, fd, usize(buffer), count)
 
 
 @guest
-def write(fd: u32, buffer: ptr[void], count: u32) -> i32:
+def write(fd: u32, buffer: ptr[void], count: usize) -> i32:
     """write(2)"""
-    return syscall3(4, fd, u32(buffer), count)
+    return syscall3(4, fd, usize(buffer), count)
 
 
 @guest
 def open(path: cstr, flags: u32) -> i32:
     """open(2)"""
-    return syscall3(5, u32(path), flags, 0)
+    return syscall3(5, usize(path), flags, 0)
 
 
 @guest
@@ -88,13 +89,13 @@ def close(fd: u32) -> i32:
 @guest
 def waitpid(pid: i32, status: ptr[i32], options: u32) -> i32:
     """waitpid(2)"""
-    return syscall3(7, u32(pid), u32(status), options)
+    return syscall3(7, u32(pid), usize(status), options)
 
 
 @guest
 def execve(path: cstr, argv: ptr[cstr]) -> i32:
     """execve(2), without an environment."""
-    return syscall3(11, u32(path), u32(argv), 0)
+    return syscall3(11, usize(path), usize(argv), 0)
 
 
 @guest
@@ -116,13 +117,13 @@ def kill(pid: i32, signal: u32) -> i32:
 
 
 @guest
-def brk(address: u32) -> u32:
+def brk(address: usize) -> u32:
     """brk(2) of the kernel: where the heap ends now; 0 only asks."""
     return u32(syscall3(45, address, 0, 0))
 
 
 @guest
-def sbrk(size: u32) -> ptr[u8]:
+def sbrk(size: usize) -> ptr[u8]:
     """More heap: where it begins, or NULL."""
     old = brk(0)
     return cast(ptr[u8], old) if brk(old + size) == old + size else NULL
@@ -143,7 +144,7 @@ def fsync(fd: u32) -> i32:
 @guest
 def llseek(fd: u32, offset: u64, whence: u32, position: ptr[u64]) -> i32:
     """_llseek(2): the new position goes to `position`."""
-    return syscall5(140, fd, u32(offset >> 32), u32(offset & 0xFFFF_FFFF), u32(position), whence)
+    return syscall5(140, fd, u32(offset >> 32), u32(offset & 0xFFFF_FFFF), usize(position), whence)
 
 
 @guest
@@ -156,11 +157,11 @@ def sched_yield() -> i32:
 def nanosleep(seconds: u32, nanoseconds: u32) -> i32:
     """nanosleep(2)"""
     time: Timespec = Timespec(tv_sec=seconds, tv_nsec=nanoseconds)
-    return syscall3(162, u32(time), 0, 0)
+    return syscall3(162, usize(time), 0, 0)
 
 
 @guest
-def sendfile(out_fd: u32, in_fd: u32, count: u32) -> i32:
+def sendfile(out_fd: u32, in_fd: u32, count: usize) -> i32:
     """sendfile(2) at the files' own positions."""
     return syscall5(187, out_fd, in_fd, 0, count, 0)
 
@@ -174,29 +175,29 @@ def fadvise(fd: u32, advice: u32) -> i32:
 @guest
 def set_affinity(mask: u32) -> i32:
     """sched_setaffinity(2) of this process."""
-    return syscall3(241, 0, 4, u32(addr(mask)))
+    return syscall3(241, 0, 4, usize(addr(mask)))
 
 
 @guest
 def kexec_load(entry: u32, nr_segments: u32, segments: ptr[void], flags: u32) -> i32:
     """kexec_load(2)"""
-    return syscall5(283, entry, nr_segments, u32(segments), flags, 0)
+    return syscall5(283, entry, nr_segments, usize(segments), flags, 0)
 
 
 @guest
 def spawn(path: cstr, argv: ptr[cstr]) -> i32:
     """Start a program as a child; its pid."""
-    return syscall3(512, u32(path), u32(argv), 0)
+    return syscall3(512, usize(path), usize(argv), 0)
 
 
 @guest
 def start_workload(name: cstr, argument: cstr) -> i32:
     """Start a thread of the kernel by its name; its pid."""
-    return syscall3(513, u32(name), u32(argument), 0)
+    return syscall3(513, usize(name), usize(argument), 0)
 
 
 @guest
-def memset(target: ptr[void], value: i32, count: u32) -> ptr[void]:
+def memset(target: ptr[void], value: i32, count: usize) -> ptr[void]:
     """Fill."""
     out: ptr[u8] = cast(ptr[u8], target)
     for i in range(count):
@@ -215,7 +216,7 @@ def strcpy(target: ptr[u8], source: cstr) -> None:
 
 
 @guest
-def memcpy(target: ptr[void], source: ptr[void], count: u32) -> ptr[void]:
+def memcpy(target: ptr[void], source: ptr[void], count: usize) -> ptr[void]:
     """Copy between places that do not overlap."""
     out: ptr[u8] = cast(ptr[u8], target)
     data: ptr[u8] = cast(ptr[u8], source)
@@ -243,7 +244,7 @@ def strcmp(a: cstr, b: cstr) -> i32:
 
 
 @guest
-def strncmp(a: cstr, b: cstr, count: u32) -> i32:
+def strncmp(a: cstr, b: cstr, count: usize) -> i32:
     """strcmp() of the first `count` characters."""
     i: u32 = 0
     while i < count and a[i] != 0 and a[i] == b[i]:

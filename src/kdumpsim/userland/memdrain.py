@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, array, cast, cstr, guest, i32, length, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, array, cast, cstr, guest, i32, length, ptr, u8, u32, usize
 from kdumpsim.userland.lib import O_RDONLY, close, open, parse_number, put_number, puts, read, sbrk
 
 PAGE_WORDS: Final = 1024
@@ -115,8 +115,8 @@ def main(argc: u32, argv: ptr[cstr]) -> i32:
     """The program."""
     pages = parse_number(argv[1]) * PAGES_PER_MIB if argc > 1 else default_pages()
     passes = parse_number(argv[2]) if argc > 2 else FOR_EVER
-    start = cast(ptr[u32], (u32(sbrk(0)) + 4095) & 0xFFFF_F000)
-    sbrk(u32(start) - u32(sbrk(0)))
+    start = cast(ptr[u32], (usize(sbrk(0)) + 4095) & 0xFFFF_F000)
+    sbrk(usize(start) - usize(sbrk(0)))
     say("draining ", pages, " pages\n")
     pages = drain(start, pages)
     say("", pages, " pages in use\n")

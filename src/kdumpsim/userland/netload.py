@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, cast, cstr, guest, i32, length, ptr, u16, u32, void
+from kdumpsim.compiler.lang import array, cstr, guest, i32, length, ptr, u16, u32, usize
 from kdumpsim.userland.lib import fail, nanosleep, parse_number
 from kdumpsim.userland.socket import (
     AF_INET,
@@ -40,7 +40,7 @@ received: array[u32] = length(MAX_WORDS)
 
 
 @guest
-def same(count: u32) -> bool:
+def same(count: usize) -> bool:
     """Did the words come back as they were sent?"""
     for i in range(count):
         if sent[i] != received[i]:
@@ -49,15 +49,15 @@ def same(count: u32) -> bool:
 
 
 @guest
-def exchange(fd: u32, station: ptr[SockaddrIn], count: u32) -> i32:
+def exchange(fd: u32, station: ptr[SockaddrIn], count: usize) -> i32:
     """Send `count` words and wait for them; late answers to earlier ones (another first word) are passed over."""
-    size: u32 = count * 4
+    size: usize = count * 4
     source: SockaddrIn = SockaddrIn()
-    n = sendto(fd, cast(ptr[void], sent), size, station)
+    n = sendto(fd, sent, size, station)
     if n < 0:
         return n
     while True:
-        n = recvfrom(fd, cast(ptr[void], received), MAX_WORDS * 4, source)
+        n = recvfrom(fd, received, MAX_WORDS * 4, source)
         if n < 0:
             return n
         if received[0] == sent[0]:
@@ -77,7 +77,7 @@ def main(argc: u32, argv: ptr[cstr]) -> i32:
     number: u32 = 0
     lost: u32 = 0
     while lost < PATIENCE:
-        count: u32 = number * STEP % MAX_WORDS + 1
+        count: usize = number * STEP % MAX_WORDS + 1
         for i in range(count):
             sent[i] = (number << 16) + i
         error = exchange(u32(fd), station, count)

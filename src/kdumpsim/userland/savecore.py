@@ -24,6 +24,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u32,
     u64,
+    usize,
     void,
 )
 from kdumpsim.userland.lib import (
@@ -82,7 +83,7 @@ disk: u32 = 0
 
 
 @guest
-def crc32(data: ptr[u8], count: u32) -> u32:
+def crc32(data: ptr[u8], count: usize) -> u32:
     """CRC-32 as of IEEE 802.3, bit by bit."""
     crc: u32 = 0xFFFFFFFF
     for i in range(count):
@@ -98,7 +99,7 @@ def disk_path() -> None:
     name: cstr = "hdc"
     fd = open("/proc/cmdline", O_RDONLY)
     if fd >= 0:
-        read(u32(fd), cast(ptr[void], cmdline), CMDLINE - 1)
+        read(u32(fd), cmdline, CMDLINE - 1)
         close(u32(fd))
     for i in range(CMDLINE):
         if cmdline[i] == 0:
@@ -107,7 +108,7 @@ def disk_path() -> None:
             name = cmdline + i + 9
     if strncmp(name, "/dev/", 5) == 0:
         name = name + 5
-    memcpy(cast(ptr[void], path), cast(ptr[void], "/dev/"), 5)
+    memcpy(path, cast(ptr[void], "/dev/"), 5)
     at: u32 = 0
     while at < NAME - 6 and name[at] > ord(" "):
         path[5 + at] = name[at]
@@ -147,7 +148,7 @@ def seek(position: u64) -> None:
 
 
 @guest
-def write_disk(data: ptr[void], count: u32) -> None:
+def write_disk(data: ptr[void], count: usize) -> None:
     """Write whole sectors at the disk's position."""
     n = write(disk, data, count)
     if n != i32(count):
@@ -157,14 +158,14 @@ def write_disk(data: ptr[void], count: u32) -> None:
 @guest
 def invalidate() -> None:
     """Make the header of an earlier dump invalid before its data go."""
-    n = read(disk, cast(ptr[void], page), SECTOR)
+    n = read(disk, page, SECTOR)
     if n != SECTOR:
         fail("savecore: cannot read the dump disk", n if n < 0 else -EIO)
     if strncmp(page, dump_magic, MAGIC_SIZE) != 0:
         return
-    memset(cast(ptr[void], page), 0, SECTOR)
+    memset(page, 0, SECTOR)
     seek(0)
-    write_disk(cast(ptr[void], page), SECTOR)
+    write_disk(page, SECTOR)
 
 
 @guest
@@ -188,26 +189,26 @@ def send_pages(size: u64) -> None:
 
 
 @guest
-def send_rest(count: u32) -> None:
+def send_rest(count: usize) -> None:
     """Write the last piece, which is no whole page, filled up with zeros."""
-    memset(cast(ptr[void], page), 0, PAGE)
-    n = read(vmcore, cast(ptr[void], page), count)
+    memset(page, 0, PAGE)
+    n = read(vmcore, page, count)
     if n != i32(count):
         fail("savecore: cannot read the end of /proc/vmcore", n if n < 0 else -EIO)
-    write_disk(cast(ptr[void], page), PAGE)
+    write_disk(page, PAGE)
 
 
 @guest
 def write_header(size: u64) -> None:
     """Write sector 0."""
-    memcpy(cast(ptr[void], header.magic), cast(ptr[void], dump_magic), MAGIC_SIZE)
+    memcpy(header.magic, dump_magic, MAGIC_SIZE)
     header.status = DUMP_COMPLETE
     header.header_bytes = DUMP_OFFSET
     header.size = size
     header.lba = DUMP_LBA
     header.crc = crc32(cast(ptr[u8], header), SECTOR - 4)
     seek(0)
-    write_disk(cast(ptr[void], header), SECTOR)
+    write_disk(header, SECTOR)
 
 
 @guest

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, addr, array, guest, i32, length, ptr, sizeof, u8, u16, u32, void
+from kdumpsim.compiler.lang import Struct, addr, array, guest, i32, length, ptr, sizeof, u8, u16, u32, usize, void
 from kdumpsim.userland.syscall import syscall3
 
 NR_SOCKETCALL: Final = 102
@@ -48,7 +48,7 @@ def socketcall(call: u32, a: u32, b: u32, c: u32, d: u32, e: u32, f: u32) -> i32
     arguments[3] = d
     arguments[4] = e
     arguments[5] = f
-    return syscall3(NR_SOCKETCALL, call, u32(arguments), 0)
+    return syscall3(NR_SOCKETCALL, call, usize(arguments), 0)
 
 
 @guest
@@ -60,27 +60,27 @@ def udp_socket() -> i32:
 @guest
 def bind(fd: u32, address: ptr[SockaddrIn]) -> i32:
     """bind(2)"""
-    return socketcall(SYS_BIND, fd, u32(address), sizeof(SockaddrIn), 0, 0, 0)
+    return socketcall(SYS_BIND, fd, usize(address), sizeof(SockaddrIn), 0, 0, 0)
 
 
 @guest
-def sendto(fd: u32, data: ptr[void], count: u32, address: ptr[SockaddrIn]) -> i32:
+def sendto(fd: u32, data: ptr[void], count: usize, address: ptr[SockaddrIn]) -> i32:
     """sendto(2)"""
-    return socketcall(SYS_SENDTO, fd, u32(data), count, 0, u32(address), sizeof(SockaddrIn))
+    return socketcall(SYS_SENDTO, fd, usize(data), count, 0, usize(address), sizeof(SockaddrIn))
 
 
 @guest
-def recvfrom(fd: u32, data: ptr[void], count: u32, address: ptr[SockaddrIn]) -> i32:
+def recvfrom(fd: u32, data: ptr[void], count: usize, address: ptr[SockaddrIn]) -> i32:
     """recvfrom(2)"""
-    size: u32 = sizeof(SockaddrIn)
-    return socketcall(SYS_RECVFROM, fd, u32(data), count, 0, u32(address), u32(addr(size)))
+    size: usize = sizeof(SockaddrIn)
+    return socketcall(SYS_RECVFROM, fd, usize(data), count, 0, usize(address), usize(addr(size)))
 
 
 @guest
 def set_receive_timeout(fd: u32, seconds: u32) -> i32:
     """setsockopt(2), SO_RCVTIMEO: recvfrom() then ends with -EAGAIN."""
     time: Timeval = Timeval(tv_sec=seconds)
-    return socketcall(SYS_SETSOCKOPT, fd, SOL_SOCKET, SO_RCVTIMEO, u32(time), sizeof(Timeval), 0)
+    return socketcall(SYS_SETSOCKOPT, fd, SOL_SOCKET, SO_RCVTIMEO, usize(time), sizeof(Timeval), 0)
 
 
 @guest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, fn, guest, i32, length, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, fn, guest, i32, length, ptr, u8, u32, usize, void
 from kdumpsim.kernel.architecture import pa
 from kdumpsim.kernel.block.queue import RequestQueue, make_request
 from kdumpsim.kernel.core.printk import printk
@@ -26,7 +26,7 @@ SECTOR_SIZE: Final = 1 << SECTOR_SHIFT
 class BioVec(Struct):
     """A physically contiguous piece of memory: even address, even length."""
 
-    bv_phys: u32
+    bv_phys: usize
     bv_len: u32
 
 
@@ -87,7 +87,7 @@ def find_disk(name: cstr) -> ptr[BlockDevice]:
 
 
 @guest
-def bio_init(bio: ptr[Bio], bdev: ptr[BlockDevice], rw: u32, sector: u32, phys: u32, nr_sectors: u32) -> None:
+def bio_init(bio: ptr[Bio], bdev: ptr[BlockDevice], rw: u32, sector: u32, phys: usize, nr_sectors: u32) -> None:
     """A bio of one piece of memory; the caller may replace bi_io_vec by a longer list."""
     bio.bi_next = NULL
     bio.bi_bdev = bdev
@@ -127,14 +127,14 @@ def submit_bio_wait(bio: ptr[Bio]) -> i32:
     wait: BioWait = BioWait()
     init_completion(wait.done)
     bio.bi_end_io = bio_wait_end_io
-    bio.bi_private = cast(ptr[void], wait)
+    bio.bi_private = wait
     submit_bio(bio)
     wait_for_completion(wait.done)
     return wait.error
 
 
 @guest
-def rw_phys(bdev: ptr[BlockDevice], rw: u32, sector: u32, phys: u32, nr_sectors: u32) -> i32:
+def rw_phys(bdev: ptr[BlockDevice], rw: u32, sector: u32, phys: usize, nr_sectors: u32) -> i32:
     """Read or write contiguous physical memory and wait; 0 or a negative errno."""
     bio: Bio = Bio()
     bio_init(bio, bdev, rw, sector, phys, nr_sectors)
@@ -144,4 +144,4 @@ def rw_phys(bdev: ptr[BlockDevice], rw: u32, sector: u32, phys: u32, nr_sectors:
 @guest
 def rw_kernel(bdev: ptr[BlockDevice], rw: u32, sector: u32, buffer: ptr[u8], nr_sectors: u32) -> i32:
     """rw_phys() for memory of the linear map."""
-    return rw_phys(bdev, rw, sector, pa(u32(buffer)), nr_sectors)
+    return rw_phys(bdev, rw, sector, pa(usize(buffer)), nr_sectors)

@@ -29,6 +29,7 @@ from kdumpsim.compiler.lang import (
     sizeof,
     u8,
     u32,
+    usize,
     void,
 )
 from kdumpsim.kernel.block.bio import SECTOR_SHIFT, Bio, BlockDevice
@@ -61,7 +62,7 @@ class BufferHead(Struct):
     b_state: u32
     b_count: u32
     b_blocknr: u32
-    b_size: u32
+    b_size: usize
     b_data: ptr[u8]
     b_bdev: ptr[BlockDevice]
     b_end_io: fn[[ptr["BufferHead"], bool], None]
@@ -150,7 +151,7 @@ def brelse(bh: ptr[BufferHead]) -> None:
 @guest
 def hash_slot(bdev: ptr[BlockDevice], block: u32) -> ptr[ptr[BufferHead]]:
     """The chain for a block of a device."""
-    return addr(buffer_hash[((u32(bdev) >> 6) ^ block ^ (block >> 6)) % BH_HASH])
+    return addr(buffer_hash[((usize(bdev) >> 6) ^ block ^ (block >> 6)) % BH_HASH])
 
 
 @guest

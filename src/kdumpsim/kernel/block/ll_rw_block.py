@@ -18,7 +18,7 @@ from kdumpsim.compiler.lang import (
     placed,
     ptr,
     u32,
-    void,
+    usize,
 )
 from kdumpsim.kernel.architecture import pa
 from kdumpsim.kernel.block.bio import READ, WRITE, Bio, BlockDevice, bio_init, submit_bio
@@ -85,9 +85,9 @@ def submit_bh(rw: u32, bh: ptr[BufferHead]) -> None:
     if rw == WRITE:
         fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_WRITE_EIO)
     bio: ptr[Bio] = bh.b_bio
-    bio_init(bio, bh.b_bdev, rw, bh.b_blocknr * SECTORS_PER_BLOCK, pa(u32(bh.b_data)), SECTORS_PER_BLOCK)
+    bio_init(bio, bh.b_bdev, rw, bh.b_blocknr * SECTORS_PER_BLOCK, pa(usize(bh.b_data)), SECTORS_PER_BLOCK)
     bio.bi_end_io = end_bio_bh_io_sync
-    bio.bi_private = cast(ptr[void], bh)
+    bio.bi_private = bh
     submit_bio(bio)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, array, cast, guest, length, ptr, sizeof, u8, u16, u32, u64
+from kdumpsim.compiler.lang import Struct, array, cast, guest, length, ptr, sizeof, u8, u16, u32, u64, usize
 
 EI_NIDENT: Final = 16
 EI_CLASS: Final = 4
@@ -93,13 +93,13 @@ class ElfNote(Struct):
 
 
 @guest
-def elf_phdr_size(elf_class: u8) -> u32:
+def elf_phdr_size(elf_class: u8) -> usize:
     """Size of a program header."""
     return sizeof(Elf64Phdr) if elf_class == ELFCLASS64 else sizeof(Elf32Phdr)
 
 
 @guest
-def elf_ehdr_size(elf_class: u8) -> u32:
+def elf_ehdr_size(elf_class: u8) -> usize:
     """Size of the file header."""
     return sizeof(Elf64Ehdr) if elf_class == ELFCLASS64 else sizeof(Elf32Ehdr)
 

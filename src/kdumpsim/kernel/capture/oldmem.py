@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, u32, u64
+from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, u32, u64, usize
 from kdumpsim.kernel.architecture import (
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -28,7 +28,7 @@ OLDMEM_END: Final = 0x100000000
 
 
 @guest
-def copy_oldmem_page(pfn: u32, buffer: ptr[u8], offset: u32, count: u32) -> None:
+def copy_oldmem_page(pfn: usize, buffer: ptr[u8], offset: u32, count: usize) -> None:
     """Copy a part of one page."""
     flags: u32 = local_irq_save()
     page: ptr[u8] = kmap_atomic_pfn(pfn)
@@ -38,7 +38,7 @@ def copy_oldmem_page(pfn: u32, buffer: ptr[u8], offset: u32, count: u32) -> None
 
 
 @guest
-def read_from_oldmem(buffer: ptr[u8], phys: u32, count: u32) -> None:
+def read_from_oldmem(buffer: ptr[u8], phys: usize, count: usize) -> None:
     """Copy old memory; addresses without memory read as the bus answers."""
     done: u32 = 0
     while done < count:
@@ -50,7 +50,7 @@ def read_from_oldmem(buffer: ptr[u8], phys: u32, count: u32) -> None:
 
 
 @guest
-def oldmem_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def oldmem_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """/dev/oldmem: the position is the physical address."""
     if file.f_pos >= OLDMEM_END:
         return 0

@@ -10,7 +10,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, cast, cstr, fn, guest, i32, placed, ptr, sizeof, u8, u16, u32, u64
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    cast,
+    cstr,
+    fn,
+    guest,
+    i32,
+    placed,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    u64,
+    usize,
+)
 from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_SIZE, pa
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
@@ -76,7 +92,7 @@ vmcore_last_range: ptr[VmcoreRange] = NULL
 
 
 @guest
-def vmcore_page_up(value: u32) -> u32:
+def vmcore_page_up(value: usize) -> usize:
     """Round up to a page."""
     return (value + PAGE_SIZE - 1) & (0xFFFFFFFF ^ (PAGE_SIZE - 1))
 
@@ -140,7 +156,7 @@ def elf_set_phnum(header: ptr[u8], phnum: u16) -> None:
 
 
 @guest
-def real_notes_size(notes: ptr[u8], size: u32) -> u32:
+def real_notes_size(notes: ptr[u8], size: usize) -> usize:
     """Bytes of notes before the null note; a note that does not fit ends them too (Linux update_note_header_size)."""
     at: u32 = 0
     while at + sizeof(ElfNote) <= size:
@@ -165,7 +181,7 @@ def phdr_sane(phdr: ptr[Elf64Phdr]) -> bool:
 
 
 @guest
-def merge_notes(elf_class: u8, table: ptr[u8], phnum: u32, notes: ptr[u8], room: u32) -> i32:
+def merge_notes(elf_class: u8, table: ptr[u8], phnum: u32, notes: ptr[u8], room: usize) -> i32:
     """Copy the notes of every PT_NOTE one after the other; their size or a negative errno."""
     phdr: Elf64Phdr = Elf64Phdr()
     done: u32 = 0
@@ -175,14 +191,14 @@ def merge_notes(elf_class: u8, table: ptr[u8], phnum: u32, notes: ptr[u8], room:
             continue
         if not phdr_sane(phdr) or phdr.p_memsz > MAX_NOTE_BYTES or u32(phdr.p_memsz) > room - done:
             return -EINVAL
-        size: u32 = u32(phdr.p_memsz)
+        size: usize = u32(phdr.p_memsz)
         read_from_oldmem(notes + done, u32(phdr.p_offset), size)
         done += real_notes_size(notes + done, size)
     return i32(done)
 
 
 @guest
-def add_range(paddr: u32, size: u32, offset: u64) -> bool:
+def add_range(paddr: usize, size: usize, offset: u64) -> bool:
     """Append a piece of old memory to the list."""
     global vmcore_ranges, vmcore_last_range
     piece: ptr[VmcoreRange] = cast(ptr[VmcoreRange], kzalloc(sizeof(VmcoreRange)))
@@ -203,7 +219,7 @@ def add_range(paddr: u32, size: u32, offset: u64) -> bool:
 def count_phdrs(elf_class: u8, table: ptr[u8], phnum: u32, kind: u32) -> u32:
     """How many program headers are of a type."""
     phdr: Elf64Phdr = Elf64Phdr()
-    count: u32 = 0
+    count: usize = 0
     for i in range(phnum):
         elf_get_phdr(elf_class, table, i, phdr)
         if phdr.p_type == kind:
@@ -224,7 +240,7 @@ def place_loads(elf_class: u8, table: ptr[u8], phnum: u32, out: ptr[u8]) -> i32:
             continue
         if not phdr_sane(phdr):
             return -EINVAL
-        size: u32 = u32(phdr.p_memsz)
+        size: usize = u32(phdr.p_memsz)
         if not add_range(u32(phdr.p_offset), size, offset):
             return -ENOMEM
         phdr.p_offset = offset
@@ -247,7 +263,7 @@ def vmcore_build(old: ptr[u8], found: ptr[ElfSummary]) -> i32:
         vmcore_bad("no PT_LOAD or no PT_NOTE")
         return -EINVAL
     ehsize: u32 = elf_ehdr_size(elf_class)
-    notes_at: u32 = ehsize + (loads + 1) * elf_phdr_size(elf_class)
+    notes_at: usize = ehsize + (loads + 1) * elf_phdr_size(elf_class)
     memcpy(vmcore_headers, old, ehsize)
     elf_set_phnum(vmcore_headers, u16(loads + 1))
     notes: i32 = merge_notes(elf_class, table, found.phnum, vmcore_headers + notes_at, HEADERS_BYTES - notes_at)
@@ -289,7 +305,7 @@ def vmcore_range_at(offset: u64) -> ptr[VmcoreRange]:
 
 
 @guest
-def vmcore_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def vmcore_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """/proc/vmcore: headers, then the ranges; gaps between them read as zeros."""
     done: u32 = 0
     while done < count and file.f_pos < vmcore_size:
@@ -303,7 +319,7 @@ def vmcore_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
         if piece == NULL:
             break
         if file.f_pos < piece.offset:
-            gap: u32 = min(count - done, u32(piece.offset - file.f_pos))
+            gap: usize = min(count - done, u32(piece.offset - file.f_pos))
             memset(buffer + done, 0, gap)
             file.f_pos += gap
             done += gap
@@ -317,20 +333,20 @@ def vmcore_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
-def vmcore_send_copy(file: ptr[File], count: u32, out: ptr[File]) -> i32:
+def vmcore_send_copy(file: ptr[File], count: usize, out: ptr[File]) -> i32:
     """Send up to a page by way of this kernel's own memory: headers, and what lies in memory in no whole pages."""
     page = __get_free_pages(0)
     if page == NULL:
         return -ENOMEM
     n = vmcore_read(file, cast(ptr[u8], page), min(count, PAGE_SIZE))
-    sent: i32 = out.f_op.sendphys(out, pa(u32(page)), u32(n))
+    sent: i32 = out.f_op.sendphys(out, pa(usize(page)), u32(n))
     file.f_pos -= u64(u32(n - max(sent, 0)))
     free_pages(page, 0)
     return sent
 
 
 @guest
-def vmcore_send_pages(file: ptr[File], piece: ptr[VmcoreRange], count: u32, out: ptr[File]) -> i32:
+def vmcore_send_pages(file: ptr[File], piece: ptr[VmcoreRange], count: usize, out: ptr[File]) -> i32:
     """Send whole pages of old memory from where they lie."""
     sent: i32 = out.f_op.sendphys(out, piece.paddr + u32(file.f_pos - piece.offset), count)
     if sent > 0:
@@ -339,7 +355,7 @@ def vmcore_send_pages(file: ptr[File], piece: ptr[VmcoreRange], count: u32, out:
 
 
 @guest
-def vmcore_sendfile(file: ptr[File], count: u32, out: ptr[File]) -> i32:
+def vmcore_sendfile(file: ptr[File], count: usize, out: ptr[File]) -> i32:
     """sendfile() from /proc/vmcore; how much, or the errno of the first piece."""
     done: u32 = 0
     while done < count and file.f_pos < vmcore_size:

@@ -14,7 +14,6 @@ from kdumpsim.compiler.lang import (
     NULL,
     NoReturn,
     addr,
-    cast,
     guest,
     i32,
     list_for_each_entry,
@@ -22,7 +21,6 @@ from kdumpsim.compiler.lang import (
     placed,
     ptr,
     u32,
-    void,
 )
 from kdumpsim.kernel.architecture import copy_to_user, cpu_relax, current, switch_mm
 from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
@@ -179,7 +177,7 @@ def sys_waitpid(regs: ptr[PtRegs]) -> i32:
     pid = child.pid
     status = child.exit_code
     release_task(child)
-    if regs.ecx != 0 and copy_to_user(regs.ecx, cast(ptr[void], addr(status)), 4) != 0:
+    if regs.ecx != 0 and copy_to_user(regs.ecx, addr(status), 4) != 0:
         return -EFAULT
     return pid
 

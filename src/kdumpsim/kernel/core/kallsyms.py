@@ -5,14 +5,30 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, external, fn, guest, i32, length, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    array,
+    cast,
+    cstr,
+    external,
+    fn,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    u8,
+    u32,
+    usize,
+)
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strlen
 from kdumpsim.kernel.core.vsprintf import snprintf
 
 _etext: array[u8] = external()
 kallsyms_num_syms: u32 = external()
-kallsyms_addresses: array[u32] = external()
+kallsyms_addresses: array[usize] = external()
 kallsyms_names: array[u8] = external()
 
 MARKER_SHIFT: Final = 5
@@ -55,9 +71,9 @@ def symbol_name(index: u32) -> cstr:
 
 
 @guest
-def kallsyms_lookup(address: u32, offset_out: ptr[u32], size_out: ptr[u32]) -> cstr:
+def kallsyms_lookup(address: usize, offset_out: ptr[u32], size_out: ptr[u32]) -> cstr:
     """Name of the function around `address`, how far into it that is and how long it is; NULL outside the text."""
-    if kallsyms_num_syms == 0 or address < kallsyms_addresses[0] or address >= u32(addr(_etext[0])):
+    if kallsyms_num_syms == 0 or address < kallsyms_addresses[0] or address >= usize(addr(_etext[0])):
         return NULL
     low: u32 = 0
     high: u32 = kallsyms_num_syms
@@ -68,7 +84,7 @@ def kallsyms_lookup(address: u32, offset_out: ptr[u32], size_out: ptr[u32]) -> c
         else:
             high = middle
     start = kallsyms_addresses[low]
-    end = u32(addr(_etext[0]))
+    end = usize(addr(_etext[0]))
     if high < kallsyms_num_syms:
         end = min(end, kallsyms_addresses[high])
     offset_out[0] = address - start
@@ -77,10 +93,10 @@ def kallsyms_lookup(address: u32, offset_out: ptr[u32], size_out: ptr[u32]) -> c
 
 
 @guest
-def sprint_symbol(buf: ptr[u8], size: u32, address: u32) -> None:
+def sprint_symbol(buf: ptr[u8], size: usize, address: usize) -> None:
     """ "name+0x12/0x34", or the bare address."""
     offset: u32 = 0
-    extent: u32 = 0
+    extent: usize = 0
     name = kallsyms_lookup(address, addr(offset), addr(extent))
     if name == NULL:
         snprintf(buf, size, "0x%x", address)
@@ -89,7 +105,7 @@ def sprint_symbol(buf: ptr[u8], size: u32, address: u32) -> None:
 
 
 @guest
-def print_symbol(fmt: cstr, address: u32) -> None:
+def print_symbol(fmt: cstr, address: usize) -> None:
     """printk() with a format that has one %s, for the symbol."""
     text: array[u8] = length(SYMBOL_TEXT)
     sprint_symbol(text, SYMBOL_TEXT, address)

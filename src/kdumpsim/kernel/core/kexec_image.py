@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, addr, cast, container_of, guest, i32, ptr, sizeof, u8, u32
+from kdumpsim.compiler.lang import NULL, addr, cast, container_of, guest, i32, ptr, sizeof, u8, u32, usize
 from kdumpsim.kernel.architecture import PAGE_SIZE, va
 from kdumpsim.kernel.core.kexec_types import (
     IND_DESTINATION,
@@ -36,7 +36,7 @@ PAGE_MASK: Final = ~(PAGE_SIZE - 1) & 0xFFFFFFFF
 
 
 @guest
-def ranges_overlap(start: u32, end: u32, other_start: u32, other_end: u32) -> bool:
+def ranges_overlap(start: usize, end: usize, other_start: usize, other_end: usize) -> bool:
     """Whether two ranges, both with exclusive ends, share a byte."""
     return end > other_start and start < other_end
 
@@ -75,7 +75,7 @@ def inside_region(image: ptr[Kimage], region: ptr[Resource]) -> i32:
 
 
 @guest
-def is_destination_range(image: ptr[Kimage], start: u32, end: u32) -> bool:
+def is_destination_range(image: ptr[Kimage], start: usize, end: usize) -> bool:
     """Whether physical start..end (exclusive) is part of any segment's destination."""
     for i in range(image.nr_segments):
         mem = image.segment[i].mem
@@ -85,7 +85,7 @@ def is_destination_range(image: ptr[Kimage], start: u32, end: u32) -> bool:
 
 
 @guest
-def alloc_crash_control_page(image: ptr[Kimage], region: ptr[Resource]) -> u32:
+def alloc_crash_control_page(image: ptr[Kimage], region: ptr[Resource]) -> usize:
     """A hole between the segments inside the reserved region, for machine_kexec(); 0 if there is none."""
     hole = region.start
     while hole + (KEXEC_CONTROL_CODE_SIZE - 1) <= region.end:
@@ -96,7 +96,7 @@ def alloc_crash_control_page(image: ptr[Kimage], region: ptr[Resource]) -> u32:
 
 
 @guest
-def alloc_page_outside(image: ptr[Kimage], destination: u32, owner: ptr[ListHead]) -> ptr[Page]:
+def alloc_page_outside(image: ptr[Kimage], destination: usize, owner: ptr[ListHead]) -> ptr[Page]:
     """A page that no segment will overwrite, or the very page at `destination`; put on the list `owner`."""
     while True:
         page = alloc_page()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, array, length, ptr, u32, void
+from kdumpsim.compiler.lang import Struct, array, length, ptr, u32, usize, void
 from kdumpsim.kernel.core.types import ListHead
 
 KEXEC_SEGMENT_MAX: Final = 16
@@ -41,9 +41,9 @@ class KexecSegment(Struct):
     """One piece of an image: `bufsz` bytes at `buf` go to physical `mem`, the rest of `memsz` is zeroed."""
 
     buf: ptr[void]
-    bufsz: u32
-    mem: u32
-    memsz: u32
+    bufsz: usize
+    mem: usize
+    memsz: usize
 
 
 class Kimage(Struct):
@@ -53,14 +53,14 @@ class Kimage(Struct):
     an image for a crash lies at its destination already and has the bare IND_DONE.
     """
 
-    head: u32
+    head: usize
     entry: ptr[u32]
     """Where the next word of the page list goes."""
     last_entry: ptr[u32]
     """The last word of the indirection page in use."""
-    start: u32
+    start: usize
     """Physical address to jump to."""
-    control_code_page: u32
+    control_code_page: usize
     """Physical address of a page outside every destination, for machine_kexec()."""
     type: KexecType
     nr_segments: u32

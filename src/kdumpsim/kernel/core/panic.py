@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, NoReturn, array, cast, cstr, guest, i32, length, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, NoReturn, array, cast, cstr, guest, i32, length, placed, ptr, u8, u32, usize
 from kdumpsim.kernel.architecture import (
     current,
     local_irq_enable,
@@ -44,11 +44,11 @@ panic_buf: array[u8] = length(PANIC_TEXT)
 
 
 @guest
-def panic(fmt: cstr, *args: u32) -> NoReturn:
+def panic(fmt: cstr, *args: usize) -> NoReturn:
     """Give up: say why, have a dump taken if there is a mechanism for it, else stop all CPUs."""
     preempt_disable()
     bust_spinlocks(True)
-    vsnprintf(panic_buf, PANIC_TEXT, fmt, cast(ptr[u32], args))
+    vsnprintf(panic_buf, PANIC_TEXT, fmt, cast(ptr[usize], args))
     printk(f"<0>Kernel panic - not syncing: {panic_buf:s}\n")
     bust_spinlocks(False)
     try_crashdump(CrashPlace.PANIC, NULL)

@@ -25,6 +25,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u32,
     u64,
+    usize,
 )
 from kdumpsim.kernel.architecture import boot_command_line
 from kdumpsim.kernel.core.string import simple_strtoull, strlcpy, strlen, strncmp
@@ -41,7 +42,7 @@ class ObsKernelParam(Struct):
 
 
 @extern
-def printk(fmt: cstr, *args: u32) -> i32:
+def printk(fmt: cstr, *args: usize) -> i32:
     """Print; core/printk.py."""
     ...
 
@@ -66,7 +67,7 @@ def memparse(s: cstr, endp: ptr[cstr]) -> u64:
 
 
 @guest
-def word_length(s: cstr) -> u32:
+def word_length(s: cstr) -> usize:
     """Bytes before the next blank or the end."""
     n: u32 = 0
     while s[n] != 0 and s[n] != ord(" "):
@@ -98,14 +99,14 @@ def parse_early_param() -> None:
             if rest != NULL:
                 strlcpy(value, rest, min(word_length(rest) + 1, VALUE_LENGTH))
                 if param.setup_func(value) < 0:
-                    printk("<4>Malformed early option '%s%s'\n", u32(param.str), u32(value))
+                    printk("<4>Malformed early option '%s%s'\n", usize(param.str), usize(value))
         i += n
         while boot_command_line[i] == ord(" "):
             i += 1
 
 
 @guest
-def cmdline_find(name: cstr, buf: ptr[u8], size: u32) -> bool:
+def cmdline_find(name: cstr, buf: ptr[u8], size: usize) -> bool:
     """Look for an option ("maxcpus=", "nosmp"); the last one counts, its value goes to `buf`."""
     found = False
     i: u32 = 0

@@ -24,6 +24,7 @@ from kdumpsim.compiler.lang import (
     ptr,
     u8,
     u32,
+    usize,
     xchg,
 )
 from kdumpsim.kernel.architecture import cpu_relax, local_irq_restore, smp_processor_id
@@ -195,7 +196,7 @@ def zap_locks() -> None:
 
 
 @guest
-def vprintk(fmt: cstr, args: ptr[u32]) -> i32:
+def vprintk(fmt: cstr, args: ptr[usize]) -> i32:
     """printk() with the arguments as a list; the length of the text."""
     global printk_cpu
     preempt_disable()
@@ -203,7 +204,7 @@ def vprintk(fmt: cstr, args: ptr[u32]) -> i32:
         zap_locks()
     flags = spin_lock_irqsave(logbuf_lock)
     printk_cpu = smp_processor_id()
-    printed = vsnprintf(printk_buf, PRINTK_LINE, fmt, args)
+    printed = vsnprintf(printk_buf, PRINTK_LINE, fmt, cast(ptr[usize], args))
     emit_text(printk_buf)
     if try_acquire_console_sem():
         printk_cpu = NO_CPU
@@ -217,9 +218,9 @@ def vprintk(fmt: cstr, args: ptr[u32]) -> i32:
 
 
 @guest
-def printk(fmt: cstr, *args: u32) -> i32:
+def printk(fmt: cstr, *args: usize) -> i32:
     """Print to the log and the consoles; "<3>" in front of a line sets its level."""
-    return vprintk(fmt, cast(ptr[u32], args))
+    return vprintk(fmt, cast(ptr[usize], args))
 
 
 @guest

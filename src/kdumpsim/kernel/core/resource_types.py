@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, cstr, ptr, u32
+from kdumpsim.compiler.lang import Struct, cstr, ptr, u32, usize
 
 IORESOURCE_MEM: Final = 0x0000_0200
 IORESOURCE_BUSY: Final = 0x8000_0000
@@ -14,8 +14,8 @@ IORESOURCE_BUSY: Final = 0x8000_0000
 class Resource(Struct):
     """A node of a resource tree; `end` is inclusive, children are sorted by address."""
 
-    start: u32
-    end: u32
+    start: usize
+    end: usize
     name: cstr
     flags: u32
     parent: ptr[Resource]

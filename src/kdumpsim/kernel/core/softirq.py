@@ -23,6 +23,7 @@ from kdumpsim.compiler.lang import (
     ptr,
     u8,
     u32,
+    usize,
     void,
 )
 from kdumpsim.kernel.architecture import (
@@ -188,7 +189,7 @@ class TaskletStruct(Struct):
     state: u32
     count: u32
     func: fn[[u32], None]
-    data: u32
+    data: usize
 
 
 tasklet_vec: array[ptr[TaskletStruct]] = length(NR_CPUS)

@@ -45,7 +45,7 @@ def memmove(dest: ptr[void], src: ptr[void], count: usize) -> ptr[void]:
     """Copy `count` bytes between ranges that may overlap."""
     to = cast(ptr[u8], dest)
     source = cast(ptr[u8], src)
-    if u32(dest) <= u32(src):
+    if usize(dest) <= usize(src):
         i: u32 = 0
         while i < count:
             to[i] = source[i]

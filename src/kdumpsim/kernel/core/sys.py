@@ -14,7 +14,6 @@ from kdumpsim.compiler.lang import (
     Struct,
     addr,
     array,
-    cast,
     fn,
     guest,
     i32,
@@ -25,7 +24,6 @@ from kdumpsim.compiler.lang import (
     sizeof,
     u32,
     u64,
-    void,
 )
 from kdumpsim.kernel.architecture import copy_from_user, cpu_online, current, machine_halt, machine_restart
 from kdumpsim.kernel.core.config import NR_CPUS
@@ -126,7 +124,7 @@ def sys_sched_yield(regs: ptr[PtRegs]) -> i32:
 def sys_nanosleep(regs: ptr[PtRegs]) -> i32:
     """nanosleep(request, remaining); what remains is not told."""
     request: Timespec = Timespec()
-    if copy_from_user(cast(ptr[void], request), regs.ebx, sizeof(Timespec)) != 0:
+    if copy_from_user(request, regs.ebx, sizeof(Timespec)) != 0:
         return -EFAULT
     if request.tv_nsec >= NSEC_PER_SEC or request.tv_sec > 0x7FFF_FFFF:
         return -EINVAL
@@ -140,7 +138,7 @@ def sys_sched_setaffinity(regs: ptr[PtRegs]) -> i32:
     mask: u32 = 0
     if regs.ebx != 0 or regs.ecx < 4:
         return -EINVAL
-    if copy_from_user(cast(ptr[void], addr(mask)), regs.edx, 4) != 0:
+    if copy_from_user(addr(mask), regs.edx, 4) != 0:
         return -EFAULT
     online: u32 = 0
     for cpu in range(NR_CPUS):

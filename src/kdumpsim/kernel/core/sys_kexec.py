@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import array, cast, guest, i32, length, placed, ptr, sizeof, u32, void
+from kdumpsim.compiler.lang import array, guest, i32, length, placed, ptr, sizeof, usize
 from kdumpsim.kernel.architecture import access_ok, copy_from_user
 from kdumpsim.kernel.core.kexec import sys_kexec_load
 from kdumpsim.kernel.core.kexec_types import KEXEC_SEGMENT_MAX, KexecSegment
@@ -23,10 +23,10 @@ def sys_kexec_load_user(regs: ptr[PtRegs]) -> i32:
     nr = regs.ecx
     if nr > KEXEC_SEGMENT_MAX:
         return -EINVAL
-    if copy_from_user(cast(ptr[void], segments), regs.edx, nr * sizeof(KexecSegment)) != 0:
+    if copy_from_user(segments, regs.edx, nr * sizeof(KexecSegment)) != 0:
         return -EFAULT
     for i in range(nr):
-        if not access_ok(u32(segments[i].buf), segments[i].bufsz):
+        if not access_ok(usize(segments[i].buf), segments[i].bufsz):
             return -EFAULT
     return sys_kexec_load(regs.ebx, nr, segments, regs.esi)
 

@@ -23,6 +23,7 @@ from kdumpsim.compiler.lang import (
     load_volatile,
     ptr,
     u32,
+    usize,
 )
 from kdumpsim.kernel.architecture import cpu_relax, current, smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS
@@ -65,7 +66,7 @@ class TimerList(Struct):
     entry: ListHead
     expires: u32
     function: fn[[u32], None]
-    data: u32
+    data: usize
     base: ptr[TimerBase]
 
 
@@ -235,7 +236,7 @@ def schedule_timeout(timeout: u32) -> u32:
         schedule()
         return timeout
     timer: TimerList = TimerList()
-    setup_timer(timer, process_timeout, u32(current()))
+    setup_timer(timer, process_timeout, usize(current()))
     expires = jiffies + timeout
     mod_timer(timer, expires)
     schedule()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, u8, u32, u64
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, u8, u32, u64, usize
 from kdumpsim.kernel.core.string import strnlen
 
 ZEROPAD: Final = 1
@@ -31,8 +31,8 @@ class Output(Struct):
     """Where the text goes; `pos` runs on past `size` to count what would have been written."""
 
     buf: ptr[u8]
-    size: u32
-    pos: u32
+    size: usize
+    pos: usize
 
 
 class Conversion(Struct):
@@ -150,7 +150,7 @@ def flag_bit(c: u8) -> u32:
 
 
 @guest
-def vsnprintf(buf: ptr[u8], size: u32, fmt: cstr, args: ptr[u32]) -> i32:
+def vsnprintf(buf: ptr[u8], size: usize, fmt: cstr, args: ptr[usize]) -> i32:
     """Format into `size` bytes, always with a NUL; the length the whole text has or would have had."""
     out: Output = Output()
     out.buf = buf
@@ -247,6 +247,6 @@ def vsnprintf(buf: ptr[u8], size: u32, fmt: cstr, args: ptr[u32]) -> i32:
 
 
 @guest
-def snprintf(buf: ptr[u8], size: u32, fmt: cstr, *args: u32) -> i32:
+def snprintf(buf: ptr[u8], size: usize, fmt: cstr, *args: usize) -> i32:
     """vsnprintf() with the arguments written out."""
-    return vsnprintf(buf, size, fmt, cast(ptr[u32], args))
+    return vsnprintf(buf, size, fmt, cast(ptr[usize], args))

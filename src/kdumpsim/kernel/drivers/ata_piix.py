@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, array, cast, cstr, fn, guest, i32, length, placed, ptr, u8, u16, u32, void
+from kdumpsim.compiler.lang import NULL, array, cast, cstr, fn, guest, i32, length, placed, ptr, u8, u16, u32
 from kdumpsim.kernel.architecture import inb, insw, outb, udelay
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq import request_irq
@@ -101,8 +101,8 @@ def ata_devchk(ap: ptr[AtaPort], device: u32) -> bool:
     """Do registers behind this drive number keep what is written?"""
     ata_std_dev_select(ap, device)
     for i in range(3):
-        outb(u8(0x55 if i != 1 else 0xAA), ap.cmd_addr + ATA_REG_NSECT)
-        outb(u8(0xAA if i != 1 else 0x55), ap.cmd_addr + ATA_REG_LBAL)
+        outb(0x55 if i != 1 else 0xAA, ap.cmd_addr + ATA_REG_NSECT)
+        outb(0xAA if i != 1 else 0x55, ap.cmd_addr + ATA_REG_LBAL)
     return inb(ap.cmd_addr + ATA_REG_NSECT) == 0x55 and inb(ap.cmd_addr + ATA_REG_LBAL) == 0xAA
 
 
@@ -234,7 +234,7 @@ def ata_host_init(ap: ptr[AtaPort]) -> None:
     """What the SCSI mid-layer is told of a port."""
     host: ptr[ScsiHost] = ap.host
     host.name = "ata_piix"
-    host.hostdata = cast(ptr[void], ap)
+    host.hostdata = ap
     host.queuecommand = ata_scsi_queuecmd
     host.eh_strategy_handler = ata_scsi_error
     host.can_queue = 1
@@ -251,7 +251,7 @@ def ata_device_add(ap: ptr[AtaPort]) -> i32:
     printk(f"<6>ata{ap.id}: SATA cmd 0x{ap.cmd_addr:X} ctl 0x{ap.ctl_addr:X} bmdma 0x{ap.bmdma_addr:X} irq {ap.irq}\n")
     ata_chk_status(ap)
     ata_bmdma_irq_clear(ap)
-    error: i32 = request_irq(ap.irq, ata_interrupt, SA_SHIRQ, "libata", cast(ptr[void], ap))
+    error: i32 = request_irq(ap.irq, ata_interrupt, SA_SHIRQ, "libata", ap)
     if error != 0:
         return error
     found: bool = ata_bus_probe(ap)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, cast, cstr, fn, guest, i32, placed, ptr, u8, u16, u32, void
+from kdumpsim.compiler.lang import NULL, cast, cstr, fn, guest, i32, placed, ptr, u8, u16, u32, usize, void
 from kdumpsim.kernel.architecture import PAGE_SIZE, PtRegs, insw, kmap_atomic_pfn, kunmap_atomic, outsw
 from kdumpsim.kernel.block.bio import READ, SECTOR_SIZE, Bio, BioVec
 from kdumpsim.kernel.block.queue import Request, RequestQueue, elv_next_request, end_request
@@ -232,7 +232,7 @@ def ide_pio_sector(hwif: ptr[IdeHwif]) -> None:
         phys: u32 = vec.bv_phys + hwif.pio_offset
         offset: u32 = phys & (PAGE_SIZE - 1)
         piece: u32 = min(left, min(vec.bv_len - hwif.pio_offset, PAGE_SIZE - offset))
-        memory: u32 = u32(kmap_atomic_pfn(phys // PAGE_SIZE)) + offset
+        memory: usize = usize(kmap_atomic_pfn(phys // PAGE_SIZE)) + offset
         if bio.bi_rw == READ:
             insw(port, cast(ptr[void], memory), piece // 2)
         else:

@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u16,
     u32,
-    void,
+    usize,
 )
 from kdumpsim.kernel.architecture import insw, outb
 from kdumpsim.kernel.block.bio import BlockDevice, add_disk
@@ -224,14 +224,14 @@ def ide_register_disk(hwif: ptr[IdeHwif], drive: ptr[IdeDrive]) -> None:
     printk(f"<6>{drive.name:s}: {drive.model:s}, ATA DISK drive\n")
     form: cstr = "LBA48" if drive.lba48 else "LBA"
     printk(f"<6>{drive.name:s}: {drive.capacity} sectors ({drive.capacity >> 11} MB), {form:s}, {mode:s}\n")
-    blk_init_queue(drive.queue, do_ide_request, hwif.lock, cast(ptr[void], drive))
+    blk_init_queue(drive.queue, do_ide_request, hwif.lock, drive)
     drive.queue.max_sectors = 65536 if drive.lba48 else 256
     drive.queue.max_segments = PRD_ENTRIES
     bdev: ptr[BlockDevice] = drive.bdev
     snprintf(bdev.bd_name, 8, f"{drive.name:s}")
     bdev.bd_sectors = drive.capacity
     bdev.bd_queue = drive.queue
-    bdev.bd_private = cast(ptr[void], drive)
+    bdev.bd_private = drive
     add_disk(bdev)
 
 
@@ -277,14 +277,14 @@ def ide_init_hwif(index: u32, io_base: u16, ctl_port: u16, irq: u32, dma_base: u
     spin_lock_init(hwif.lock)
     init_timer(hwif.timer)
     hwif.timer.function = ide_timer_expiry
-    hwif.timer.data = u32(hwif)
+    hwif.timer.data = usize(hwif)
     if dma_base != 0:
         hwif.dma_table = cast(ptr[PrdEntry], __get_free_pages(0))
         if hwif.dma_table != NULL:
             hwif.dma_base = dma_base
     if not ide_probe_hwif(hwif):
         return
-    if request_irq(irq, ide_intr, SA_SHIRQ, hwif.name, cast(ptr[void], hwif)) != 0:
+    if request_irq(irq, ide_intr, SA_SHIRQ, hwif.name, hwif) != 0:
         printk(f"<3>{hwif.name:s}: no IRQ {irq}\n")
         return
     printk(f"<6>{hwif.name:s} at 0x{io_base:x}-0x{io_base + 7:x},0x{ctl_port:x} on irq {irq}\n")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, cast, fn, guest, i32, placed, ptr, u8, u16, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, addr, cast, fn, guest, i32, placed, ptr, u8, u16, u32, usize, void
 from kdumpsim.kernel.architecture import PtRegs, inb, inw, outb, outl, outw, pa, udelay
 from kdumpsim.kernel.core.irq import free_irq, request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE, SA_SHIRQ
@@ -125,10 +125,10 @@ def rtl8139_hw_start(tp: ptr[Rtl8139Private]) -> None:
     """
     io = tp.ioaddr
     tp.cur_rx = 0
-    outl(pa(u32(tp.rx_ring)), io + RBSTART)
+    outl(pa(usize(tp.rx_ring)), io + RBSTART)
     outl(0, io + MPC)
     for i in range(NUM_TX_DESC):
-        outl(pa(u32(tp.tx_bufs)) + i * TX_BUF_SIZE, io + TSAD0 + 4 * u16(i))
+        outl(pa(usize(tp.tx_bufs)) + i * TX_BUF_SIZE, io + TSAD0 + 4 * u16(i))
     tp.cur_tx = 0
     tp.dirty_tx = 0
     outb(CR_RE | CR_TE, io + CR)
@@ -242,12 +242,12 @@ def rtl8139_open(dev: ptr[NetDevice]) -> i32:
     tp.tx_bufs = cast(ptr[u8], __get_free_pages(TX_ORDER))
     error: i32 = -ENOMEM
     if tp.rx_ring != NULL and tp.tx_bufs != NULL:
-        error = request_irq(tp.irq, rtl8139_interrupt, SA_SHIRQ, dev.name, cast(ptr[void], tp))
+        error = request_irq(tp.irq, rtl8139_interrupt, SA_SHIRQ, dev.name, tp)
         if error == 0:
             if rtl8139_chip_reset(tp):
                 rtl8139_hw_start(tp)
                 return 0
-            free_irq(tp.irq, cast(ptr[void], tp))
+            free_irq(tp.irq, tp)
             error = -EIO
     if tp.rx_ring != NULL:
         free_pages(tp.rx_ring, RX_ORDER)
@@ -276,7 +276,7 @@ def rtl8139_init_one() -> i32:
         a[i] = inb(tp.ioaddr + IDR0 + u16(i))
     dev.open = rtl8139_open
     dev.hard_start_xmit = rtl8139_start_xmit
-    dev.priv = cast(ptr[void], tp)
+    dev.priv = tp
     register_netdev(dev)
     printk(f"<6>{dev.name:s}: RealTek RTL8139 at 0x{tp.ioaddr:x}, ")
     printk(f"{a[0]:02x}:{a[1]:02x}:{a[2]:02x}:{a[3]:02x}:{a[4]:02x}:{a[5]:02x}, IRQ {tp.irq}\n")
@@ -292,7 +292,7 @@ def rtl8139_shutdown() -> None:
     tp: ptr[Rtl8139Private] = rtl8139_card
     if tp.dev.up:
         tp.dev.up = False
-        free_irq(tp.irq, cast(ptr[void], tp))
+        free_irq(tp.irq, tp)
         rtl8139_chip_reset(tp)
 
 

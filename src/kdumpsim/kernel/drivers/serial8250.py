@@ -232,7 +232,7 @@ def serial8250_startup(port: ptr[Uart8250], name: cstr) -> bool:
     if not port.present:
         return False
     init_waitqueue(port.wait)
-    if request_irq(port.irq, serial8250_interrupt, 0, name, cast(ptr[void], port)) != 0:
+    if request_irq(port.irq, serial8250_interrupt, 0, name, port) != 0:
         return False
     outb(IER_RDI | IER_RLSI, port.base + UART_IER)
     return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, cast, guest, i32, ptr, sizeof, u8, u32
+from kdumpsim.compiler.lang import NULL, cast, guest, i32, ptr, sizeof, u8, u32, usize
 from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_SIZE
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
@@ -42,7 +42,7 @@ USER_END: Final = STACK_TOP - STACK_SIZE - PAGE_SIZE
 
 
 @guest
-def elf_header_sane(header: ptr[Elf32Ehdr], size: u32) -> bool:
+def elf_header_sane(header: ptr[Elf32Ehdr], size: usize) -> bool:
     """Whether the first bytes of a file are those of a program for this machine, its program headers among them."""
     if size < sizeof(Elf32Ehdr):
         return False
@@ -59,7 +59,7 @@ def elf_header_sane(header: ptr[Elf32Ehdr], size: u32) -> bool:
 
 
 @guest
-def elf_load_sane(phdr: ptr[Elf32Phdr], previous_end: u32) -> bool:
+def elf_load_sane(phdr: ptr[Elf32Phdr], previous_end: usize) -> bool:
     """Whether a PT_LOAD lies behind the one before it, on pages of its own, where programs may lie."""
     if phdr.p_filesz > phdr.p_memsz or phdr.p_memsz == 0 or phdr.p_memsz > USER_END:
         return False
@@ -71,12 +71,12 @@ def elf_load_sane(phdr: ptr[Elf32Phdr], previous_end: u32) -> bool:
 
 
 @guest
-def elf_check(file: ptr[u8], size: u32) -> i32:
+def elf_check(file: ptr[u8], size: usize) -> i32:
     """Check all headers, of which `size` bytes from the file's start are there: 0 or -ENOEXEC."""
     header: ptr[Elf32Ehdr] = cast(ptr[Elf32Ehdr], file)
     if not elf_header_sane(header, size):
         return -ENOEXEC
-    end: u32 = 0
+    end: usize = 0
     entered = False
     for i in range(u32(header.e_phnum)):
         phdr = cast(ptr[Elf32Phdr], file + header.e_phoff) + i
@@ -123,7 +123,7 @@ def elf_fill(file: ptr[File], mm: ptr[MmStruct], phdr: ptr[Elf32Phdr]) -> i32:
 
 
 @guest
-def load_elf_binary(file: ptr[File], headers: ptr[u8], size: u32, mm: ptr[MmStruct]) -> i32:
+def load_elf_binary(file: ptr[File], headers: ptr[u8], size: usize, mm: ptr[MmStruct]) -> i32:
     """Build the address space of a program whose first `size` bytes are at `headers`; 0 or a negative errno."""
     error = elf_check(headers, size)
     if error != 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, cast, fn, guest, i32, placed, ptr, u8, u32, u64, void
+from kdumpsim.compiler.lang import NULL, cast, fn, guest, i32, placed, ptr, u8, u32, u64, usize
 from kdumpsim.kernel.architecture import pa
 from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, BlockDevice, block_devices, rw_phys
 from kdumpsim.kernel.core.string import strlcpy
@@ -23,7 +23,7 @@ MAX_TRANSFER: Final = (2 << 20) >> SECTOR_SHIFT
 
 
 @guest
-def blkdev_rw(file: ptr[File], rw: u32, phys: u32, count: u32) -> i32:
+def blkdev_rw(file: ptr[File], rw: u32, phys: usize, count: usize) -> i32:
     """Move whole sectors between the file's position and physical memory; bytes moved, or a negative errno."""
     bdev = cast(ptr[BlockDevice], file.private_data)
     if (u32(file.f_pos) | count) & (SECTOR_SIZE - 1) or phys & 1:
@@ -40,19 +40,19 @@ def blkdev_rw(file: ptr[File], rw: u32, phys: u32, count: u32) -> i32:
 
 
 @guest
-def blkdev_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def blkdev_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """read()"""
-    return blkdev_rw(file, READ, pa(u32(buffer)), count)
+    return blkdev_rw(file, READ, pa(usize(buffer)), count)
 
 
 @guest
-def blkdev_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def blkdev_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """write()"""
-    return blkdev_rw(file, WRITE, pa(u32(buffer)), count)
+    return blkdev_rw(file, WRITE, pa(usize(buffer)), count)
 
 
 @guest
-def blkdev_sendphys(file: ptr[File], phys: u32, count: u32) -> i32:
+def blkdev_sendphys(file: ptr[File], phys: usize, count: usize) -> i32:
     """Write physical memory, this kernel's or not, from where it lies."""
     return blkdev_rw(file, WRITE, phys, count)
 
@@ -83,7 +83,7 @@ def blkdev_init() -> i32:
             return -ENOMEM
         strlcpy(path, "/dev/", NODE_NAME)
         strlcpy(path + 5, bdev.bd_name, NODE_NAME - 5)
-        error = register_proc_fops(path, def_blk_fops, cast(ptr[void], bdev))
+        error = register_proc_fops(path, def_blk_fops, bdev)
         if error != 0:
             return error
         bdev = bdev.bd_next

@@ -9,7 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, guest, i32, length, placed, ptr, u8, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cast,
+    cstr,
+    guest,
+    i32,
+    length,
+    placed,
+    ptr,
+    u8,
+    u32,
+    usize,
+)
 from kdumpsim.kernel.architecture import (
     PAGE_SIZE,
     copy_from_user,
@@ -49,10 +64,10 @@ class LinuxBinprm(Struct):
     """A program that is being started."""
 
     mm: ptr[MmStruct]
-    entry: u32
-    esp: u32
+    entry: usize
+    esp: usize
     argc: u32
-    args_size: u32
+    args_size: usize
     path: array[u8] = length(MAX_PATH)
     args: array[u8] = length(ARG_BYTES)
     """The arguments one after the other, each with its NUL."""
@@ -71,11 +86,11 @@ def add_argument(bprm: ptr[LinuxBinprm], text: cstr) -> i32:
 
 
 @guest
-def copy_arguments(bprm: ptr[LinuxBinprm], argv: u32) -> i32:
+def copy_arguments(bprm: ptr[LinuxBinprm], argv: usize) -> i32:
     """Take a user's argument vector."""
-    pointer: u32 = 0
+    pointer: usize = 0
     while True:
-        if copy_from_user(cast(ptr[void], addr(pointer)), argv, 4) != 0:
+        if copy_from_user(addr(pointer), argv, 4) != 0:
             return -EFAULT
         if pointer == 0:
             return 0
@@ -97,9 +112,9 @@ def setup_arg_page(bprm: ptr[LinuxBinprm]) -> i32:
     if page == NULL:
         return -ENOMEM
     base = cast(ptr[u8], page_address(page))
-    strings: u32 = (PAGE_SIZE - bprm.args_size) & 0xFFFF_FFF0
+    strings: usize = (PAGE_SIZE - bprm.args_size) & 0xFFFF_FFF0
     memcpy(base + strings, bprm.args, bprm.args_size)
-    bottom: u32 = (strings - (bprm.argc + 4) * 4) & 0xFFFF_FFF0
+    bottom: usize = (strings - (bprm.argc + 4) * 4) & 0xFFFF_FFF0
     words = cast(ptr[u32], base + bottom)
     words[0] = bprm.argc
     at: u32 = strings
@@ -125,7 +140,7 @@ def load_program(bprm: ptr[LinuxBinprm], file: ptr[File]) -> i32:
     if error >= 0:
         bprm.entry = cast(ptr[u32], headers)[6]
         error = load_elf_binary(file, headers, u32(error), bprm.mm)
-    free_pages(cast(ptr[void], headers), 0)
+    free_pages(headers, 0)
     return error if error != 0 else setup_arg_page(bprm)
 
 
@@ -224,7 +239,7 @@ def bprm_alloc() -> ptr[LinuxBinprm]:
 @guest
 def bprm_free(bprm: ptr[LinuxBinprm]) -> None:
     """Free it; the address space is somebody's by now."""
-    free_pages(cast(ptr[void], bprm), 0)
+    free_pages(bprm, 0)
 
 
 @guest

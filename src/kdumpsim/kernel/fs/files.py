@@ -27,6 +27,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u32,
     u64,
+    usize,
     void,
 )
 from kdumpsim.kernel.architecture import current
@@ -180,7 +181,7 @@ def sys_open(path: cstr, flags: u32) -> i32:
 
 
 @guest
-def sys_read(fd: u32, buffer: ptr[u8], count: u32) -> i32:
+def sys_read(fd: u32, buffer: ptr[u8], count: usize) -> i32:
     """Read on from the file's position; bytes read, 0 at the end, or a negative errno."""
     file: ptr[File] = fget(fd)
     if file == NULL or file.f_flags & O_ACCMODE == O_WRONLY:
@@ -191,7 +192,7 @@ def sys_read(fd: u32, buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
-def sys_write(fd: u32, buffer: ptr[u8], count: u32) -> i32:
+def sys_write(fd: u32, buffer: ptr[u8], count: usize) -> i32:
     """Write on at the file's position; bytes written or a negative errno."""
     file: ptr[File] = fget(fd)
     if file == NULL or file.f_flags & O_ACCMODE == O_RDONLY:

@@ -24,7 +24,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u32,
     u64,
-    void,
+    usize,
 )
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import memcpy, strcmp, strncmp
@@ -65,7 +65,7 @@ def cpio_number(digits: ptr[u8]) -> u32:
 
 
 @guest
-def cpio_find(archive: ptr[u8], size: u32, name: cstr, data: ptr[ptr[u8]]) -> i32:
+def cpio_find(archive: ptr[u8], size: usize, name: cstr, data: ptr[ptr[u8]]) -> i32:
     """Find a file: its size, with `data` set; -ENOENT, or -EIO if the archive is broken before it comes."""
     at: u32 = 0
     while size - at >= CPIO_HEADER:
@@ -90,7 +90,7 @@ def cpio_find(archive: ptr[u8], size: u32, name: cstr, data: ptr[ptr[u8]]) -> i3
 
 
 @guest
-def initramfs_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def initramfs_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """read()"""
     if file.f_pos >= file.f_size:
         return 0
@@ -120,7 +120,7 @@ initramfs_file_operations: FileOperations = FileOperations(
 def initramfs_open(path: cstr, file: ptr[File]) -> i32:
     """Open a file of the archive by its absolute path."""
     data: ptr[u8] = NULL
-    size = cpio_find(__start_initramfs, u32(__stop_initramfs) - u32(__start_initramfs), path + 1, addr(data))
+    size = cpio_find(__start_initramfs, usize(__stop_initramfs) - usize(__start_initramfs), path + 1, addr(data))
     if size == -EIO:
         printk("<3>Initramfs: junk in the archive\n")
     if size < 0:
@@ -129,7 +129,7 @@ def initramfs_open(path: cstr, file: ptr[File]) -> i32:
         return -EROFS
     file.f_op = initramfs_file_operations
     file.f_size = u32(size)
-    file.private_data = cast(ptr[void], data)
+    file.private_data = data
     return 0
 
 

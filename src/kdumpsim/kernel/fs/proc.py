@@ -9,7 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, fn, guest, i32, length, ptr, sizeof, u8, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    array,
+    cast,
+    cstr,
+    fn,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u32,
+    usize,
+    void,
+)
 from kdumpsim.kernel.architecture import PAGE_SIZE
 from kdumpsim.kernel.core.string import memcpy, strcmp
 from kdumpsim.kernel.core.types import EACCES, EINVAL, ENOENT, ENOMEM
@@ -125,7 +141,7 @@ def proc_make_text(entry: ptr[ProcEntry], text: ptr[ProcText]) -> i32:
 
 
 @guest
-def proc_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def proc_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Copy from the text made at open."""
     text: ptr[ProcText] = cast(ptr[ProcText], file.private_data)
     at: u32 = u32(file.f_pos)
@@ -138,7 +154,7 @@ def proc_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
-def proc_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def proc_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Hand one write to the file's `store`."""
     line: array[u8] = length(MAX_STORE)
     if file.entry.store == NULL or count >= MAX_STORE:
@@ -188,6 +204,6 @@ def proc_open(path: cstr, file: ptr[File]) -> i32:
         if error != 0:
             kfree(text)
             return error
-    file.private_data = cast(ptr[void], text)
+    file.private_data = text
     file.f_op = proc_file_operations
     return 0

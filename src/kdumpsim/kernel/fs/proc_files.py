@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, array, cstr, fn, guest, i32, length, placed, ptr, u32
+from kdumpsim.compiler.lang import NULL, array, cstr, fn, guest, i32, length, placed, ptr, u32, usize
 from kdumpsim.kernel.architecture import PAGE_SHIFT, boot_command_line, cpu_online, cpuid
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.sysrq import handle_sysrq
@@ -19,7 +19,7 @@ from kdumpsim.kernel.mm.swapfile import nr_swap_pages, swap_info
 @guest
 def cmdline_show(m: ptr[SeqFile]) -> i32:
     """/proc/cmdline"""
-    seq_printf(m, "%s\n", u32(boot_command_line))
+    seq_printf(m, "%s\n", usize(boot_command_line))
     return 0
 
 
@@ -54,12 +54,12 @@ def cpuinfo_show(m: ptr[SeqFile]) -> i32:
     vendor[2] = words[2]
     for cpu in range(NR_CPUS):
         if cpu_online(cpu):
-            seq_printf(m, "processor\t: %u\nvendor_id\t: %s\n\n", cpu, u32(vendor))
+            seq_printf(m, "processor\t: %u\nvendor_id\t: %s\n\n", cpu, usize(vendor))
     return 0
 
 
 @guest
-def sysrq_trigger_store(text: cstr, count: u32) -> i32:
+def sysrq_trigger_store(text: cstr, count: usize) -> i32:
     """/proc/sysrq-trigger: the first character is the key."""
     if count == 0:
         return -EINVAL

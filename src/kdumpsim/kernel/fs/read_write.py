@@ -9,7 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, i64, length, placed, ptr, u8, u32, u64, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    array,
+    cast,
+    fn,
+    guest,
+    i32,
+    i64,
+    length,
+    placed,
+    ptr,
+    u8,
+    u32,
+    u64,
+    usize,
+)
 from kdumpsim.kernel.architecture import PAGE_SIZE, access_ok, copy_from_user, copy_to_user, strncpy_from_user
 from kdumpsim.kernel.core.sys import (
     NR__llseek,
@@ -57,18 +73,18 @@ def sys_close_user(regs: ptr[PtRegs]) -> i32:
 
 
 @guest
-def read_piece(file: ptr[File], to: u32, count: u32, buffer: ptr[u8]) -> i32:
+def read_piece(file: ptr[File], to: u32, count: usize, buffer: ptr[u8]) -> i32:
     """Read at most a bufferful."""
     n = file.f_op.read(file, buffer, count)
-    if n > 0 and copy_to_user(to, cast(ptr[void], buffer), u32(n)) != 0:
+    if n > 0 and copy_to_user(to, buffer, u32(n)) != 0:
         return -EFAULT
     return n
 
 
 @guest
-def write_piece(file: ptr[File], source: u32, count: u32, buffer: ptr[u8]) -> i32:
+def write_piece(file: ptr[File], source: usize, count: usize, buffer: ptr[u8]) -> i32:
     """Write at most a bufferful."""
-    if copy_from_user(cast(ptr[void], buffer), source, count) != 0:
+    if copy_from_user(buffer, source, count) != 0:
         return -EFAULT
     return file.f_op.write(file, buffer, count)
 
@@ -76,11 +92,11 @@ def write_piece(file: ptr[File], source: u32, count: u32, buffer: ptr[u8]) -> i3
 @guest
 def transfer(
     file: ptr[File],
-    user: u32,
-    count: u32,
+    user: usize,
+    count: usize,
     buffer: ptr[u8],
-    size: u32,
-    piece: fn[[ptr[File], u32, u32, ptr[u8]], i32],
+    size: usize,
+    piece: fn[[ptr[File], usize, usize, ptr[u8]], i32],
 ) -> i32:
     """Read or write in pieces until one is short; how much, or the errno of the first piece."""
     done: u32 = 0
@@ -95,7 +111,7 @@ def transfer(
 
 
 @guest
-def bounce(file: ptr[File], user: u32, count: u32, piece: fn[[ptr[File], u32, u32, ptr[u8]], i32]) -> i32:
+def bounce(file: ptr[File], user: usize, count: usize, piece: fn[[ptr[File], usize, usize, ptr[u8]], i32]) -> i32:
     """A whole transfer, by way of the stack or a page."""
     if count > MAX_COUNT or not access_ok(user, count):
         return -EFAULT
@@ -167,7 +183,7 @@ def sys_llseek(regs: ptr[PtRegs]) -> i32:
     if file == NULL:
         return -EBADF
     error = generic_file_llseek(file, u64(regs.ecx) << 32 | regs.edx, regs.edi, MAX_POSITION)
-    if error == 0 and copy_to_user(regs.esi, cast(ptr[void], addr(file.f_pos)), 8) != 0:
+    if error == 0 and copy_to_user(regs.esi, addr(file.f_pos), 8) != 0:
         return -EFAULT
     return error
 
@@ -184,14 +200,14 @@ def sys_sendfile(regs: ptr[PtRegs]) -> i32:
     offset: u32 = 0
     own = file.f_pos
     if regs.edx != 0:
-        if copy_from_user(cast(ptr[void], addr(offset)), regs.edx, 4) != 0:
+        if copy_from_user(addr(offset), regs.edx, 4) != 0:
             return -EFAULT
         file.f_pos = offset
     n = file.f_op.sendfile(file, min(regs.esi, MAX_COUNT), out)
     if regs.edx != 0:
         offset = u32(file.f_pos)
         file.f_pos = own
-        if copy_to_user(regs.edx, cast(ptr[void], addr(offset)), 4) != 0:
+        if copy_to_user(regs.edx, addr(offset), 4) != 0:
             return -EFAULT
     return n
 

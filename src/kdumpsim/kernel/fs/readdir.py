@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, cast, cstr, guest, i32, ptr, sizeof, u32, void
+from kdumpsim.compiler.lang import NULL, addr, cast, cstr, guest, i32, ptr, sizeof, u32, usize
 from kdumpsim.kernel.block.buffer import BufferHead, brelse
 from kdumpsim.kernel.block.ll_rw_block import bread
 from kdumpsim.kernel.core.string import strlen, strncmp
@@ -70,7 +70,7 @@ def proc_list(m: ptr[SeqFile], directory: cstr) -> i32:
             error = 0
             n: u32 = component(entry.path + skip)
             if not listed_before(entry, skip + n):
-                seq_printf(m, "%.*s\n", n, u32(entry.path + skip))
+                seq_printf(m, "%.*s\n", n, usize(entry.path + skip))
         entry = entry.next
     return error
 
@@ -87,7 +87,7 @@ def toyfs_list_block(m: ptr[SeqFile], entries: ptr[ToyEntry]) -> i32:
             return error
         mark: cstr = "/" if node.inode.mode & TOYFS_DIR else ""
         toyfs_iput(node)
-        seq_printf(m, "%s%s\n", u32(entries[i].name), u32(mark))
+        seq_printf(m, "%s%s\n", usize(entries[i].name), usize(mark))
     return 0
 
 
@@ -145,11 +145,11 @@ def open_directory(path: cstr, file: ptr[File]) -> i32:
     if text == NULL:
         return -ENOMEM
     entry.show = directory_show
-    entry.private = cast(ptr[void], path)
+    entry.private = path
     error: i32 = proc_make_text(entry, text)
     if error != 0:
         kfree(text)
         return error
-    file.private_data = cast(ptr[void], text)
+    file.private_data = text
     file.f_op = proc_file_operations
     return 0

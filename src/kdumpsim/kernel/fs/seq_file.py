@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import Struct, cast, cstr, guest, i32, ptr, u8, u32, void
+from kdumpsim.compiler.lang import Struct, cast, cstr, guest, i32, ptr, u8, u32, usize, void
 from kdumpsim.kernel.core.vsprintf import vsnprintf
 
 
@@ -11,18 +11,18 @@ class SeqFile(Struct):
     """The text under construction: `count` bytes of `size` are used; `private` is what was registered."""
 
     buf: ptr[u8]
-    size: u32
-    count: u32
+    size: usize
+    count: usize
     private: ptr[void]
 
 
 @guest
-def seq_printf(m: ptr[SeqFile], fmt: cstr, *args: u32) -> None:
+def seq_printf(m: ptr[SeqFile], fmt: cstr, *args: usize) -> None:
     """Append formatted text.  What does not fit fills the buffer up; the reader then tries a bigger one."""
-    room: u32 = m.size - m.count
+    room: usize = m.size - m.count
     if room == 0:
         return
-    n: i32 = vsnprintf(m.buf + m.count, room, fmt, cast(ptr[u32], args))
+    n: i32 = vsnprintf(m.buf + m.count, room, fmt, cast(ptr[usize], args))
     if n < 0 or u32(n) >= room:
         m.count = m.size
     else:

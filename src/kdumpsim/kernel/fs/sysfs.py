@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, length, placed, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, length, placed, ptr, u8, u32, usize, void
 from kdumpsim.kernel.architecture import cpu_online, pa
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_notes, crashk_res, kexec_crash_image, kexec_image
@@ -23,7 +23,7 @@ crash_notes_paths: array[u8] = length(NR_CPUS * NAME_BYTES)
 def crash_notes_show(m: ptr[SeqFile]) -> i32:
     """cpuN/crash_notes: the physical address of the CPU's ELF notes, in hex."""
     cpu: u32 = u32(m.private)
-    seq_printf(m, f"{pa(u32(addr(crash_notes[cpu * KEXEC_NOTE_BYTES]))):x}\n")
+    seq_printf(m, f"{pa(usize(addr(crash_notes[cpu * KEXEC_NOTE_BYTES]))):x}\n")
     return 0
 
 
@@ -44,7 +44,7 @@ def kexec_crash_loaded_show(m: ptr[SeqFile]) -> i32:
 @guest
 def kexec_crash_size_show(m: ptr[SeqFile]) -> i32:
     """/sys/kernel/kexec_crash_size: bytes reserved for a capture kernel."""
-    size: u32 = 0 if crashk_res.end == 0 else crashk_res.end - crashk_res.start + 1
+    size: usize = 0 if crashk_res.end == 0 else crashk_res.end - crashk_res.start + 1
     seq_printf(m, f"{size}\n")
     return 0
 

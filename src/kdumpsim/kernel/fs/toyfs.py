@@ -8,7 +8,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u16, u32
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    addr,
+    array,
+    cast,
+    cstr,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    usize,
+)
 from kdumpsim.kernel.block.bio import BlockDevice, find_disk
 from kdumpsim.kernel.block.buffer import (
     BLOCK_SIZE,
@@ -258,7 +274,7 @@ def toyfs_truncate(node: ptr[ToyNode]) -> None:
 
 
 @guest
-def name_length(path: cstr) -> u32:
+def name_length(path: cstr) -> usize:
     """Length of the path's first component."""
     n: u32 = 0
     while path[n] != 0 and path[n] != ord("/"):
@@ -307,7 +323,7 @@ def toyfs_add_entry(directory: ptr[ToyNode], name: cstr, n: u32, ino: u32) -> i3
         if bh == NULL:
             return -EIO
         if fresh:
-            memset(cast(ptr[u8], bh.b_data), 0, BLOCK_SIZE)
+            memset(bh.b_data, 0, BLOCK_SIZE)
             set_buffer_uptodate(bh)
         entries: ptr[ToyEntry] = cast(ptr[ToyEntry], bh.b_data)
         for i in range(ENTRIES_PER_BLOCK):

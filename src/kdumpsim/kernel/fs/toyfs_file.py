@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, u64, void
+from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, u64, usize
 from kdumpsim.kernel.block.bio import READ, rw_kernel
 from kdumpsim.kernel.block.buffer import (
     BLOCK_SHIFT,
@@ -68,9 +68,9 @@ def toyfs_read_ahead(node: ptr[ToyNode], index: u32, count: u32) -> None:
 
 
 @guest
-def toyfs_do_read(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> i32:
+def toyfs_do_read(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: usize) -> i32:
     """Read through the buffer cache.  toyfs_lock() held."""
-    size: u32 = node.inode.size
+    size: usize = node.inode.size
     if at >= size:
         return 0
     todo: u32 = min(count, size - at)
@@ -128,7 +128,7 @@ def toyfs_write_block(node: ptr[ToyNode], index: u32, offset: u32, buffer: ptr[u
 
 
 @guest
-def toyfs_do_write(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> i32:
+def toyfs_do_write(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: usize) -> i32:
     """Write into the buffer cache.  toyfs_lock() held.  Writing starts at or before the file's end."""
     if at > node.inode.size or count > MAX_FILE_SIZE - at:
         return -EFBIG
@@ -153,7 +153,7 @@ def toyfs_node(file: ptr[File]) -> ptr[ToyNode]:
 
 
 @guest
-def toyfs_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def toyfs_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """read()"""
     toyfs_lock()
     n: i32 = toyfs_do_read(toyfs_node(file), u32(file.f_pos), buffer, count)
@@ -164,7 +164,7 @@ def toyfs_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
-def toyfs_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def toyfs_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """write()"""
     toyfs_lock()
     n: i32 = toyfs_do_write(toyfs_node(file), u32(file.f_pos), buffer, count)
@@ -211,7 +211,7 @@ def toyfs_open(path: cstr, file: ptr[File]) -> i32:
     if error != 0:
         kfree(node)
         return error
-    file.private_data = cast(ptr[void], node)
+    file.private_data = node
     file.f_op = toyfs_file_operations
     return 0
 
@@ -254,7 +254,7 @@ def sys_rewind(fd: u32, forget: bool) -> i32:
 
 
 @guest
-def toyfs_do_read_direct(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u32) -> i32:
+def toyfs_do_read_direct(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: usize) -> i32:
     """Whole extents by DMA into memory.  toyfs_lock() held; `at` lies at a block's start, `buffer` is even."""
     done: u32 = 0
     run: u32 = 0
@@ -277,7 +277,7 @@ def toyfs_do_read_direct(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: u3
 
 
 @guest
-def toyfs_read_direct(path: cstr, at: u32, buffer: ptr[u8], count: u32) -> i32:
+def toyfs_read_direct(path: cstr, at: u32, buffer: ptr[u8], count: usize) -> i32:
     """Read a part of a file without copying; `at` at a block's start, room for whole sectors at `buffer`."""
     if toyfs_root.bdev == NULL:
         return -ENODEV

@@ -7,7 +7,7 @@ to the page allocator.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, NoReturn, cast, cstr, extern, guest, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, NoReturn, cast, cstr, extern, guest, ptr, u8, u32, usize, void
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, pa, va
 from kdumpsim.kernel.core.string import memset
 
@@ -20,25 +20,25 @@ bootmem_hint: u32 = 0
 
 
 @extern
-def panic(fmt: cstr, *args: u32) -> NoReturn:
+def panic(fmt: cstr, *args: usize) -> NoReturn:
     """Give up; core/panic.py."""
     ...
 
 
 @guest
-def page_taken(pfn: u32) -> bool:
+def page_taken(pfn: usize) -> bool:
     """Whether a page is reserved, or no RAM."""
     return bootmem_map[pfn >> 3] >> (pfn & 7) & 1 != 0
 
 
 @guest
-def take_page(pfn: u32) -> None:
+def take_page(pfn: usize) -> None:
     """Set a page's bit."""
     bootmem_map[pfn >> 3] |= u8(1) << (pfn & 7)
 
 
 @guest
-def init_bootmem(map_pfn: u32, end_pfn: u32) -> None:
+def init_bootmem(map_pfn: usize, end_pfn: usize) -> None:
     """Cover physical memory up to `end_pfn` with a bitmap at page `map_pfn`; all pages are taken, the bitmap's too."""
     global bootmem_map, bootmem_pages
     bootmem_map = cast(ptr[u8], va(map_pfn << PAGE_SHIFT))
@@ -47,17 +47,17 @@ def init_bootmem(map_pfn: u32, end_pfn: u32) -> None:
 
 
 @guest
-def bootmem_map_size() -> u32:
+def bootmem_map_size() -> usize:
     """Bytes of whole pages that the bitmap takes."""
     return (((bootmem_pages + 7) >> 3) + PAGE_SIZE - 1) & ~u32(PAGE_SIZE - 1)
 
 
 @guest
-def free_bootmem(start: u32, size: u32) -> None:
+def free_bootmem(start: usize, size: usize) -> None:
     """This is RAM: free the whole pages inside a physical range, all but the bitmap's own."""
     pfn = (start + PAGE_SIZE - 1) >> PAGE_SHIFT
     end = min((start + size) >> PAGE_SHIFT, bootmem_pages)
-    map_first = pa(u32(bootmem_map)) >> PAGE_SHIFT
+    map_first = pa(usize(bootmem_map)) >> PAGE_SHIFT
     map_end = map_first + (bootmem_map_size() >> PAGE_SHIFT)
     while pfn < end:
         if pfn & 7 == 0 and end - pfn >= 8 and (pfn + 8 <= map_first or pfn >= map_end):
@@ -70,7 +70,7 @@ def free_bootmem(start: u32, size: u32) -> None:
 
 
 @guest
-def reserve_bootmem(start: u32, size: u32) -> None:
+def reserve_bootmem(start: usize, size: usize) -> None:
     """Keep every page that a physical range touches."""
     pfn = start >> PAGE_SHIFT
     end = min((start + size + PAGE_SIZE - 1) >> PAGE_SHIFT, bootmem_pages)
@@ -80,7 +80,7 @@ def reserve_bootmem(start: u32, size: u32) -> None:
 
 
 @guest
-def find_free_pages(pages: u32, align: u32) -> u32:
+def find_free_pages(pages: u32, align: usize) -> usize:
     """First of `pages` free pages in a row, at a multiple of `align` pages."""
     first = (bootmem_hint + align - 1) & ~(align - 1)
     while first + pages <= bootmem_pages:
@@ -94,7 +94,7 @@ def find_free_pages(pages: u32, align: u32) -> u32:
 
 
 @guest
-def alloc_bootmem(size: u32, align: u32) -> ptr[void]:
+def alloc_bootmem(size: usize, align: usize) -> ptr[void]:
     """Zeroed memory of `size` bytes, in whole pages, at a multiple of `align`, a power of two."""
     global bootmem_hint
     pages = (size + PAGE_SIZE - 1) >> PAGE_SHIFT

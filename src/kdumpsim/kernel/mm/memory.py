@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, fetch_add, guest, ptr, u32
+from kdumpsim.compiler.lang import NULL, addr, fetch_add, guest, ptr, u32, usize
 from kdumpsim.kernel.architecture import (
     PAGE_ACCESSED,
     PAGE_PRESENT,
@@ -37,7 +37,7 @@ PAGE_ADDRESS: Final = 0xFFFF_F000
 
 
 @guest
-def alloc_user_page(mm: ptr[MmStruct], address: u32) -> ptr[Page]:
+def alloc_user_page(mm: ptr[MmStruct], address: usize) -> ptr[Page]:
     """A zeroed page for a user address, or NULL."""
     page = __alloc_pages(GFP_HIGHUSER, 0)
     if page == NULL:
@@ -70,7 +70,7 @@ def mk_pte(page: ptr[Page], vma_flags: u32) -> u32:
 
 
 @guest
-def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32]) -> u32:
+def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32]) -> u32:
     """The first touch of an anonymous page."""
     page = alloc_user_page(mm, address)
     if page == NULL:
@@ -89,7 +89,7 @@ def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: pt
 
 
 @guest
-def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, write: bool) -> u32:
+def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, write: bool) -> u32:
     """Make an address of a region accessible, whose rights allow the access; a VM_FAULT_ code."""
     pte = pte_alloc(mm, address)
     if pte == NULL:
@@ -105,7 +105,7 @@ def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, write: bo
 
 
 @guest
-def get_user_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32) -> ptr[Page]:
+def get_user_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize) -> ptr[Page]:
     """The page at an address of a region, made if need be; for filling a space nobody runs in yet.  NULL: no memory."""
     pte = pte_offset(mm.pgd, address)
     if pte == NULL or pte[0] & PAGE_PRESENT == 0:
@@ -116,7 +116,7 @@ def get_user_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32) -> ptr[Page
 
 
 @guest
-def zap_page_range(mm: ptr[MmStruct], start: u32, end: u32) -> None:
+def zap_page_range(mm: ptr[MmStruct], start: usize, end: usize) -> None:
     """Unmap and free the pages between two page addresses."""
     address = start
     while address < end:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, guest, i32, placed, ptr, u32
+from kdumpsim.compiler.lang import NULL, guest, i32, placed, ptr, usize
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, PtRegs, current
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.sys import NR_brk, Syscall
@@ -16,13 +16,13 @@ PAGE_ADDRESS: Final = 0xFFFF_F000
 
 
 @guest
-def page_up(address: u32) -> u32:
+def page_up(address: usize) -> usize:
     """Round up to a page."""
     return (address + PAGE_SIZE - 1) & PAGE_ADDRESS
 
 
 @guest
-def heap_vma(mm: ptr[MmStruct], start: u32) -> ptr[VmArea]:
+def heap_vma(mm: ptr[MmStruct], start: usize) -> ptr[VmArea]:
     """The heap's region, or NULL if there never was a heap."""
     vma = mm.mmap
     while vma != NULL and vma.vm_start != start:
@@ -31,7 +31,7 @@ def heap_vma(mm: ptr[MmStruct], start: u32) -> ptr[VmArea]:
 
 
 @guest
-def set_heap(mm: ptr[MmStruct], old_end: u32, end: u32) -> bool:
+def set_heap(mm: ptr[MmStruct], old_end: usize, end: usize) -> bool:
     """Give the heap's region another page-aligned end; whether it could be done."""
     start = page_up(mm.start_brk)
     vma: ptr[VmArea] = heap_vma(mm, start)

@@ -25,6 +25,7 @@ from kdumpsim.compiler.lang import (
     ptr,
     sizeof,
     u32,
+    usize,
     void,
 )
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, pa, va
@@ -55,11 +56,11 @@ class Page(Struct):
     flags: u32
     _count: i32
     """References; 0 while free."""
-    private: u32
+    private: usize
     """Order of a free block or of a large kmalloc; the swap entry of a page in the swap cache."""
     mapping: ptr[void]
     """The slab cache of a PG_slab page; the address space that maps a user's page."""
-    index: u32
+    index: usize
     """The address a user's page is mapped at."""
     lru: ListHead
 
@@ -98,19 +99,19 @@ def try_to_free_pages() -> u32:
 
 
 @guest
-def pfn_to_page(pfn: u32) -> ptr[Page]:
+def pfn_to_page(pfn: usize) -> ptr[Page]:
     """The Page of a page number."""
     return mem_map + pfn
 
 
 @guest
-def page_to_pfn(page: ptr[Page]) -> u32:
+def page_to_pfn(page: ptr[Page]) -> usize:
     """The page number of a Page."""
-    return (u32(page) - u32(mem_map)) // sizeof(Page)
+    return (usize(page) - usize(mem_map)) // sizeof(Page)
 
 
 @guest
-def page_to_phys(page: ptr[Page]) -> u32:
+def page_to_phys(page: ptr[Page]) -> usize:
     """Physical address of a page."""
     return page_to_pfn(page) << PAGE_SHIFT
 
@@ -124,17 +125,17 @@ def page_address(page: ptr[Page]) -> ptr[void]:
 @guest
 def virt_to_page(address: ptr[void]) -> ptr[Page]:
     """The Page that an address of the linear map lies in."""
-    return pfn_to_page(pa(u32(address)) >> PAGE_SHIFT)
+    return pfn_to_page(pa(usize(address)) >> PAGE_SHIFT)
 
 
 @guest
-def buddy_pfn(pfn: u32, order: u32) -> u32:
+def buddy_pfn(pfn: usize, order: u32) -> usize:
     """The block that makes one of the next order together with this one."""
     return pfn ^ (u32(1) << order)
 
 
 @guest
-def add_block(pfn: u32, order: u32) -> None:
+def add_block(pfn: usize, order: u32) -> None:
     """Put a free block on its list."""
     page = pfn_to_page(pfn)
     page.flags = PG_buddy
@@ -152,7 +153,7 @@ def remove_block(page: ptr[Page], order: u32) -> None:
 
 
 @guest
-def free_block(pfn: u32, order: u32) -> None:
+def free_block(pfn: usize, order: u32) -> None:
     """Free a block and join it with its buddies as far as these are free."""
     global nr_free_pages
     nr_free_pages += u32(1) << order
@@ -260,7 +261,7 @@ def free_pages(address: ptr[void], order: u32) -> None:
 
 
 @guest
-def free_range(pfn: u32, end: u32) -> None:
+def free_range(pfn: usize, end: usize) -> None:
     """Free pages pfn..end (exclusive) in blocks as large as their place allows."""
     while pfn < end:
         order: u32 = 0
@@ -273,7 +274,7 @@ def free_range(pfn: u32, end: u32) -> None:
 @guest
 def free_all_bootmem() -> None:
     """Take over every page the boot allocator has left, and its bitmap."""
-    pfn: u32 = 0
+    pfn: usize = 0
     while pfn < max_pfn:
         if page_taken(pfn):
             pfn += 1
@@ -282,14 +283,14 @@ def free_all_bootmem() -> None:
         while pfn < max_pfn and not page_taken(pfn):
             pfn += 1
         free_range(start, pfn)
-    first = pa(u32(bootmem_map)) >> PAGE_SHIFT
+    first = pa(usize(bootmem_map)) >> PAGE_SHIFT
     free_range(first, first + (bootmem_map_size() >> PAGE_SHIFT))
 
 
 @guest
 def int_sqrt(x: u32) -> u32:
     """The integer part of a square root (lib/int_sqrt.c), by bits."""
-    root: u32 = 0
+    root: usize = 0
     bit = u32(1) << 15
     while bit != 0:
         if (root | bit) * (root | bit) <= x:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, length, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, length, ptr, u8, u32, usize, void
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import memset
@@ -30,7 +30,7 @@ class KmemCache(Struct):
     """Objects of one size."""
 
     lock: Spinlock
-    size: u32
+    size: usize
     free: ptr[FreeObject]
     nr_pages: u32
     nr_used: u32
@@ -48,7 +48,7 @@ def kmem_cache_init() -> None:
 
 
 @guest
-def cache_index(size: u32) -> u32:
+def cache_index(size: usize) -> u32:
     """The smallest cache whose objects hold `size` bytes."""
     index: u32 = 0
     while (u32(1) << (MIN_SHIFT + index)) < size:
@@ -57,7 +57,7 @@ def cache_index(size: u32) -> u32:
 
 
 @guest
-def pages_order(size: u32) -> u32:
+def pages_order(size: usize) -> u32:
     """The smallest order whose blocks hold `size` bytes."""
     order: u32 = 0
     while (u32(PAGE_SIZE) << order) < size:
@@ -85,7 +85,7 @@ def cache_grow(cache: ptr[KmemCache]) -> bool:
 
 
 @guest
-def kmalloc(size: u32) -> ptr[void]:
+def kmalloc(size: usize) -> ptr[void]:
     """Memory of at least `size` bytes, not cleared; NULL if there is none."""
     if size > 1 << MAX_SHIFT:
         order = pages_order(size)
@@ -106,7 +106,7 @@ def kmalloc(size: u32) -> ptr[void]:
 
 
 @guest
-def kzalloc(size: u32) -> ptr[void]:
+def kzalloc(size: usize) -> ptr[void]:
     """kmalloc() of zeroed memory."""
     memory = kmalloc(size)
     if memory != NULL:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, guest, load_volatile, ptr, u32
+from kdumpsim.compiler.lang import NULL, guest, load_volatile, ptr, u32, usize
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EIO, ENOMEM
 from kdumpsim.kernel.mm.memory import (
@@ -32,7 +32,7 @@ from kdumpsim.kernel.mm.vma import MmStruct, VmArea
 
 
 @guest
-def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32], page: ptr[Page]) -> None:
+def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32], page: ptr[Page]) -> None:
     """Show a locked page of the swap cache to its program again; its place in the swap area becomes free."""
     entry = page.private
     spin_lock(mm.page_table_lock)
@@ -51,7 +51,7 @@ def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr
 
 
 @guest
-def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: u32, pte: ptr[u32], entry: u32) -> u32:
+def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32], entry: u32) -> u32:
     """Bring a page back, from the swap cache or the disk; a VM_FAULT_ code.
 
     The space's own task and swapoff may both come here; who finds the entry changed has nothing left to do.

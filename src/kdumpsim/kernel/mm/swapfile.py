@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, usize
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, BlockDevice, rw_kernel
 from kdumpsim.kernel.core.printk import printk
@@ -145,7 +145,7 @@ def swap_free(entry: u32) -> None:
 
 
 @guest
-def swap_header_valid(header: ptr[SwapHeader], room: u32) -> bool:
+def swap_header_valid(header: ptr[SwapHeader], room: usize) -> bool:
     """Whether a page is the first of a swap area that fits into `room` pages."""
     signature = cast(ptr[u8], header) + (PAGE_SIZE - SIGNATURE_SIZE)
     if memcmp(signature, SIGNATURE, SIGNATURE_SIZE) != 0 or header.version != SWAP_VERSION:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u32
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u32, usize
 from kdumpsim.kernel.architecture import PAGE_OFFSET, pgd_alloc, pgd_free
 from kdumpsim.kernel.core.config import TASK_COMM_LEN
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
@@ -30,8 +30,8 @@ class VmArea(Struct):
     """A region of equal rights: whole pages from vm_start up to, not including, vm_end."""
 
     vm_mm: ptr[MmStruct]
-    vm_start: u32
-    vm_end: u32
+    vm_start: usize
+    vm_end: usize
     vm_flags: u32
     vm_next: ptr[VmArea]
 
@@ -50,11 +50,11 @@ class MmStruct(Struct):
     """CPUs whose CR3 holds this page directory: none, or the one that runs the task."""
     mmlist: ListHead
     """Link in the list of all address spaces."""
-    start_code: u32
-    end_code: u32
-    start_brk: u32
-    brk: u32
-    start_stack: u32
+    start_code: usize
+    end_code: usize
+    start_brk: usize
+    brk: usize
+    start_stack: usize
     rss: u32
     """Pages present."""
     total_vm: u32
@@ -108,7 +108,7 @@ def unlink_mm(mm: ptr[MmStruct]) -> None:
 
 
 @guest
-def find_vma(mm: ptr[MmStruct], address: u32) -> ptr[VmArea]:
+def find_vma(mm: ptr[MmStruct], address: usize) -> ptr[VmArea]:
     """The first region that ends above `address`, or NULL; `address` may lie before it."""
     vma = mm.mmap
     while vma != NULL and vma.vm_end <= address:
@@ -117,7 +117,7 @@ def find_vma(mm: ptr[MmStruct], address: u32) -> ptr[VmArea]:
 
 
 @guest
-def insert_vma(mm: ptr[MmStruct], start: u32, end: u32, flags: u32) -> i32:
+def insert_vma(mm: ptr[MmStruct], start: usize, end: usize, flags: u32) -> i32:
     """Add a region; -ENOMEM without memory, or where there is one already or no room for users."""
     if start >= end or end > TASK_SIZE:
         return -ENOMEM

@@ -24,6 +24,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u16,
     u32,
+    usize,
 )
 from kdumpsim.kernel.architecture import csum_partial
 from kdumpsim.kernel.core.types import ENETUNREACH
@@ -93,7 +94,7 @@ def ip_rcv(skb: ptr[SkBuff]) -> None:
     dev = skb.dev
     sound: bool = skb.len >= IP_HLEN and ip.version_ihl == IP_VERSION_IHL
     if sound:
-        count: u32 = htons(ip.tot_len)
+        count: usize = htons(ip.tot_len)
         sound = count >= IP_HLEN and count <= skb.len and csum_fold(csum_partial(skb.data, IP_HLEN, 0)) == 0
         sound = sound and htons(ip.frag_off) & IP_FRAGMENT == 0
         if sound and dev.address != 0 and (ip.daddr == dev.address or ip_broadcast(dev, ip.daddr)):

@@ -5,7 +5,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, fn, guest, i32, length, ptr, sizeof, u8, u16, u32, void
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    array,
+    cast,
+    fn,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u16,
+    u32,
+    usize,
+    void,
+)
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.mm.slab import kfree, kmalloc
 
@@ -19,7 +35,7 @@ class SkBuff(Struct):
     next: ptr["SkBuff"]
     dev: ptr["NetDevice"]
     data: ptr[u8]
-    len: u32
+    len: usize
     protocol: u16
     """Of the Ethernet header, in our byte order."""
     source_port: u16
@@ -72,7 +88,7 @@ class NetDevice(Struct):
 
 
 @guest
-def alloc_skb(room: u32, reserve: u32) -> ptr[SkBuff]:
+def alloc_skb(room: usize, reserve: usize) -> ptr[SkBuff]:
     """An empty packet whose data will begin `reserve` bytes into a buffer of `room` bytes; NULL without memory."""
     skb = cast(ptr[SkBuff], kmalloc(sizeof(SkBuff) + room))
     if skb != NULL:
@@ -86,11 +102,11 @@ def alloc_skb(room: u32, reserve: u32) -> ptr[SkBuff]:
 @guest
 def kfree_skb(skb: ptr[SkBuff]) -> None:
     """Drop a packet."""
-    kfree(cast(ptr[void], skb))
+    kfree(skb)
 
 
 @guest
-def skb_put(skb: ptr[SkBuff], count: u32) -> ptr[u8]:
+def skb_put(skb: ptr[SkBuff], count: usize) -> ptr[u8]:
     """Make a packet longer at its end; where the new bytes begin. The caller knows that there is room."""
     at = skb.data + skb.len
     skb.len += count
@@ -98,22 +114,22 @@ def skb_put(skb: ptr[SkBuff], count: u32) -> ptr[u8]:
 
 
 @guest
-def skb_push(skb: ptr[SkBuff], count: u32) -> ptr[u8]:
+def skb_push(skb: ptr[SkBuff], count: usize) -> ptr[u8]:
     """Make a packet longer at its start, for a header."""
-    skb.data = cast(ptr[u8], u32(skb.data) - count)
+    skb.data = cast(ptr[u8], usize(skb.data) - count)
     skb.len += count
     return skb.data
 
 
 @guest
-def skb_pull(skb: ptr[SkBuff], count: u32) -> None:
+def skb_pull(skb: ptr[SkBuff], count: usize) -> None:
     """Take a header off."""
     skb.data = skb.data + count
     skb.len -= count
 
 
 @guest
-def skb_trim(skb: ptr[SkBuff], count: u32) -> None:
+def skb_trim(skb: ptr[SkBuff], count: usize) -> None:
     """Cut a packet down to `count` bytes."""
     skb.len = count
 

@@ -24,7 +24,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u16,
     u32,
-    void,
+    usize,
 )
 from kdumpsim.kernel.architecture import copy_from_user, copy_to_user
 from kdumpsim.kernel.core.config import HZ
@@ -123,23 +123,23 @@ def sys_socket(family: u32, kind: u32, protocol: u32) -> i32:
     file.f_op = socket_file_ops
     file.f_flags = O_RDWR
     file.f_count = 1
-    file.private_data = cast(ptr[void], sk)
+    file.private_data = sk
     current_files().fd[u32(fd)] = file
     return fd
 
 
 @guest
-def move_addr(user: u32, size: u32, address: ptr[SockaddrIn]) -> i32:
+def move_addr(user: usize, size: usize, address: ptr[SockaddrIn]) -> i32:
     """Fetch an address from the caller."""
     if size < sizeof(SockaddrIn):
         return -EINVAL
-    if copy_from_user(cast(ptr[void], address), user, sizeof(SockaddrIn)) != 0:
+    if copy_from_user(address, user, sizeof(SockaddrIn)) != 0:
         return -EFAULT
     return 0 if address.sin_family == AF_INET else -EAFNOSUPPORT
 
 
 @guest
-def sys_bind(sk: ptr[Sock], user: u32, size: u32) -> i32:
+def sys_bind(sk: ptr[Sock], user: usize, size: usize) -> i32:
     """bind(): to the interface's address or any, once."""
     address: SockaddrIn = SockaddrIn()
     error = move_addr(user, size, address)
@@ -168,13 +168,13 @@ def sys_recvfrom(sk: ptr[Sock], a: ptr[u32]) -> i32:
     if n < 0 or a[4] == 0:
         return n
     address.sin_port = htons(port)
-    size: u32 = 0
-    if copy_from_user(cast(ptr[void], addr(size)), a[5], 4) != 0:
+    size: usize = 0
+    if copy_from_user(addr(size), a[5], 4) != 0:
         return -EFAULT
-    if copy_to_user(a[4], cast(ptr[void], address), min(size, sizeof(SockaddrIn))) != 0:
+    if copy_to_user(a[4], address, min(size, sizeof(SockaddrIn))) != 0:
         return -EFAULT
     size = sizeof(SockaddrIn)
-    return -EFAULT if copy_to_user(a[5], cast(ptr[void], addr(size)), 4) != 0 else n
+    return -EFAULT if copy_to_user(a[5], addr(size), 4) != 0 else n
 
 
 @guest
@@ -185,7 +185,7 @@ def sys_setsockopt(sk: ptr[Sock], a: ptr[u32]) -> i32:
         return -ENOPROTOOPT
     if a[4] < sizeof(Timeval):
         return -EINVAL
-    if copy_from_user(cast(ptr[void], time), a[3], sizeof(Timeval)) != 0:
+    if copy_from_user(time, a[3], sizeof(Timeval)) != 0:
         return -EFAULT
     if time.tv_usec >= USEC_PER_SEC:
         return -EINVAL
@@ -201,7 +201,7 @@ def sys_socketcall(regs: ptr[PtRegs]) -> i32:
     """socketcall(call, arguments)"""
     a: array[u32] = length(MAX_ARGUMENTS)
     call = regs.ebx
-    count: u32 = 0
+    count: usize = 0
     if call == SYS_SOCKET or call == SYS_BIND:
         count = 3
     elif call == SYS_SETSOCKOPT:
@@ -210,7 +210,7 @@ def sys_socketcall(regs: ptr[PtRegs]) -> i32:
         count = 6
     else:
         return -EINVAL
-    if copy_from_user(cast(ptr[void], a), regs.ecx, 4 * count) != 0:
+    if copy_from_user(a, regs.ecx, 4 * count) != 0:
         return -EFAULT
     if call == SYS_SOCKET:
         return sys_socket(a[0], a[1], a[2])

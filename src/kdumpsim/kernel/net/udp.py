@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, cast, guest, i32, placed, ptr, sizeof, u8, u16, u32, void
+from kdumpsim.compiler.lang import NULL, Struct, cast, guest, i32, placed, ptr, sizeof, u8, u16, u32, usize
 from kdumpsim.kernel.architecture import copy_from_user, copy_to_user, csum_partial
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.signal import signal_pending
@@ -128,11 +128,11 @@ def udp_destroy(sk: ptr[Sock]) -> None:
     spin_unlock(udp_lock)
     local_bh_enable()
     skb_queue_purge(sk.receive_queue)
-    kfree(cast(ptr[void], sk))
+    kfree(sk)
 
 
 @guest
-def udp_checksum(saddr: u32, daddr: u32, data: ptr[u8], count: u32) -> u16:
+def udp_checksum(saddr: u32, daddr: u32, data: ptr[u8], count: usize) -> u16:
     """Of a datagram with its header, and the addresses and length that the pseudo header has."""
     sum: u32 = (saddr & 0xFFFF) + (saddr >> 16) + (daddr & 0xFFFF) + (daddr >> 16)
     sum += htons(IPPROTO_UDP) + u32(htons(u16(count)))
@@ -145,7 +145,7 @@ def udp_rcv(skb: ptr[SkBuff], ip: ptr[IpHdr]) -> None:
     udp = cast(ptr[UdpHdr], skb.data)
     sound: bool = skb.len >= UDP_HLEN
     if sound:
-        count: u32 = htons(udp.len)
+        count: usize = htons(udp.len)
         sound = count >= UDP_HLEN and count <= skb.len
         skb_trim(skb, count)
     if not sound:
@@ -167,7 +167,7 @@ def udp_rcv(skb: ptr[SkBuff], ip: ptr[IpHdr]) -> None:
 
 
 @guest
-def udp_sendmsg(sk: ptr[Sock], data: u32, count: u32, daddr: u32, port: u16) -> i32:
+def udp_sendmsg(sk: ptr[Sock], data: u32, count: usize, daddr: u32, port: u16) -> i32:
     """Send bytes of the caller's memory as one datagram; how many, or a negative errno."""
     if port == 0 or daddr == 0:
         return -EDESTADDRREQ
@@ -178,12 +178,12 @@ def udp_sendmsg(sk: ptr[Sock], data: u32, count: u32, daddr: u32, port: u16) -> 
         return -ENETUNREACH
     if sk.port == 0:
         udp_get_port(sk, 0)
-    reserve: u32 = IP_RESERVE + UDP_HLEN
+    reserve: usize = IP_RESERVE + UDP_HLEN
     skb = alloc_skb(reserve + count, reserve - UDP_HLEN)
     if skb == NULL:
         return -ENOBUFS
     udp = cast(ptr[UdpHdr], skb_put(skb, UDP_HLEN))
-    if copy_from_user(cast(ptr[void], skb_put(skb, count)), data, count) != 0:
+    if copy_from_user(skb_put(skb, count), data, count) != 0:
         kfree_skb(skb)
         return -EFAULT
     udp.source = htons(sk.port)
@@ -213,7 +213,7 @@ def udp_wait(sk: ptr[Sock]) -> ptr[SkBuff]:
 
 
 @guest
-def udp_recvmsg(sk: ptr[Sock], data: u32, count: u32, source: ptr[u32], port: ptr[u16]) -> i32:
+def udp_recvmsg(sk: ptr[Sock], data: u32, count: usize, source: ptr[u32], port: ptr[u16]) -> i32:
     """Bring a datagram to the caller's memory, cut off at `count`; how many bytes, and where it came from."""
     skb = udp_wait(sk)
     if skb == NULL:
@@ -221,7 +221,7 @@ def udp_recvmsg(sk: ptr[Sock], data: u32, count: u32, source: ptr[u32], port: pt
     n: u32 = min(skb.len, count)
     source[0] = skb.source
     port[0] = skb.source_port
-    result: i32 = -EFAULT if copy_to_user(data, cast(ptr[void], skb.data), n) != 0 else i32(n)
+    result: i32 = -EFAULT if copy_to_user(data, skb.data, n) != 0 else i32(n)
     kfree_skb(skb)
     return result
 

@@ -39,7 +39,7 @@ def start_workload(name: cstr, argument: cstr) -> i32:
             if copy == NULL:
                 return -ENOMEM
             strlcpy(copy, argument, MAX_ARGUMENT)
-            task: ptr[TaskStruct] = create_thread(workload.main, cast(ptr[void], copy), workload.name)
+            task: ptr[TaskStruct] = create_thread(workload.main, copy, workload.name)
             if task == NULL:
                 kfree(copy)
                 return -EAGAIN

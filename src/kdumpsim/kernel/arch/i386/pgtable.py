@@ -144,7 +144,7 @@ def flush_tlb_page(mm: ptr[MmStruct], address: u32) -> None:
     flush.mm = mm
     flush.address = address
     preempt_disable()
-    flush_tlb_local(cast(ptr[void], flush))
+    flush_tlb_local(flush)
     if load_volatile(addr(mm.cpu_vm_mask)) & ~(u32(1) << smp_processor_id()) != 0:
-        smp_call_function(flush_tlb_local, cast(ptr[void], flush), True)
+        smp_call_function(flush_tlb_local, flush, True)
     preempt_enable()

@@ -116,7 +116,7 @@ def copy_to_user(to: u32, source: ptr[void], count: u32) -> u32:
 def strncpy_from_user(to: ptr[u8], source: u32, size: u32) -> i32:
     """Copy a user's NUL-terminated string; its length, -EFAULT, or -ENAMETOOLONG if it does not fit in `size`."""
     for i in range(size):
-        if copy_from_user(cast(ptr[void], to + i), source + i, 1) != 0:
+        if copy_from_user(to + i, source + i, 1) != 0:
             return -EFAULT
         if to[i] == 0:
             return i32(i)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, cast, container_of, fn, guest, i32, ptr, u32, void
+from kdumpsim.compiler.lang import NULL, cast, container_of, fn, guest, i32, ptr, u32, usize, void
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.panic import panic
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @guest
 def scsi_add_timer(cmd: ptr[ScsiCmnd], timeout: u32, complete: fn[[u32], None]) -> None:
     """Start the clock of a command."""
-    setup_timer(cmd.eh_timeout, complete, u32(cmd))
+    setup_timer(cmd.eh_timeout, complete, usize(cmd))
     mod_timer(cmd.eh_timeout, jiffies + timeout)
 
 
@@ -149,4 +149,4 @@ def scsi_start_error_handler(host: ptr[ScsiHost]) -> None:
     """Prepare a host for failures."""
     init_list_head(host.eh_cmd_q)
     snprintf(host.eh_name, 16, f"scsi_eh_{host.host_no}")
-    host.ehandler = kernel_thread(scsi_error_handler, cast(ptr[void], host), host.eh_name)
+    host.ehandler = kernel_thread(scsi_error_handler, host, host.eh_name)

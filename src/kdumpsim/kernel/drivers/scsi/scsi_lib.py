@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, void
+from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32
 from kdumpsim.kernel.block.queue import (
     Request,
     RequestQueue,
@@ -47,7 +47,7 @@ def scsi_get_command(sdev: ptr[ScsiDevice], rq: ptr[Request]) -> ptr[ScsiCmnd]:
     cmd.request_bufflen = 0
     cmd.retries = 0
     memset(cmd.cmnd, 0, MAX_COMMAND_SIZE)
-    rq.special = cast(ptr[void], cmd)
+    rq.special = cmd
     return cmd
 
 
@@ -164,7 +164,7 @@ def scsi_execute_req(sdev: ptr[ScsiDevice], cdb: ptr[u8], buffer: ptr[u8], count
 def scsi_alloc_queue(sdev: ptr[ScsiDevice]) -> None:
     """The device's request queue."""
     spin_lock_init(sdev.queue_lock)
-    blk_init_queue(sdev.queue, scsi_request_fn, sdev.queue_lock, cast(ptr[void], sdev))
+    blk_init_queue(sdev.queue, scsi_request_fn, sdev.queue_lock, sdev)
     sdev.queue.softirq_done_fn = scsi_softirq_done
     sdev.queue.max_sectors = sdev.host.max_sectors
     sdev.queue.max_segments = sdev.host.sg_tablesize

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, cast, guest, length, ptr, u8, u32, void
+from kdumpsim.compiler.lang import addr, array, guest, length, ptr, u8, u32
 from kdumpsim.kernel.block.bio import READ, BlockDevice, add_disk
 from kdumpsim.kernel.block.queue import Request
 from kdumpsim.kernel.core.config import HZ
@@ -97,6 +97,6 @@ def sd_probe(sdev: ptr[ScsiDevice]) -> None:
     printk(f"<5>SCSI device {bdev.bd_name:s}: {sdev.capacity} {SECTOR_BYTES}-byte hdwr sectors ({megabytes} MB)\n")
     bdev.bd_sectors = sdev.capacity
     bdev.bd_queue = sdev.queue
-    bdev.bd_private = cast(ptr[void], sdev)
+    bdev.bd_private = sdev
     add_disk(bdev)
     printk(f"<5>sd {sdev.host.host_no}:0:{sdev.id}:0: Attached scsi disk {bdev.bd_name:s}\n")
