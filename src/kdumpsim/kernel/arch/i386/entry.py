@@ -45,67 +45,57 @@ interrupt: array[u32] = external()
 module_asm(f"""
     .cfi_sections .debug_frame
 
+    # The stack and the call frame information move together.
+    .macro PUSH operand
+    pushl \\operand
+    .cfi_adjust_cfa_offset 4
+    .endm
+
+    .macro POP operand
+    popl \\operand
+    .cfi_adjust_cfa_offset -4
+    .endm
+
+    .macro DROP words
+    addl $4 * \\words, %esp
+    .cfi_adjust_cfa_offset -4 * \\words
+    .endm
+
     .macro SAVE_ALL
     cld
-    pushl %es
-    .cfi_adjust_cfa_offset 4
-    pushl %ds
-    .cfi_adjust_cfa_offset 4
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
-    .cfi_rel_offset eax, 0
-    pushl %ebp
-    .cfi_adjust_cfa_offset 4
-    .cfi_rel_offset ebp, 0
-    pushl %edi
-    .cfi_adjust_cfa_offset 4
-    .cfi_rel_offset edi, 0
-    pushl %esi
-    .cfi_adjust_cfa_offset 4
-    .cfi_rel_offset esi, 0
-    pushl %edx
-    .cfi_adjust_cfa_offset 4
-    .cfi_rel_offset edx, 0
-    pushl %ecx
-    .cfi_adjust_cfa_offset 4
-    .cfi_rel_offset ecx, 0
-    pushl %ebx
-    .cfi_adjust_cfa_offset 4
-    .cfi_rel_offset ebx, 0
+    PUSH %es
+    PUSH %ds
+    .irp register, eax, ebp, edi, esi, edx, ecx, ebx
+    PUSH %\\register
+    .cfi_rel_offset \\register, 0
+    .endr
     movl ${__USER_DS}, %edx
     movl %edx, %ds
     movl %edx, %es
     .endm
 
     .macro RESTORE_ALL
-    popl %ebx
-    .cfi_adjust_cfa_offset -4
-    .cfi_restore ebx
-    popl %ecx
-    .cfi_adjust_cfa_offset -4
-    .cfi_restore ecx
-    popl %edx
-    .cfi_adjust_cfa_offset -4
-    .cfi_restore edx
-    popl %esi
-    .cfi_adjust_cfa_offset -4
-    .cfi_restore esi
-    popl %edi
-    .cfi_adjust_cfa_offset -4
-    .cfi_restore edi
-    popl %ebp
-    .cfi_adjust_cfa_offset -4
-    .cfi_restore ebp
-    popl %eax
-    .cfi_adjust_cfa_offset -4
-    .cfi_restore eax
-    popl %ds
-    .cfi_adjust_cfa_offset -4
-    popl %es
-    .cfi_adjust_cfa_offset -4
-    addl $4, %esp
-    .cfi_adjust_cfa_offset -4
+    .irp register, ebx, ecx, edx, esi, edi, ebp, eax
+    POP %\\register
+    .cfi_restore \\register
+    .endr
+    POP %ds
+    POP %es
+    DROP 1
     iret
+    .endm
+
+    # A procedure: ENTRY name, .cfi_startproc, ..., END name
+    .macro ENTRY name
+    .balign 16
+    .globl \\name
+    .type \\name, @function
+\\name:
+    .endm
+
+    .macro END name
+    .cfi_endproc
+    .size \\name, . - \\name
     .endm
 
     # The processor's frame of a ring-0 interruption: EIP, CS, EFLAGS. `code` is 1 if an error code lies below them.
@@ -118,49 +108,34 @@ module_asm(f"""
 
     # Call handler(regs, error_code)
     .macro EXCEPTION name, handler, code
-    .globl \\name
-    .type \\name, @function
-    .balign 16
-\\name:
+    ENTRY \\name
     ENTRY_FRAME \\code
     .if \\code == 0
-    pushl $0
-    .cfi_adjust_cfa_offset 4
+    PUSH $0
     .endif
     SAVE_ALL
     movl %esp, %eax
-    pushl {ORIG_EAX}(%eax)
-    .cfi_adjust_cfa_offset 4
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
+    PUSH {ORIG_EAX}(%eax)
+    PUSH %eax
     movl $-1, {ORIG_EAX}(%eax)
     call \\handler
-    addl $8, %esp
-    .cfi_adjust_cfa_offset -8
+    DROP 2
     jmp ret_from_exception
-    .cfi_endproc
-    .size \\name, . - \\name
+    END \\name
     .endm
 
     # Call handler(regs) for a vector of the local APIC
     .macro APIC_INTERRUPT name, handler, vector
-    .globl \\name
-    .type \\name, @function
-    .balign 16
-\\name:
+    ENTRY \\name
     ENTRY_FRAME
-    pushl $\\vector - 256
-    .cfi_adjust_cfa_offset 4
+    PUSH $\\vector - 256
     SAVE_ALL
     movl %esp, %eax
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
+    PUSH %eax
     call \\handler
-    addl $4, %esp
-    .cfi_adjust_cfa_offset -4
+    DROP 1
     jmp ret_from_intr
-    .cfi_endproc
-    .size \\name, . - \\name
+    END \\name
     .endm
 
     .text
@@ -196,120 +171,82 @@ entry_text_start:
     APIC_INTERRUPT spurious_8259A_interrupt, smp_spurious_8259A_interrupt, {FIRST_EXTERNAL_VECTOR}
 
     # An NMI may interrupt anything, so it never reschedules on its way out.
-    .globl nmi
-    .type nmi, @function
-    .balign 16
-nmi:
+    ENTRY nmi
     ENTRY_FRAME
-    pushl $-1
-    .cfi_adjust_cfa_offset 4
+    PUSH $-1
     SAVE_ALL
     movl %esp, %eax
-    pushl $0
-    .cfi_adjust_cfa_offset 4
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
+    PUSH $0
+    PUSH %eax
     call do_nmi
-    addl $8, %esp
-    .cfi_adjust_cfa_offset -8
+    DROP 2
     RESTORE_ALL
-    .cfi_endproc
-    .size nmi, . - nmi
+    END nmi
 
     # INT 0x80: call do_system_call(regs). Nothing that gdb could show lies below: a dump holds no user stack.
-    .globl system_call
-    .type system_call, @function
-    .balign 16
-system_call:
+    ENTRY system_call
     .cfi_startproc
     .cfi_undefined eip
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
+    PUSH %eax
     SAVE_ALL
     movl %esp, %eax
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
+    PUSH %eax
     call do_system_call
-    addl $4, %esp
-    .cfi_adjust_cfa_offset -4
+    DROP 1
     jmp resume_userspace
-    .cfi_endproc
-    .size system_call, . - system_call
+    END system_call
 
     # A new process runs here first, its user registers on top of the stack.
-    .globl ret_from_fork
-    .type ret_from_fork, @function
-    .balign 16
-ret_from_fork:
+    ENTRY ret_from_fork
     .cfi_startproc
     .cfi_undefined eip
     xorl %ebp, %ebp
     call finish_task_switch
     jmp resume_userspace
-    .cfi_endproc
-    .size ret_from_fork, . - ret_from_fork
+    END ret_from_fork
 
     # start_user(regs): a kernel thread that has become a process goes to ring 3; regs lies on top of its stack.
-    .globl start_user
-    .type start_user, @function
-    .balign 16
-start_user:
+    ENTRY start_user
     .cfi_startproc
     .cfi_undefined eip
     movl 4(%esp), %esp
     xorl %ebp, %ebp
     jmp resume_userspace
-    .cfi_endproc
-    .size start_user, . - start_user
+    END start_user
 
     # The double fault task starts here; there is nothing to go back to.
-    .globl doublefault
-    .type doublefault, @function
-    .balign 16
-doublefault:
+    ENTRY doublefault
     .cfi_startproc
     .cfi_undefined eip
     xorl %ebp, %ebp
     call doublefault_fn
     ud2
-    .cfi_endproc
-    .size doublefault, . - doublefault
+    END doublefault
 
     # One stub for each line: push its number less 256, so that it cannot be taken for a system call.
-    .balign 16
-    .globl irq_entries_start
-    .type irq_entries_start, @function
-irq_entries_start:
+    ENTRY irq_entries_start
     ENTRY_FRAME
     .set line, 0
     .rept {NR_IRQS}
     .balign 16
-    pushl $line - 256
-    .cfi_adjust_cfa_offset 4
+    PUSH $line - 256
     jmp common_interrupt
     .cfi_adjust_cfa_offset -4
     .set line, line + 1
     .endr
-    .cfi_endproc
-    .size irq_entries_start, . - irq_entries_start
+    END irq_entries_start
 
     # Call do_IRQ(regs, irq)
-    .balign 16
-    .globl common_interrupt
-    .type common_interrupt, @function
-common_interrupt:
+    ENTRY common_interrupt
     ENTRY_FRAME 1
     SAVE_ALL
     movl %esp, %edx
     movl {ORIG_EAX}(%edx), %eax
     andl $0xff, %eax
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
-    pushl %edx
-    .cfi_adjust_cfa_offset 4
+    PUSH %eax
+    PUSH %edx
     call do_IRQ
-    addl $8, %esp
-    .cfi_adjust_cfa_offset -8
+    DROP 2
 
     .globl ret_from_exception
     .globl ret_from_intr
@@ -334,14 +271,10 @@ ret_from_intr:
     .endif
 restore_all:
     RESTORE_ALL
-    .cfi_endproc
-    .size common_interrupt, . - common_interrupt
+    END common_interrupt
 
     # Back to ring 3, unless there is something to do first: another task, a signal.
-    .balign 16
-    .globl resume_userspace
-    .type resume_userspace, @function
-resume_userspace:
+    ENTRY resume_userspace
     .cfi_startproc simple
     .cfi_def_cfa esp, {sizeof(PtRegs)}
     .cfi_undefined eip
@@ -351,15 +284,12 @@ resume_userspace:
     testb ${WORK_MASK}, {TI_FLAGS}(%eax)
     jz 1f
     movl %esp, %eax
-    pushl %eax
-    .cfi_adjust_cfa_offset 4
+    PUSH %eax
     call do_notify_resume
-    addl $4, %esp
-    .cfi_adjust_cfa_offset -4
+    DROP 1
     jmp resume_userspace
 1:  RESTORE_ALL
-    .cfi_endproc
-    .size resume_userspace, . - resume_userspace
+    END resume_userspace
 
     .globl entry_text_end
 entry_text_end:
