@@ -131,6 +131,18 @@ def test_a_crash_that_found_no_capture_kernel_is_not_the_one_that_is_judged(tmp_
     assert float(later) < 100
 
 
+def test_a_dump_is_of_the_crash_that_led_to_it_and_not_of_one_that_was_survived(tmp_path: Path) -> None:
+    """A bug kills diskio; two seconds later a person has a dump taken of the kernel that goes on."""
+    script = "ttutils set -p FS_DEVRW -t bug -c 3\ndiskio\nstep 2s\nsysrq c\n"
+    status, output, complaints = console(tmp_path, script, "--kernel-option", "panic_on_oops=0")
+    assert (status, complaints) == (0, ""), output
+    assert "kernel BUG at" in output.partition("# sysrq c")[0]
+    assert "FS_DEVRW / oops on CPU" not in output
+    (later,) = re.findall(r"crash_kexec\(\) on CPU \d at [\d.]+ s, purgatory ([\d.]+) ms later", output)
+    assert float(later) < 100
+    assert re.search("registers +2 of 2 CPUs", output)
+
+
 def test_a_key_that_found_no_capture_kernel_is_no_crash(tmp_path: Path) -> None:
     status, output, complaints = console(tmp_path, "kexec -p -u\nsysrq c\nstep 1s\nps\n")
     assert (status, complaints) == (0, "")

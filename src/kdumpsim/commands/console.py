@@ -101,6 +101,7 @@ def console(
     except KeyboardInterrupt:
         sys.exit(Status.INTERRUPTED)
     if session.crashed or session.jumped:
+        session.oracle.crash = session.oracle.led_to_dump  # no crash is what the session was about, as in a run
         try:
             conclusion = conclude(session, output)
         except HostFailure:

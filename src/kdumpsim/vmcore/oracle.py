@@ -34,6 +34,8 @@ CRASH_KEXEC = "crash_kexec"
 """kdump's entry."""
 PURGATORY = "purgatory"
 SAVE_CPU = "crash_save_cpu"
+EXIT = "do_exit"
+"""What a task comes to whose oops the kernel survives (in an interrupt it goes on to `panic`)."""
 RAM = 1
 CRASHING, STOPPED, NOT_STOPPED = "crashing", "stopped by NMI", "not stopped"
 RAN_ON, SAVED_NOTHING = "took the NMI and ran on", "took the NMI and saved nothing"
@@ -210,6 +212,8 @@ class Oracle:
     """The function that a mechanism's hooks lead to, with a ``struct pt_regs`` or NULL; it may come back."""
     crash: Instant | None = None
     """The kernel begins to die."""
+    dump: Instant | None = None
+    """A call of the entry that is no part of that crash, which the kernel had survived: SysRq-C, later."""
     jump: Instant | None = None
     """The hand-over: purgatory's first instruction, or what `watch_jump` was told."""
     milestones: dict[str, Instant] = field(default_factory=dict)
@@ -239,6 +243,8 @@ class Oracle:
             if name in self.symbols:
                 self.machine.watch(self.symbols[name], partial(self._dying, name))
         self._watched: set[int] = set()
+        self._survived = False  # what has begun with `crash`, as far as it can be seen
+        self._dying_esp = 0
         for cpu in self.machine.cpus:
             cpu.on_nmi = self._take_nmi
 
@@ -282,6 +288,11 @@ class Oracle:
         calls = self.kexec_calls.get(self.jump.cpu) if self.jump is not None else None
         return calls[0] if calls else None
 
+    @property
+    def led_to_dump(self) -> Instant | None:
+        """The crash that a dump is of; `crash` is the one that a run was about, were it survived or not."""
+        return self.dump or self.crash
+
     def ran_on(self) -> list[RanOn]:
         """Which CPUs have run code of the first kernel since the jump, as far as the machine can tell.
 
@@ -321,13 +332,33 @@ class Oracle:
         if self.jump is not None:
             return
         if self.crash is None or (name == INDUCED == self.crash.where):
-            self.crash = self._instant(cpu, name, None)
-            self.nmi.clear()
-            self.saves.clear()
+            self.crash, self.dump = self._instant(cpu, name, None), None
+            self._forget_saved()
             if self.on_crash is not None:
                 self.on_crash()
+        elif name == self.entry and self._survived and self.dump is None:
+            self.dump = self._instant(cpu, name, self.crash.ram)
+            self._forget_saved()
+        if name != self.entry:
+            self._survived, self._dying_esp = False, cpu.registers().esp
+            if name == INDUCED:
+                back = cpu.read_linear(self._dying_esp, 4) or bytes(4)
+                self._watch_once(int.from_bytes(back, "little"), self._came_back_from_crash)
+            if EXIT in self.symbols:
+                self._watch_once(self.symbols[EXIT], self._task_ends)
         if name == self.entry:
             self._called(cpu)
+
+    def _forget_saved(self) -> None:
+        """Whoever took an NMI or saved registers before did it for another crash."""
+        self.nmi.clear()
+        self.saves.clear()
+
+    def _came_back_from_crash(self, cpu: WatchedCpu) -> None:
+        self._survived |= cpu.registers().esp == self._dying_esp + 4
+
+    def _task_ends(self, cpu: WatchedCpu) -> None:
+        self._survived |= cpu.registers().esp & -self.stack_size == self._dying_esp & -self.stack_size
 
     def _called(self, cpu: WatchedCpu) -> None:
         """The entry was called; see whether it comes back."""
@@ -353,8 +384,10 @@ class Oracle:
         if self.jump is not None or left == calls:
             return
         self.kexec_calls[cpu.index] = left
-        if self.crash is not None and self.crash.where == self.entry and not any(self.kexec_calls.values()):
-            self.crash = None  # SysRq's, and the kernel goes on
+        if not any(self.kexec_calls.values()):
+            self.dump = None  # SysRq's, and the kernel goes on
+            if self.crash is not None and self.crash.where == self.entry:
+                self.crash = None
 
     def _saved(self, cpu: WatchedCpu) -> None:
         """crash_save_cpu(regs, cpu) begins."""
