@@ -74,6 +74,6 @@ def test_a_load_that_the_guest_does_not_have_is_refused_with_what_there_is(tmp_p
     words = ("--crashpoint", "FS_DEVRW", "--type", "panic", "--load", "fishing", "--output", str(tmp_path / "dump"))
     refused = kdumpsim("run", *words)
     assert refused.returncode == 2
-    assert "no program 'fishing'" in refused.stderr
+    assert "unknown load 'fishing'" in refused.stderr
     assert "diskio" in refused.stderr
     assert list((tmp_path / "dump").iterdir()) == []
