@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpsim.apic.registers import Access, Field, Register
+from kdumpsim.apic.registers import Access, Field, Register, RegisterFile
 
 
 class Sample(Register):
@@ -48,3 +48,26 @@ def test_software_changes_only_what_is_declared_writable(before: int, written: i
     register.write(written)
     assert (register.value ^ before) & ~(Sample.WRITABLE | Sample.CLEARABLE) == 0
     assert register.value & Sample.WRITABLE == written & Sample.WRITABLE
+
+
+class Pair(Register):
+    low = Field(0, 8)
+    flag = Field(8, access=Access.W1C)
+
+
+def test_a_file_takes_accesses_of_any_width() -> None:
+    byte, pair = Plain(0x12), Pair(0x0134)
+    file = RegisterFile({0: (1, byte), 2: (2, pair)})
+    assert [file.read(at, 4) for at in range(4)] == [0x01340012, 0x013400, 0x0134, 0x01]
+    assert file.spread(0, 4, 0xAABBCCDD) == {0: 0xDD, 2: 0xAABB}
+    assert file.spread(2, 1, 0x56) == {2: 0x0056}  # the other byte clears nothing
+    assert file.spread(1, 1, 0x56) == {}
+    pair.write(file.spread(3, 1, 0x01)[2])
+    assert file.state() == {0: 0x12, 2: 0x0034}
+    byte.value = 0
+    file.reset()
+    assert (byte.value, pair.value) == (0x12, 0x0134)
+
+
+class Plain(Register):
+    bits = Field(0, 8)

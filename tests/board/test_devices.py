@@ -128,7 +128,7 @@ def second_disk_reset(pc: Pc) -> None:
 
 def moved_disk(pc: Pc) -> None:
     pc.pci(1, 1, 0x20, 4, 0xD001)
-    assert pc.read(0xD002) == pc.machine.ide.channels[0].bus_master.status
+    assert pc.read(0xD002) == pc.machine.ide.channels[0].bus_master.status.value
     assert pc.read(0xC002) == 0xFF
 
 

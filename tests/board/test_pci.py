@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board import pci
-
-BAR4 = 0x20
+from kdumpsim.board import pci_registers as regs
+from kdumpsim.board.pci_registers import BAR4
 
 
 class Bus:
@@ -73,15 +73,15 @@ def test_other_buses_and_a_clear_enable_bit_read_ones() -> None:
 
 def test_bar_sizing_and_moving() -> None:
     bus, moves = Bus(), []
-    bus.ide.on_change = lambda: moves.append(bus.ide.bar(4))
-    assert bus.ide.bar(4) == 0xC000
+    bus.ide.on_change = lambda: moves.append(bus.ide.io_base(BAR4))
+    assert bus.ide.io_base(BAR4) == 0xC000
     bus.write(1, 1, BAR4, 4, 0xFFFFFFFF)
     assert bus.read(1, 1, BAR4, 4) == 0xFFFFFFF1
-    assert bus.ide.bar(4) is None
+    assert bus.ide.io_base(BAR4) is None
     bus.write(1, 1, BAR4, 4, 0xD00C)
-    assert bus.ide.bar(4) == 0xD000
-    bus.write(1, 1, pci.COMMAND, 2, 0x0004)
-    assert bus.ide.bar(4) is None
+    assert bus.ide.io_base(BAR4) == 0xD000
+    bus.write(1, 1, regs.COMMAND, 2, 0x0004)
+    assert bus.ide.io_base(BAR4) is None
     assert moves == [None, 0xD000, None]
     for index in (0, 1, 2, 3, 5):
         bus.write(1, 1, 0x10 + 4 * index, 4, 0xFFFFFFFF)
@@ -92,11 +92,14 @@ def test_read_only_and_write_one_to_clear() -> None:
     bus = Bus()
     bus.write(1, 1, 0, 4, 0)
     assert bus.read(1, 1, 0, 4) == 0x70108086
-    bus.ide.config[pci.STATUS + 1] |= 0x20
-    bus.write(1, 1, pci.STATUS, 2, 0xFFFF)
-    assert bus.read(1, 1, pci.STATUS, 2) == 0x0280
-    bus.write(1, 1, pci.INTERRUPT_LINE, 1, 14)
-    assert bus.read(1, 1, pci.INTERRUPT_LINE, 1) == 14
+    status = bus.ide.registers[regs.STATUS]
+    assert isinstance(status, regs.Status)
+    status.received_master_abort = 1
+    assert bus.read(1, 1, regs.STATUS, 2) == 0x2280
+    bus.write(1, 1, regs.STATUS, 2, 0xFFFF)
+    assert bus.read(1, 1, regs.STATUS, 2) == 0x0280
+    bus.write(1, 1, regs.INTERRUPT_LINE, 1, 14)
+    assert bus.read(1, 1, regs.INTERRUPT_LINE, 1) == 14
 
 
 def test_reset_control_register() -> None:

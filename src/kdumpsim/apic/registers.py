@@ -13,6 +13,7 @@ whole register as *software* would: read-only and undeclared (reserved) bits kee
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, ClassVar, overload
 
@@ -98,3 +99,55 @@ class Register:
     def describe(self) -> dict[str, int]:
         """Every field by name, for messages and tests."""
         return {name: (self.value >> field.low) & field.maximum for name, field in self.FIELDS.items()}
+
+
+class RegisterFile:
+    """Registers by the offset of their first byte, each with its width in bytes, for accesses of any width.
+
+    Where no register is, reads give zeros and writes are lost. `reset` goes back to the values given here.
+    """
+
+    def __init__(self, registers: Mapping[int, tuple[int, Register]]) -> None:
+        self._registers = {at: register for at, (_, register) in registers.items()}
+        self._whole = {at << 3 | width: register for at, (width, register) in registers.items()}
+        self._owner = {at + byte: at for at, (width, _) in registers.items() for byte in range(width)}
+        self._initial = self.state()
+
+    def __getitem__(self, at: int) -> Register:
+        return self._registers[at]
+
+    def read(self, offset: int, size: int) -> int:
+        """What `size` bytes hold, whichever registers they are of."""
+        register = self._whole.get(offset << 3 | size)
+        if register is not None:
+            return register.value
+        value = 0
+        for at in range(offset, offset + size):
+            owner = self._owner.get(at)
+            if owner is not None:
+                value |= (self._registers[owner].value >> 8 * (at - owner) & 0xFF) << 8 * (at - offset)
+        return value
+
+    def spread(self, offset: int, size: int, value: int) -> dict[int, int]:
+        """What each register touched by a write is to be `write`n, by offset; its other bytes change nothing."""
+        if offset << 3 | size in self._whole:
+            return {offset: value}
+        touched: dict[int, int] = {}
+        for at in range(offset, offset + size):
+            owner = self._owner.get(at)
+            if owner is not None:
+                register, shift = self._registers[owner], 8 * (at - owner)
+                kept = touched.get(owner, register.value & ~register.CLEARABLE)
+                touched[owner] = kept & ~(0xFF << shift) | (value >> 8 * (at - offset) & 0xFF) << shift
+        return touched
+
+    def reset(self) -> None:
+        self.restore(self._initial)
+
+    def state(self) -> dict[int, int]:
+        """The value of each register by offset."""
+        return {at: register.value for at, register in self._registers.items()}
+
+    def restore(self, state: Mapping[int, int]) -> None:
+        for at, value in state.items():
+            self._registers[at].value = value

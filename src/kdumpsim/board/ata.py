@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 from kdumpsim.board.disk import Disk
 
+DATA, ERROR, COUNT, LOW, MID, HIGH, DEVICE, STATUS = range(8)
+"""Registers of the command block; writing ERROR is Features, writing STATUS is Command."""
+
 BSY, DRDY, DF, DSC, DRQ, ERR = 0x80, 0x40, 0x20, 0x10, 0x08, 0x01
 ABRT, IDNF = 0x04, 0x10
 

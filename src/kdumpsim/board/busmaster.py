@@ -15,17 +15,46 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from kdumpsim.apic.registers import Access, Field, Register
+
 COMMAND, STATUS, TABLE = 0, 2, 4
+SIZE = 8
+"""Bytes of one channel's registers."""
 
-START = 0x01
-TO_MEMORY = 0x08
 
-ACTIVE = 0x01
-ERROR = 0x02
-INTERRUPT = 0x04
-_CAPABLE = 0x60
+class Command(Register):
+    """BMICX. The direction is latched by the start bit: it does not change while the engine runs."""
 
-_END_OF_TABLE = 0x80000000
+    start = Field(0)
+    to_memory = Field(3)
+
+
+class Status(Register):
+    """BMISX."""
+
+    active = Field(0, access=Access.RO)
+    error = Field(1, access=Access.W1C)
+    interrupt = Field(2, access=Access.W1C)
+    drive0_capable = Field(5)
+    drive1_capable = Field(6)
+
+
+class Table(Register):
+    """BMIDTPX: where the descriptor table begins."""
+
+    base = Field(2, 30)
+
+
+class Descriptor(Register):
+    """A physical region, as it is in memory."""
+
+    base = Field(1, 31)
+    words = Field(33, 15)  # 0 means 64 KiB
+    end_of_table = Field(63)
+
+
+INTERRUPT = Status.interrupt.mask
+_ACTIVE = Status.active.mask
 
 
 class DmaMemory(Protocol):
@@ -41,12 +70,16 @@ class BusMaster:
 
     def __init__(self, memory: DmaMemory) -> None:
         self._memory = memory
+        self.command, self.status, self.table = Command(), Status(), Table()
+        self.registers: dict[int, tuple[int, Register]] = {
+            COMMAND: (1, self.command), STATUS: (1, self.status), TABLE: (4, self.table)
+        }  # fmt: skip
+        """By offset: width in bytes, and register."""
         self.reset()
 
     def reset(self) -> None:
-        self.command = 0
-        self.status = 0
-        self.table = 0
+        for _, register in self.registers.values():
+            register.reset()
         self._next = 0
         self._address = 0
         self._left = 0
@@ -55,42 +88,29 @@ class BusMaster:
     @property
     def active(self) -> bool:
         """Started, and descriptors are left."""
-        return bool(self.status & ACTIVE)
+        return bool(self.status.value & _ACTIVE)
 
     @property
     def to_memory(self) -> bool:
-        return bool(self.command & TO_MEMORY)
+        return bool(self.command.to_memory)
 
-    def read(self, offset: int) -> int:
-        """One byte."""
-        if offset == COMMAND:
-            return self.command
-        if offset == STATUS:
-            return self.status
-        if offset >= TABLE:
-            return self.table >> 8 * (offset - TABLE) & 0xFF
-        return 0
-
-    def write(self, offset: int, value: int) -> bool:
-        """One byte; True when the guest has just started or stopped the engine."""
-        if offset == COMMAND:
-            changed = (self.command ^ value) & START
-            # The direction is latched by the start bit: it must not change while the engine runs.
-            self.command = value & (START | TO_MEMORY) if changed or not value & START else self.command
-            if changed and value & START:
-                self.status |= ACTIVE
-                self._next = self.table
-                self._left = 0
-                self._last = False
-            elif changed:
-                self.status &= ~ACTIVE
-            return bool(changed)
-        if offset == STATUS:
-            self.status = (self.status & ~_CAPABLE & ~(value & (ERROR | INTERRUPT))) | (value & _CAPABLE)
-        elif offset >= TABLE:
-            shift = 8 * (offset - TABLE)
-            self.table = (self.table & ~(0xFF << shift) | value << shift) & 0xFFFFFFFC
-        return False
+    def write(self, at: int, value: int) -> bool:
+        """A whole register; True when the guest has just started or stopped the engine."""
+        if at != COMMAND:
+            self.registers[at][1].write(value)
+            return False
+        command = self.command
+        running, wanted = command.start, Command(value).start
+        if not (running and wanted):
+            command.write(value)
+        if running == wanted:
+            return False
+        self.status.active = wanted
+        if wanted:
+            self._next = self.table.value
+            self._left = 0
+            self._last = False
+        return True
 
     def _region(self) -> bool:
         """Make sure the current region has bytes left; False at the end of the table."""
@@ -98,19 +118,18 @@ class BusMaster:
             return True
         if self._last or not self.active:
             return False
-        entry = self._memory.dma_read(self._next, 8)
+        descriptor = Descriptor(int.from_bytes(self._memory.dma_read(self._next, 8), "little"))
         self._next = (self._next + 8) & 0xFFFFFFFF
-        self._address = int.from_bytes(entry[:4], "little") & ~1
-        word = int.from_bytes(entry[4:], "little")
-        self._left = (word & 0xFFFE) or 0x10000
-        self._last = bool(word & _END_OF_TABLE)
+        self._address = descriptor.base * 2
+        self._left = descriptor.words * 2 or 0x10000
+        self._last = bool(descriptor.end_of_table)
         return True
 
     def _advance(self, count: int) -> None:
         self._address = (self._address + count) & 0xFFFFFFFF
         self._left -= count
         if not self._left and self._last:
-            self.status &= ~ACTIVE
+            self.status.active = 0
 
     def scatter(self, data: memoryview) -> int:
         """Write to memory; how many bytes found a region."""
@@ -134,9 +153,9 @@ class BusMaster:
 
     def state(self) -> dict[str, Any]:
         return {
-            "command": self.command,
-            "status": self.status,
-            "table": self.table,
+            "command": self.command.value,
+            "status": self.status.value,
+            "table": self.table.value,
             "next": self._next,
             "address": self._address,
             "left": self._left,
@@ -144,9 +163,9 @@ class BusMaster:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.command = state["command"]
-        self.status = state["status"]
-        self.table = state["table"]
+        self.command.value = state["command"]
+        self.status.value = state["status"]
+        self.table.value = state["table"]
         self._next = state["next"]
         self._address = state["address"]
         self._left = state["left"]

@@ -25,7 +25,8 @@ from kdumpsim.apic.ioapic import ADDRESS as IOAPIC_ADDRESS
 from kdumpsim.apic.ioapic import VERSION as IOAPIC_VERSION
 from kdumpsim.apic.lapic_registers import ADDRESS as LAPIC_ADDRESS
 from kdumpsim.apic.lapic_registers import VERSION as LAPIC_VERSION
-from kdumpsim.board.pirq import PIRQRC, PciInterrupt, pirq
+from kdumpsim.board.pci_registers import PIRQRC
+from kdumpsim.board.pirq import PciInterrupt, pirq
 from kdumpsim.board.vga import TEXT_MEMORY, TEXT_SIZE
 
 RAM, RESERVED, ACPI, NVS = 1, 2, 3, 4

@@ -23,14 +23,22 @@ floppy bits of 0x3F7, byte-wide data transfers as real buses do them (a byte acc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from kdumpsim.apic.registers import RegisterFile
 from kdumpsim.apic.timers import Timers
-from kdumpsim.board.ata import Drive
+from kdumpsim.board import busmaster
+from kdumpsim.board.ata import DATA, ERROR, STATUS, Drive
 from kdumpsim.board.busmaster import DmaMemory
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.idechannel import Channel
-from kdumpsim.board.pci import COMMAND_IO, COMMAND_MASTER, PciFunction, ide_function
+from kdumpsim.board.pci import PciFunction, ide_function
+from kdumpsim.board.pci_registers import BAR4
+
+LEGACY_PORTS = ((0x1F0, 0x3F6), (0x170, 0x376))
+"""Of each channel: command block and control block (device control, alternate status)."""
+MASTER_PORTS = 2 * busmaster.SIZE
 
 
 class IdeController:
@@ -58,24 +66,46 @@ class IdeController:
         self.pci.on_change = self._pci_changed
         self.on_remap: Callable[[], None] = lambda: None
         self.channels = (
-            Channel("ide0", timers, memory, raise_irq14, (drives[0], drives[1]), self._may_master),
-            Channel("ide1", timers, memory, raise_irq15, (drives[2], drives[3]), self._may_master),
+            Channel("ide0", timers, memory, raise_irq14, (drives[0], drives[1]), self.pci),
+            Channel("ide1", timers, memory, raise_irq15, (drives[2], drives[3]), self.pci),
         )
-        self._decoding = True
-        self._base = self.pci.bar(4)
+        self._masters = RegisterFile(
+            {
+                number * busmaster.SIZE + at: entry
+                for number, channel in enumerate(self.channels)
+                for at, entry in channel.bus_master.registers.items()
+            }
+        )
+        self._base: int | None = None  # of the bus masters' ports
+        self._data_readers: dict[int, Callable[[int], int]] = {}  # given the access's size
+        self._data_writers: dict[int, Callable[[int, int], None]] = {}
+        self._readers: dict[int, Callable[[], int]] = {}
+        self._writers: dict[int, Callable[[int], None]] = {}
+        self._decode()
 
     @property
     def disks(self) -> tuple[Disk | None, ...]:
         return tuple(drive.disk for channel in self.channels for drive in channel.drives)
 
-    def _may_master(self) -> bool:
-        return bool(self.pci.command & COMMAND_MASTER)
-
     def _decode(self) -> None:
-        self._decoding = bool(self.pci.command & COMMAND_IO)
-        base = self.pci.bar(4)
-        if base != self._base:
-            self._base = base
+        """Look at the configuration space: which ports lead where."""
+        before, self._base = self._base, self.pci.io_base(BAR4)
+        for table in (self._data_readers, self._data_writers, self._readers, self._writers):
+            table.clear()
+        if self.pci.decodes_io:
+            for (command, control), channel in zip(LEGACY_PORTS, self.channels, strict=True):
+                self._data_readers[command + DATA] = channel.data_read
+                self._data_writers[command + DATA] = channel.data_write
+                for register in range(ERROR, STATUS + 1):
+                    self._readers[command + register] = partial(channel.read, register)
+                    self._writers[command + register] = partial(channel.write, register)
+                self._readers[control] = channel.alternate_status
+                self._writers[control] = channel.write_control
+        if self._base is not None:
+            for at in range(MASTER_PORTS):
+                self._readers.setdefault(self._base + at, partial(self._masters.read, at, 1))
+                self._writers.setdefault(self._base + at, partial(self._write_master, at, 1))
+        if self._base != before:
             self.on_remap()
 
     def _pci_changed(self) -> None:
@@ -84,57 +114,43 @@ class IdeController:
             channel.bus_master_changed()
 
     def ports(self) -> list[tuple[int, int]]:
-        legacy = [(0x1F0, 8), (0x3F6, 1), (0x170, 8), (0x376, 1)]
-        return legacy if self._base is None else [*legacy, (self._base, 16)]
+        legacy = [port for command, control in LEGACY_PORTS for port in ((command, 8), (control, 1))]
+        return legacy if self._base is None else [*legacy, (self._base, MASTER_PORTS)]
 
     def port_read(self, port: int, size: int) -> int:
-        if self._decoding:
-            if port == 0x1F0:
-                return self.channels[0].data_read(size)
-            if port == 0x170:
-                return self.channels[1].data_read(size)
+        data = self._data_readers.get(port)
+        if data is not None:
+            return data(size)
+        if size == 1:
+            reader = self._readers.get(port)
+            return 0xFF if reader is None else reader()
         return sum(self._read_byte(port + at) << 8 * at for at in range(size))
 
-    def port_write(self, port: int, size: int, value: int) -> None:
-        if self._decoding:
-            if port == 0x1F0:
-                self.channels[0].data_write(size, value)
-                return
-            if port == 0x170:
-                self.channels[1].data_write(size, value)
-                return
-        for at in range(size):
-            self._write_byte(port + at, value >> 8 * at & 0xFF)
-
     def _read_byte(self, port: int) -> int:
-        if not self._decoding:
-            return 0xFF
-        if 0x1F1 <= port <= 0x1F7:
-            return self.channels[0].read(port & 7)
-        if 0x171 <= port <= 0x177:
-            return self.channels[1].read(port & 7)
-        if port == 0x3F6:
-            return self.channels[0].alternate_status()
-        if port == 0x376:
-            return self.channels[1].alternate_status()
-        if self._base is not None and 0 <= port - self._base < 16:
-            return self.channels[port - self._base >> 3].bus_master.read(port - self._base & 7)
-        return 0xFF
+        reader = self._readers.get(port)
+        return 0xFF if reader is None else reader()
 
-    def _write_byte(self, port: int, value: int) -> None:
-        if not self._decoding:
-            return
-        if 0x1F1 <= port <= 0x1F7:
-            self.channels[0].write(port & 7, value)
-        elif 0x171 <= port <= 0x177:
-            self.channels[1].write(port & 7, value)
-        elif port == 0x3F6:
-            self.channels[0].write_control(value)
-        elif port == 0x376:
-            self.channels[1].write_control(value)
-        elif self._base is not None and 0 <= port - self._base < 16:
-            channel = self.channels[port - self._base >> 3]
-            if channel.bus_master.write(port - self._base & 7, value):
+    def port_write(self, port: int, size: int, value: int) -> None:
+        data = self._data_writers.get(port)
+        if data is not None:
+            data(size, value)
+        elif size == 1:
+            writer = self._writers.get(port)
+            if writer is not None:
+                writer(value)
+        elif self._base is not None and self._base <= port <= self._base + MASTER_PORTS - size:
+            self._write_master(port - self._base, size, value)
+        else:
+            for at, byte in enumerate(value.to_bytes(size, "little")):
+                writer = self._writers.get(port + at)
+                if writer is not None:
+                    writer(byte)
+
+    def _write_master(self, offset: int, size: int, value: int) -> None:
+        for at, written in self._masters.spread(offset, size, value).items():
+            number, register = divmod(at, busmaster.SIZE)
+            channel = self.channels[number]
+            if channel.bus_master.write(register, written):
                 channel.bus_master_changed()
 
     def reset(self) -> None:

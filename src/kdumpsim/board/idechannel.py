@@ -15,6 +15,7 @@ from kdumpsim.apic.timers import Timers
 from kdumpsim.board.ata import ABRT, BSY, COMMANDS, DRDY, DRQ, DSC, ERR, IDNF, READY, Command, Drive
 from kdumpsim.board.busmaster import INTERRUPT, BusMaster, DmaMemory
 from kdumpsim.board.disk import SECTOR, Disk
+from kdumpsim.board.pci import PciFunction
 
 COMMAND_NS = 5_000  # a command that moves no data
 SEEK_NS = 100_000  # to the first sector
@@ -48,7 +49,7 @@ class Channel:
         memory: DmaMemory,
         irq: Callable[[bool], None],
         drives: tuple[Drive, Drive],
-        may_master: Callable[[], bool],
+        pci: PciFunction,
     ) -> None:
         self.drives = drives
         self.seek_ns: Callable[[], int] = lambda: SEEK_NS
@@ -57,7 +58,7 @@ class Channel:
         self._timers = timers
         self._timer = timers.timer(name, self._expired)
         self._irq = irq
-        self._may_master = may_master
+        self._pci = pci
         self._steps: dict[str, Callable[[], None]] = {
             "done": self._done,
             "reset": self._reset_done,
@@ -149,7 +150,7 @@ class Channel:
         if level != self._line:
             self._line = level
             if level:
-                self.bus_master.status |= INTERRUPT
+                self.bus_master.status.value |= INTERRUPT
             self._irq(level)
 
     def _interrupt(self) -> None:
@@ -355,7 +356,7 @@ class Channel:
         transfer, master = self._transfer, self.bus_master
         if not self._dma or transfer is None or self._step:
             return
-        if master.active and self._may_master() and master.to_memory == (self._dma == "dma_in"):
+        if master.active and self._pci.may_master and master.to_memory == (self._dma == "dma_in"):
             self.selected.status = _BUSY
             self._after_medium(self._dma)
         else:
@@ -363,7 +364,7 @@ class Channel:
 
     def bus_master_changed(self) -> None:
         """The guest started or stopped the engine, or took the bus away."""
-        if self._dma and self._step == self._dma and not (self.bus_master.active and self._may_master()):
+        if self._dma and self._step == self._dma and not (self.bus_master.active and self._pci.may_master):
             self._timer.cancel()
             self._step = ""
         self._dma_go()

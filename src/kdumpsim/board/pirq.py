@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From a PCI device's interrupt pin to an ISA interrupt: PIRQA# to PIRQD# and the PIIX3's route control registers.
 
-Follows the Intel 82371SB (PIIX3) data sheet, PIRQRC[A:D] at 0x60..0x63 of function 0: bit 7 set is "not routed", bits
-3:0 name the IRQ. Several PIRQs may share one. A slot's pins go around the four PIRQs as on QEMU's `pc`: INTA# of slot 1
-is PIRQA#, of slot 2 PIRQB#. IRQ lines are active high from here on.
+Follows the Intel 82371SB (PIIX3) data sheet, PIRQRC[A:D] at 0x60..0x63 of function 0. Several PIRQs may share one IRQ.
+A slot's pins go around the four PIRQs as on QEMU's `pc`: INTA# of slot 1 is PIRQA#, of slot 2 PIRQB#. IRQ lines are
+active high from here on.
+
+Not modelled: MBIRQ, which routes the motherboard's own interrupts.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kdumpsim.apic.messages import Line
+from kdumpsim.board.pci_registers import PirqRoute
 
-PIRQRC = 0x60
-_NOT_ROUTED = 0x80
+_NOT_ROUTED, _IRQ = PirqRoute.not_routed.mask, PirqRoute.irq.mask
 _ROUTABLE = (3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15)
 
 
@@ -61,7 +63,7 @@ class PirqRouter:
 
     def _update(self) -> None:
         routed = {self._routes[number] for number, _ in self._asking}
-        wanted = {route & 0x0F for route in routed if not route & _NOT_ROUTED} & self._lines.keys()
+        wanted = {route & _IRQ for route in routed if not route & _NOT_ROUTED} & self._lines.keys()
         changed, self._driven = wanted ^ self._driven, wanted
         for number in sorted(changed):
             self._lines[number](number in wanted)

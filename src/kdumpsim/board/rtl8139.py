@@ -26,12 +26,13 @@ from collections.abc import Callable
 from typing import Any
 
 from kdumpsim.apic.messages import Line
-from kdumpsim.apic.registers import Register
+from kdumpsim.apic.registers import Register, RegisterFile
 from kdumpsim.apic.timers import Timers
+from kdumpsim.board import pci_registers as pci
 from kdumpsim.board import rtl8139_registers as regs
 from kdumpsim.board.busmaster import DmaMemory
 from kdumpsim.board.eeprom93c46 import Eeprom93c46
-from kdumpsim.board.pci import COMMAND_IO, COMMAND_MASTER, INTERRUPT_PIN, IoBar, PciFunction
+from kdumpsim.board.pci import PciFunction
 
 VENDOR, DEVICE = 0x10EC, 0x8139
 PORTS = 256
@@ -51,19 +52,24 @@ _EEPROM_SIGNATURE = 0x8129
 _EEPROM_ID_WORD = 7
 
 
-def _function(base: int) -> PciFunction:
+def _function() -> PciFunction:
     """Its configuration space, as a BIOS leaves it."""
+    base = pci.IoBase256()
+    base.base = 0xC100 >> pci.IoBase256.base.low
     return PciFunction(
-        "rtl8139",
-        vendor=VENDOR,
-        device=DEVICE,
-        class_code=0x0200,
+        VENDOR,
+        DEVICE,
+        0x020000,
+        {
+            pci.COMMAND: (2, regs.PciCommand()),
+            pci.BAR0: (4, base),
+            pci.SUBSYSTEM_VENDOR_ID: (2, pci.Wired16(VENDOR)),
+            pci.SUBSYSTEM_ID: (2, pci.Wired16(DEVICE)),
+            pci.INTERRUPT_PIN: (1, pci.Wired8(1)),
+            pci.MIN_GNT: (1, pci.Wired8(0x20)),
+            pci.MAX_LAT: (1, pci.Wired8(0x40)),
+        },
         revision=0x10,
-        command=COMMAND_IO,
-        command_writable=COMMAND_IO | COMMAND_MASTER,
-        status=0x0280,
-        bars={0: IoBar(PORTS, base)},
-        values={0x2C: 0xEC, 0x2D: 0x10, 0x2E: 0x39, 0x2F: 0x81, INTERRUPT_PIN: 1, 0x3E: 0x20, 0x3F: 0x40},
     )
 
 
@@ -75,8 +81,8 @@ class Rtl8139:
 
     name = "rtl8139"
 
-    def __init__(self, timers: Timers, memory: DmaMemory, irq: Line, mac: bytes, base: int = 0xC100) -> None:
-        self.pci = _function(base)
+    def __init__(self, timers: Timers, memory: DmaMemory, irq: Line, mac: bytes) -> None:
+        self.pci = _function()
         self.pci.on_change = self._pci_changed
         self.on_remap: Callable[[], None] = lambda: None
         self.on_transmit: Callable[[bytes], None] = lambda frame: None
@@ -88,7 +94,7 @@ class Rtl8139:
         self.eeprom = Eeprom93c46([_EEPROM_SIGNATURE, *[0] * (_EEPROM_ID_WORD - 1), *words])
         self._timers, self._memory, self._irq = timers, memory, irq
         self._line = False
-        self._base = self.pci.bar(0)
+        self._base = self.pci.io_base(pci.BAR0)
         self._receive_timer = timers.timer("rtl8139 receive", self._received)
         self._transmit_timer = timers.timer("rtl8139 transmit", self._transmit_step)
         self._reset_timer = timers.timer("rtl8139 reset", self._reset_done)
@@ -101,7 +107,7 @@ class Rtl8139:
         self._addresses = [regs.Whole32() for _ in range(DESCRIPTORS)]
         self._id, self._hash = [regs.Whole32(), regs.Whole32()], [regs.Whole32(), regs.Whole32()]
         self._summary = regs.TransmitSummary()
-        self._registers: dict[int, tuple[int, Register]] = {
+        registers: dict[int, tuple[int, Register]] = {
             regs.RBSTART: (4, self.ring), regs.CR: (1, self.command), regs.CAPR: (2, self.read_pointer),
             regs.CBR: (2, self.write_pointer), regs.IMR: (2, self.mask), regs.ISR: (2, self.status),
             regs.TCR: (4, self.transmit_config), regs.RCR: (4, self.receive_config), regs.MPC: (4, self.missed),
@@ -114,8 +120,8 @@ class Rtl8139:
         for first, group in (
             (regs.IDR0, self._id), (regs.MAR0, self._hash), (regs.TSD0, self.descriptors), (regs.TSAD0, self._addresses)
         ):  # fmt: skip
-            self._registers |= {first + 4 * at: (4, register) for at, register in enumerate(group)}
-        self._owner = {at + byte: at for at, (width, _) in self._registers.items() for byte in range(width)}
+            registers |= {first + 4 * at: (4, register) for at, register in enumerate(group)}
+        self._registers = RegisterFile(registers)
         self._clear()
         self._load_id()
 
@@ -148,8 +154,7 @@ class Rtl8139:
         """The hardware reset line."""
         self.pci.reset()
         self._reset_timer.cancel()
-        for _, register in self._registers.values():
-            register.reset()
+        self._registers.reset()
         self._clear()
         self._load_id()
         self._update_irq()
@@ -160,7 +165,7 @@ class Rtl8139:
     # The bus.
 
     def _decode(self) -> None:
-        base = self.pci.bar(0)
+        base = self.pci.io_base(pci.BAR0)
         if base != self._base:
             self._base = base
             self.on_remap()
@@ -169,9 +174,6 @@ class Rtl8139:
         self._decode()
         self._go_on_receiving()
         self._go_on_transmitting()
-
-    def _may_master(self) -> bool:
-        return bool(self.pci.command & COMMAND_MASTER)
 
     def _update_irq(self) -> None:
         level = bool(self.status.value & self.mask.value)
@@ -183,28 +185,11 @@ class Rtl8139:
         return [] if self._base is None else [(self._base, PORTS)]
 
     def port_read(self, port: int, size: int) -> int:
-        offset = port & PORTS - 1
-        value = 0
-        for at in range(size):
-            owner = self._owner.get(offset + at)
-            if owner is not None:
-                register = self._registers[owner][1]
-                value |= (register.value >> 8 * (offset + at - owner) & 0xFF) << 8 * at
-        return value
+        return self._registers.read(port & PORTS - 1, size)
 
     def port_write(self, port: int, size: int, value: int) -> None:
-        offset = port & PORTS - 1
-        data = value.to_bytes(size, "little")
-        touched: dict[int, int] = {}  # register to bytes written, one above the other
-        for at, byte in enumerate(data):
-            owner = self._owner.get(offset + at)
-            if owner is not None:
-                inside = 8 * (offset + at - owner)
-                register = self._registers[owner][1]
-                kept = touched.get(owner, register.value & ~register.CLEARABLE)
-                touched[owner] = kept & ~(0xFF << inside) | byte << inside
-        for owner, written in touched.items():
-            self._write(owner, size, written)
+        for at, written in self._registers.spread(port & PORTS - 1, size, value).items():
+            self._write(at, size, written)
 
     def _write(self, at: int, size: int, value: int) -> None:
         if self.command.reset_chip or (at in _LOCKED and self._eeprom_command.mode != 3):
@@ -213,7 +198,7 @@ class Rtl8139:
             if size == 4:
                 self._begin_transmit((at - regs.TSD0) // 4, value)
             return
-        self._registers[at][1].write(value)
+        self._registers[at].write(value)
         if at == regs.CR:
             self._commanded()
         elif at in (regs.CAPR, regs.RCR):
@@ -300,13 +285,13 @@ class Rtl8139:
         self._go_on_receiving()
 
     def _go_on_receiving(self) -> None:
-        if self._fifo and self._may_master() and self._receive_timer.deadline is None:
+        if self._fifo and self.pci.may_master and self._receive_timer.deadline is None:
             delay = DMA_SETUP_NS + len(self._fifo[0][1]) * DMA_NS_PER_BYTE
             self._receive_timer.arm(self._timers.now + delay)
 
     def _received(self) -> None:
         """DMA has brought a frame to the ring."""
-        if not self._may_master():
+        if not self.pci.may_master:
             return
         bits, frame = self._fifo.popleft()
         checksum = zlib.crc32(frame).to_bytes(4, "little")
@@ -349,7 +334,7 @@ class Rtl8139:
 
     def _go_on_transmitting(self) -> None:
         descriptor = self.descriptors[self._next]
-        if not self.command.transmit or descriptor.own or descriptor.aborted or not self._may_master():
+        if not self.command.transmit or descriptor.own or descriptor.aborted or not self.pci.may_master:
             return
         if self._transmit_timer.deadline is None:
             if descriptor.size > MAX_TRANSMIT:
@@ -369,7 +354,7 @@ class Rtl8139:
     def _transmit_step(self) -> None:
         descriptor = self.descriptors[self._next]
         if self._outgoing is None:
-            if self._may_master():
+            if self.pci.may_master:
                 self._outgoing = self._memory.dma_read(self._addresses[self._next].value, descriptor.size)
                 descriptor.own = 1
                 self._summarise()
@@ -400,7 +385,7 @@ class Rtl8139:
         """Configuration space, registers and what is under way."""
         return {
             "pci": self.pci.state(),
-            "registers": {at: register.value for at, (_, register) in self._registers.items()},
+            "registers": self._registers.state(),
             "fifo": list(self._fifo),
             "next": self._next,
             "outgoing": self._outgoing,
@@ -412,8 +397,7 @@ class Rtl8139:
     def restore(self, state: dict[str, Any]) -> None:
         self.pci.restore(state["pci"])
         self._decode()
-        for at, value in state["registers"].items():
-            self._registers[at][1].value = value
+        self._registers.restore(state["registers"])
         self._fifo = deque(state["fifo"])
         self._next, self._outgoing, self._line = state["next"], state["outgoing"], state["line"]
         self.eeprom.restore(state["eeprom"])

@@ -22,6 +22,13 @@ TSAD_STATUS = 0x60
 BMCR, BMSR, ANAR, ANLPAR, ANER = 0x62, 0x64, 0x66, 0x68, 0x6A
 
 
+class PciCommand(Register):
+    """COMMAND in its configuration space: without bus mastering, as a BIOS leaves it."""
+
+    io = Field(0, reset=1)
+    master = Field(2)
+
+
 class Whole32(Register):
     """IDR, MAR, TSAD, RBSTART: 32 bits without parts."""
 
