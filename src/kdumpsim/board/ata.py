@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One ATA disk drive: its task file, its addresses, what it says of itself, and the table of its commands.
 
-Follows ATA/ATAPI-6 (T13/1410D): 6.x register meanings, 8.x commands, 8.15 IDENTIFY DEVICE, 9.12 signatures. The
+Follows ATA/ATAPI-6 (T13/1410D): register meanings, 8.x commands, 8.15 IDENTIFY DEVICE, 9.12 signatures. The
 protocols (who moves data when, and the interrupt) are the channel's, in `idechannel.py`.
 
 Not modelled: packet devices, SMART, security, host protected area (READ NATIVE MAX answers, SET MAX is aborted),
@@ -13,18 +13,76 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
+from kdumpsim.apic.registers import Access, Field, Register
 from kdumpsim.board.disk import Disk
 
 DATA, ERROR, COUNT, LOW, MID, HIGH, DEVICE, STATUS = range(8)
 """Registers of the command block; writing ERROR is Features, writing STATUS is Command."""
 
-BSY, DRDY, DF, DSC, DRQ, ERR = 0x80, 0x40, 0x20, 0x10, 0x08, 0x01
-ABRT, IDNF = 0x04, 0x10
+
+class Status(Register):
+    """The Status register. Bits 1 and 2 (index and corrected data) are obsolete and read as zeros."""
+
+    error = Field(0, access=Access.RO)
+    data_request = Field(3, access=Access.RO)
+    seek_complete = Field(4, access=Access.RO)
+    device_fault = Field(5, access=Access.RO)
+    ready = Field(6, access=Access.RO)
+    busy = Field(7, access=Access.RO)
+
+
+class Error(Register):
+    """The Error register. After reset and diagnostics it holds a code instead, 1 for a drive that passed."""
+
+    aborted = Field(2, access=Access.RO)
+    id_not_found = Field(4, access=Access.RO)
+    uncorrectable = Field(6, access=Access.RO)
+    interface_crc = Field(7, access=Access.RO)
+
+
+class Device(Register):
+    """The Device register. Bits 5 and 7 are obsolete and read as ones."""
+
+    head = Field(0, 4)  # or bits 27:24 of the sector's address
+    drive = Field(4)
+    obsolete_5 = Field(5, access=Access.RO, reset=1)
+    lba = Field(6)
+    obsolete_7 = Field(7, access=Access.RO, reset=1)
+
+
+class DeviceControl(Register):
+    """The Device Control register, in the control block."""
+
+    interrupt_disabled = Field(1)
+    software_reset = Field(2)
+    high_order_byte = Field(7)
+
+
+class TransferMode(Register):
+    """SET FEATURES 03h, the sector count."""
+
+    number = Field(0, 3)
+    kind = Field(3, 5)
+
+
+PIO_DEFAULT, PIO_FLOW_CONTROL, MULTIWORD_DMA, ULTRA_DMA = 0, 1, 4, 8
+"""Kinds of transfer modes."""
+
+# Plain masks for paths that every access takes.
+BSY, DRDY, DSC, DRQ, ERR = (
+    field.mask for field in (Status.busy, Status.ready, Status.seek_complete, Status.data_request, Status.error)
+)
+ABRT, IDNF = Error.aborted.mask, Error.id_not_found.mask
+NIEN, SRST, HOB = (
+    field.mask
+    for field in (DeviceControl.interrupt_disabled, DeviceControl.software_reset, DeviceControl.high_order_byte)
+)
 
 READY = DRDY | DSC
-LBA_MODE = 0x40
+PASSED = 1
 MAX_MULTIPLE = 16
 LBA28_LIMIT = 0x0FFFFFFF
+SET_TRANSFER_MODE = 0x03
 
 
 class Command(NamedTuple):
@@ -96,65 +154,64 @@ class Drive:
     def signature(self) -> None:
         """What the registers hold after reset or diagnostics; the drive is ready."""
         self.feature = 0
-        self.count = self.low = 1
-        self.mid = self.high = 0
-        self.device = 0xA0
-        self.hob_count = self.hob_low = self.hob_mid = self.hob_high = 0
-        self.error = 0x01
+        self.recent = {COUNT: 1, LOW: 1, MID: 0, HIGH: 0}
+        """What was written last to the registers that 48-bit commands read twice."""
+        self.previous = dict.fromkeys(self.recent, 0)
+        """What was written before that; HOB shows it."""
+        self.device = Device()
+        self.error = PASSED
         self.status = READY if self.disk else 0
         self.interrupt = False
 
     def write(self, register: int, value: int) -> None:
-        """A task file write, registers 1..6; both drives of a channel see it."""
-        if register == 1:
+        """A task file write, ERROR (Features) to DEVICE; both drives of a channel see it."""
+        if register in self.recent:
+            self.previous[register], self.recent[register] = self.recent[register], value
+        elif register == ERROR:
             self.feature = value
-        elif register == 2:
-            self.hob_count, self.count = self.count, value
-        elif register == 3:
-            self.hob_low, self.low = self.low, value
-        elif register == 4:
-            self.hob_mid, self.mid = self.mid, value
-        elif register == 5:
-            self.hob_high, self.high = self.high, value
-        elif register == 6:
-            self.device = value | 0xA0
+        elif register == DEVICE:
+            self.device.write(value)
 
     def read(self, register: int, hob: bool) -> int:
-        """Registers 2..6."""
-        if register == 2:
-            return self.hob_count if hob else self.count
-        if register == 3:
-            return self.hob_low if hob else self.low
-        if register == 4:
-            return self.hob_mid if hob else self.mid
-        if register == 5:
-            return self.hob_high if hob else self.high
-        return self.device
+        """COUNT to DEVICE."""
+        if register == DEVICE:
+            return self.device.value
+        return self.previous[register] if hob else self.recent[register]
+
+    @property
+    def count(self) -> int:
+        """The sector count register."""
+        return self.recent[COUNT]
+
+    @count.setter
+    def count(self, value: int) -> None:
+        self.recent[COUNT] = value
 
     def sector_count(self, ext: bool) -> int:
         if ext:
-            return (self.hob_count << 8 | self.count) or 0x10000
+            return int.from_bytes((self.previous[COUNT], self.count), "big") or 0x10000
         return self.count or 0x100
 
     def address(self, ext: bool) -> int | None:
         """The first sector the registers name; None if they name none."""
+        low, mid, high = (self.recent[register] for register in (LOW, MID, HIGH))
         if ext:
-            above = self.hob_high << 40 | self.hob_mid << 32 | self.hob_low << 24
-            return above | self.high << 16 | self.mid << 8 | self.low
-        if self.device & LBA_MODE:
-            return (self.device & 0x0F) << 24 | self.high << 16 | self.mid << 8 | self.low
-        cylinder, head = self.high << 8 | self.mid, self.device & 0x0F
-        if not 1 <= self.low <= self.track or head >= self.heads:
+            above = (self.previous[register] for register in (LOW, MID, HIGH))
+            return int.from_bytes((low, mid, high, *above), "little")
+        if self.device.lba:
+            return int.from_bytes((low, mid, high, self.device.head), "little")
+        cylinder, head = int.from_bytes((mid, high), "little"), self.device.head
+        if not 1 <= low <= self.track or head >= self.heads:
             return None
-        return (cylinder * self.heads + head) * self.track + self.low - 1
+        return (cylinder * self.heads + head) * self.track + low - 1
 
     def set_address(self, lba: int, ext: bool) -> None:
         """Show a sector number in the registers."""
-        self.low, self.mid, self.high = lba & 0xFF, lba >> 8 & 0xFF, lba >> 16 & 0xFF
+        self.recent[LOW], self.recent[MID], self.recent[HIGH], *above = lba.to_bytes(6, "little")
         if ext:
-            self.hob_low, self.hob_mid, self.hob_high = lba >> 24 & 0xFF, lba >> 32 & 0xFF, lba >> 40 & 0xFF
+            self.previous[LOW], self.previous[MID], self.previous[HIGH] = above
         else:
-            self.device = self.device & 0xF0 | lba >> 24 & 0x0F
+            self.device.head = above[0]
 
     def set_multiple(self) -> bool:
         count = self.count
@@ -164,16 +221,17 @@ class Drive:
         return True
 
     def set_features(self) -> bool:
-        if self.feature != 0x03:
+        if self.feature != SET_TRANSFER_MODE:
             return self.feature in _FEATURES_ACCEPTED
-        mode, kind = self.count & 0x07, self.count >> 3
-        if kind == 0:
+        wanted = TransferMode(self.count)
+        mode, kind = wanted.number, wanted.kind
+        if kind == PIO_DEFAULT:
             return mode <= 1
-        if kind == 1:
+        if kind == PIO_FLOW_CONTROL:
             return mode <= 4
-        if kind == 4 and mode <= 2:
+        if kind == MULTIWORD_DMA and mode <= 2:
             self.multiword, self.ultra = mode, None
-        elif kind == 8 and mode <= 5:
+        elif kind == ULTRA_DMA and mode <= 5:
             self.multiword, self.ultra = None, mode
         else:
             return False
@@ -183,7 +241,7 @@ class Drive:
         """INITIALIZE DEVICE PARAMETERS: the CHS geometry the host wants."""
         if not self.count:
             return False
-        self.heads, self.track = (self.device & 0x0F) + 1, self.count
+        self.heads, self.track = self.device.head + 1, self.count
         return True
 
     def identify(self) -> bytes:
@@ -225,19 +283,24 @@ class Drive:
         data[511] = -sum(data[:511]) & 0xFF
         return bytes(data)
 
-    _PLAIN = (
-        *("multiple", "heads", "track", "multiword", "ultra", "feature", "count", "low", "mid", "high", "device"),
-        *("hob_count", "hob_low", "hob_mid", "hob_high", "error", "status", "interrupt"),
-    )
+    _PLAIN = (*("multiple", "heads", "track", "multiword", "ultra", "feature", "error", "status", "interrupt"),)
 
     def state(self) -> dict[str, Any]:
         """Registers, modes, and what is on the disk."""
         disk = None if self.disk is None else self.disk.state()
-        return {"disk": disk, **{name: getattr(self, name) for name in self._PLAIN}}
+        return {
+            "disk": disk,
+            "recent": dict(self.recent),
+            "previous": dict(self.previous),
+            "device": self.device.value,
+            **{name: getattr(self, name) for name in self._PLAIN},
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         if self.disk is not None:
             self.disk.restore(state["disk"])
+        self.recent, self.previous = dict(state["recent"]), dict(state["previous"])
+        self.device.value = state["device"]
         for name in self._PLAIN:
             setattr(self, name, state[name])
 

@@ -12,7 +12,27 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdumpsim.apic.timers import Timers
-from kdumpsim.board.ata import ABRT, BSY, COMMANDS, DRDY, DRQ, DSC, ERR, IDNF, READY, Command, Drive
+from kdumpsim.board.ata import (
+    ABRT,
+    BSY,
+    COMMANDS,
+    DEVICE,
+    DRDY,
+    DRQ,
+    DSC,
+    ERR,
+    ERROR,
+    HOB,
+    IDNF,
+    NIEN,
+    READY,
+    SRST,
+    STATUS,
+    Command,
+    Device,
+    DeviceControl,
+    Drive,
+)
 from kdumpsim.board.busmaster import INTERRUPT, BusMaster, DmaMemory
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.pci import PciFunction
@@ -25,7 +45,6 @@ RESET_NS = 2_000_000  # software reset and diagnostics
 DMA_CHUNK = 64  # sectors that move in one event
 
 _DIAGNOSTIC = 0x90
-_NIEN, _SRST, _HOB = 0x02, 0x04, 0x80
 _BUSY = BSY | DRDY | DSC
 
 
@@ -73,7 +92,7 @@ class Channel:
     def _clear(self) -> None:
         self._timer.cancel()
         self.selected = self.drives[0]
-        self.control = 0
+        self.control = DeviceControl()
         self._line = False
         self._step = ""  # what the timer does next
         self._dma = ""  # the step of a DMA command under way
@@ -93,45 +112,46 @@ class Channel:
     # Registers.
 
     def read(self, register: int) -> int:
-        """Registers 1..7 of the command block; absent drives: see the module's text."""
+        """ERROR to STATUS; absent drives: see the module's text."""
         drive = self.selected
-        if register == 7:
+        if register == STATUS:
             if drive.interrupt:
                 drive.interrupt = False
                 self._update_irq()
             return drive.status
         if drive.disk is None:
-            return 0 if register == 1 or self.drives[0].disk is None else drive.read(register, self._hob())
-        return drive.error if register == 1 else drive.read(register, self._hob())
+            return 0 if register == ERROR or self.drives[0].disk is None else drive.read(register, self._hob())
+        return drive.error if register == ERROR else drive.read(register, self._hob())
 
     def alternate_status(self) -> int:
         return self.selected.status
 
     def _hob(self) -> bool:
-        return bool(self.control & _HOB)
+        return bool(self.control.value & HOB)
 
     def write(self, register: int, value: int) -> None:
-        if register == 7:
+        if register == STATUS:
             self._command(value)
             return
         if self.selected.status & (BSY | DRQ):
             return
-        self.control &= ~_HOB
+        self.control.value &= ~HOB
         for drive in self.drives:
             drive.write(register, value)
-        if register == 6:
-            self.selected = self.drives[value >> 4 & 1]
+        if register == DEVICE:
+            self.selected = self.drives[Device(value).drive]
             self._update_irq()
 
     def write_control(self, value: int) -> None:
-        before, self.control = self.control, value & (_NIEN | _SRST | _HOB)
-        if value & _SRST and not before & _SRST:
+        before = self.control.software_reset
+        self.control.write(value)
+        if self.control.software_reset and not before:
             self._abandon()
             for drive in self.drives:
                 drive.interrupt = False
                 if drive.disk:
                     drive.status = BSY
-        elif before & _SRST and not value & _SRST:
+        elif before and not self.control.software_reset:
             self._after(RESET_NS, "reset")
         self._update_irq()
 
@@ -146,7 +166,7 @@ class Channel:
     # The interrupt line: the selected drive's, unless nIEN.
 
     def _update_irq(self) -> None:
-        level = self.selected.interrupt and not self.control & _NIEN
+        level = self.selected.interrupt and not self.control.value & NIEN
         if level != self._line:
             self._line = level
             if level:
@@ -179,7 +199,7 @@ class Channel:
 
     def _command(self, code: int) -> None:
         drive = self.selected
-        if drive.status & (BSY | DRQ) or self.control & _SRST:
+        if drive.status & (BSY | DRQ) or self.control.value & SRST:
             return
         if code == _DIAGNOSTIC and self.drives[0].disk:
             for each in self.drives:
@@ -314,13 +334,12 @@ class Channel:
         self._done()
 
     def data_read(self, size: int) -> int:
-        at = self._at
-        if at >= self._wanted:
+        at, wanted = self._at, self._wanted
+        if at >= wanted:
             return 0
-        value = int.from_bytes(self._buffer[at : at + size], "little")
-        at += size
-        self._at = at
-        if at >= self._wanted:
+        self._at = end = at + size
+        value = int.from_bytes(self._buffer[at:end], "little")
+        if end >= wanted:
             self._block_moved("pio_in")
         return value
 
@@ -412,7 +431,7 @@ class Channel:
             "drives": [drive.state() for drive in self.drives],
             "bus_master": self.bus_master.state(),
             "selected": self.drives.index(self.selected),
-            "control": self.control,
+            "control": self.control.value,
             "line": self._line,
             "step": self._step,
             "dma": self._dma,
@@ -428,7 +447,7 @@ class Channel:
             drive.restore(saved)
         self.bus_master.restore(state["bus_master"])
         self.selected = self.drives[state["selected"]]
-        self.control = state["control"]
+        self.control.value = state["control"]
         self._line = state["line"]
         self._step = state["step"]
         self._dma = state["dma"]
