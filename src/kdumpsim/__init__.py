@@ -64,14 +64,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """PEP 562: import a public name when it is first used."""
-    if name not in __all__:
-        raise AttributeError(f"module 'kdumpsim' has no attribute '{name}'")
-    from kdumpsim import api
+if not TYPE_CHECKING:  # to a type checker, a module with __getattr__ has every name
 
-    value = globals()[name] = getattr(api, name)
-    return value
+    def __getattr__(name: str) -> Any:
+        """PEP 562: import a public name when it is first used."""
+        if name not in __all__:
+            raise AttributeError(f"module 'kdumpsim' has no attribute '{name}'")
+        from kdumpsim import api
+
+        value = globals()[name] = getattr(api, name)
+        return value
 
 
 def __dir__() -> list[str]:
