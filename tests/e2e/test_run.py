@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from kdumpsim.runs.result import Result
 from kdumpsim.vmcore.reader import MAX_NOTES, Vmcore, VmcoreError
 
 from .conftest import Run, kdumpsim
@@ -36,6 +37,8 @@ def test_the_first_dump_is_captured_and_right(crash: Crash) -> None:
     assert [check["ok"] for check in result["registers"]] == [True, True]
     vmcore = (run.directory / "vmcore").read_bytes()
     assert result["vmcore"] == {"sha256": hashlib.sha256(vmcore).hexdigest(), "bytes": len(vmcore)}
+    assert result["pages"]["ram"] == result["pages"]["present"] == result["pages"]["equal"] > 0
+    assert Result.from_dict(result).as_dict() == result
 
 
 def test_a_damaged_dump_is_read_or_refused(crash: Crash, tmp_path: Path) -> None:

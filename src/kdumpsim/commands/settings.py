@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
+from kdumpsim.scenario.parts import CrashPart, KernelPart, PcPart
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.settings import Named, settings_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+PARTS: Mapping[type, str] = {CrashPart: "The crash", KernelPart: "The kernels", PcPart: "The PC"}
 _KNOWN: Mapping[str, Callable[[], Iterable[str]]] = {"crash_point": crash_points, "crash_type": crash_types}
 
 
@@ -68,3 +70,25 @@ def fields_of(part: type, given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             fields[named.name] = value if chosen.flag else chosen.parse(value)
     return fields
+
+
+def options_table() -> str:
+    """The table of docs/scenario.md: each part of a scenario with its options, what they take and their defaults."""
+    lines = []
+    for part, title in PARTS.items():
+        lines += [f"## {title}", "", "| option | field | default | meaning |", "| --- | --- | --- | --- |"]
+        for named in settings_of(part):
+            chosen = named.setting
+            option = f"`{named.option} {chosen.metavar}`" if chosen.metavar else f"`{named.option}`"
+            cells = (option, f"`{named.name}`", _default(named), named.help)
+            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _default(named: Named) -> str:
+    if named.default is MISSING:
+        return "must be given"
+    if named.setting.flag or named.default is None or named.default == ():
+        return ""
+    return f"`{named.setting.show(named.default)}`"

@@ -9,7 +9,7 @@ could see: lines on the console, the operator's own doings, lights on the dump d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -83,6 +83,11 @@ class Note:
         """For result.json."""
         return {"at_ns": self.at_ns, "seen": self.seen.name.lower(), "text": self.text}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Note:
+        """The way back from `as_dict`."""
+        return cls(data["at_ns"], Seen[data["seen"].upper()], data["text"])
+
 
 def console_notes(lines: Iterable[tuple[int, str]]) -> list[Note]:
     """What the first kernel's console lines (time, text) tell; each kind of sign once, where it first stands."""
@@ -105,6 +110,11 @@ class Mark:
     def as_dict(self) -> dict[str, Any]:
         """For result.json."""
         return {"mark": self.name, "meaning": MARKS[self.name], "seen": self.seen, "at_ns": self.at_ns}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Mark:
+        """The way back from `as_dict`."""
+        return cls(data["mark"], data["seen"], data["at_ns"])
 
 
 @dataclass

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,18 @@ class Phase:
     virtual_end_ns: int
     virtual_ns: int
     host_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for result.json; the host's time to a microsecond."""
+        return {
+            "name": self.name, "detail": self.detail, "virtual_ns": self.virtual_ns,
+            "virtual_end_ns": self.virtual_end_ns, "host_s": round(self.host_s, 6),
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Phase:
+        """The way back from `as_dict`."""
+        return cls(data["name"], data["detail"], data["virtual_end_ns"], data["virtual_ns"], data["host_s"])
 
 
 class Observer(Protocol):

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kdumpsim._version import __version__
 from kdumpsim.files import atomic_file
-from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.lkdtt.outcome import Mark, Note, Outcome
 from kdumpsim.runs.events import Phase
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.vmcore.compare import Judgement
+from kdumpsim.vmcore.compare import Change, Difference, DmaChange, Judgement
 from kdumpsim.vmcore.oracle import RanOn
+from kdumpsim.vmcore.registers import RegisterCheck
 
 
 @dataclass
@@ -30,12 +31,14 @@ class Result:
     vmcore_bytes: int = 0
     ran_on: list[RanOn] = field(default_factory=list)
     """CPUs that nothing had stopped when another jumped to purgatory."""
+    version: str = __version__
+    """Of the kdumpsim that ran it."""
 
     def as_dict(self) -> dict[str, Any]:
         """The object of result.json and of ``--json``; fractions of 1, times in ns (virtual) and s (host)."""
         judgement = self.judgement
         return {
-            "kdumpsim": __version__,
+            "kdumpsim": self.version,
             "outcome": str(self.outcome),
             "reason": self.outcome.reason,
             "crash_point": self.scenario.crash_point,
@@ -43,6 +46,7 @@ class Result:
             "seed": self.scenario.seed,
             "accuracy": judgement.accuracy if judgement else None,
             "completeness": judgement.completeness if judgement else None,
+            "pages": judgement.pages if judgement else None,
             "options": self.scenario.to_dict(),
             "command": self.scenario.command(),
             "vmcore": {"sha256": self.vmcore_sha256, "bytes": self.vmcore_bytes} if self.vmcore_sha256 else None,
@@ -51,26 +55,58 @@ class Result:
             "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],
             "changed_by_dma": [change.as_dict() for change in judgement.dma] if judgement else [],
             "ran_on": [ran.as_dict() for ran in self.ran_on],
-            "phases": [_phase(phase) for phase in self.phases],
+            "phases": [phase.as_dict() for phase in self.phases],
             "evidence": self.outcome.evidence,
             "recovered": self.outcome.recovered,
             "marks": [mark.as_dict() for mark in self.outcome.details],
             "timeline": [note.as_dict() for note in self.outcome.timeline],
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """The result of `as_dict`, as result.json has it.
+
+        ScenarioError where its scenario can no longer be; KeyError for what a result.json of another version lacks.
+        """
+        pages, vmcore = data["pages"], data["vmcore"]
+        details = [Mark.from_dict(mark) for mark in data["marks"]]
+        outcome = Outcome(
+            vmcore is not None,
+            [mark.name for mark in details],
+            data["reason"],
+            list(data["evidence"]),
+            data["outcome"].startswith("O"),
+            data["recovered"],
+            details,
+            [Note.from_dict(note) for note in data["timeline"]],
+        )
+        judgement = (
+            None
+            if pages is None
+            else Judgement(
+                pages["ram"],
+                pages["present"],
+                pages["equal"],
+                [Difference.from_dict(part) for part in data["differences"]],
+                [Change.from_dict(part) for part in data["changed_by_crash_path"]],
+                [DmaChange.from_dict(part) for part in data["changed_by_dma"]],
+                registers=[RegisterCheck.from_dict(part) for part in data["registers"]],
+            )
+        )
+        return cls(
+            Scenario.from_dict(data["options"]),
+            outcome,
+            [Phase.from_dict(phase) for phase in data["phases"]],
+            judgement,
+            vmcore["sha256"] if vmcore else None,
+            vmcore["bytes"] if vmcore else 0,
+            [RanOn.from_dict(part) for part in data["ran_on"]],
+            data["kdumpsim"],
+        )
+
     def dumps(self) -> str:
         """The object as JSON text, ending in a newline."""
         return json.dumps(self.as_dict(), indent=2) + "\n"
-
-
-def _phase(phase: Phase) -> dict[str, Any]:
-    return {
-        "name": phase.name,
-        "detail": phase.detail,
-        "virtual_ns": phase.virtual_ns,
-        "virtual_end_ns": phase.virtual_end_ns,
-        "host_s": round(phase.host_s, 6),
-    }
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -172,10 +172,11 @@ class CrashPart:
     """Where and how the kernel crashes, and what goes on meanwhile.  `timeout` and `patience` in virtual seconds."""
 
     crash_point: str = field(
-        kw_only=False, metadata=setting("Where to crash; the names stand above.", metavar="NAME", option="crashpoint")
+        kw_only=False,
+        metadata=setting("Where to crash: a crash point.", metavar="NAME", option="crashpoint"),
     )
     crash_type: str = field(
-        kw_only=False, metadata=setting("How to crash; the types stand above.", metavar="TYPE", option="type")
+        kw_only=False, metadata=setting("How to crash: a crash type.", metavar="TYPE", option="type")
     )
     count: int = field(
         default=DEFAULT_COUNT,

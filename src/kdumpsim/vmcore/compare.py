@@ -16,7 +16,7 @@ Of a kernel that dumps itself, a page that was handed to a device is true if it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,11 @@ class Difference:
             "cause": self.cause,
         }  # fmt: skip
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Difference:
+        """The way back from `as_dict`."""
+        return cls(data["kind"], int(data["start"], 16), int(data["end"], 16), data["owner"], data["cause"])
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -62,6 +67,11 @@ class Change:
         """Plain data for result.json."""
         return {"page": f"{self.page:#x}", "owners": list(self.owners)}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Change:
+        """The way back from `as_dict`."""
+        return cls(int(data["page"], 16), tuple(data["owners"]))
+
 
 @dataclass(frozen=True, slots=True)
 class DmaChange:
@@ -73,6 +83,11 @@ class DmaChange:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for result.json."""
         return {"page": f"{self.page:#x}", "owner": self.owner}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DmaChange:
+        """The way back from `as_dict`."""
+        return cls(int(data["page"], 16), data["owner"])
 
 
 @dataclass
@@ -91,6 +106,11 @@ class Judgement:
     handed: list[Change] = field(default_factory=list)
     """Pages that a kernel which dumps itself changed after the hand-over, and before it handed them to a device."""
     registers: list[RegisterCheck] = field(default_factory=list)
+
+    @property
+    def pages(self) -> dict[str, int]:
+        """The counts, for result.json."""
+        return {"ram": self.ram_pages, "present": self.present_pages, "equal": self.equal_pages}
 
     @property
     def completeness(self) -> float:

@@ -181,6 +181,12 @@ class RanOn:
         wrote = [{"start": f"{start:#x}", "end": f"{end:#x}"} for start, end in runs]
         return {"cpu": self.cpu, "role": self.role, "code_bytes": self.code_bytes, "wrote": wrote}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RanOn:
+        """The way back from `as_dict`."""
+        runs = [range(int(run["start"], 16), int(run["end"], 16), PAGE_SIZE) for run in data["wrote"]]
+        return cls(data["cpu"], data["role"], data["code_bytes"], tuple(page for run in runs for page in run))
+
     def __str__(self) -> str:
         wrote = f"wrote to {len(self.pages)} pages" if self.pages else "wrote nothing"
         return f"CPU {self.cpu} ({self.role}) ran {self.code_bytes} bytes of code after the jump and {wrote}"

@@ -54,6 +54,12 @@ class RegisterCheck:
             "where": self.where, "thread": self.thread,
         }  # fmt: skip
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RegisterCheck:
+        """The way back from `as_dict`."""
+        eip = None if data["eip"] is None else int(data["eip"], 16)
+        return cls(data["cpu"], data["role"], data["ok"], list(data["problems"]), eip, data["where"], data["thread"])
+
 
 def check_registers(notes: Sequence[CpuNote], oracle: Oracle, owners: OwnerMap) -> list[RegisterCheck]:
     """One check for every CPU the machine has."""
