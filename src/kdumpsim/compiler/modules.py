@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,9 +29,13 @@ class Module:
         return self.source.module
 
 
-def _roots() -> list[Path]:
-    own = Path(__file__).resolve().parents[2]
-    return [own, *(Path(entry or ".") for entry in sys.path)]
+_OWN_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _roots() -> Iterator[Path]:
+    """Where modules are sought; most are found in the first place, and a run looks for a thousand."""
+    yield _OWN_ROOT
+    yield from (Path(entry or ".") for entry in sys.path)
 
 
 def module_path(name: str) -> Path | None:
