@@ -115,6 +115,12 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_every_document_is_in_the_contents() -> None:
+    listed = re.findall(r"^   ([\w/-]+)$", (ROOT / "docs/index.rst").read_text(), re.M)
+    assert len(set(listed)) == len(listed)
+    assert {path.stem for path in DOCUMENTS if path.parent.name == "docs"} <= set(listed)
+
+
 def test_files_are_where_the_text_says() -> None:
     missing = [
         f"{place(path, number)}: {one}"
