@@ -84,6 +84,14 @@ def test_a_missing_gdb_is_noticed_where_it_is_recommended(tmp_path: Path, monkey
     assert not any("not installed" in line for line in run_command.next_steps(tmp_path, None, captured=True))
 
 
+def test_gdb_is_told_where_a_users_guest_modules_are(tmp_path: Path) -> None:
+    (tmp_path / "console.log").touch()
+    modules = (str(tmp_path / "drivers" / "one.py"), str(tmp_path / "drivers" / "two.py"))
+    lines = run_command.next_steps(tmp_path, None, captured=True, modules=modules)
+    (gdb,) = (line for line in lines if "gdb -d" in line)
+    assert gdb.count(f" -d {tmp_path}/drivers ") == 1
+
+
 def test_the_documentation_that_help_texts_cite_is_there() -> None:
     listed = kdumpsim("help").output
     for name, path in topics().items():

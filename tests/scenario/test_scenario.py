@@ -88,6 +88,14 @@ def test_the_names_lkdtm_gives_to_two_points_are_understood() -> None:
     assert Scenario("SCSI_QUEUE_RQ", "panic").crash_point == "SCSI_DISPATCH_CMD"
 
 
+def test_a_load_the_guest_does_not_have_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ScenarioError, match="unknown load 'diskoi'; did you mean diskio"):
+        Scenario("FS_DEVRW", "panic", load=("diskoi",))
+    with pytest.raises(ScenarioError, match=r"did you mean dmaread.* choose from: diskio, hello, .*dmaread"):
+        Scenario("FS_DEVRW", "panic", load=("diskio", "dmared"))
+    Scenario("FS_DEVRW", "panic", load=("dmaread",))
+
+
 def test_a_reserved_region_over_the_first_kernel_is_refused() -> None:
     scenario = Scenario("FS_DEVRW", "panic", crashkernel=Reservation(16 * MIB, 2 * MIB))
     with pytest.raises(ScenarioError, match="start it at 3M or above"):

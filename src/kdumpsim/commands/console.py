@@ -109,7 +109,9 @@ def console(
             raise
         title = crash_name(session.oracle) or "crash"
         display.print(closing_panel(title, conclusion.outcome, conclusion.judgement, conclusion.vmcore))
-        for line in next_steps(output, conclusion.judgement, captured=conclusion.vmcore is not None):
+        for line in next_steps(
+            output, conclusion.judgement, captured=conclusion.vmcore is not None, modules=kernel.guest_modules
+        ):
             display.print(line, soft_wrap=True)
         status = status or (Status.SUCCESS if conclusion.outcome.captured else Status.FAILURE)
     sys.exit(status)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def run(
             title += f" on machine {scenario.machine}"
         vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
         display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
-        for line in next_steps(output, result.judgement, captured=vmcore is not None):
+        for line in next_steps(output, result.judgement, captured=vmcore is not None, modules=scenario.guest_modules):
             display.print(line, soft_wrap=True)
         if save_disks:
             again = escape(boot_command(scenario, output))
@@ -208,8 +208,8 @@ def _percent(fraction: float) -> str:
     return "100 %" if fraction == 1 else f"{min(fraction * 100, 99.999):.3f} %"
 
 
-def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> list[str]:
-    """What to type next, each on a line of its own, to be copied."""
+def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, modules: Sequence[str] = ()) -> list[str]:
+    """What to type next, each on a line of its own, to be copied.  `modules` are a user's guest modules."""
     log = output / "console.log"
     if captured:
         files = [f"{output}/vmlinux", f"{output}/vmcore"]
@@ -220,7 +220,11 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool) -> 
             commands = ["-ex", "thread apply all bt"]
         else:
             text, commands = "Where it crashed, with source lines", ["-ex", f"thread {thread}", "-ex", "bt"]
-        gdb = shlex.join(["gdb", "-d", str(Path(kdumpsim.__file__).parent.parent), *commands, *files])
+        folders = dict.fromkeys(
+            [Path(kdumpsim.__file__).parent.parent, *(Path(path).absolute().parent for path in modules)]
+        )
+        sources = [word for folder in folders for word in ("-d", str(folder))]
+        gdb = shlex.join(["gdb", *sources, *commands, *files])
         lines.append(f"[dim]{text}: {escape(gdb)}[/]")
         if shutil.which("gdb") is None:
             lines.append("[yellow]gdb is not installed; on Debian: sudo apt-get install gdb[/]")

@@ -22,6 +22,8 @@ _POINT = struct.Struct("<5I7I")
 """``struct crash_point``: name, help, alias, needs, load; dynamic, which, and what only the kernel uses."""
 _NO_ID = 64
 """Larger than any id."""
+_WORKLOAD = struct.Struct("<2I")
+"""``struct workload``: name, and the thread's function."""
 _TYPE = struct.Struct("<3I")
 """``struct crash_type_info``: name, help, alias."""
 
@@ -81,6 +83,13 @@ def types_of(kernel: images.KernelImage) -> dict[str, CrashType]:
     return types
 
 
+def programs_of(kernel: images.KernelImage) -> list[str]:
+    """What can be started by name on a machine with this kernel: programs in /bin, and threads of the kernel."""
+    start, stop = kernel.symbols["__start_workloads"], kernel.symbols["__stop_workloads"]
+    threads = [kernel.string(name) for name, _ in _WORKLOAD.iter_unpack(kernel.read(start, stop - start))]
+    return [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")] + threads
+
+
 def _options(text: str) -> dict[str, str]:
     """NAME=VALUE, or nothing."""
     name, equals, value = text.partition("=")
@@ -92,13 +101,23 @@ def crash_points(modules: Sequence[str] = ()) -> Mapping[str, CrashPoint]:
 
     GuestError where the kernel cannot be built, `images.ModuleError` for a file that cannot be a module.
     """
-    files = images.module_files(modules).values()
-    return _points(tuple((str(path), path.stat().st_mtime_ns) for path in files))
+    return _known(_versions(modules))[0]
+
+
+def programs(modules: Sequence[str] = ()) -> Sequence[str]:
+    """What `--load` can name, with a user's guest modules.  Errors as `crash_points`."""
+    return _known(_versions(modules))[1]
+
+
+def _versions(modules: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Files and when they were changed."""
+    return tuple((str(path), path.stat().st_mtime_ns) for path in images.module_files(modules).values())
 
 
 @cache
-def _points(files: tuple[tuple[str, int], ...]) -> Mapping[str, CrashPoint]:
-    return points_of(images.kernel(modules=[path for path, _ in files]))
+def _known(files: tuple[tuple[str, int], ...]) -> tuple[Mapping[str, CrashPoint], Sequence[str]]:
+    kernel = images.kernel(modules=[path for path, _ in files])
+    return points_of(kernel), programs_of(kernel)
 
 
 @cache

@@ -20,7 +20,7 @@ from kdumpsim.scenario.conditions import (
     check_qemu_dma,
 )
 from kdumpsim.scenario.parts import USUAL_LOAD, CrashPart, KernelPart, PcPart
-from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_types
+from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_types, programs
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.settings import check_word, from_plain, settings_of, to_plain
 from kdumpsim.scenario.values import ScenarioError, format_size, parse_load
@@ -75,6 +75,8 @@ class Scenario(CrashPart, KernelPart, PcPart):
         check_word("crash type", self.crash_type, types, aliases(types))
         if self.load == USUAL_LOAD:
             object.__setattr__(self, "load", parse_load(self.point.load) if self.point.load else DISK_LOAD)
+        for name in self.load:
+            check_word("load", name, programs(self.guest_modules))
 
     @property
     def pc(self) -> PcPart:
