@@ -100,6 +100,13 @@ def cached(key: str, producer: Callable[[], bytes]) -> bytes:
     return content
 
 
+@lru_cache
+def _package_digest(package: str) -> str:
+    """Stands for all modules below a package: their names and texts."""
+    paths = ((name, module_path(name)) for name in package_modules(package))
+    return digest(part for name, path in paths for part in (name, path.read_bytes() if path else b""))
+
+
 def sources_key(
     packages: Sequence[str],
     *,
@@ -110,13 +117,11 @@ def sources_key(
 ) -> str:
     """A key for something made from all modules below some packages, without parsing or compiling any.
 
-    `more` is what else the result depends on, such as the layout it is linked for.
+    `more` is what else the result depends on, such as the layout it is linked for.  A package's modules are read once
+    in a process, and taken to stay as they are; those of `extra_sources` are read every time.
     """
     parts: list[object] = [compiler_digest(), sorted((config or {}).items()), sorted(optimize), *more]
-    for package in packages:
-        for name in package_modules(package):
-            path = module_path(name)
-            parts += [name, path.read_bytes() if path else b""]
+    parts += [_package_digest(package) for package in packages]
     for name, path in sorted((extra_sources or {}).items()):
         parts += [name, Path(path).read_bytes()]
     return digest(parts)

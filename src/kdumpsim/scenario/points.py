@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple
 
 from kdumpsim import images
 
@@ -101,12 +102,25 @@ def crash_points(modules: Sequence[str] = ()) -> Mapping[str, CrashPoint]:
 
     GuestError where the kernel cannot be built, `images.ModuleError` for a file that cannot be a module.
     """
-    return _known(_versions(modules))[0]
+    return _known(_versions(modules)).points
 
 
 def programs(modules: Sequence[str] = ()) -> Sequence[str]:
     """What `--load` can name, with a user's guest modules.  Errors as `crash_points`."""
-    return _known(_versions(modules))[1]
+    return _known(_versions(modules)).programs
+
+
+def crash_types() -> Mapping[str, CrashType]:
+    """The crash types, by name.  GuestError where the kernel cannot be built."""
+    return _known(()).types
+
+
+class _Known(NamedTuple):
+    """What a kernel has to offer."""
+
+    points: Mapping[str, CrashPoint]
+    types: Mapping[str, CrashType]
+    programs: Sequence[str]
 
 
 def _versions(modules: Sequence[str]) -> tuple[tuple[str, int], ...]:
@@ -115,15 +129,9 @@ def _versions(modules: Sequence[str]) -> tuple[tuple[str, int], ...]:
 
 
 @cache
-def _known(files: tuple[tuple[str, int], ...]) -> tuple[Mapping[str, CrashPoint], Sequence[str]]:
+def _known(files: tuple[tuple[str, int], ...]) -> _Known:
     kernel = images.kernel(modules=[path for path, _ in files])
-    return points_of(kernel), programs_of(kernel)
-
-
-@cache
-def crash_types() -> Mapping[str, CrashType]:
-    """The crash types, by name.  GuestError where the kernel cannot be built."""
-    return types_of(images.kernel())
+    return _Known(points_of(kernel), types_of(kernel), programs_of(kernel))
 
 
 def aliases(entries: Mapping[str, CrashPoint] | Mapping[str, CrashType]) -> dict[str, str]:
