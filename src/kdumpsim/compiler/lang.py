@@ -274,8 +274,9 @@ def cast(kind: Any, value: Any) -> Any:
 
 
 def sizeof(kind: Any) -> int:
-    """Size of a type in bytes."""
-    _compiled_only("sizeof")
+    """Size of a type in bytes; in CPython of integers only."""
+    bits: int = getattr(kind, "BITS", 0)
+    return bits // 8 if bits else _compiled_only("sizeof")
 
 
 def offsetof(kind: type[Any], field: str) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import (
+    NULL,
     NoReturn,
     Struct,
     addr,
@@ -43,6 +44,8 @@ from kdumpsim.userland.lib import (
     puts,
     read,
     sendfile,
+    strcpy,
+    strlen,
     strncmp,
     write,
 )
@@ -94,25 +97,34 @@ def crc32(data: ptr[u8], count: usize) -> u32:
 
 
 @guest
+def option_value(name: cstr) -> cstr:
+    """What follows `name` in the last word of the command line that begins with it; NULL without one."""
+    value: cstr = NULL
+    size = strlen(name)
+    for i in range(strlen(cmdline)):
+        if (i == 0 or cmdline[i - 1] == ord(" ")) and strncmp(cmdline + i, name, size) == 0:
+            value = cmdline + i + size
+    return value
+
+
+@guest
 def disk_path() -> None:
     """Make `path` from the word ``dumpdisk=`` of the command line: hdc, /dev/hdc and nothing at all are understood."""
-    name: cstr = "hdc"
     fd = open("/proc/cmdline", O_RDONLY)
     if fd >= 0:
         read(u32(fd), cmdline, CMDLINE - 1)
         close(u32(fd))
-    for i in range(CMDLINE):
-        if cmdline[i] == 0:
-            break
-        if (i == 0 or cmdline[i - 1] == ord(" ")) and strncmp(cmdline + i, "dumpdisk=", 9) == 0:
-            name = cmdline + i + 9
-    if strncmp(name, "/dev/", 5) == 0:
-        name = name + 5
-    memcpy(path, cast(ptr[void], "/dev/"), 5)
-    at: u32 = 0
-    while at < NAME - 6 and name[at] > ord(" "):
-        path[5 + at] = name[at]
+    name = option_value("dumpdisk=")
+    if name == NULL:
+        name = "hdc"
+    elif strncmp(name, "/dev/", 5) == 0:
+        name += 5
+    strcpy(path, "/dev/")
+    at = strlen(path)
+    while at < NAME - 1 and name[0] > ord(" "):
+        path[at] = name[0]
         at += 1
+        name += 1
 
 
 @guest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, u8, u32, u64, usize
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, u64, usize
 from kdumpsim.kernel.core.string import strnlen
 
 ZEROPAD: Final = 1
@@ -24,6 +24,7 @@ SPECIAL: Final = 32
 LARGE: Final = 64
 """Upper-case digits."""
 
+POINTER_DIGITS: Final = 2 * sizeof(usize)
 NO_PRECISION: Final = 0xFFFFFFFF
 
 
@@ -35,12 +36,21 @@ class Output(Struct):
     pos: usize
 
 
+class Source(Struct):
+    """What is still to be formatted: the rest of the format, and the words of the arguments it has not used."""
+
+    fmt: cstr
+    args: ptr[usize]
+
+
 class Conversion(Struct):
     """One parsed % conversion."""
 
     flags: u32
     width: u32
     precision: u32
+    longs: u32
+    """How often l stood in front of the letter: twice makes the argument 64 bits wide."""
     base: u32
 
 
@@ -89,7 +99,7 @@ def put_number(out: ptr[Output], value: u64, spec: ptr[Conversion]) -> None:
         n += 1
     precision: u32 = n
     if spec.precision != NO_PRECISION:
-        flags &= ~u32(ZEROPAD)
+        flags &= ~ZEROPAD
         precision = max(n, spec.precision)
     prefix: u32 = 0
     if flags & SPECIAL:
@@ -99,7 +109,7 @@ def put_number(out: ptr[Output], value: u64, spec: ptr[Conversion]) -> None:
             prefix = 1
     room = i32(spec.width) - i32(precision + prefix) - (1 if sign != 0 else 0)
     if flags & LEFT:
-        flags &= ~u32(ZEROPAD)
+        flags &= ~ZEROPAD
     elif not flags & ZEROPAD:
         pad(out, ord(" "), room)
     if sign != 0:
@@ -119,16 +129,13 @@ def put_number(out: ptr[Output], value: u64, spec: ptr[Conversion]) -> None:
 
 
 @guest
-def put_string(out: ptr[Output], s: cstr, spec: ptr[Conversion]) -> None:
-    """Append a string, cut by the precision."""
-    n = strnlen(s, spec.precision)
-    room = i32(spec.width) - i32(n)
+def put_text(out: ptr[Output], text: ptr[u8], count: usize, spec: ptr[Conversion]) -> None:
+    """Append `count` bytes in a field of the conversion's width."""
+    room = i32(spec.width) - i32(count)
     if not spec.flags & LEFT:
         pad(out, ord(" "), room)
-    i: u32 = 0
-    while i < n:
-        put(out, s[i])
-        i += 1
+    for i in range(count):
+        put(out, text[i])
     if spec.flags & LEFT:
         pad(out, ord(" "), room)
 
@@ -150,99 +157,111 @@ def flag_bit(c: u8) -> u32:
 
 
 @guest
+def radix(letter: u8) -> u32:
+    """The base of an integer conversion; 0 for any other."""
+    if letter == ord("d") or letter == ord("i") or letter == ord("u"):
+        return 10
+    if letter == ord("x") or letter == ord("X") or letter == ord("p"):
+        return 16
+    return 8 if letter == ord("o") else 0
+
+
+@guest
+def next_word(source: ptr[Source]) -> usize:
+    """The next argument (va_arg)."""
+    word = source.args[0]
+    source.args += 1
+    return word
+
+
+@guest
+def skip_atoi(source: ptr[Source]) -> i32:
+    """A width or a precision: digits, or an argument in place of ``*``."""
+    if source.fmt[0] == ord("*"):
+        source.fmt += 1
+        return i32(next_word(source))
+    number: i32 = 0
+    while ord("0") <= source.fmt[0] <= ord("9"):
+        number = number * 10 + (i32(source.fmt[0]) - ord("0"))
+        source.fmt += 1
+    return number
+
+
+@guest
+def parse_conversion(source: ptr[Source], spec: ptr[Conversion]) -> u8:
+    """Take the conversion that follows a %, in front of its letter and with it; the letter."""
+    spec.flags = 0
+    while flag_bit(source.fmt[0]) != 0:
+        spec.flags |= flag_bit(source.fmt[0])
+        source.fmt += 1
+    width = skip_atoi(source)
+    if width < 0:
+        spec.flags |= LEFT
+    spec.width = u32(abs(width))
+    spec.precision = NO_PRECISION
+    if source.fmt[0] == ord("."):
+        source.fmt += 1
+        spec.precision = u32(skip_atoi(source))
+    spec.longs = 0
+    while source.fmt[0] == ord("l") or source.fmt[0] == ord("h") or source.fmt[0] == ord("z"):
+        if source.fmt[0] == ord("l"):
+            spec.longs += 1
+        source.fmt += 1
+    letter = source.fmt[0]
+    if letter != 0:
+        source.fmt += 1
+    spec.base = radix(letter)
+    if letter == ord("d") or letter == ord("i"):
+        spec.flags |= SIGN
+    elif letter == ord("X"):
+        spec.flags |= LARGE
+    elif letter == ord("p"):
+        spec.flags |= ZEROPAD
+        spec.width = POINTER_DIGITS
+    return letter
+
+
+@guest
+def next_integer(source: ptr[Source], spec: ptr[Conversion]) -> u64:
+    """The argument of an integer conversion, extended by its sign if it has one."""
+    value = u64(next_word(source))
+    if spec.longs >= 2:
+        return value | u64(next_word(source)) << 32
+    return u64(i32(value)) if spec.flags & SIGN else value
+
+
+@guest
 def vsnprintf(buf: ptr[u8], size: usize, fmt: cstr, args: ptr[usize]) -> i32:
     """Format into `size` bytes, always with a NUL; the length the whole text has or would have had."""
-    out: Output = Output()
-    out.buf = buf
-    out.size = size
-    out.pos = 0
+    out: Output = Output(buf=buf, size=size, pos=0)
+    source: Source = Source(fmt=fmt, args=args)
     spec: Conversion = Conversion()
-    i: u32 = 0
-    arg: u32 = 0
-    while fmt[i] != 0:
-        if fmt[i] != ord("%"):
-            put(out, fmt[i])
-            i += 1
+    letter: array[u8] = length(1)
+    while source.fmt[0] != 0:
+        c = source.fmt[0]
+        source.fmt += 1
+        if c != ord("%"):
+            put(out, c)
             continue
-        i += 1
-        spec.flags = 0
-        while flag_bit(fmt[i]) != 0:
-            spec.flags |= flag_bit(fmt[i])
-            i += 1
-        spec.width = 0
-        if fmt[i] == ord("*"):
-            spec.width = args[arg]
-            arg += 1
-            i += 1
-            if i32(spec.width) < 0:
-                spec.width = u32(0) - spec.width
-                spec.flags |= LEFT
-        while ord("0") <= fmt[i] <= ord("9"):
-            spec.width = spec.width * 10 + (u32(fmt[i]) - ord("0"))
-            i += 1
-        spec.precision = NO_PRECISION
-        if fmt[i] == ord("."):
-            i += 1
-            spec.precision = 0
-            if fmt[i] == ord("*"):
-                spec.precision = args[arg]
-                arg += 1
-                i += 1
-            while ord("0") <= fmt[i] <= ord("9"):
-                spec.precision = spec.precision * 10 + (u32(fmt[i]) - ord("0"))
-                i += 1
-        longs: u32 = 0
-        while fmt[i] == ord("l") or fmt[i] == ord("h") or fmt[i] == ord("z"):
-            if fmt[i] == ord("l"):
-                longs += 1
-            i += 1
-        c = fmt[i]
+        c = parse_conversion(source, spec)
         if c == 0:
             break
-        i += 1
-        spec.base = 0
-        if c == ord("d") or c == ord("i"):
-            spec.base = 10
-            spec.flags |= SIGN
-        elif c == ord("u"):
-            spec.base = 10
-        elif c == ord("x"):
-            spec.base = 16
-        elif c == ord("X"):
-            spec.base = 16
-            spec.flags |= LARGE
-        elif c == ord("o"):
-            spec.base = 8
-        elif c == ord("p"):
-            spec.base = 16
-            spec.width = 8
-            spec.flags |= ZEROPAD
         if spec.base != 0:
-            value = u64(args[arg])
-            arg += 1
-            if longs >= 2:
-                value |= u64(args[arg]) << 32
-                arg += 1
-            elif spec.flags & SIGN and value >> 31 != 0:
-                value |= u64(0xFFFFFFFF) << 32
-            put_number(out, value, spec)
+            put_number(out, next_integer(source, spec), spec)
         elif c == ord("s"):
-            s = cast(cstr, args[arg])
-            arg += 1
-            put_string(out, s if s != NULL else "<NULL>", spec)
+            text = cast(cstr, next_word(source))
+            if text == NULL:
+                text = "<NULL>"
+            put_text(out, text, strnlen(text, spec.precision), spec)
         elif c == ord("c"):
-            if not spec.flags & LEFT:
-                pad(out, ord(" "), i32(spec.width) - 1)
-            put(out, u8(args[arg]))
-            arg += 1
-            if spec.flags & LEFT:
-                pad(out, ord(" "), i32(spec.width) - 1)
+            letter[0] = u8(next_word(source))
+            put_text(out, letter, 1, spec)
         else:
             put(out, ord("%"))
             if c != ord("%"):
                 put(out, c)
     if size > 0:
-        buf[out.pos if out.pos < size else size - 1] = 0
+        buf[min(out.pos, size - 1)] = 0
     return i32(out.pos)
 
 

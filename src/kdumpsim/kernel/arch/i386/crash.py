@@ -106,6 +106,9 @@ class ElfNote(Struct):
     name: array[u8] = length(8)
 
 
+prstatus_note: ElfNote = ElfNote(
+    n_namesz=NOTE_NAME_SIZE, n_descsz=sizeof(ElfPrstatus), n_type=NT_PRSTATUS, name=b"CORE"
+)
 crashing_cpu: i32 = -1
 """The CPU that runs machine_crash_shutdown()."""
 waiting_for_crash_ipi: u32 = 0
@@ -162,14 +165,8 @@ def crash_setup_regs(new: ptr[PtRegs], old: ptr[PtRegs]) -> None:
 @guest
 def crash_copy_regs(new: ptr[PtRegs], old: ptr[PtRegs]) -> None:
     """*new = *old, with ESP and SS as they were for code in ring 0, for which the processor pushes none."""
-    source: ptr[u32] = cast(ptr[u32], old)
-    to: ptr[u32] = cast(ptr[u32], new)
-    for i in range(offsetof(PtRegs, "esp") // 4):
-        to[i] = source[i]
-    if user_mode(old):
-        new.esp = old.esp
-        new.xss = old.xss
-    else:
+    new[0] = old[0]
+    if not user_mode(old):
         new.esp = u32(addr(old.esp))
         new.xss = __KERNEL_DS
 
@@ -201,14 +198,8 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
     """Write this CPU's NT_PRSTATUS note, and the null note that ends the list (crash_save_this_cpu)."""
     if cpu >= NR_CPUS:
         return
-    note: ptr[ElfNote] = cast(ptr[ElfNote], addr(crash_notes[cpu * KEXEC_NOTE_BYTES]))
-    note.n_namesz = NOTE_NAME_SIZE
-    note.n_descsz = sizeof(ElfPrstatus)
-    note.n_type = NT_PRSTATUS
-    note.name[0] = ord("C")
-    note.name[1] = ord("O")
-    note.name[2] = ord("R")
-    note.name[3] = ord("E")
+    note: ptr[ElfNote] = cast(ptr[ElfNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
+    note[0] = prstatus_note
     prstatus: ptr[ElfPrstatus] = cast(ptr[ElfPrstatus], note + 1)
     # Idle tasks all have pid 0, but to gdb a thread numbered 0 is no thread, and it shows the first note for it.
     prstatus.pr_pid = current().pid
@@ -216,9 +207,7 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
         prstatus.pr_pid = i32(IDLE_LWP + cpu)
     fill_user_regs(prstatus.pr_reg, regs)
     last: ptr[ElfNote] = cast(ptr[ElfNote], prstatus + 1)
-    last.n_namesz = 0
-    last.n_descsz = 0
-    last.n_type = 0
+    last[0] = ElfNote()
 
 
 @guest
