@@ -12,7 +12,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
+from kdumpsim.cli import main
 from kdumpsim.mechanisms import base
 from kdumpsim.mechanisms.base import Mechanism, mechanism_of, register
 from kdumpsim.runs.forking import Booted
@@ -98,6 +100,14 @@ def test_forked_runs_are_what_cold_runs_are(guest_module: str, tmp_path: Path) -
     assert again.outcome.captured
     assert again.outcome.timeline == cold.outcome.timeline
     assert (tmp_path / "again/console.log").read_text() == (tmp_path / "cold/console.log").read_text()
+
+
+def test_the_console_knows_nothing_of_it(guest_module: str, tmp_path: Path) -> None:
+    words = ["console", "--mechanism", NAME, "--guest-module", guest_module, "--output", str(tmp_path)]
+    done = CliRunner().invoke(main, words, input="cat /proc/cmdline\nsysrq c\n")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"printregs: eip=c[0-9a-f]{7}", done.output)
+    assert "the dump was captured" in done.output
 
 
 def test_a_mechanism_that_is_not_in_the_kernel_is_refused(guest_module: str) -> None:

@@ -58,7 +58,18 @@ Examples:
 
 {status_help(Status.FAILURE, Status.SCRIPT_FAILED)}
 """
-CHOICES = ("seed", "cpus", "memory", "memory_holes", "nic", "crashkernel", "profile", "kernel_options", "guest_modules")
+CHOICES = (
+    "seed",
+    "cpus",
+    "memory",
+    "memory_holes",
+    "nic",
+    "crashkernel",
+    "mechanism",
+    "profile",
+    "kernel_options",
+    "guest_modules",
+)
 """Which machine and which kernel to talk to."""
 WAITING = ("step", "continue", "quit")
 
@@ -67,7 +78,9 @@ WAITING = ("step", "continue", "quit")
 @click.argument("script", required=False, metavar="[SCRIPT]")
 @scenario_options(Scenario, only=CHOICES)
 @click.option("--timeout", default=120, show_default=True, help="Virtual seconds that `continue` takes at most.")
-@click.option("--no-kexec", is_flag=True, help="Load no capture kernel; kexec -p does it later.")
+@click.option(
+    "--no-kexec", is_flag=True, help="Do not arm the dump mechanism (load no capture kernel); kexec -p does it later."
+)
 @click.option(
     "--output",
     default="console-dump",

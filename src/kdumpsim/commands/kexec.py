@@ -21,6 +21,7 @@ from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.image import KernelImage, load_image
 from kdumpsim.kexec.iomem import MemoryLayout, memory_layout
 from kdumpsim.kexec.load import (
+    KEXEC_LOADED,
     LoadPlan,
     default_purgatory,
     kexec_unload,
@@ -30,8 +31,6 @@ from kdumpsim.kexec.load import (
     read_crash_notes,
     read_layout,
 )
-
-KEXEC_LOADED = "/sys/kernel/kexec_loaded"
 
 HELP = f"""Load KERNEL for kexec or kdump into a running guest, or show what would be loaded.
 

@@ -105,7 +105,7 @@ def _story(report: Report) -> str:
     return f"{scenario.crash_point} {scenario.crash_type} seed {scenario.seed}: {report.end}"
 
 
-CHOICES = ("profile", "kernel_options", "guest_modules")
+CHOICES = ("mechanism", "profile", "kernel_options", "guest_modules")
 """What every cell has in common."""
 
 

@@ -18,9 +18,10 @@ from kdumpsim.agent.client import CHUNK, O_RDONLY, O_WRONLY, AgentClient
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
 from kdumpsim.console.script import program, split
+from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED
 from kdumpsim.lkdtt import ttutils
 from kdumpsim.runs.account import ending
-from kdumpsim.runs.session import CAPTURE_LOADED, KEXEC_LOADED, Session
+from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import NETWORK_LOAD
 
 O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
@@ -280,10 +281,12 @@ def _sysrq(words: list[str]) -> Action:
 
 
 def _tell_why_no_dump(shell: Shell) -> None:
-    """After SysRq-C: a kernel that has no capture kernel prints one line and goes on, in 2.6.16 as here."""
+    """After SysRq-C: a kernel without an armed mechanism prints one line and goes on, in 2.6.16 as here."""
     session = shell.session
-    if not (session.jumped or session.over or session.interrupted or session.capture_loaded()):
-        shell.say("no capture kernel is loaded, so the kernel went on; kexec -p loads one\n")
+    if session.jumped or session.over or session.interrupted:
+        return
+    if why := session.mechanism.unarmed(session):
+        shell.say(f"{why}\n")
 
 
 def _step(words: list[str]) -> Action:

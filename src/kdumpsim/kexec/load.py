@@ -31,6 +31,9 @@ from .segments import KEXEC_SEGMENT_MAX, PAGE_SIZE, Range, Room, Segment, page_d
 LOW_MEMORY_END = 1 << 20
 FOUR_GIB = 1 << 32
 """Purgatory and the kernel are entered with 32-bit addresses: nothing is placed above."""
+KEXEC_LOADED = "/sys/kernel/kexec_loaded"
+CAPTURE_LOADED = "/sys/kernel/kexec_crash_loaded"
+"""Whether there is a kernel for kexec -e, and one for a crash."""
 CRASH_NOTES = "/sys/devices/system/cpu/cpu{}/crash_notes"
 MAX_CPUS = 64
 

@@ -123,6 +123,10 @@ class Mechanism(ABC):
         AgentFailure or KexecError if the guest refuses.
         """
 
+    def unarmed(self, host: Host) -> str:
+        """Why a crash would not be dumped as it stands, and what would help; empty if it would.  AgentFailure."""
+        return ""
+
     def state(self) -> Any:
         """What it knows since `prepare`, as plain data."""
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from kdumpsim import images
 from kdumpsim.disks.dumpdisk import extract, find_dump
-from kdumpsim.kexec.load import LoadPlan, kexec_load_panic
+from kdumpsim.kexec.load import CAPTURE_LOADED, LoadPlan, kexec_load_panic
 from kdumpsim.lkdtt.outcome import Note, Seen
 from kdumpsim.mechanisms.base import Host, Mechanism, Phase, kernel_words
 from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
@@ -75,6 +75,11 @@ class Kdump(Mechanism):
         if self.kernel.inject == CORRUPT:
             self._corrupt(host)
         return f"capture kernel at {self.kernel.crashkernel}, {len(plan.segments)} segments"
+
+    def unarmed(self, host: Host) -> str:
+        if host.guest.read_file(CAPTURE_LOADED).strip() == b"1":
+            return ""
+        return "no capture kernel is loaded, so the kernel went on; kexec -p loads one"
 
     def state(self) -> LoadPlan | None:
         return self._plan

@@ -65,7 +65,7 @@ class Report:
 
 
 class Booted:
-    """A machine at the prompt, its capture kernel loaded; `fork` and `again` crash copies of it, it stays as it is."""
+    """A machine at the prompt, its dump mechanism armed; `fork` and `again` crash copies of it, it stays as it is."""
 
     def __init__(self, of: Scenario | BootKey, poll: Poll | None = None, host_timeout: float | None = None) -> None:
         """Power on and boot.  ScenarioError for a machine that cannot be.

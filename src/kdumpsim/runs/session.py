@@ -21,7 +21,7 @@ from kdumpsim.choices import unknown
 from kdumpsim.disks.dumpdisk import DATA_OFFSET
 from kdumpsim.disks.swaparea import mkswap
 from kdumpsim.disks.toyfs import mkfs
-from kdumpsim.kexec.load import kexec_load_normal, kexec_unload
+from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED, kexec_load_normal, kexec_unload
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
 from kdumpsim.machines.pc import capable, new_disk, new_pc
@@ -48,8 +48,6 @@ NETWORK_ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0"
 """For the first kernel of a machine with a network card; a capture kernel has no business on the network."""
 KEY_NS = 50_000_000
 """How long a key is waited for: the keyboard's bytes, their interrupts and what the kernel prints."""
-KEXEC_LOADED = "/sys/kernel/kexec_loaded"
-CAPTURE_LOADED = "/sys/kernel/kexec_crash_loaded"
 NEVER = 1 << 62
 DEAD = (StopReason.RESET, StopReason.ALL_SHUTDOWN, StopReason.IDLE_FOREVER)
 

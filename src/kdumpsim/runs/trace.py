@@ -24,7 +24,7 @@ class Block:
 
 
 class Trace:
-    """Records a session's CPUs from now on, the last `count` blocks of each, until purgatory is entered."""
+    """Records a session's CPUs from now on, the last `count` blocks of each, until the kernel hands over."""
 
     def __init__(self, session: Session, count: int) -> None:
         """ScenarioError for a machine whose CPUs cannot be traced."""
@@ -38,7 +38,7 @@ class Trace:
             cpu.record_blocks(count)
 
     def _jumped(self) -> None:
-        self._take("the jump to purgatory")
+        self._take(f"the jump to {self._session.mechanism.hand_over}")
         if self._then is not None:
             self._then()
 
