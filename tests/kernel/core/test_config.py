@@ -14,6 +14,7 @@ from kdumpsim import images
 from kdumpsim.disks.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.mechanisms.kdump import Kdump
 from kdumpsim.runs.events import Silent
 from kdumpsim.runs.run import run_scenario
 from kdumpsim.runs.session import Session
@@ -33,14 +34,14 @@ from kdumpsim.vmcore.reader import Vmcore
 )
 def test_it_dumps(config: dict[str, int], point: str, kind: str, tmp_path: Path) -> None:
     scenario = Scenario(point, kind)
-    first, capture = images.kernel(config=config), images.kernel(scenario.crashkernel.base, config)
-    session = Session(scenario.pc, scenario.kernel, first, capture, Silent())
+    first, mechanism = images.kernel(config=config), Kdump(scenario.pc, scenario.kernel)
+    mechanism.build(first, config)
+    session = Session(scenario.pc, scenario.kernel, first, mechanism, Silent())
     session.boot()
-    session.load_capture_kernel()
+    session.prepare_dump()
     session.arm(scenario.crash)
     session.crash(Operator(15 * NS))
-    session.capture()
-    session.save()
+    session.dump()
     header = find_dump(session.dump_disk)
     assert header is not None, session.console.text
     extract(session.dump_disk, header, tmp_path / "vmcore")
@@ -66,7 +67,8 @@ def test_traces_cross_from_an_interrupts_stack_to_the_interrupted_one(
     assert result.judgement is not None
     _, _, trace = (tmp_path / "console.log").read_text().partition("Call Trace:\n")
     names = re.findall(r"^ (?:\[<[0-9a-f]{8}>\] (\w+)\+|=+$)", trace.partition("Code:")[0], flags=re.MULTILINE)
-    assert [name for name in names if name in path] == path
+    # The interrupted code may have been an interrupt's own: a softirq, on the same stacks.
+    assert [name for name in names if name in path][: len(path)] == path
     gdb = subprocess.run(
         [require_tool("gdb"), "-nx", "-batch", "-ex", "thread apply all bt", tmp_path / "vmlinux", tmp_path / "vmcore"],
         capture_output=True, text=True, check=True,
