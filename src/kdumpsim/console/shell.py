@@ -22,6 +22,7 @@ from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED
 from kdumpsim.lkdtt import ttutils
 from kdumpsim.runs.account import ending
 from kdumpsim.runs.session import Session
+from kdumpsim.scenario.points import programs
 from kdumpsim.scenario.scenario import NETWORK_LOAD
 
 O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
@@ -253,7 +254,7 @@ def _load(name: str) -> Callable[[list[str]], Action]:
                 pid = shell.session.guest.start(name, *words)
             except AgentError as error:
                 if error.errno == errno.ENOENT:
-                    raise Refused(unknown("program", name, session.programs())) from None
+                    raise Refused(unknown("program", name, programs(session.kernel.guest_modules))) from None
                 raise
             shell.say(f"{name}: started, pid {pid}\n")
 

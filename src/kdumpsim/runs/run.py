@@ -86,7 +86,6 @@ def start(session: Session) -> str | None:
     try:
         session.boot()
         session.prepare_dump()
-        session.workloads()
     except (AgentFailure, KexecError) as error:
         return str(error)
     return None

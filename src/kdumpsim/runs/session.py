@@ -17,7 +17,6 @@ from kdumpsim.agent.errors import AgentGone, AgentTimeout
 from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import SECTOR
 from kdumpsim.board.machine import StopReason
-from kdumpsim.choices import unknown
 from kdumpsim.disks.dumpdisk import DATA_OFFSET
 from kdumpsim.disks.swaparea import mkswap
 from kdumpsim.disks.toyfs import mkfs
@@ -34,7 +33,6 @@ from kdumpsim.runs.scene import MachineScene
 from kdumpsim.scenario.options import Kernel
 from kdumpsim.scenario.parts import CrashPart, KernelPart, PcPart
 from kdumpsim.scenario.points import crash_points
-from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.vmcore.oracle import Oracle
 
 SYSTEM_DISK_SECTORS = 16384
@@ -93,7 +91,6 @@ class Session:
         self.deadline = NEVER
         """When the first kernel's time ends, in virtual time (`give`)."""
         self._stopped: StopReason | None = None
-        self._workloads: tuple[str, ...] | None = None
         self.armed: CrashPart | None = None
         """The crash that was armed, and the conditions it asked for."""
         self.conditions: Conditions | None = None
@@ -253,7 +250,6 @@ class Session:
             "agent": self.agent.state(),
             "console": self.console.text,
             "mechanism": self.mechanism.state(),
-            "workloads": self._workloads,
             "phases": list(self.clock.phases),
         }
 
@@ -263,30 +259,16 @@ class Session:
         self.agent.restore(state["agent"])
         self.console.restore(state["console"])
         self.clock.phases = list(state["phases"])
-        self._workloads = state["workloads"]
         self.mechanism.restore(state["mechanism"], self)
 
     # A crash, phase by phase.
 
-    def workloads(self) -> tuple[str, ...]:
-        """Threads that the kernel can be told to start, by name.  It is asked once: forked runs share the answer."""
-        if self._workloads is None:
-            self._workloads = tuple(self.agent.read_file("/proc/workloads").decode().split())
-        return self._workloads
-
-    def programs(self) -> list[str]:
-        """What the agent can start: programs in /bin, and threads of the kernel."""
-        return [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")] + list(
-            self.workloads()
-        )
-
     def arm(self, crash: CrashPart) -> None:
         """Start the load and set the crash point that it crosses through /proc/dtt/ctrl.
 
-        ScenarioError for a load the guest does not have.  The crash may come as soon as the point is set.
+        The crash may come as soon as the point is set.
         """
         self.clock.begin("arm", f"arming {crash.crash_point}")
-        self._check_load(crash)
         self.give(crash.timeout)
         self.armed = crash
         self.conditions = conditions = Conditions(crash, self.pc.cpus)
@@ -362,10 +344,3 @@ class Session:
 
     def _said(self, data: bytes) -> None:
         self.clock.observer.console(self.console.take(data, self.now))
-
-    def _check_load(self, crash: CrashPart) -> None:
-        """ScenarioError if the guest does not have a program that is to be started."""
-        known = self.programs()
-        for name in crash.load:
-            if name not in known:
-                raise ScenarioError(unknown("load", name, known))
