@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Signal frames in .debug_frame.
+"""Signal frames in .debug_frame, and where EBP is after it was popped.
 
 A debugger must look up the caller of an interrupt stub by the interrupted address itself, not by the one before it as
 for a call; ``.cfi_signal_frame`` says so.  LLVM writes it into .eh_frame only.  So the assembly notes the address of
@@ -15,6 +15,14 @@ import struct
 #: Where the addresses are noted; dropped from the image.
 SECTION = ".debug_signal_frames"
 _NOTE = f'.cfi_signal_frame; 8888: .pushsection {SECTION},"",@progbits; .long 8888b; .popsection'
+_FDE_HEADER = 12
+"""CIE pointer, first address and size, before an entry's instructions."""
+_POPPED = bytes((0x0C, 4, 4))
+"""DW_CFA_def_cfa ESP, 4: only the return address is left (DWARF 4, section 6.4.2; ESP is register 4, EBP 5)."""
+_RESTORE_EBP = bytes((0xC0 | 5,))
+_AGAIN = bytes((0x0C, 5, 8))
+"""DW_CFA_def_cfa EBP, 8: the code behind an epilogue in the middle of a function."""
+_SAVED_EBP = bytes((0x80 | 5, 2))
 
 
 def note_signal_frames(text: str) -> str:
@@ -47,3 +55,29 @@ def _signal_cie(frames: bytearray, position: int) -> bytes:
     body = version + b"S" + rest
     body += bytes(-(len(body) + 4) % 4)  # DW_CFA_nop
     return struct.pack("<I", len(body)) + body
+
+
+def restore_popped_ebp(frames: bytearray) -> None:
+    """Say where EBP is once an epilogue has popped it: in the register, and no longer in the stack.
+
+    LLVM changes the CFA there and leaves EBP's rule, whose slot is then below the stack pointer.  An interrupt right
+    after ``sti; pop %ebp`` overwrites it, and a debugger would take the flags for the caller's frame pointer.
+    """
+    out = bytearray()
+    moved: dict[int, int] = {}
+    position = 0
+    while position < len(frames):
+        length, cie = struct.unpack_from("<II", frames, position)
+        body = frames[position + 4 : position + 4 + length]
+        if cie == 0xFFFFFFFF:
+            moved[position] = len(out)
+        else:
+            struct.pack_into("<I", body, 0, moved[cie])
+            code = (
+                bytes(body[_FDE_HEADER:]).replace(_POPPED, _POPPED + _RESTORE_EBP).replace(_AGAIN, _AGAIN + _SAVED_EBP)
+            )
+            body = body[:_FDE_HEADER] + code
+            body += bytes(-len(body) % 4)  # DW_CFA_nop
+        out += struct.pack("<I", len(body)) + body
+        position += 4 + length
+    frames[:] = out

@@ -41,7 +41,7 @@ from .elf import (
 )  # fmt: skip
 from .elfwriter import OutputSection, Segment, write_executable
 from .frames import SECTION as SIGNAL_FRAMES
-from .frames import mark_signal_frames
+from .frames import mark_signal_frames, restore_popped_ebp
 from .target import TARGET
 
 PAGE = 4096
@@ -357,6 +357,9 @@ class _Linker:
 
     def _signal_frames(self, groups: dict[str, list[_Output]]) -> None:
         noted, table = self.outputs.get(SIGNAL_FRAMES), self.outputs.get(".debug_frame")
+        if table is not None:
+            restore_popped_ebp(table.data)
+            table.size = len(table.data)
         if noted is not None:
             groups["debug"].remove(noted)
             if table is not None:
