@@ -225,6 +225,11 @@ def test_a_crash_that_needs_another_machine_is_refused(machine: Machine) -> None
         machine.crash("FS_DEVRW", "panic", load=("nope",))
 
 
+def test_a_file_that_cannot_be_a_module_is_a_scenario_error(tmp_path: Path) -> None:
+    with pytest.raises(kdumpsim.ScenarioError, match="identifier"):
+        kdumpsim.boot(modules=[tmp_path / "my-driver.py"])
+
+
 def test_a_machine_with_traffic_takes_what_needs_it() -> None:
     with kdumpsim.boot(traffic=True) as machine:
         result = machine.crash("FS_DEVRW", "panic")

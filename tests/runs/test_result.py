@@ -56,7 +56,7 @@ def judgements(draw: st.DrawFn) -> Judgement:
 
 @st.composite
 def results(draw: st.DrawFn) -> Result:
-    captured = draw(st.booleans())
+    captured, filed = draw(st.booleans()), draw(st.booleans())  # a mechanism's dump need not be a file
     scenario = Scenario(
         draw(st.sampled_from(["FS_DEVRW", "TIMERADD"])),
         draw(st.sampled_from(["panic", "loop"])),
@@ -71,8 +71,8 @@ def results(draw: st.DrawFn) -> Result:
         draw(outcomes(captured)),
         draw(st.lists(st.builds(Phase, TEXTS, TEXTS, TIMES, TIMES, host_s), max_size=3)),
         draw(judgements() | st.none()) if captured else None,
-        "ab" * 32 if captured else None,
-        draw(NUMBERS) if captured else 0,
+        "ab" * 32 if captured and filed else None,
+        draw(NUMBERS) if captured and filed else 0,
         draw(st.lists(st.builds(RanOn, NUMBERS, TEXTS, NUMBERS, written), max_size=3)),
     )
 

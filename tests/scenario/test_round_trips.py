@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -112,3 +113,14 @@ def test_the_docs_table_of_options_is_what_the_settings_say() -> None:
     table, end, _ = rest.partition(END)
     assert end, "docs/scenario.md has no block of settings"
     assert table == options_table(), "put the output of options_table() into docs/scenario.md"
+
+
+def test_data_of_another_version_are_refused_by_name() -> None:
+    with pytest.raises(ScenarioError, match="colour"):
+        Scenario.from_dict(Scenario("FS_DEVRW", "panic").to_dict() | {"colour": "blue"})
+
+
+def test_traffic_is_not_asked_for_without_its_condition() -> None:
+    assert Scenario("FS_DEVRW", "panic", dma=("net",)).traffic
+    with pytest.raises(ScenarioError, match="dma="):
+        Scenario("FS_DEVRW", "panic", traffic=True)

@@ -40,6 +40,7 @@ class Result:
         return {
             "kdumpsim": self.version,
             "outcome": str(self.outcome),
+            "captured": self.outcome.captured,
             "reason": self.outcome.reason,
             "crash_point": self.scenario.crash_point,
             "crash_type": self.scenario.crash_type,
@@ -71,7 +72,7 @@ class Result:
         pages, vmcore = data["pages"], data["vmcore"]
         details = [Mark.from_dict(mark) for mark in data["marks"]]
         outcome = Outcome(
-            vmcore is not None,
+            data["captured"],
             [mark.name for mark in details],
             data["reason"],
             list(data["evidence"]),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 
+from kdumpsim.images import ModuleError, module_files
 from kdumpsim.scenario.conditions import (
     DMA,
     DUMP_DISKS,
@@ -155,16 +155,22 @@ class KernelPart:
         if region.base < MIB:
             raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
         object.__setattr__(self, "kernel_options", tuple(checked(parse_pairs(self.kernel_options)).items()))
-        try:
-            code = tuple(sha256(Path(path).read_bytes()).hexdigest() for path in self.guest_modules)
-        except OSError as error:
-            raise ScenarioError(f"guest module '{error.filename}': {error.strerror}") from error
-        object.__setattr__(self, "guest_code", code)
+        object.__setattr__(self, "guest_code", _guest_code(self.guest_modules))
 
     @property
     def options(self) -> dict[str, str]:
         """The value of every kernel option.  ScenarioError for values that contradict each other."""
         return effective(self.profile, dict(self.kernel_options))
+
+
+def _guest_code(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """SHA-256 of each guest module.  ScenarioError for a file that cannot be one."""
+    try:
+        return tuple(sha256(path.read_bytes()).hexdigest() for path in module_files(modules).values())
+    except ModuleError as error:
+        raise ScenarioError(str(error)) from error
+    except OSError as error:
+        raise ScenarioError(f"guest module '{error.filename}': {error.strerror}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

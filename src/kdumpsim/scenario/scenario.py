@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, NamedTuple, TypeVar
 
-from kdumpsim.images import ModuleError
 from kdumpsim.scenario.conditions import (
     MIB,
     PAGE_SIZE,
@@ -49,15 +48,18 @@ class Scenario(CrashPart, KernelPart, PcPart):
     """
 
     def __post_init__(self) -> None:
-        self._names()
         PcPart.__post_init__(self)
         KernelPart.__post_init__(self)
+        self._names()
         CrashPart.__post_init__(self)
         for name, needed in self.point.needs.items():
             if (asked := dict(self.kernel_options).get(name, needed)) != needed:
                 raise ScenarioError(
                     f"{self.crash_point} is never crossed with kernel option {name}={asked}; it takes {needed}"
                 )
+        if self.traffic and "net" not in self.dma:
+            raise ScenarioError("a run's network traffic is the condition dma=('net',): ask for that")
+        object.__setattr__(self, "traffic", "net" in self.dma)
         if self.machine == QEMU:
             check_qemu_dma(self.dma)
         check_together(self.pc, self.kernel)
@@ -65,10 +67,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
     def _names(self) -> None:
         """Give point and type the names the kernel has for them, and the load that crosses the point."""
-        try:
-            points, types = crash_points(self.guest_modules), crash_types()
-        except ModuleError as error:
-            raise ScenarioError(str(error)) from error
+        points, types = crash_points(self.guest_modules), crash_types()
         object.__setattr__(self, "crash_point", aliases(points).get(self.crash_point, self.crash_point))
         object.__setattr__(self, "crash_type", aliases(types).get(self.crash_type, self.crash_type))
         check_word("crash point", self.crash_point, points, aliases(points))
@@ -81,7 +80,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
     @property
     def pc(self) -> PcPart:
         """The machine, with what the crash asks of it."""
-        return _part(PcPart, self, nic=self.has_nic, traffic="net" in self.dma)
+        return _part(PcPart, self, nic=self.has_nic, traffic=self.traffic)
 
     @property
     def kernel(self) -> KernelPart:
@@ -120,13 +119,13 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scenario:
-        """The scenario of `to_dict`.  ScenarioError for data that describe none."""
+        """The scenario of `to_dict`.  ScenarioError for data that describe none, or that have fields unknown here."""
         data = {**data, "kernel_options": [list(pair) for pair in data.get("asked_kernel_options", {}).items()]}
         known = {named.name: named for named in settings_of(Scenario)}
+        if unknown := data.keys() - known.keys() - {"asked_kernel_options"}:
+            raise ScenarioError(f"this is no scenario of this version: it has {', '.join(sorted(unknown))}")
         given = {
-            name: from_plain(value, known[name].setting, known[name].default)
-            for name, value in data.items()
-            if name in known
+            name: from_plain(data[name], known[name].setting, known[name].default) for name in known if name in data
         }
         try:
             return cls(**given)

@@ -114,7 +114,7 @@ def disk_path() -> None:
     if fd >= 0:
         read(u32(fd), cmdline, CMDLINE - 1)
         close(u32(fd))
-    name = option_value("dumpdisk=")
+    name: cstr = option_value("dumpdisk=")
     if name == NULL:
         name = "hdc"
     elif strncmp(name, "/dev/", 5) == 0:

@@ -249,7 +249,7 @@ def vsnprintf(buf: ptr[u8], size: usize, fmt: cstr, args: ptr[usize]) -> i32:
         if spec.base != 0:
             put_number(out, next_integer(source, spec), spec)
         elif c == ord("s"):
-            text = cast(cstr, next_word(source))
+            text: cstr = cast(cstr, next_word(source))
             if text == NULL:
                 text = "<NULL>"
             put_text(out, text, strnlen(text, spec.precision), spec)
