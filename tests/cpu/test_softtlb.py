@@ -175,9 +175,9 @@ def test_stores_are_not_on_the_slow_path() -> None:
 
     def seconds(box: Box) -> float:
         box.code(text)
-        begin = time.perf_counter()
+        begin = time.process_time()
         assert box.cpu.run(1 << 30) is Exit.HALT
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     assert min(seconds(Box()) for _ in range(3)) * 3 < seconds(own_walker(Box()))
 

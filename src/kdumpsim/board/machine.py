@@ -44,7 +44,7 @@ from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
-MAX_ROUND_NS: Final = 10_000_000  # at most some tenths of a second of ours, whatever the guest does
+MAX_ROUND_NS: Final = 10_000_000  # 2.4 ms of ours for plain code, 1.6 s for nothing but RDPMC
 NIC_INTERRUPT: Final = PciInterrupt(slot=3, pin=1, irq=11)
 """Where QEMU's `pc` has its first network card, and how its firmware routes it."""
 UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
@@ -294,8 +294,8 @@ class Machine:
     def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
         """Run until a virtual time, until `stop()` holds, or until something else ends it.
 
-        `stop` is asked between rounds, and `poll` too; both within less than a second of the host's time, and at once
-        after a signal. A signal cuts no round short as far as the guest can see.
+        `stop` is asked between rounds, and `poll` too: milliseconds of the host's time apart, 1.6 s for the slowest
+        guest known; at once after a signal. A signal cuts no round short as far as the guest can see.
 
         What a signal's handler raises (KeyboardInterrupt) comes out of here, and the next `run` goes on from there.
         Every round retires code, delivers an event or moves the clock; Standstill if they cease to.
