@@ -230,6 +230,15 @@ def test_a_file_that_cannot_be_a_module_is_a_scenario_error(tmp_path: Path) -> N
         kdumpsim.boot(modules=[tmp_path / "my-driver.py"])
 
 
+def test_a_misspelt_setting_is_answered_with_the_likely_one() -> None:
+    with pytest.raises(kdumpsim.ScenarioError, match="did you mean cpus"):
+        kdumpsim.boot(cpu=4)  # type: ignore[call-arg]
+    with pytest.raises(kdumpsim.ScenarioError, match="list of files"):
+        kdumpsim.boot(modules="mine.py")
+    with kdumpsim.boot() as machine, pytest.raises(kdumpsim.ScenarioError, match="did you mean count"):
+        machine.crash("FS_DEVRW", "panic", cuont=4)  # type: ignore[call-arg]
+
+
 def test_a_machine_with_traffic_takes_what_needs_it() -> None:
     with kdumpsim.boot(traffic=True) as machine:
         result = machine.crash("FS_DEVRW", "panic")

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,3 +80,19 @@ def test_a_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HostFailure, match=r"cannot write to output directory '.*/file/dump': Not a directory"):
         writable_directory(tmp_path / "file" / "dump")
+
+
+def test_an_interrupt_in_the_moment_of_its_making_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tempfile.mkdtemp
+
+    def interrupted(**options: Any) -> str:
+        name = made(**options)
+        os.kill(os.getpid(), signal.SIGINT)
+        return name
+
+    monkeypatch.setattr(tempfile, "mkdtemp", interrupted)
+    with pytest.raises(KeyboardInterrupt), scratch_directory(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []

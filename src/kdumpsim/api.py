@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack, overload
 
 from kdumpsim.agent.errors import AgentFailure
+from kdumpsim.choices import unknown
 from kdumpsim.compiler import GuestError
 from kdumpsim.console.shell import Quit, Refused, Shell, parse
 from kdumpsim.errors import KdumpsimError
@@ -298,7 +299,10 @@ class Machine:
     """
 
     def __init__(self, settings: BootSettings, host_timeout: float | None) -> None:
+        _check_names("boot", settings, BootSettings)
         described: dict[str, Any] = dict(settings)
+        if isinstance(described.get("modules"), str | os.PathLike):
+            raise ScenarioError("modules is a list of files: write modules=[…]")
         described["guest_modules"] = tuple(os.fspath(path) for path in described.pop("modules", ()))
         described["nic"] = described.get("nic", False) or described.get("traffic", False)
         asked = KernelPart(**_only(KernelPart, described))
@@ -350,6 +354,7 @@ class Machine:
         `settings`: see `CrashSettings`; `output` as for `run`.  Raises ScenarioError for a crash that cannot be, or
         that needs another machine, HostFailure, HostTimeout, and WorkerDied if the copy's process was killed.
         """
+        _check_names("crash", settings, CrashSettings)
         booted = self._alive
         if self._described.get("traffic"):
             settings["dma"] = tuple(dict.fromkeys((*settings.get("dma", ()), NETWORK_DMA)))
@@ -402,6 +407,14 @@ class Machine:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_names(what: str, given: Mapping[str, Any], known: type[BootSettings] | type[CrashSettings]) -> None:
+    """ScenarioError for a keyword that `what` does not take."""
+    names = known.__annotations__
+    for name in given:
+        if name not in names:
+            raise ScenarioError(unknown(f"setting of {what}()", name, names))
 
 
 def _only(part: type[PcPart] | type[KernelPart], described: Mapping[str, Any]) -> dict[str, Any]:

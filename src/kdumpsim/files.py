@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -88,12 +89,28 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
         made = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
         return os.open(made, os.O_RDONLY | os.O_DIRECTORY), made
 
-    lock, directory = _locked(make)
+    made: list[tuple[int, Path]] = []
     try:
-        yield directory
+        with _undisturbed():
+            made.append(_locked(make))
+        yield made[0][1]
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        os.close(lock)
+        for lock, directory in made:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No handler of a signal runs inside: what it raises comes out when this is left."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _locked_file(path: str, flags: int) -> int:

@@ -50,4 +50,8 @@ def test_the_page_as_it_is_typed(folder: Path) -> None:
         if "kdumpsim run" in command:
             runs.append(json.loads((folder / "dump/result.json").read_text()))
     assert [(run["outcome"], run["accuracy"]) for run in runs] == [("O", 1.0), ("O", 1.0)]
+    assert [run["evidence"][0].partition(" on CPU")[0] for run in runs] == [
+        "HEARTBEAT",
+        "die(), not HEARTBEAT, which was armed,",
+    ]
     assert runs[0]["options"]["guest_modules"] == ["heartbeat.py"]

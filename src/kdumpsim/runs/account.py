@@ -107,7 +107,12 @@ def story(session: Session) -> str:
     crash, jump = session.oracle.crash, session.oracle.jump
     if crash is None:
         return f"the kernel did not crash: {ending(session)}"
-    name = session.armed.crash_point if session.armed else crash_name(session.oracle) or f"{crash.where}()"
+    if session.armed is None:
+        name = crash_name(session.oracle) or f"{crash.where}()"
+    elif crash.where == INDUCED:
+        name = session.armed.crash_point
+    else:
+        name = f"{crash.where}(), not {session.armed.crash_point}, which was armed,"
     where = f"{name} on CPU {crash.cpu} at {crash.time_ns / NS:.3f} s"
     if jump is None:
         return f"{where}; {session.mechanism.hand_over} was not reached: {ending(session)}"
