@@ -26,7 +26,7 @@ def armed(cpus: int) -> Session:
     scenario = Scenario(crash_point="FS_DEVRW", crash_type="panic", count=1_000_000, cpus=cpus, timeout=20)
     session = power_on(scenario.pc, scenario.kernel)
     session.boot()
-    session.load_capture_kernel()
+    session.prepare_dump()
     session.arm(scenario.crash)
     return session
 
@@ -42,8 +42,7 @@ def dumped(session: Session, directory: Path) -> Judgement:
     """Run to the end and judge the dump."""
     session.crash(Operator(15 * NS))
     assert session.jumped, session.console.text[-2000:]
-    session.capture()
-    session.save()
+    session.dump()
     assert outcome_of(session).captured, session.console.text[-2000:]
     header = find_dump(session.dump_disk)
     assert header is not None
