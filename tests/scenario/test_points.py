@@ -85,7 +85,8 @@ def test_a_users_module_brings_its_points(tmp_path: Path) -> None:
     assert f"--guest-module {path}" in scenario.command()
     before = scenario.boot_key()
     path.write_text(HOOK.replace("nowhere", "somewhere"))
-    assert scenario.boot_key() != before
+    assert scenario.boot_key() == before
+    assert Scenario("MINE", "panic", guest_modules=(str(path),)).boot_key() != before
     with pytest.raises(ScenarioError, match="MINE"):
         Scenario("MINE", "panic")
 
@@ -95,6 +96,23 @@ def test_a_broken_module_is_a_compile_error_that_points_into_it(tmp_path: Path) 
     path.write_text(HOOK.replace("cpoint(addr(MINE))", "cpoint(7.5)"))
     with pytest.raises(CompileError, match=rf"{path}:10:12: error"):
         Scenario("MINE", "panic", guest_modules=(str(path),))
+
+
+def test_a_module_that_is_not_utf_8_is_a_compile_error(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_bytes(b"# caf\xe9\n" + HOOK.encode())
+    with pytest.raises(CompileError, match=rf"{path}:1:1: error: this is not UTF-8"):
+        Scenario("MINE", "panic", guest_modules=(str(path),))
+
+
+def test_a_scenario_outlives_the_files_of_its_modules(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HOOK)
+    scenario = Scenario("MINE", "panic", guest_modules=(str(path),))
+    path.unlink()
+    assert scenario.point.help == "mine: nowhere"
+    assert scenario.to_dict()["guest_modules"] == [str(path)]
+    assert f"--guest-module {path}" in scenario.command()
 
 
 @pytest.mark.parametrize(

@@ -226,3 +226,16 @@ def test_the_usual_load_is_what_crosses_the_point() -> None:
     assert swapping.load == ("memdrain",)
     assert "--load" not in swapping.command()
     assert "--load diskio" in Scenario("MEM_SWAPOUT", "panic", load=("diskio",)).command()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("count", 1.5), ("count", None), ("cpus", "2"), ("memory", "64M"), ("seed", True), ("dma", "disk"), ("nic", 1),
+        ("dump_disk", None), ("crashkernel", "16M@16M"), ("kernel_options", {"stack": "4k"}), ("crash_cpu", 0.5),
+        ("guest_modules", "mine.py"), ("load", ["diskio"]), ("crash_type", None),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_named(name: str, value: object) -> None:
+    with pytest.raises(ScenarioError, match=name.replace("_", " ")):
+        Scenario(**{"crash_point": "FS_DEVRW", "crash_type": "panic", name: value})  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ Examples:
   kdumpsim console --kernel-option combined_mode=ide session.txt
   echo 'echo c > /proc/sysrq-trigger' | kdumpsim console -
 
-{status_help(Status.FAILURE, Status.SCRIPT_FAILED)}
+{status_help(Status.FAILURE, Status.NO_MACHINE, Status.SCRIPT_FAILED)}
 """
 CHOICES = (
     "seed",
@@ -189,7 +189,7 @@ class Talk:
                 self._session.prepare_dump()
         except (AgentFailure, KexecError) as error:
             click.echo(f"kdumpsim: {'interrupted' if self._session.interrupted else error}", err=True)
-            return Status.INTERRUPTED if self._session.interrupted else Status.SCRIPT_FAILED
+            return Status.INTERRUPTED if self._session.interrupted else Status.NO_MACHINE
         finally:
             self._busy = False
         return 0

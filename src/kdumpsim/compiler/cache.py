@@ -29,9 +29,12 @@ _ABANDONED_S = 3600
 
 
 def directory() -> Path:
-    """Where the entries lie."""
+    """Where the entries lie; a user without a home has them in the host's temporary directory."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "kdumpsim"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "kdumpsim"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"kdumpsim-cache-{os.getuid()}"
 
 
 def digest(parts: Iterable[object]) -> str:

@@ -74,7 +74,7 @@ def read_source(name: str, extra: Mapping[str, Path]) -> Source | None:
     if path is None:
         return None
     shown = name.replace(".", "/") + ("/__init__.py" if path.name == "__init__.py" else ".py")
-    return Source(name, path, shown, path.read_text(encoding="utf-8"))
+    return Source(name, path, shown, path.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n"))
 
 
 def _imports(tree: ast.Module) -> Iterable[ast.ImportFrom]:
@@ -110,6 +110,9 @@ def load_program(names: Iterable[str], extra: Mapping[str, Path], reporter: Repo
                 raise ModuleNotFoundError(f"no guest module named {name!r}", name=name)
             reporter.error(importer.source, node, f"no guest module named {name!r}")
             continue
+        for number, line in enumerate(source.lines, 1):
+            if "\ufffd" in line:
+                reporter.error(source, number, "this is not UTF-8", "save the file as UTF-8")
         try:
             tree = ast.parse(source.text, filename=str(source.path))
         except SyntaxError as error:

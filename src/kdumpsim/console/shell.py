@@ -254,7 +254,7 @@ def _load(name: str) -> Callable[[list[str]], Action]:
                 pid = shell.session.guest.start(name, *words)
             except AgentError as error:
                 if error.errno == errno.ENOENT:
-                    raise Refused(unknown("program", name, programs(session.kernel.guest_modules))) from None
+                    raise Refused(unknown("program", name, programs(session.kernel.modules))) from None
                 raise
             shell.say(f"{name}: started, pid {pid}\n")
 

@@ -274,7 +274,7 @@ class Session:
         self.conditions = conditions = Conditions(crash, self.pc.cpus)
         self._armed_at = len(self.console.lines) - 1
         self.agent.timeout = ARMED_TIMEOUT_S
-        if number := crash_points(self.kernel.guest_modules)[crash.crash_point].dynamic:
+        if number := crash_points(self.kernel.modules)[crash.crash_point].dynamic:
             self.agent.write_file("/proc/dtt/ctrl", f"add {crash.crash_point} {number}\n".encode())
         conditions.before_arming(self.agent)
         command = f"{conditions.set_command()}\n"

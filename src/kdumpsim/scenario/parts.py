@@ -24,7 +24,7 @@ from kdumpsim.scenario.conditions import (
 )
 from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
 from kdumpsim.scenario.options import checked, parse
-from kdumpsim.scenario.points import DEFAULT_COUNT
+from kdumpsim.scenario.points import DEFAULT_COUNT, Modules
 from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES, effective
 from kdumpsim.scenario.settings import check_values, integer, setting
 from kdumpsim.scenario.values import (
@@ -156,6 +156,11 @@ class KernelPart:
             raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
         object.__setattr__(self, "kernel_options", tuple(checked(parse_pairs(self.kernel_options)).items()))
         object.__setattr__(self, "guest_code", _guest_code(self.guest_modules))
+
+    @property
+    def modules(self) -> Modules:
+        """The guest modules as they were when this was made."""
+        return tuple(zip(self.guest_modules, self.guest_code, strict=True))
 
     @property
     def options(self) -> dict[str, str]:

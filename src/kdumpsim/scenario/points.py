@@ -29,6 +29,10 @@ _TYPE = struct.Struct("<3I")
 """``struct crash_type_info``: name, help, alias."""
 
 
+Modules = tuple[tuple[str, str], ...]
+"""A user's guest modules: each one's file, and the SHA-256 of its text."""
+
+
 @dataclass(frozen=True)
 class CrashPoint:
     """A place in the kernel where it can be crashed."""
@@ -97,17 +101,17 @@ def _options(text: str) -> dict[str, str]:
     return {name: value} if equals else {}
 
 
-def crash_points(modules: Sequence[str] = ()) -> Mapping[str, CrashPoint]:
+def crash_points(modules: Modules = ()) -> Mapping[str, CrashPoint]:
     """The crash points of a kernel by name: kdumpsim's own, and those of a user's guest modules.
 
-    GuestError where the kernel cannot be built, `images.ModuleError` for a file that cannot be a module.
+    GuestError where the kernel cannot be built.
     """
-    return _known(_versions(modules)).points
+    return _known(modules).points
 
 
-def programs(modules: Sequence[str] = ()) -> Sequence[str]:
+def programs(modules: Modules = ()) -> Sequence[str]:
     """What `--load` can name, with a user's guest modules.  Errors as `crash_points`."""
-    return _known(_versions(modules)).programs
+    return _known(modules).programs
 
 
 def crash_types() -> Mapping[str, CrashType]:
@@ -123,14 +127,10 @@ class _Known(NamedTuple):
     programs: Sequence[str]
 
 
-def _versions(modules: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Files and when they were changed."""
-    return tuple((str(path), path.stat().st_mtime_ns) for path in images.module_files(modules).values())
-
-
 @cache
-def _known(files: tuple[tuple[str, int], ...]) -> _Known:
-    kernel = images.kernel(modules=[path for path, _ in files])
+def _known(modules: Modules) -> _Known:
+    """Built once for these texts: the files may change or go later on."""
+    kernel = images.kernel(modules=[path for path, _ in modules])
     return _Known(points_of(kernel), types_of(kernel), programs_of(kernel))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from kdumpsim.scenario.conditions import (
@@ -67,7 +68,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
     def _names(self) -> None:
         """Give point and type the names the kernel has for them, and the load that crosses the point."""
-        points, types = crash_points(self.guest_modules), crash_types()
+        points, types = crash_points(self.modules), crash_types()
         object.__setattr__(self, "crash_point", aliases(points).get(self.crash_point, self.crash_point))
         object.__setattr__(self, "crash_type", aliases(types).get(self.crash_type, self.crash_type))
         check_word("crash point", self.crash_point, points, aliases(points))
@@ -75,16 +76,19 @@ class Scenario(CrashPart, KernelPart, PcPart):
         if self.load == USUAL_LOAD:
             object.__setattr__(self, "load", parse_load(self.point.load) if self.point.load else DISK_LOAD)
         for name in self.load:
-            check_word("load", name, programs(self.guest_modules))
+            check_word("load", name, programs(self.modules))
 
     @property
     def pc(self) -> PcPart:
         """The machine, with what the crash asks of it."""
         return _part(PcPart, self, nic=self.has_nic, traffic=self.traffic)
 
-    @property
+    @cached_property
     def kernel(self) -> KernelPart:
-        """The kernels, with the options without which nothing would cross the crash point."""
+        """The kernels, with the options without which nothing would cross the crash point.
+
+        Made with the scenario and kept, so that it does not read the guest modules again.
+        """
         asked = dict(self.point.needs) | dict(self.kernel_options)
         return _part(KernelPart, self, kernel_options=changes(self.profile, asked))
 
@@ -100,7 +104,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
     @property
     def point(self) -> CrashPoint:
         """The crash point, as the kernel describes it."""
-        return crash_points(self.guest_modules)[self.crash_point]
+        return crash_points(self.modules)[self.crash_point]
 
     @property
     def options(self) -> dict[str, str]:

@@ -106,6 +106,7 @@ def check_values(part: object) -> None:
     for named in settings_of(type(part)):
         value, chosen = getattr(part, named.name), named.setting
         what = named.name.replace("_", " ")
+        _check_type(what, value, named.default)
         if chosen.bounds is not None and value is not None:
             low, high = chosen.bounds
             if not low <= value <= high:
@@ -114,6 +115,18 @@ def check_values(part: object) -> None:
         if chosen.choices is not None and value is not None:
             for word in value if isinstance(value, tuple) else (value,):
                 check_word(what, word, chosen.choices)
+
+
+def _check_type(what: str, value: Any, default: Any) -> None:
+    """ScenarioError for a value of another type than the default's; a field without one takes text."""
+    if default is None:
+        fits = value is None or (isinstance(value, int | str) and not isinstance(value, bool))
+    else:
+        wanted = str if default is MISSING else type(default)
+        fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+    if not fits:
+        example = "" if default in (None, MISSING) else f", as {default!r} is"
+        raise ScenarioError(f"{what} is {value!r}: give a value of the right type{example}")
 
 
 def check_word(what: str, given: str, allowed: Iterable[str], others: Iterable[str] = ()) -> None:
