@@ -8,7 +8,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kdumpsim.errors import KdumpsimError
+from kdumpsim.signals import HeldSignals
 
 _SCRATCH = "kdumpsim-scratch-"
 _PARTIAL = re.compile(r"\..+\.\d+\.partial")
@@ -91,26 +91,13 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
 
     made: list[tuple[int, Path]] = []
     try:
-        with _undisturbed():
+        with HeldSignals(lambda: None):
             made.append(_locked(make))
         yield made[0][1]
     finally:
         for lock, directory in made:
             shutil.rmtree(directory, ignore_errors=True)
             os.close(lock)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No handler of a signal runs inside: what it raises comes out when this is left."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _locked_file(path: str, flags: int) -> int:

@@ -35,12 +35,12 @@ from kdumpsim.board.port92 import Port92
 from kdumpsim.board.rtc import Rtc
 from kdumpsim.board.rtl8139 import Rtl8139
 from kdumpsim.board.schedule import PendingRound, Schedule
-from kdumpsim.board.signals import HeldSignals
 from kdumpsim.board.uart import Uart
 from kdumpsim.board.vga import Vga
 from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock
 from kdumpsim.cpu.cpu import STANDSTILL
 from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
+from kdumpsim.signals import HeldSignals
 
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000

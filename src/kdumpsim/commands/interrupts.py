@@ -2,7 +2,7 @@
 """Ctrl-C and kill, as clean ends of a command.
 
 Once a command polls, its handler only takes note, so that the command ends where it asked and not in the middle of its
-own work. A machine that runs calls the handler and the poll at once (`kdumpsim.board.signals`).
+own work. A machine that runs calls the handler and the poll at once (`kdumpsim.signals`).
 """
 
 from __future__ import annotations

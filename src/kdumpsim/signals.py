@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Python's signal handlers, held back while the engine runs.
+"""Python's signal handlers, held back while the engine runs, or while something is made that must be cleared away.
 
 Python runs a handler wherever its interpreter happens to be, so also inside a device's callback from the engine. What a
 handler raises there (KeyboardInterrupt, for one) goes through C code, and is lost. Held back, a handler is called once
