@@ -91,7 +91,7 @@ class PcPart:
     """The station at the other end of the network sends all the time; `--dma net` asks for that."""
 
     def __post_init__(self) -> None:
-        check_values(self)
+        check_values(PcPart, self)
         if self.memory % PAGE_SIZE:
             raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
         object.__setattr__(self, "memory_holes", tuple(sorted(self.memory_holes)))
@@ -142,7 +142,7 @@ class KernelPart:
     """SHA-256 of each guest module: another text is another kernel."""
 
     def __post_init__(self) -> None:
-        check_values(self)
+        check_values(KernelPart, self)
         region = self.crashkernel
         if max(region.base, region.size) < PAGE_SIZE:
             raise ScenarioError(f"crashkernel {region} is in bytes: did you mean {region.size}M@{region.base}M?")
@@ -243,7 +243,7 @@ class CrashPart:
     )
 
     def __post_init__(self) -> None:
-        check_values(self)
+        check_values(CrashPart, self)
 
 
 def parse_pairs(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:

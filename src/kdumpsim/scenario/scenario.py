@@ -51,8 +51,8 @@ class Scenario(CrashPart, KernelPart, PcPart):
     def __post_init__(self) -> None:
         PcPart.__post_init__(self)
         KernelPart.__post_init__(self)
-        self._names()
         CrashPart.__post_init__(self)
+        self._names()
         for name, needed in self.point.needs.items():
             if (asked := dict(self.kernel_options).get(name, needed)) != needed:
                 raise ScenarioError(
@@ -143,9 +143,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
             value = getattr(self, named.name)
             if named.default is not MISSING and (value == named.default or self._follows(named.name, named.default)):
                 continue
-            words += [
-                f"{option} {shlex.quote(text)}".rstrip() if text else option for option, text in named.words(value)
-            ]
+            words += [f"{option} {shlex.quote(text)}" if text else option for option, text in named.words(value)]
         return " ".join(words)
 
     def _follows(self, name: str, default: Any) -> bool:

@@ -101,10 +101,10 @@ def settings_of(part: type) -> Iterator[Named]:
             yield Named(item.name, item.metadata[_KEY], item.default)
 
 
-def check_values(part: object) -> None:
-    """ScenarioError if a field is out of its bounds or none of the words it takes."""
-    for named in settings_of(type(part)):
-        value, chosen = getattr(part, named.name), named.setting
+def check_values(part: type, whole: object) -> None:
+    """ScenarioError if a field of this part has the wrong type, is out of bounds, or none of the words it takes."""
+    for named in settings_of(part):
+        value, chosen = getattr(whole, named.name), named.setting
         what = named.name.replace("_", " ")
         _check_type(what, value, named.default)
         if chosen.bounds is not None and value is not None:
