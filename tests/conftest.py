@@ -9,16 +9,13 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
+
+import properties  # noqa: F401  registers and loads hypothesis' profile
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script, where Ctrl-C is ignored; what tests start
     # and interrupt must not inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-settings.register_profile("kdumpsim", deadline=None, derandomize=True)
-settings.register_profile("nightly", deadline=None, derandomize=False, max_examples=1000, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "kdumpsim"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,11 +5,12 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.idechannel import RESET_NS, SECTOR_NS, SEEK_NS
+from properties import examples
 
 from ide_bench import Bench, pattern  # isort: skip
 
@@ -454,7 +455,7 @@ def test_files_are_disks_too(tmp_path: Path) -> None:
     assert path.read_bytes()[3 * 512 : 4 * 512] == b"\x5a" * 512
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.integers(0, 3_000_000), st.sampled_from(["dma_in", "dma_out", "pio_in", "pio_out"]))
 def test_snapshot_in_mid_command_goes_on_the_same(ns: int, kind: str) -> None:
     def start() -> Bench:

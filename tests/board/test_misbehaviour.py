@@ -7,12 +7,13 @@ import random
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.compiler.assembler import assemble
+from properties import examples
 
 BASE = 0x100000
 MEMORY = 4 << 20
@@ -61,7 +62,7 @@ talk = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(talk, min_size=1, max_size=40), st.integers(1, 3))
 def test_garbage_for_a_kernel(code: list[bytes], cpus: int) -> None:
     machine = pc(cpus)
@@ -90,7 +91,7 @@ def test_random_garbage_runs_the_same_twice() -> None:
 accesses = st.tuples(st.integers(0, 1 << 16), st.sampled_from([1, 2, 4]), st.integers(0, 0xFFFFFFFF), st.booleans())
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(accesses, max_size=80), st.integers(0, 5 * MS))
 def test_any_access_to_any_port_of_a_device(script: list[tuple[int, int, int, bool]], pause: int) -> None:
     """By number into the list of ports somebody answers at, so that every access meets a device."""
@@ -108,7 +109,7 @@ def test_any_access_to_any_port_of_a_device(script: list[tuple[int, int, int, bo
     machine.reset()
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.lists(
         st.tuples(st.sampled_from(PAGES), st.integers(0, 0xFFF), st.sampled_from([1, 2, 4]),

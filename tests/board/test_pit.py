@@ -6,12 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devices import Probe, run_until, transplant
 from kdumpsim.board.clock import Clock
 from kdumpsim.board.pit import PIT_HZ, Channel, ControlWord, Pit, ns_at, ticks_at
+from properties import examples
 
 
 class Bench:
@@ -390,7 +391,7 @@ programs = st.lists(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(programs)
 def test_a_byte_is_a_byte_whatever_is_programmed(program: list[tuple[str, int, int]]) -> None:
     bench = Bench()

@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board.clock import Standstill
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.compiler.assembler import assemble
 from kdumpsim.cpu import Cpu, Exit
+from properties import examples
 
 from test_machine import BASE, EPILOGUE, PROLOGUE, SPIN, machine, quiet  # isort: skip
 
@@ -118,7 +119,7 @@ pieces = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.integers(1, 2), st.sampled_from(sorted(HANDLERS)), pieces)
 def test_time_moves_on_whatever_a_guest_does(cpus: int, handler: str, code: bytes) -> None:
     computer = guest(cpus, bytes.fromhex(HANDLERS[handler]), code)

@@ -7,13 +7,14 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board.clock import Clock
 from kdumpsim.board.memory import Memory
 from kdumpsim.board.pci_registers import BAR0, COMMAND
 from kdumpsim.board.rtl8139 import RESET_NS, Rtl8139
+from properties import examples
 
 from devices import Probe, run_for, transplant  # isort: skip
 
@@ -335,7 +336,7 @@ def test_moving_its_ports(bench: Bench) -> None:
     assert moves == [[(0xD000, 256)], []]
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.lists(st.sampled_from(["receive", "send", "read", "wait"]), max_size=12), st.integers(0, 12))
 def test_a_restored_card_goes_on_as_the_first_does(gestures: list[str], cut: int) -> None:
     def act(bench: Bench, gesture: str, number: int) -> None:

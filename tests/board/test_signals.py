@@ -29,6 +29,7 @@ LOOPS = {
     "cpuid": "main: xor %eax, %eax\ncpuid\njmp main",
     "rdtsc": "main: rdtsc\njmp main",
     "rdmsr": "main: mov $0x10, %ecx\nrdmsr\njmp main",
+    "smsw": "main: smsw %eax\njmp main",
     "storm of exceptions": "main: mov $6, %ecx\nmov $on_invalid, %edx\ncall set_gate\non_invalid: ud2",
 }
 FOR_EVER = 5 * 10**9  # far more than a run that was ended gets
@@ -91,15 +92,21 @@ def counting(computer: Machine, loop: str, act: Callable[[], object]) -> None:
     cpu: Cpu = computer.cpus[0]
     if loop == "port write":
         computer.devices.ports.writers[0x80] = lambda port, size, value: act()
-    elif loop == "rdtsc":
+    elif loop in ("rdtsc", "rdmsr"):
         inner = computer.time
         computer.time = lambda: (act(), inner())[1]  # type: ignore[func-returns-value, method-assign]
+    elif loop == "cpuid":
+        enabled = computer.apic_enabled
+        computer.apic_enabled = lambda index: (act(), enabled(index))[1]  # type: ignore[func-returns-value, method-assign]
+    elif loop == "smsw":
+        execute = cpu._instructions.execute
+        cpu._instructions.execute = lambda: (act(), execute())[1]  # type: ignore[func-returns-value, method-assign]
     else:
         exception = cpu._exception
         cpu._exception = lambda vector: (act(), exception(vector))[1]  # type: ignore[method-assign, func-returns-value]
 
 
-@pytest.mark.parametrize("loop", ["port write", "rdtsc", "storm of exceptions"])
+@pytest.mark.parametrize("loop", ["port write", "rdtsc", "rdmsr", "cpuid", "smsw", "storm of exceptions"])
 def test_a_signal_is_heard_at_once_whatever_the_guest_does(loop: str) -> None:
     computer = quiet(machine(LOOPS[loop], cpus=1))
     calls = 0

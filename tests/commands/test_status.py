@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from kdumpsim.cli import main
 from kdumpsim.commands.status import Status
 from kdumpsim.compiler.assembler import assemble
 
@@ -265,3 +267,11 @@ def test_a_host_time_that_makes_no_sense(seconds: str) -> None:
     status, complaints = ended(start(*RUN, "--host-timeout", seconds))
     assert status == Status.BAD_INPUT
     assert "--host-timeout" in complaints
+
+
+@pytest.mark.parametrize(("command", "seconds"), [("run", None), ("table2", 600)])
+def test_the_hosts_time_is_limited_in_tables_and_not_in_a_single_run(command: str, seconds: float | None) -> None:
+    found = main.get_command(click.Context(main), command)
+    assert found is not None
+    (option,) = (one for one in found.params if one.name == "host_timeout")
+    assert option.default == seconds

@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board.vga import TEXT_MEMORY, Screen, Vga
 from kdumpsim.commands.textscreen import GRAPHICS, Painter, colours, plain
+from properties import examples
 
 
 class Model:
@@ -190,7 +191,7 @@ def test_plain_lines() -> None:
 cells = st.lists(st.tuples(st.integers(0, 1999), st.integers(0, 255), st.integers(0, 255)), max_size=30)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.lists(st.tuples(cells, st.integers(0, 2100)), min_size=1, max_size=4))
 def test_whatever_is_written_the_terminal_shows_it(pictures: list[tuple[list[tuple[int, int, int]], int]]) -> None:
     bench = Bench()

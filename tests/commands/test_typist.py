@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.commands.typist import Typist
+from properties import examples
 
 
 def codes(data: bytes) -> list[int]:
@@ -49,7 +50,7 @@ def test_keys(typed: bytes, wanted: list[int]) -> None:
     assert codes(typed) == wanted
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.binary(max_size=12))
 def test_anything_can_be_typed(data: bytes) -> None:
     machine = Machine(MachineConfig(cpus=1))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from guest_machine import PRELUDE, Machine, build
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from kdumpsim.compiler import lang
+from properties import examples
 
 TYPES = {f"{sign}{bits}": (bits, sign == "i") for sign in "ui" for bits in (8, 16, 32, 64)}
 PARAMS = {f"{name}_{letter}": name for name in TYPES for letter in "ab"}
@@ -100,7 +101,7 @@ ARGUMENTS = st.lists(
 
 
 @pytest.mark.parametrize("optimize", [False, True])
-@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@examples(12, suppress_health_check=list(HealthCheck))
 @given(functions=FUNCTIONS, arguments=ARGUMENTS)
 def test_expressions_mean_the_same_compiled_and_in_cpython(
     tmp_path_factory: pytest.TempPathFactory,

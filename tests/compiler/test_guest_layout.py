@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from kdumpsim.compiler.diagnostics import Reporter, Source
@@ -18,6 +18,7 @@ from kdumpsim.compiler.modules import Module
 from kdumpsim.compiler.program import Program
 from kdumpsim.compiler.symbols import TypeName
 from kdumpsim.compiler.types import StructType
+from properties import examples
 
 C_TYPES = {
     "u8": "unsigned char", "i8": "signed char", "u16": "unsigned short", "i16": "short", "u32": "unsigned",
@@ -56,7 +57,7 @@ FIELDS = st.lists(
 )
 
 
-@settings(max_examples=6, suppress_health_check=list(HealthCheck))
+@examples(6, suppress_health_check=list(HealthCheck))
 @given(cases=st.lists(st.tuples(FIELDS, st.sampled_from(["", "packed", "aligned"])), min_size=15, max_size=25))
 def test_layout_is_gccs(
     tmp_path_factory: pytest.TempPathFactory,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 from guest_machine import PRELUDE, Machine, build
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from kdumpsim.compiler import lang
+from properties import examples
 
 TEXT = """
 POLYNOMIAL: Final = 0xEDB88320
@@ -95,7 +96,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Machine, dict[str, C
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@examples(40, suppress_health_check=list(HealthCheck))
 @given(a=st.integers(0, 0xFFFFFFFF), b=st.one_of(st.integers(0, 0xFFFFFFFF), st.integers(0, 300)))
 def test_pure_functions(both: tuple[Machine, dict[str, Callable[..., int]]], name: str, a: int, b: int) -> None:
     machine, names = both

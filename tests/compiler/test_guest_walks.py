@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from guest_machine import Machine, build
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+
+from properties import examples
 
 TEXT = """
 class ListHead(Struct):
@@ -169,7 +171,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Machine(build(tmp_path_factory.mktemp("guest"), TEXT, "total", optimize=request.param))
 
 
-reuse = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+reuse = examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 counts, firsts = st.integers(0, 16), st.integers(0, 9)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -19,6 +19,7 @@ from kdumpsim.commands.console import Talk
 from kdumpsim.console.shell import COMMANDS, parse
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.runs.session import MachineDead, Session
+from properties import examples
 
 FAILURES: tuple[Callable[[], Exception], ...] = (
     lambda: AgentError("open /x", 2),
@@ -83,7 +84,7 @@ lines = st.one_of(
 
 
 @given(lines)
-@settings(max_examples=400)
+@examples(400)
 def test_a_line_is_understood_or_refused_with_a_message(line: str) -> None:
     with contextlib.suppress(ValueError):
         assert callable(parse(line))

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import pytest
 from cpu_box import CODE, GDT, KCODE, KDATA, STACK, TSS, TSS_DF, TSS_DF_SEL, Box
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.cpu import Exit, native
+from properties import examples
 
 CF, PF, AF, ZF, SF, OF = 1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 11
 ARITHMETIC = CF | PF | AF | ZF | SF | OF
@@ -107,7 +108,7 @@ def start_flags(esp: int = STACK) -> int:
     return logic(esp).flags
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     before=INSTRUCTIONS,
     texts=st.lists(INSTRUCTIONS, min_size=1, max_size=3),

@@ -10,12 +10,13 @@ import time
 
 import pytest
 from cpu_box import CODE, GDT, GDT_TABLE, IDT, KCODE, KDATA, STACK3, UCODE, UDATA, Box
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from test_native import ASSEMBLE
 
 from kdumpsim.compiler.assembler import assemble
 from kdumpsim.cpu import Cpu, Exit, Neighbours, native, softtlb
+from properties import examples
 
 PD, PT = 0x40000, 0x41000
 needs_soft_tlb = pytest.mark.skipif(not native.hooks().compiled, reason="this host has no machine code for the fill")
@@ -65,7 +66,7 @@ entry_flags = st.sampled_from([0, 1, 3, 5, 7, 0x21, 0x27, 0x61, 0x67, 0x83, 0x87
 
 
 @needs_soft_tlb
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(150, suppress_health_check=list(HealthCheck))
 @given(
     pde=st.one_of(entry_flags, entry_flags.map(lambda flags: PT | flags)),
     pte=entry_flags.map(lambda flags: 0x50000 | flags),

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,18 @@ def kdumpsim(
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def works_for(pid: int, seconds: float) -> None:
+    """Wait until the process has used that much more of a CPU, however busy the host is."""
+
+    def used() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    end = used() + seconds
+    while used() < end:
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

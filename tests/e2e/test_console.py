@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import kdumpsim
+from .conftest import kdumpsim, works_for
 
 TABLE_1 = """\
 # modprobe dtt
@@ -310,7 +310,7 @@ def test_ctrl_c_interrupts_a_long_continue_and_ctrl_d_leaves(tmp_path: Path) -> 
     terminal.expect("started, pid")
     terminal.expect("] # ")
     terminal.type("continue\n")
-    time.sleep(2)
+    works_for(terminal.process.pid, 1)
     os.kill(terminal.process.pid, signal.SIGINT)
     terminal.expect("interrupted at")
     terminal.expect("] # ")
@@ -339,7 +339,7 @@ def test_ctrl_c_ends_a_script(tmp_path: Path) -> None:
     for line in process.stdout:
         if line == "# continue\n":
             break
-    time.sleep(1)
+    works_for(process.pid, 0.5)
     process.send_signal(signal.SIGINT)
     output, complaints = process.communicate(timeout=600)
     assert process.returncode == 130

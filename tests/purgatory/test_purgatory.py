@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unicorn import x86_const as x86
 
@@ -15,6 +15,7 @@ from kdumpsim import images
 from kdumpsim.kexec.elfcorehdr import BACKUP_SOURCE
 from kdumpsim.kexec.purgatory import Purgatory
 from kdumpsim.kexec.segments import Range
+from properties import examples
 
 from .machine import BareMachine
 
@@ -85,14 +86,14 @@ def test_a_flipped_bit_stops_it(address: int) -> None:
 
 
 @given(st.integers(0x100, 0xFF0))
-@settings(max_examples=10)
+@examples(10)
 def test_it_runs_at_any_address(page: int) -> None:
     loaded = load(page << 12)
     assert loaded.run() == KERNEL
 
 
 @given(st.integers(0, 40), st.binary(max_size=600))
-@settings(max_examples=40)
+@examples(40)
 def test_backup_copy(units: int, target: bytes) -> None:
     machine = BareMachine()
     purgatory = Purgatory(images.purgatory(), 0x100000)

@@ -8,13 +8,14 @@ import itertools
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim import images
 from kdumpsim.compiler.lang import u32
 from kdumpsim.kexec.purgatory import Purgatory
 from kdumpsim.purgatory import sha256 as source
+from properties import examples
 
 from .machine import BareMachine
 
@@ -54,7 +55,7 @@ def test_the_known_answers(guest: Guest) -> None:
 
 
 @given(st.lists(st.binary(max_size=200), max_size=6), st.integers(0, 3))
-@settings(max_examples=200)
+@examples(200)
 def test_any_pieces(guest: Guest, pieces: list[bytes], offset: int) -> None:
     assert guest.sha256(pieces, offset) == hashlib.sha256(b"".join(pieces)).digest()
 
@@ -66,7 +67,7 @@ def test_padding(guest: Guest, size: int) -> None:
 
 
 @given(st.binary(min_size=64, max_size=64), st.lists(st.integers(0, 2**32 - 1), min_size=8, max_size=8))
-@settings(max_examples=30)
+@examples(30)
 def test_source_and_compiled_code_agree(guest: Guest, block: bytes, state: list[int]) -> None:
     """The same block step, once run by CPython and once on the CPU."""
     words = [u32(word) for word in struct.unpack("<16I", block)]

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import unicorn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unicorn import x86_const as x86
 
 from kdumpsim.compiler import compile_modules
 from kdumpsim.compiler.linker import Layout, LinkedImage, link
 from kdumpsim.disks.toyfs import mkfs
+from properties import examples
 from toyfs_reader import Toyfs
 
 STUBS = Path(__file__).parent / "stubs"
@@ -147,7 +148,7 @@ writes = st.lists(st.tuples(st.sampled_from(["/x", "/y", "/d/f"]), st.integers(1
 
 
 @given(writes)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_what_the_guest_writes_the_host_reads(steps: list[tuple[str, int, bool]]) -> None:
     guest = Guest({"/d/f": b"0" * 5000})
     model = {"/d/f": b"0" * 5000}

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.board.disk import Disk
 from kdumpsim.disks.toyfs import BLOCK_SIZE, ToyfsError, mkfs
+from properties import examples
 from toyfs_reader import Damaged, Toyfs
 
 SECTORS = 4096
@@ -26,7 +27,7 @@ def sound(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 @given(st.dictionaries(paths, contents, max_size=12).map(sound))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_round_trip(files: dict[str, bytes]) -> None:
     image = bytearray(SECTORS * 512)
     mkfs(image, SECTORS, files)

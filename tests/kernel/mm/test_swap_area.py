@@ -6,13 +6,14 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from guest_harness import Guest, guest, host_module
 from kdumpsim.board.disk import Disk
 from kdumpsim.compiler import lang
 from kdumpsim.disks.swaparea import mkswap
+from properties import examples
 
 page_alloc = host_module("kdumpsim.kernel.mm.page_alloc")
 
@@ -171,7 +172,7 @@ def test_a_full_swap_area_is_not_an_error() -> None:
     assert g.word(page + FLAGS) == LOCKED
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(st.integers(0, PAGES - 1), unique=True, max_size=PAGES), st.integers(0, PAGES))
 def test_the_oldest_pages_are_taken_first_and_can_be_put_back(order: list[int], wanted: int) -> None:
     g = fresh()
