@@ -20,7 +20,7 @@ from kdumpsim.kernel.architecture import (
 )
 from kdumpsim.kernel.capture.elfcorehdr import is_kdump_kernel
 from kdumpsim.kernel.core.string import memcpy
-from kdumpsim.kernel.fs.files import File, FileOperations
+from kdumpsim.kernel.fs.file_types import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 
 OLDMEM_END: Final = 0x100000000

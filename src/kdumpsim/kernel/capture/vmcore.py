@@ -53,7 +53,7 @@ from kdumpsim.kernel.capture.oldmem import OLDMEM_END, read_from_oldmem
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM
-from kdumpsim.kernel.fs.files import File, FileOperations
+from kdumpsim.kernel.fs.file_types import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kzalloc

@@ -27,19 +27,18 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.architecture import cpu_relax, current, sched_clock, smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.hrtimer_types import Hrtimer, HrtimerBase
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.sched import schedule, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TASK_RUNNING, TaskStruct
 from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import (
-    Spinlock,
     spin_lock_init,
     spin_lock_irq,
     spin_lock_irqsave,
     spin_unlock_irq,
     spin_unlock_irqrestore,
 )
-from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 
 HRTIMER_NORESTART: Final = 0
@@ -53,27 +52,6 @@ class HrtimerMode(IntEnum):
 
     HRTIMER_ABS = 0
     HRTIMER_REL = 1
-
-
-class HrtimerBase(Struct):
-    """One CPU's high-resolution timers."""
-
-    lock: Spinlock
-    active: ListHead
-    """Pending timers, soonest first."""
-    curr_timer: ptr[Hrtimer]
-    """The one whose function runs."""
-
-
-class Hrtimer(Struct):
-    """A high-resolution timer."""
-
-    node: ListHead
-    expires: u64
-    """Nanoseconds since boot."""
-    function: fn[[ptr[Hrtimer]], u32]
-    base: ptr[HrtimerBase]
-    active: bool
 
 
 class HrtimerSleeper(Struct):

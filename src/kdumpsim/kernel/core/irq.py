@@ -52,8 +52,9 @@ from kdumpsim.kernel.core.spinlock import (
     spin_unlock_irqrestore,
 )
 from kdumpsim.kernel.core.types import EBUSY, EINVAL, ENOMEM
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 

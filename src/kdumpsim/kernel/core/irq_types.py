@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import Struct, array, cstr, fn, length, ptr, u32, void
 from kdumpsim.kernel.core.config import NR_CPUS
-from kdumpsim.kernel.core.spinlock import Spinlock
+from kdumpsim.kernel.core.spinlock_types import Spinlock
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs

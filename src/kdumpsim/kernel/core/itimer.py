@@ -9,13 +9,13 @@ from kdumpsim.compiler.lang import addr, container_of, guest, i32, placed, ptr, 
 from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.hrtimer import (
     HRTIMER_NORESTART,
-    Hrtimer,
     HrtimerMode,
     hrtimer_cancel,
     hrtimer_init,
     hrtimer_start,
     ktime_get,
 )
+from kdumpsim.kernel.core.hrtimer_types import Hrtimer
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.signal import send_sig, tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore

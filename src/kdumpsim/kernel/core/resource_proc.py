@@ -9,8 +9,9 @@ from __future__ import annotations
 from kdumpsim.compiler.lang import NULL, cstr, fn, guest, i32, placed, ptr
 from kdumpsim.kernel.core.resource import iomem_resource
 from kdumpsim.kernel.core.resource_types import Resource
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 
 
 @guest

@@ -15,9 +15,9 @@ from kdumpsim.kernel.core.types import ListHead, RcuHead
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import ThreadInfo, ThreadStruct
-    from kdumpsim.kernel.core.hrtimer import Hrtimer
-    from kdumpsim.kernel.fs.files import FilesStruct
-    from kdumpsim.kernel.mm.vma import MmStruct
+    from kdumpsim.kernel.core.hrtimer_types import Hrtimer
+    from kdumpsim.kernel.fs.file_types import FilesStruct
+    from kdumpsim.kernel.mm.mm_types import MmStruct
 
 MAX_PRIO: Final = 8
 """Number of priorities; 0 is served first."""

@@ -7,7 +7,7 @@ them on, enabled between its attempts.  `slock` is 1 when free, as on i386 of th
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import Struct, addr, barrier, extern, guest, load_volatile, ptr, store_volatile, u32, xchg
+from kdumpsim.compiler.lang import addr, barrier, extern, guest, load_volatile, ptr, store_volatile, u32, xchg
 from kdumpsim.kernel.architecture import (
     TIF_NEED_RESCHED,
     cpu_relax,
@@ -17,13 +17,7 @@ from kdumpsim.kernel.architecture import (
     local_irq_save,
 )
 from kdumpsim.kernel.core.config import PREEMPT
-
-
-class Spinlock(Struct):
-    """A lock for short critical sections; `owner_cpu` means something only while it is held."""
-
-    slock: u32
-    owner_cpu: u32
+from kdumpsim.kernel.core.spinlock_types import Spinlock as Spinlock
 
 
 @extern

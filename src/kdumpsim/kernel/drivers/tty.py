@@ -14,7 +14,7 @@ from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlo
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.core.types import EINTR
 from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
-from kdumpsim.kernel.fs.files import File, FileOperations
+from kdumpsim.kernel.fs.file_types import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 
 TTY_SIZE: Final = 256

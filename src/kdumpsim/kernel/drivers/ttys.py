@@ -6,7 +6,7 @@ from __future__ import annotations
 from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, u32
 from kdumpsim.kernel.core.types import EINTR, EIO
 from kdumpsim.kernel.drivers.serial8250 import serial8250_read_some, serial8250_startup, serial8250_write, ttys1
-from kdumpsim.kernel.fs.files import File, FileOperations
+from kdumpsim.kernel.fs.file_types import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 
 ttys1_started: bool = False

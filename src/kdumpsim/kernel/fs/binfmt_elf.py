@@ -22,10 +22,11 @@ from kdumpsim.kernel.capture.elf import (
     Elf32Phdr,
 )
 from kdumpsim.kernel.core.types import EIO, ENOEXEC, ENOMEM
-from kdumpsim.kernel.fs.files import File
+from kdumpsim.kernel.fs.file_types import File
 from kdumpsim.kernel.mm.memory import get_user_page
+from kdumpsim.kernel.mm.mm_types import VM_EXEC, VM_READ, VM_WRITE, MmStruct
 from kdumpsim.kernel.mm.page_alloc import page_address
-from kdumpsim.kernel.mm.vma import TASK_SIZE, VM_EXEC, VM_READ, VM_WRITE, MmStruct, find_vma, insert_vma
+from kdumpsim.kernel.mm.vma import TASK_SIZE, find_vma, insert_vma
 
 ET_EXEC: Final = 2
 PF_X: Final = 1

@@ -13,7 +13,7 @@ from kdumpsim.kernel.architecture import pa
 from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, BlockDevice, block_devices, rw_phys
 from kdumpsim.kernel.core.string import strlcpy
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM, ENOSPC
-from kdumpsim.kernel.fs.files import File, FileOperations
+from kdumpsim.kernel.fs.file_types import File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 from kdumpsim.kernel.mm.slab import kmalloc
 

@@ -45,10 +45,12 @@ from kdumpsim.kernel.core.string import memcpy, strlcpy, strlen
 from kdumpsim.kernel.core.sys import NR_execve, NR_spawn, Syscall
 from kdumpsim.kernel.core.types import E2BIG, EACCES, EFAULT, ENOMEM
 from kdumpsim.kernel.fs.binfmt_elf import STACK_TOP, load_elf_binary
-from kdumpsim.kernel.fs.files import O_RDONLY, O_RDWR, File, FilesStruct, filp_open, fput, put_files, share_files
+from kdumpsim.kernel.fs.file_types import O_RDONLY, O_RDWR, File, FilesStruct
+from kdumpsim.kernel.fs.files import filp_open, fput, put_files, share_files
 from kdumpsim.kernel.mm.memory import get_user_page, mmput
+from kdumpsim.kernel.mm.mm_types import MmStruct
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages, page_address
-from kdumpsim.kernel.mm.vma import MmStruct, find_vma, mm_alloc
+from kdumpsim.kernel.mm.vma import find_vma, mm_alloc
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs

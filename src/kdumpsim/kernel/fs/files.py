@@ -7,84 +7,34 @@ files the kernel makes (`fs.proc`); all others lie on the root file system (`fs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import (
     NULL,
-    Struct,
     addr,
-    array,
     cast,
     container_of,
     cstr,
     fetch_add,
-    fn,
     guest,
     i32,
-    length,
     ptr,
     sizeof,
     u8,
     u32,
-    u64,
     usize,
-    void,
 )
 from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import strncmp
 from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, ENOMEM, RcuHead
+from kdumpsim.kernel.fs.file_types import NR_OPEN, O_ACCMODE, O_RDONLY, O_WRONLY, File, FilesStruct
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.fs.initramfs import root_open
-    from kdumpsim.kernel.fs.proc import ProcEntry, proc_open
-
-O_RDONLY: Final = 0
-O_WRONLY: Final = 1
-O_RDWR: Final = 2
-O_ACCMODE: Final = 3
-O_CREAT: Final = 0o100
-O_TRUNC: Final = 0o1000
-NR_OPEN: Final = 64
-"""Descriptors of a table."""
-
-
-class FileOperations(Struct):
-    """What a kind of file can do; all but `release` may be NULL."""
-
-    read: fn[[ptr["File"], ptr[u8], u32], i32]
-    write: fn[[ptr["File"], ptr[u8], u32], i32]
-    release: fn[[ptr["File"]], None]
-    open: fn[[ptr["File"]], i32]
-    """Called for files of /dev and the like when they are opened."""
-    size: fn[[ptr["File"]], u64]
-    """Where the file ends, for lseek()."""
-    sendfile: fn[[ptr["File"], u32, ptr["File"]], i32]
-    """Send some bytes from the position on to another file's `sendphys`, without copying what need not be copied."""
-    sendphys: fn[[ptr["File"], u32, u32], i32]
-    """Write physical memory, which may be outside this kernel's map (Linux sendpage)."""
-
-
-class File(Struct):
-    """An open file."""
-
-    f_op: ptr[FileOperations]
-    f_flags: u32
-    f_pos: u64
-    f_size: u32
-    private_data: ptr[void]
-    entry: ptr["ProcEntry"]
-    f_count: u32
-    """Descriptors that stand for it."""
-    f_rcuhead: RcuHead
-
-
-class FilesStruct(Struct):
-    """A table of descriptors."""
-
-    fd: array[ptr[File]] = length(NR_OPEN)
+    from kdumpsim.kernel.fs.proc import proc_open
 
 
 kernel_files: FilesStruct = FilesStruct()

@@ -29,12 +29,12 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import memcpy, strcmp, strncmp
 from kdumpsim.kernel.core.types import EIO, ENOENT, EROFS
-from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, File, FileOperations
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, File, FileOperations
 from kdumpsim.kernel.fs.toyfs import toyfs_root
 from kdumpsim.kernel.fs.toyfs_file import toyfs_open
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.readdir import O_DIRECTORY
+    from kdumpsim.kernel.fs.file_types import O_DIRECTORY
 
 CPIO_HEADER: Final = 110
 CPIO_FILESIZE: Final = 54

@@ -29,27 +29,16 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.architecture import PAGE_SIZE
 from kdumpsim.kernel.core.string import memcpy, strcmp
 from kdumpsim.kernel.core.types import EACCES, EINVAL, ENOENT, ENOMEM
-from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, File, FileOperations
-from kdumpsim.kernel.fs.seq_file import SeqFile
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, O_WRONLY, File, FileOperations, ProcEntry, SeqFile
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.readdir import O_DIRECTORY, open_directory
+    from kdumpsim.kernel.fs.file_types import O_DIRECTORY
+    from kdumpsim.kernel.fs.readdir import open_directory
 
 MAX_ORDER: Final = 4
 MAX_STORE: Final = 256
-
-
-class ProcEntry(Struct):
-    """One file: `show` makes its text, `store` takes what is written; `fops` replaces both.  Each may be NULL."""
-
-    path: cstr
-    show: fn[[ptr[SeqFile]], i32]
-    store: fn[[cstr, u32], i32]
-    private: ptr[void]
-    fops: ptr[FileOperations]
-    next: ptr["ProcEntry"]
 
 
 class ProcText(Struct):

@@ -9,8 +9,9 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.sysrq import handle_sysrq
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.core.version import linux_banner
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.mm.page_alloc import nr_free_pages, totalram_pages
 from kdumpsim.kernel.mm.swap import nr_active, nr_inactive
 from kdumpsim.kernel.mm.swapfile import nr_swap_pages, swap_info

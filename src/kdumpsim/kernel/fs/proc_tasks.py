@@ -17,8 +17,9 @@ from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.core.sysrq import state_letter
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 
 
 @guest

@@ -40,7 +40,8 @@ from kdumpsim.kernel.core.sys import (
     Syscall,
 )
 from kdumpsim.kernel.core.types import EBADF, EFAULT, EINVAL, ENOMEM, ESPIPE
-from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, File, fget, sys_close, sys_open
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, O_WRONLY, File
+from kdumpsim.kernel.fs.files import fget, sys_close, sys_open
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 

@@ -7,16 +7,15 @@ them; the root directory of the disk shows all three.
 
 from __future__ import annotations
 
-from typing import Final
-
 from kdumpsim.compiler.lang import NULL, addr, cast, cstr, guest, i32, ptr, sizeof, u32, usize
 from kdumpsim.kernel.block.buffer import BufferHead, brelse
 from kdumpsim.kernel.block.ll_rw_block import bread
 from kdumpsim.kernel.core.string import strlen, strncmp
 from kdumpsim.kernel.core.types import EINVAL, EIO, EISDIR, ENOENT, ENOMEM, ENOTDIR
-from kdumpsim.kernel.fs.files import O_ACCMODE, O_RDONLY, File, is_kernel_file
-from kdumpsim.kernel.fs.proc import ProcEntry, ProcText, proc_entries, proc_file_operations, proc_make_text
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, File, ProcEntry, SeqFile
+from kdumpsim.kernel.fs.files import is_kernel_file
+from kdumpsim.kernel.fs.proc import ProcText, proc_entries, proc_file_operations, proc_make_text
+from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.fs.toyfs import (
     ENTRIES_PER_BLOCK,
     TOYFS_DIR,
@@ -33,8 +32,6 @@ from kdumpsim.kernel.fs.toyfs import (
     toyfs_unlock,
 )
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
-
-O_DIRECTORY: Final = 0o200000
 
 
 @guest

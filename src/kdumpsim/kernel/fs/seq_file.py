@@ -3,17 +3,9 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import Struct, cast, cstr, guest, i32, ptr, u8, u32, usize, void
+from kdumpsim.compiler.lang import cast, cstr, guest, i32, ptr, u32, usize
 from kdumpsim.kernel.core.vsprintf import vsnprintf
-
-
-class SeqFile(Struct):
-    """The text under construction: `count` bytes of `size` are used; `private` is what was registered."""
-
-    buf: ptr[u8]
-    size: usize
-    count: usize
-    private: ptr[void]
+from kdumpsim.kernel.fs.file_types import SeqFile
 
 
 @guest

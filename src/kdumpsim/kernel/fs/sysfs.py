@@ -11,8 +11,9 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_notes, crashk_res, kexec_crash_image, kexec_image
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
 from kdumpsim.kernel.core.vsprintf import snprintf
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc, register_proc_data
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 
 NAME_BYTES: Final = 48
 

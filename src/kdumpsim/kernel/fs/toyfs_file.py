@@ -23,7 +23,8 @@ from kdumpsim.kernel.block.buffer import (
 from kdumpsim.kernel.block.ll_rw_block import bread, ll_rw_block, sync_blocks
 from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EBADF, EFBIG, EINVAL, EIO, EISDIR, ENODEV, ENOENT, ENOMEM
-from kdumpsim.kernel.fs.files import O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, File, FileOperations, fget
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, File, FileOperations
+from kdumpsim.kernel.fs.files import fget
 from kdumpsim.kernel.fs.toyfs import (
     TOYFS_DIR,
     ToyNode,
@@ -40,7 +41,8 @@ from kdumpsim.kernel.fs.toyfs import (
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.readdir import O_DIRECTORY, open_directory
+    from kdumpsim.kernel.fs.file_types import O_DIRECTORY
+    from kdumpsim.kernel.fs.readdir import open_directory
 
 READ_AHEAD: Final = 8
 """Blocks that one call of read has on their way at once."""

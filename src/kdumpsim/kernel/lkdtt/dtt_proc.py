@@ -14,8 +14,9 @@ from kdumpsim.kernel.architecture import cpu_online
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.string import simple_strtoull, strcmp
 from kdumpsim.kernel.core.types import EINVAL, ENOENT
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.lkdtt.cpoint import CrashPoint
 from kdumpsim.kernel.lkdtt.dtt import (
     ANY_CPU,

@@ -19,11 +19,12 @@ from kdumpsim.kernel.architecture import (
 )
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memset
+from kdumpsim.kernel.mm.mm_types import VM_WRITE, MmStruct, VmArea
 from kdumpsim.kernel.mm.page_alloc import GFP_HIGHUSER, Page, __alloc_pages, page_address, page_to_phys, pfn_to_page
 from kdumpsim.kernel.mm.swap import lru_cache_add_active, page_cache_release
 from kdumpsim.kernel.mm.swap_fault import do_swap_page
 from kdumpsim.kernel.mm.swap_state import free_swap_and_cache
-from kdumpsim.kernel.mm.vma import VM_WRITE, MmStruct, VmArea, mm_free, unlink_mm
+from kdumpsim.kernel.mm.vma import mm_free, unlink_mm
 
 VM_FAULT_OOM: Final = 0
 VM_FAULT_SIGBUS: Final = 1

@@ -10,7 +10,8 @@ from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, PtRegs, current
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.sys import NR_brk, Syscall
 from kdumpsim.kernel.mm.memory import zap_page_range
-from kdumpsim.kernel.mm.vma import VM_READ, VM_WRITE, MmStruct, VmArea, insert_vma
+from kdumpsim.kernel.mm.mm_types import VM_READ, VM_WRITE, MmStruct, VmArea
+from kdumpsim.kernel.mm.vma import insert_vma
 
 PAGE_ADDRESS: Final = 0xFFFF_F000
 

@@ -24,10 +24,11 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.architecture import PAGE_ACCESSED, PAGE_PRESENT, PAGE_SHIFT, flush_tlb_page, pte_offset
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.mm.memory import mmput
+from kdumpsim.kernel.mm.mm_types import MmStruct
 from kdumpsim.kernel.mm.page_alloc import Page, page_to_pfn
 from kdumpsim.kernel.mm.swap import page_cache_release
 from kdumpsim.kernel.mm.swapfile import swap_duplicate
-from kdumpsim.kernel.mm.vma import MmStruct, mmlist_head, mmlist_lock
+from kdumpsim.kernel.mm.vma import mmlist_head, mmlist_lock
 
 SWAP_SUCCESS: Final = 0
 SWAP_AGAIN: Final = 1

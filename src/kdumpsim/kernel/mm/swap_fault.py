@@ -15,6 +15,7 @@ from kdumpsim.kernel.mm.memory import (
     PG_anon,
     mk_pte,
 )
+from kdumpsim.kernel.mm.mm_types import MmStruct, VmArea
 from kdumpsim.kernel.mm.page_alloc import Page
 from kdumpsim.kernel.mm.page_flags import (
     PG_swapcache,
@@ -28,7 +29,6 @@ from kdumpsim.kernel.mm.page_flags import (
 from kdumpsim.kernel.mm.swap import get_page, page_cache_release
 from kdumpsim.kernel.mm.swap_state import delete_from_swap_cache, lookup_swap_cache, read_swap_cache
 from kdumpsim.kernel.mm.swapfile import swap_free
-from kdumpsim.kernel.mm.vma import MmStruct, VmArea
 
 
 @guest

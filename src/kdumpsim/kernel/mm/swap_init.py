@@ -9,8 +9,9 @@ from __future__ import annotations
 from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr
 from kdumpsim.kernel.architecture import PAGE_SHIFT
 from kdumpsim.kernel.block.buffer import SECTORS_PER_BLOCK
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.fs.toyfs import toyfs_root
 from kdumpsim.kernel.mm.page_alloc import nr_free_pages
 from kdumpsim.kernel.mm.page_io import nr_writeback

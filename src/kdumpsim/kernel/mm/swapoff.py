@@ -16,6 +16,7 @@ from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import EINVAL, EIO, ENOMEM, ListHead
 from kdumpsim.kernel.mm.memory import VM_FAULT_OOM, VM_FAULT_SIGBUS, mmput
+from kdumpsim.kernel.mm.mm_types import MmStruct, VmArea
 from kdumpsim.kernel.mm.page_flags import (
     PG_swapcache,
     PG_writeback,
@@ -30,7 +31,7 @@ from kdumpsim.kernel.mm.swap import page_cache_release
 from kdumpsim.kernel.mm.swap_fault import do_swap_page
 from kdumpsim.kernel.mm.swap_state import delete_from_swap_cache, lookup_swap_cache
 from kdumpsim.kernel.mm.swapfile import swap_info, swap_lock, swp_entry
-from kdumpsim.kernel.mm.vma import MmStruct, VmArea, mmlist_head, mmlist_lock
+from kdumpsim.kernel.mm.vma import mmlist_head, mmlist_lock
 from kdumpsim.kernel.mm.vmscan import stop_kswapd
 
 

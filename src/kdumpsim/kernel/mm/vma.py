@@ -9,58 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u32, usize
+from kdumpsim.compiler.lang import NULL, addr, cast, guest, i32, ptr, sizeof, u32, usize
 from kdumpsim.kernel.architecture import PAGE_OFFSET, pgd_alloc, pgd_free
-from kdumpsim.kernel.core.config import TASK_COMM_LEN
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_lock_init, spin_unlock
 from kdumpsim.kernel.core.types import ENOMEM, ListHead
+from kdumpsim.kernel.mm.mm_types import MmStruct, VmArea
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 TASK_SIZE: Final = PAGE_OFFSET
 """User addresses are below."""
-
-VM_READ: Final = 0x1
-VM_WRITE: Final = 0x2
-VM_EXEC: Final = 0x4
-VM_GROWSDOWN: Final = 0x100
-
-
-class VmArea(Struct):
-    """A region of equal rights: whole pages from vm_start up to, not including, vm_end."""
-
-    vm_mm: ptr[MmStruct]
-    vm_start: usize
-    vm_end: usize
-    vm_flags: u32
-    vm_next: ptr[VmArea]
-
-
-class MmStruct(Struct):
-    """One address space."""
-
-    mmap: ptr[VmArea]
-    """Its regions by rising address.  They and the page table entries change under page_table_lock only."""
-    pgd: ptr[u32]
-    """The page directory, as the kernel sees it."""
-    page_table_lock: Spinlock
-    mm_users: u32
-    """The task, and whoever looks at the space from outside (mmget)."""
-    cpu_vm_mask: u32
-    """CPUs whose CR3 holds this page directory: none, or the one that runs the task."""
-    mmlist: ListHead
-    """Link in the list of all address spaces."""
-    start_code: usize
-    end_code: usize
-    start_brk: usize
-    brk: usize
-    start_stack: usize
-    rss: u32
-    """Pages present."""
-    total_vm: u32
-    """Pages of all regions."""
-    comm: array[u8] = length(TASK_COMM_LEN)
-    """The program's name."""
 
 
 mmlist_head: ListHead = ListHead()

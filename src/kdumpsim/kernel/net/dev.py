@@ -24,8 +24,9 @@ from kdumpsim.kernel.core.softirq import (
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_lock_init, spin_unlock
 from kdumpsim.kernel.core.types import EIO
 from kdumpsim.kernel.core.vsprintf import snprintf
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.net.skbuff import (
     IFNAMSIZ,
     NetDevice,

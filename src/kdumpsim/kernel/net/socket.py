@@ -41,7 +41,8 @@ from kdumpsim.kernel.core.types import (
     ENOTSOCK,
     EPROTONOSUPPORT,
 )
-from kdumpsim.kernel.fs.files import O_RDWR, File, FileOperations, current_files, fget, get_unused_fd
+from kdumpsim.kernel.fs.file_types import O_RDWR, File, FileOperations
+from kdumpsim.kernel.fs.files import current_files, fget, get_unused_fd
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 from kdumpsim.kernel.net.byteorder import htons
 from kdumpsim.kernel.net.ip import ip_route_output

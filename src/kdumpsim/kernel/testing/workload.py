@@ -16,8 +16,9 @@ from kdumpsim.kernel.core.sched import set_cpus_allowed, wake_up_new_task
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.string import strcmp, strlcpy
 from kdumpsim.kernel.core.types import EAGAIN, ENOENT, ENOMEM
+from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
-from kdumpsim.kernel.fs.seq_file import SeqFile, seq_printf
+from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.mm.slab import kfree, kmalloc
 
 MAX_ARGUMENT: Final = 128

@@ -49,10 +49,6 @@ STOP_TIMEOUT_MS: Final = 1000
 IDLE_LWP: Final = 32768
 """From here on (PID_MAX_DEFAULT) idle tasks are numbered in notes, by CPU."""
 
-EM_386: Final = 3
-ELF_MACHINE: Final = EM_386
-"""What this architecture's ELF files say in e_machine."""
-
 
 class UserRegs(Struct):
     """General registers in the order of core files (struct user_regs_struct)."""

@@ -11,7 +11,7 @@ from typing import Final
 from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u32
 from kdumpsim.kernel.arch.i386.oops import die
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, va
-from kdumpsim.kernel.arch.i386.paging import PAGE_PRESENT, PAGE_PSE
+from kdumpsim.kernel.arch.i386.pgtable_types import PAGE_PRESENT, PAGE_PSE
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable, read_cr2, read_cr3
 from kdumpsim.kernel.arch.i386.ptrace import EFLAGS_IF, EFLAGS_VM, PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.thread_info import current
@@ -21,7 +21,8 @@ from kdumpsim.kernel.core.printk import bust_spinlocks, printk
 from kdumpsim.kernel.core.signal import force_sig
 from kdumpsim.kernel.core.types import SIGBUS, SIGKILL, SIGSEGV
 from kdumpsim.kernel.mm.memory import VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, handle_mm_fault
-from kdumpsim.kernel.mm.vma import TASK_SIZE, VM_EXEC, VM_READ, VM_WRITE, find_vma
+from kdumpsim.kernel.mm.mm_types import VM_EXEC, VM_READ, VM_WRITE
+from kdumpsim.kernel.mm.vma import TASK_SIZE, find_vma
 
 PF_VECTOR: Final = 14
 PF_WRITE: Final = 0x2

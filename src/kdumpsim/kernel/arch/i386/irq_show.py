@@ -13,7 +13,7 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.fs.seq_file import seq_printf
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.seq_file import SeqFile
+    from kdumpsim.kernel.fs.file_types import SeqFile
 
 
 @guest

@@ -12,7 +12,7 @@ from typing import Final
 from kdumpsim.compiler.lang import NoReturn, array, cast, external, fn, guest, i32, length, module_asm, ptr, u8, u32
 from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
 from kdumpsim.kernel.arch.i386.page import PAGE_SIZE, pa, va
-from kdumpsim.kernel.arch.i386.paging import PAGE_KERNEL, PGDIR_SHIFT, PTRS_PER_PTE
+from kdumpsim.kernel.arch.i386.pgtable_types import PAGE_KERNEL, PGDIR_SHIFT, PTRS_PER_PTE
 from kdumpsim.kernel.arch.i386.processor import X86_CR0_ET, X86_CR0_PE, DescPtr, load_idt, local_irq_disable, write_cr3
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_DS
 from kdumpsim.kernel.core.kexec_types import IND_DESTINATION, IND_DONE, IND_INDIRECTION, IND_SOURCE, Kimage

@@ -14,30 +14,23 @@ from typing import Final
 from kdumpsim.compiler.lang import array, cast, guest, length, ptr, u8, u32
 from kdumpsim.kernel.arch.i386.e820 import e820_any_mapped, e820_covers, max_low_pfn
 from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
-from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.arch.i386.pgtable_types import (
+    KERNEL_PGD,
+    PAGE_KERNEL,
+    PAGE_KERNEL_LARGE,
+    PAGE_KERNEL_NOCACHE,
+    PAGE_PRESENT,
+    PAGE_PSE,
+    PGDIR_SHIFT,
+    PGDIR_SIZE,
+    PTRS_PER_PTE,
+)
 from kdumpsim.kernel.arch.i386.processor import invlpg, read_cr3, write_cr3
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable
 from kdumpsim.kernel.mm.bootmem import alloc_bootmem
-
-PAGE_PRESENT: Final = 0x001
-PAGE_RW: Final = 0x002
-PAGE_USER: Final = 0x004
-PAGE_PWT: Final = 0x008
-PAGE_PCD: Final = 0x010
-PAGE_ACCESSED: Final = 0x020
-PAGE_DIRTY: Final = 0x040
-PAGE_PSE: Final = 0x080
-
-PAGE_KERNEL: Final = PAGE_PRESENT | PAGE_RW | PAGE_ACCESSED | PAGE_DIRTY
-PAGE_KERNEL_NOCACHE: Final = PAGE_KERNEL | PAGE_PCD
-PAGE_KERNEL_LARGE: Final = PAGE_KERNEL | PAGE_PSE
-
-PGDIR_SHIFT: Final = 22
-PGDIR_SIZE: Final = 1 << PGDIR_SHIFT
-PTRS_PER_PTE: Final = 1024
-KERNEL_PGD: Final = PAGE_OFFSET >> PGDIR_SHIFT
 
 FIXADDR_TOP: Final = 0xFFFF_F000
 LOW_BIOS_END: Final = 0x10_0000

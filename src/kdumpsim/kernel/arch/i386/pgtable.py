@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, pa, va
-from kdumpsim.kernel.arch.i386.paging import (
+from kdumpsim.kernel.arch.i386.pgtable_types import (
     KERNEL_PGD,
     PAGE_ACCESSED,
     PAGE_DIRTY,
@@ -44,7 +44,7 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.mm.vma import MmStruct
+    from kdumpsim.kernel.mm.mm_types import MmStruct
 
 PAGE_TABLE: Final = PAGE_PRESENT | PAGE_RW | PAGE_USER | PAGE_ACCESSED | PAGE_DIRTY
 """Directory entries of user page tables; the rights are in the page table entries."""
