@@ -62,6 +62,24 @@ def test_without_fork_a_booted_machines_state_gives_the_cold_run_byte_for_byte(
     same_run(cold, (booted.again(cold[0].scenario, tmp_path), tmp_path))
 
 
+def test_a_machine_that_has_crashed_and_was_put_back_is_the_booted_one(booted: Booted) -> None:
+    before, disk = booted.session.state(), booted.session.dump_disk
+    booted.warm(PANIC)
+    assert booted.session.state() == before
+    assert booted.session.dump_disk is disk
+    assert not booted.session.jumped
+
+
+@needs_fork
+def test_what_a_put_back_machine_has_translated_changes_nothing(
+    booted: Booted, cold: tuple[Result, Path], tmp_path: Path
+) -> None:
+    booted.warm(PANIC)
+    report = booted.fork(cold[0].scenario, tmp_path).report()
+    assert report.result is not None, report.died
+    same_run(cold, (report.result, tmp_path))
+
+
 def test_a_machine_that_was_booted_with_another_seed_is_refused(booted: Booted, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="booted otherwise"):
         booted.again(Scenario("FS_DEVRW", "panic", seed=4), tmp_path)

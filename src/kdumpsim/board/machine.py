@@ -491,6 +491,13 @@ class Machine:
         for cpu in self.cpus:
             cpu.unwatch(address)
 
+    def forget_observers(self) -> None:
+        """Forget whoever watches CPUs, or what devices do to memory; not from within a callback."""
+        for cpu in self.cpus:
+            cpu.forget_observers()
+        self.memory.written, self.memory.read = self._memory_written, None
+        self.poll = None
+
     def close(self) -> None:
         """Nothing: all of it is this process's own memory."""
 

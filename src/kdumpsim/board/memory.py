@@ -118,15 +118,12 @@ class Memory:
                     pages[at] = page
         return pages
 
-    def clear(self) -> None:
-        """Zero everything, giving the host its pages back."""
+    def _empty(self, at: int) -> None:
+        """Zero a page, giving it back to the host."""
         if sys.platform == "linux":
-            self._map.madvise(mmap.MADV_DONTNEED)
+            self._map.madvise(mmap.MADV_DONTNEED, at, PAGE)
         else:
-            for chunk in range(0, self.size, _CHUNK):
-                length = min(_CHUNK, self.size - chunk)
-                self.view[chunk : chunk + length] = _ZERO_CHUNK[:length]
-        self.written(0, self.size)
+            self.view[at : at + PAGE] = _ZERO_PAGE
 
     def reset(self) -> None:
         """The reset line doesn't reach it: memory keeps its contents."""
@@ -135,6 +132,13 @@ class Memory:
         return {"pages": self.pages()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.clear()
-        for at, page in state["pages"].items():
-            self.view[at : at + PAGE] = page
+        """Write what differs, and no more: CPUs keep what they have translated from all other pages."""
+        wanted: dict[int, bytes] = state["pages"]
+        view = self.view
+        for at in self.pages().keys() - wanted.keys():
+            self._empty(at)
+            self.written(at, at + PAGE)
+        for at, page in wanted.items():
+            if view[at : at + PAGE].tobytes() != page:
+                view[at : at + PAGE] = page
+                self.written(at, at + PAGE)

@@ -137,6 +137,7 @@ class Slice(ctypes.Structure):
     port_in: int
     port_out: int
     suspect: int
+    task: int
     new_task: int
     stop_at_iret: int
     hooked: int

@@ -60,6 +60,9 @@ class Copying(Protocol):
     def restore(self, snapshot: dict[str, Any], /) -> None:
         """Become what was saved."""
 
+    def forget_observers(self) -> None:
+        """Call back nobody of those who watched it up to now."""
+
 
 class TracedCpu(Protocol):
     """A CPU that can keep the basic blocks it ran last."""

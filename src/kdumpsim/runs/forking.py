@@ -19,7 +19,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,12 +30,16 @@ from kdumpsim.machines.parent import die_with
 from kdumpsim.machines.pc import capable
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, within
 from kdumpsim.runs.result import Result
-from kdumpsim.runs.run import finish, power_on, start
+from kdumpsim.runs.run import build_kernels, drive, finish, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
 
 CAN_FORK = hasattr(os, "fork")
+WORTH_WARMING = 4
+"""So many forks make up for a crash of the machine itself (`Booted.warm`)."""
+WARMING_S = 2.0
+"""Of the host's time: a crash takes a tenth."""
 _PIECE = 1 << 16
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 _BETWEEN_POLLS_S = 0.1
@@ -67,10 +71,17 @@ class Report:
 class Booted:
     """A machine at the prompt, its dump mechanism armed; `fork` and `again` crash copies of it, it stays as it is."""
 
-    def __init__(self, of: Scenario | BootKey, poll: Poll | None = None, host_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        of: Scenario | BootKey,
+        poll: Poll | None = None,
+        host_timeout: float | None = None,
+        forks: int | None = None,
+    ) -> None:
         """Power on and boot.  ScenarioError for a machine that cannot be.
 
-        `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.
+        `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.  `forks`: how many
+        there will be, if that is known.
         """
         self.key = pc, kernel = BootKey(of.pc, of.kernel)
         self._poll = poll
@@ -78,6 +89,9 @@ class Booted:
         self.session = power_on(pc, kernel)
         capable(self.session.machine.copying, pc, "copied")
         self._state: dict[str, Any] | None = None
+        self._forks = 0
+        self._warm_at = WORTH_WARMING if forks is None else 1 if forks > WORTH_WARMING else None
+        """Before which fork to call `warm`; None: before none."""
         try:
             self.session.machine.poll = within(host_timeout, poll)
             self.failed = start(self.session)
@@ -90,7 +104,7 @@ class Booted:
     @contextmanager
     def use(self) -> Iterator[Session]:
         """Its session, for something that is to be done on the machine itself, and so on all later copies."""
-        self._state = None
+        self._state = self._warm_at = None
         self.session.machine.poll = within(self._host_timeout, self._poll)
         try:
             yield self.session
@@ -108,6 +122,9 @@ class Booted:
         Whatever signal comes meanwhile, a worker that was started is in `workers`.
         """
         self._check(scenario)
+        self._forks += 1
+        if self._forks == self._warm_at:
+            self.warm(scenario)
         sys.stdout.flush()  # what the child has unwritten would be written twice
         sys.stderr.flush()
         parent = os.getpid()
@@ -124,6 +141,22 @@ class Booted:
             return worker
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def warm(self, scenario: Scenario) -> None:
+        """Crash the machine itself and put back what it was: copies find the code translated that a crash runs.
+
+        What they do is the same.  Not after `use`, which may have left what no state tells of.
+        """
+        self._warm_at = None
+        if self.failed is not None:
+            return
+        state = self.session.state()
+        try:
+            self.session.machine.poll = within(WARMING_S)
+            with suppress(Exception):  # whatever becomes of it, a copy's own run will tell
+                drive(self.session, replace(scenario, crash_type="panic"))
+        finally:
+            self.session = self.session.rewound(state, build_kernels(*self.key)[1])
 
     def again(self, scenario: Scenario, directory: Path) -> Result:
         """Crash a copy in this process, without fork."""
@@ -294,7 +327,7 @@ def _forked(
             for group in groups:
                 yield from wait(processes - 1)
                 try:
-                    booted = Booted(group[0][0], poll, host_timeout)
+                    booted = Booted(group[0][0], poll, host_timeout, len(group))
                 except GuestError:
                     raise
                 except Exception as error:

@@ -111,7 +111,7 @@ def _nothing_half(output: Path) -> Iterator[None]:
 
 
 def _finish(session: Session, scenario: Scenario, output: Path, failed: str | None) -> Result:
-    conclusion = conclude(session, output, failed or _drive(session, scenario))
+    conclusion = conclude(session, output, failed or drive(session, scenario))
     result = Result(scenario, conclusion.outcome, session.clock.phases, conclusion.judgement)
     if conclusion.vmcore is not None:
         result.vmcore_bytes, result.vmcore_sha256 = conclusion.vmcore
@@ -138,7 +138,7 @@ def prepare(output: Path) -> None:
     remove_stale(output, OUTPUT_FILES)
 
 
-def _drive(session: Session, scenario: Scenario) -> str | None:
+def drive(session: Session, scenario: Scenario) -> str | None:
     """From arming up to the reboot, or to where it ends instead; why there was no crash to wait for, or None."""
     try:
         session.arm(scenario.crash)

@@ -8,6 +8,7 @@ addresses, the first write to the dump disk, the reset line.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from kdumpsim import images
 from kdumpsim.agent.client import AgentClient, Reboot
 from kdumpsim.agent.errors import AgentGone, AgentTimeout
 from kdumpsim.agent.transport import MachineTransport
-from kdumpsim.board.disk import SECTOR
+from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import StopReason
 from kdumpsim.disks.dumpdisk import DATA_OFFSET
 from kdumpsim.disks.swaparea import mkswap
@@ -23,7 +24,7 @@ from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED, kexec_load_normal, kexec_unload
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
-from kdumpsim.machines.pc import capable, new_disk, new_pc
+from kdumpsim.machines.pc import Pc, capable, new_disk, new_pc
 from kdumpsim.mechanisms.base import Mechanism, Phase, kernel_words, mechanism_of
 from kdumpsim.runs.account import ending, story
 from kdumpsim.runs.consolelog import ConsoleLog
@@ -70,6 +71,26 @@ def kernel_command_line(pc: PcPart, kernel: KernelPart) -> str:
     return " ".join(filter(None, [*words, NETWORK_ADDRESS if pc.nic else ""]))
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """A PC and its two disks."""
+
+    machine: Pc
+    system_disk: Disk
+    dump_disk: Disk
+
+
+def new_hardware(pc: PcPart, first: images.KernelImage, mechanism: Mechanism) -> Hardware:
+    """A PC, not yet started; on its system disk are the programs, and what the mechanism needs."""
+    dump_disk = new_disk(pc, 2 * (pc.memory + DATA_OFFSET) // SECTOR)
+    system_disk = new_disk(pc, SYSTEM_DISK_SECTORS + SWAP_SECTORS)
+    files = {**mechanism.files(), "/etc/passwd": PASSWD, "/var/log/wtmp": b"", **images.userland()}
+    mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
+    mkswap(system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
+    disks = {"hda": system_disk, pc.dump_disk: dump_disk}
+    return Hardware(new_pc(pc, disks, first.symbols, mechanism.entry), system_disk, dump_disk)
+
+
 class Session:
     """A PC with its two disks, its kernel and the mechanism to dump it, its console, the agent in it and the oracle.
 
@@ -83,7 +104,9 @@ class Session:
         first: images.KernelImage,
         mechanism: Mechanism,
         observer: Observer,
+        hardware: Hardware | None = None,
     ) -> None:
+        """`hardware`: that of another session, which is over then; None: made for this one."""
         self.pc, self.kernel = pc, kernel
         self.first, self.mechanism = first, mechanism
         self.console = ConsoleLog()
@@ -100,13 +123,8 @@ class Session:
         """What the operator saw and did."""
         self._armed_at = 0
         self._jumped_at: int | None = None
-        self.dump_disk = new_disk(pc, 2 * (pc.memory + DATA_OFFSET) // SECTOR)
-        self.system_disk = new_disk(pc, SYSTEM_DISK_SECTORS + SWAP_SECTORS)
-        files = {**mechanism.files(), "/etc/passwd": PASSWD, "/var/log/wtmp": b"", **images.userland()}
-        mkfs(self.system_disk, SYSTEM_DISK_SECTORS, files)
-        mkswap(self.system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
-        disks = {"hda": self.system_disk, pc.dump_disk: self.dump_disk}
-        self.machine = new_pc(pc, disks, first.symbols, mechanism.entry)
+        self.hardware = hardware = hardware or new_hardware(pc, first, mechanism)
+        self.machine, self.system_disk, self.dump_disk = hardware.machine, hardware.system_disk, hardware.dump_disk
         self.machine.uarts[0].on_output = self._said
         self.clock = PhaseClock(observer, lambda: self.now)
         self.oracle = Oracle(self.machine, first.symbols, first.stack_size, mechanism.entry)
@@ -260,6 +278,17 @@ class Session:
         self.console.restore(state["console"])
         self.clock.phases = list(state["phases"])
         self.mechanism.restore(state["mechanism"], self)
+
+    def rewound(self, state: dict[str, Any], mechanism: Mechanism) -> Session:
+        """A session with this one's machine put back to a `state()` of it; `mechanism` is as new.
+
+        It is what a new machine given that state would be, but for the code that the CPUs have translated, which they
+        keep where memory is the same.  This session is over.
+        """
+        capable(self.machine.copying, self.pc, "copied").forget_observers()
+        again = Session(self.pc, self.kernel, self.first, mechanism, self.clock.observer, self.hardware)
+        again.restore(state)
+        return again
 
     # A crash, phase by phase.
 
