@@ -11,6 +11,7 @@ from .elf import (
     ET_EXEC,
     SHDR,
     SHF_ALLOC,
+    SHF_STRINGS,
     SHT_NOBITS,
     SHT_PROGBITS,
     SHT_STRTAB,
@@ -79,7 +80,7 @@ def write_executable(
         kind = SHT_NOBITS if section.data is None else SHT_PROGBITS
         headers.append(
             (names.add(section.name), kind, section.flags, section.address, offsets[section.name], section.size, 0, 0,
-             section.align, 0)
+             section.align, 1 if section.flags & SHF_STRINGS else 0)
         )  # fmt: skip
     if symbols is not None:
         strings = StringTable()

@@ -17,6 +17,8 @@ from .driver import ObjectFile
 from .elf import (
     SHF_ALLOC,
     SHF_EXECINSTR,
+    SHF_MERGE,
+    SHF_STRINGS,
     SHF_WRITE,
     SHN_ABS,
     SHN_COMMON,
@@ -41,7 +43,8 @@ from .elf import (
 )  # fmt: skip
 from .elfwriter import OutputSection, Segment, write_executable
 from .frames import SECTION as SIGNAL_FRAMES
-from .frames import mark_signal_frames, restore_popped_ebp
+from .frames import finish_frames
+from .mergestrings import MergedStrings, is_mergeable
 from .target import TARGET
 
 PAGE = 4096
@@ -102,9 +105,15 @@ class _Output:
     size: int = 0
     align: int = 1
     data: bytearray = field(default_factory=bytearray)
+    strings: MergedStrings | None = None
 
     def append(self, owner: Relocatable, section: Section) -> None:
         """Add an input section behind the others."""
+        if self.strings is not None:
+            self.strings.add(section)
+            self.inputs.append(_Input(owner, section))
+            self.size = len(self.strings.data)
+            return
         self.align = max(self.align, section.align)
         self.size = -(-self.size // section.align) * section.align
         self.inputs.append(_Input(owner, section, self.size))
@@ -113,6 +122,9 @@ class _Output:
     def fill(self) -> None:
         """Copy the inputs' bytes; gaps in code are NOPs."""
         if self.nobits:
+            return
+        if self.strings is not None:
+            self.data = self.strings.data
             return
         self.data = bytearray((b"\x90" if self.flags & SHF_EXECINSTR else b"\0") * self.size)
         for part in self.inputs:
@@ -154,7 +166,7 @@ class _Linker:
             table = self.outputs[".kallsyms"]
             table.data = bytearray(self._table)
         self._relocate(places)
-        self._signal_frames(groups)
+        self._frames(groups)
         if self.layout.entry not in self.globals:
             self.errors.append(f"entry symbol {self.layout.entry} is not defined")
         if self.errors:
@@ -215,7 +227,9 @@ class _Linker:
             if section.name in _HEAD:
                 name = ".text"
             if name not in self.outputs:
-                self.outputs[name] = _Output(name, section.flags & (SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR))
+                kept_flags = SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR if section.alloc else SHF_MERGE | SHF_STRINGS
+                strings = MergedStrings() if is_mergeable(section) else None
+                self.outputs[name] = _Output(name, section.flags & kept_flags, strings=strings)
             output = self.outputs[name]
             output.flags |= section.flags & SHF_WRITE
             output.append(obj, section)
@@ -333,11 +347,19 @@ class _Linker:
                     values.append(
                         self.globals[symbol.name] if symbol.bind == STB_WEAK else self._value(obj, symbol, places)
                     )
+            strings = {
+                index
+                for index, symbol in enumerate(obj.symbols)
+                if 0 < symbol.section < len(obj.sections) and is_mergeable(obj.sections[symbol.section])
+            }
             for section in obj.sections:
                 if not section.relocations or id(section) not in places:
                     continue
                 output, base = places[id(section)]
                 for rel in section.relocations:
+                    if rel.symbol in strings:
+                        self._move_string(output.data, base + rel.offset, obj, obj.symbols[rel.symbol])
+                        continue
                     value = values[rel.symbol]
                     if value is None:
                         name = obj.symbols[rel.symbol].name or "?"
@@ -355,16 +377,21 @@ class _Linker:
             more = f" and {len(unique) - 4} more" if len(unique) > 4 else ""
             self.errors.append(f"undefined symbol {name}, used in {', '.join(unique[:4])}{more}")
 
-    def _signal_frames(self, groups: dict[str, list[_Output]]) -> None:
+    def _move_string(self, image: bytearray, offset: int, obj: Relocatable, symbol: Symbol) -> None:
+        """Relocate a debug section's word that refers to a string."""
+        section = obj.sections[symbol.section]
+        strings = self.outputs[section.name].strings
+        assert strings is not None
+        (addend,) = struct.unpack_from("<I", image, offset)
+        struct.pack_into("<I", image, offset, strings.offset(section, symbol.value + addend))
+
+    def _frames(self, groups: dict[str, list[_Output]]) -> None:
         noted, table = self.outputs.get(SIGNAL_FRAMES), self.outputs.get(".debug_frame")
         if table is not None:
-            restore_popped_ebp(table.data)
+            table.data = bytearray(finish_frames(bytes(table.data), bytes(noted.data) if noted else b""))
             table.size = len(table.data)
         if noted is not None:
             groups["debug"].remove(noted)
-            if table is not None:
-                mark_signal_frames(table.data, bytes(noted.data))
-                table.size = len(table.data)
 
     @staticmethod
     def _where(obj: Relocatable, section: Section, offset: int) -> str:

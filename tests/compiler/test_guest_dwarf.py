@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's and a program's debug data as a whole; llvm-dwarfdump and eu-elflint are the referees."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from kdumpsim import images
+
+
+@pytest.fixture(scope="module", params=["vmlinux", "savecore"])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernel, or a program of ring 3, as a file."""
+    path = tmp_path_factory.mktemp("dwarf") / str(request.param)
+    path.write_bytes(images.kernel().elf if path.name == "vmlinux" else images.user_program("/sbin/savecore"))
+    return path
+
+
+def test_llvm_finds_no_fault_in_the_debug_data(program: Path, require_tool: Callable[[str], str]) -> None:
+    result = subprocess.run(
+        [require_tool("llvm-dwarfdump"), "--verify", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout[-2000:]
+    assert result.stdout.endswith("No errors.\n")
+
+
+def test_elflint_finds_no_fault_in_the_file(program: Path, require_tool: Callable[[str], str]) -> None:
+    result = subprocess.run([require_tool("eu-elflint"), program], capture_output=True, text=True, check=False)
+    assert result.stdout == "No errors\n"
+
+
+def test_what_describes_frames_stands_before_the_frames(program: Path, require_tool: Callable[[str], str]) -> None:
+    """lldb looks for an entry's CIE among those it has read: "unable to find CIE"."""
+    shown = subprocess.run(
+        [require_tool("readelf"), "--debug-dump=frames", program], capture_output=True, text=True, check=True
+    ).stdout
+    common = {int(match[1], 16) for match in re.finditer(r"^(\w+) \w+ f{8} CIE", shown, re.MULTILINE)}
+    frames = re.findall(r"^(\w+) \w+ \w+ FDE cie=(\w+)", shown, re.MULTILINE)
+    assert len(frames) > 20 > len(common)
+    for at, cie in frames:
+        assert int(cie, 16) in common
+        assert int(cie, 16) < int(at, 16)
+
+
+def test_each_string_is_there_once(program: Path) -> None:
+    section = ELFFile(io.BytesIO(program.read_bytes())).get_section_by_name(".debug_str")
+    strings = section.data().split(b"\0")[:-1]
+    assert len(strings) == len(set(strings)) > 100
