@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""CONTRIBUTING.md, followed: its edits are made in a copy of the sources, and do what it says."""
+"""CONTRIBUTING.md and docs/adding-a-mechanism.md, followed: their edits are made in a copy of the sources, and do
+what they say."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+MECHANISM = (ROOT / "docs/adding-a-mechanism.md").read_text()
 COPIED = ("src", "docs", "tests")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,14 +34,14 @@ def apply(diff: str, tree: Path) -> None:
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Run Python in a copy with every edit of the page made."""
+    """Run Python in a copy with every edit of both pages made."""
     tree = tmp_path_factory.mktemp("tree")
     for name in COPIED:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.copy(ROOT / "pyproject.toml", tree)
-    for path, text in re.findall(r"<!-- (\S+\.py) -->\n```python\n(.*?)```", PAGE, re.S):
+    for path, text in re.findall(r"<!-- (\S+/\S+\.py) -->\n```python\n(.*?)```", PAGE + MECHANISM, re.S):
         (tree / path).write_text(text)
-    for diff in re.findall(r"```diff\n(.*?)```", PAGE, re.S):
+    for diff in re.findall(r"```diff\n(.*?)```", PAGE + MECHANISM, re.S):
         apply(diff, tree)
 
     def python(*words: str) -> subprocess.CompletedProcess[str]:
@@ -71,6 +73,15 @@ def test_the_option_reaches_the_kernel(edited: Command) -> None:
     assert "Kernel panic - not syncing" in done.stdout
     assert "BIOS-provided physical RAM map" not in done.stdout.partition("Kernel panic")[0]
     assert "loglevel" in edited("-m", "kdumpsim", "options").stdout
+
+
+def test_a_mechanism_is_one_guest_module_one_host_module_and_their_rows(edited: Command) -> None:
+    (command,) = re.findall(r"^\$ kdumpsim (.*)$", MECHANISM, re.M)
+    done = edited("-m", "kdumpsim", *command.split(), "--output", "registers", "--console")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^printregs: eip=c[0-9a-f]{7} .* end=00000000", done.stdout, re.M)
+    assert "the dump was captured" in done.stdout
+    assert "printregs (the registers of" in " ".join(edited("-m", "kdumpsim", "run", "--help").stdout.split())
 
 
 def test_what_is_quoted_from_the_kernel_stands_there() -> None:

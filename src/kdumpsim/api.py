@@ -20,9 +20,9 @@ from kdumpsim.compiler import GuestError
 from kdumpsim.console.shell import Quit, Refused, Shell, parse
 from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import HostFailure, scratch_directory
-from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.machines.qemu_process import QemuLost
+from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs import forking
 from kdumpsim.runs.account import story
 from kdumpsim.runs.forking import Booted, Worker
@@ -71,7 +71,7 @@ CONTINUE_NS = 120 * 10**9
 
 
 class BootFailed(KdumpsimError):
-    """The first kernel did not come up, or took no capture kernel; `console` is what it said."""
+    """The first kernel did not come up, or its dump mechanism could not be armed; `console` is what it said."""
 
     def __init__(self, why: str, console: str) -> None:
         super().__init__(why)
@@ -142,7 +142,7 @@ def run(
 
 
 def boot(*, host_timeout: float | None = None, **settings: Unpack[BootSettings]) -> Machine:
-    """Boot a machine, arm its dump mechanism (kdump: load the capture kernel), and hold time still there.
+    """Boot a machine, arm its dump mechanism, and hold time still there.
 
     `settings`: see `BootSettings`.  `host_timeout`: real seconds for the boot, and for each crash; None: no limit.
     Raises ScenarioError for a machine that cannot be, GuestError for guest code that cannot be built, BootFailed for a
@@ -387,7 +387,7 @@ class Machine:
                 action(Shell(session, said.append, CONTINUE_NS))
             except Quit:
                 raise CommandError("quit leaves a prompt; close() ends this machine") from None
-            except (Refused, AgentFailure, KexecError, ValueError) as error:
+            except (Refused, AgentFailure, MechanismError, ValueError) as error:
                 if not session.gone:
                     raise CommandError(str(error)) from error
             if session.gone:

@@ -85,7 +85,7 @@ class _LazyGroup(click.Group):
 HELP = f"""Crash kernels on purpose, and judge their dumps.
 
 kdumpsim is an i386 SMP PC in one process, with a small kernel that boots, runs, and dies on it. When it dies,
-kexec starts a capture kernel from reserved memory, which saves the dead kernel's memory as an ELF vmcore.
+a capture kernel starts from reserved memory and saves the dead kernel's memory as an ELF vmcore.
 
 \b
 Begin with:

@@ -2,20 +2,28 @@
 """What kernels, dumps and kexec-tools have to know of the guest's architecture.
 
 The compiler's part (word, ELF class and machine, relocations) is :data:`TARGET`.  Layouts are Linux 2.6's for i386:
-<asm/page.h>, <asm/ptrace.h>, <linux/elfcore.h>.
+<asm/page.h>, <asm/ptrace.h>, <linux/elfcore.h>.  How functions are called is the System V ABI's, Intel386 supplement,
+chapter 3.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.target import ELF32, ELF64, TARGET, ElfClass, ProgramHeader
 
+if TYPE_CHECKING:
+    from kdumpsim.cpu import Registers
+
 __all__ = [
-    "CRASH_NOTES_BYTES", "ELF32", "ELF64", "ELF_CLASSES", "LOWMEM_END", "MACHINES", "PAGE_OFFSET", "PAGE_SIZE",
-    "PRSTATUS", "PT_REGS", "TARGET", "ElfClass", "PrStatusLayout", "ProgramHeader", "RegisterFrame", "physical",
+    "ADDRESS_DIGITS", "CRASH_NOTES_BYTES", "ELF32", "ELF64", "ELF_CLASSES", "FRAME_POINTER", "GENERAL_REGISTERS",
+    "LOWMEM_END", "MACHINES", "PAGE_OFFSET", "PAGE_SIZE", "PROGRAM_COUNTER", "PRSTATUS", "PT_REGS", "STACK_POINTER",
+    "TARGET", "Call", "ElfClass", "PrStatusLayout", "ProgramHeader", "RegisterFrame", "StructLayout", "call_of",
+    "hex_address", "physical", "registers_at_exception", "significant_bits", "stack_pointer", "virtual", "words",
 ]  # fmt: skip
 
 PAGE_SIZE = 4096
@@ -29,11 +37,28 @@ CRASH_NOTES_BYTES = 1024
 ELF_CLASSES: Mapping[int, ElfClass] = {form.number: form for form in (ELF32, ELF64)}
 MACHINES = {3: "EM_386", 62: "EM_X86_64"}
 """Names of e_machine."""
+ADDRESS_DIGITS = 2 * TARGET.word
+"""Hexadecimal digits of an address."""
 
 
 def physical(address: int) -> int:
     """The physical address of a virtual one in the linear map (Linux's __pa)."""
     return address - PAGE_OFFSET
+
+
+def virtual(address: int) -> int:
+    """The virtual address of a physical one in the linear map (Linux's __va)."""
+    return address + PAGE_OFFSET
+
+
+def hex_address(address: int) -> str:
+    """An address as kernels print it."""
+    return f"{address:0{ADDRESS_DIGITS}x}"
+
+
+def words(data: bytes) -> tuple[int, ...]:
+    """Memory as unsigned words; struct.error if it is not a whole number of them."""
+    return struct.unpack(f"<{len(data) // TARGET.word}{TARGET.word_format}", data)
 
 
 @dataclass(frozen=True)
@@ -80,3 +105,99 @@ PRSTATUS = PrStatusLayout(
     reg=72,
     registers=RegisterFrame((*PT_REGS.names[:9], "fs", "gs", *PT_REGS.names[9:])),
 )
+
+STACK_POINTER, FRAME_POINTER, PROGRAM_COUNTER, FLAGS = "esp", "ebp", "eip", "eflags"
+GENERAL_REGISTERS = (
+    "eax", "ebx", "ecx", "edx", "esi", "edi", FRAME_POINTER, STACK_POINTER, PROGRAM_COUNTER, FLAGS, "cs", "ds", "es",
+)  # fmt: skip
+"""What an exception frame and a note both hold of a CPU that ran in the kernel."""
+_SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss")
+_RESUME_FLAG = 1 << 16
+"""EFLAGS.RF is set in the image a fault pushes and is not part of what the program saw (SDM vol. 3, 18.3.1.1)."""
+_RING = 3
+"""The privilege level in a code segment's selector."""
+
+
+def significant_bits(register: str) -> int:
+    """A mask of those bits of a register that say something of the program."""
+    if register in _SEGMENTS:
+        return 0xFFFF
+    return (1 << 8 * TARGET.word) - 1 & ~(_RESUME_FLAG if register == FLAGS else 0)
+
+
+def registers_at_exception(frame: bytes, address: int) -> dict[str, int]:
+    """`GENERAL_REGISTERS` at an exception, from its ``struct pt_regs``, which is at a linear address.
+
+    Without a change of rings the CPU pushes no stack pointer: it pointed right behind what was pushed.
+    """
+    values = PT_REGS.unpack(frame)
+    if not values["cs"] & _RING:
+        values[STACK_POINTER] = address + PT_REGS.offset(STACK_POINTER)
+    return {name: values[name] for name in GENERAL_REGISTERS}
+
+
+def stack_pointer(registers: Registers) -> int:
+    """Where the stack ends."""
+    return int(getattr(registers, STACK_POINTER))
+
+
+@dataclass(frozen=True)
+class Call:
+    """The call of a function, as it is at the function's first instruction."""
+
+    stack: int
+    """The stack pointer."""
+    back: int
+    """Where it returns to."""
+    arguments: tuple[int, ...]
+    """The first ones, each a word."""
+
+    @property
+    def stack_after(self) -> int:
+        """The stack pointer when it has come back: the return address is gone, the arguments are the caller's."""
+        return self.stack + TARGET.word
+
+
+def call_of(registers: Registers, read: Callable[[int, int], bytes | None], arguments: int = 0) -> Call:
+    """The call of the function at whose first instruction a CPU is, with so many arguments, all of them on the stack.
+
+    `read` gives memory at a linear address; what it does not have counts as zeros.
+    """
+    stack, size = stack_pointer(registers), TARGET.word * (1 + arguments)
+    back, *values = words(read(stack, size) or bytes(size))
+    return Call(stack, back, tuple(values))
+
+
+@dataclass(frozen=True)
+class StructLayout:
+    """A structure of the kernel that the host reads: words (pointers, `usize`) and ``u32``."""
+
+    name: str
+    """As in the kernel's debug data."""
+    fields: Mapping[str, str]
+    """Each field's type, ``word`` or ``u32``, in order."""
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Where each field begins; the compiler aligns a field to its size."""
+        return self._laid_out()[1]
+
+    @cached_property
+    def form(self) -> struct.Struct:
+        """How one is packed, padding included."""
+        return struct.Struct(self._laid_out()[0])
+
+    def _laid_out(self) -> tuple[str, dict[str, int]]:
+        letters, offsets, at, widest = "<", {}, 0, 1
+        for name, kind in self.fields.items():
+            letter = {"word": TARGET.word_format, "u32": "I"}[kind]
+            width = struct.calcsize(f"<{letter}")
+            letters += "x" * (-at % width) + letter
+            offsets[name] = at = at + -at % width
+            at, widest = at + width, max(widest, width)
+        return letters + "x" * (-at % widest), offsets
+
+    def entries(self, table: bytes) -> Iterator[dict[str, int]]:
+        """The entries of a table of them, each one's values by name; struct.error if the last is cut off."""
+        for values in self.form.iter_unpack(table):
+            yield dict(zip(self.fields, values, strict=True))

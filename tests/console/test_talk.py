@@ -17,7 +17,7 @@ from rich.console import Console
 from kdumpsim.agent.errors import AgentError, AgentGone, AgentProtocolError, AgentTimeout
 from kdumpsim.commands.console import Talk
 from kdumpsim.console.shell import COMMANDS, parse
-from kdumpsim.kexec.errors import KexecError
+from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs.session import MachineDead, Session
 from properties import examples
 
@@ -26,7 +26,7 @@ FAILURES: tuple[Callable[[], Exception], ...] = (
     lambda: AgentGone("gone"),
     lambda: AgentProtocolError("no status"),
     lambda: AgentTimeout("no answer"),
-    lambda: KexecError("no room"),
+    lambda: MechanismError("no room"),
     lambda: MachineDead("it is no more"),
     lambda: IndexError("list index out of range"),
     lambda: KeyError("[/] no markup"),
@@ -55,7 +55,7 @@ class StubMachine:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def faculty(*arguments: object, **options: object) -> Any:
             value = self._answer()
-            return {"read": b"", "read_file": b"1", "execute": "2.6.16"}.get(name, value)
+            return {"read": b"", "read_file": b"1", "hello": "2.6.16"}.get(name, value)
 
         return faculty
 

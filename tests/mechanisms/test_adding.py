@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/adding-a-mechanism.md, typed: one guest module, one host module, their rows, and no other line of kdumpsim."""
+"""docs/adding-a-mechanism.md, typed: one guest module, one host module, their rows, and no other line of kdumpsim.
+
+Here both are a user's own; tests/test_contributing.py makes them part of a copy of kdumpsim.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,10 +26,10 @@ from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import finish, power_on, prepare, run_scenario, start
 from kdumpsim.runs.session import Session
-from kdumpsim.scenario.mechanisms import MECHANISMS
+from kdumpsim.scenario.mechanisms import MECHANISMS, Row
 from kdumpsim.scenario.parts import KernelPart
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.scenario.values import Reservation, ScenarioError
 
 PAGE = (Path(__file__).parents[2] / "docs/adding-a-mechanism.md").read_text()
 NAME = "printregs"
@@ -39,16 +44,15 @@ def block(name: str) -> str:
 @pytest.fixture
 def guest_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The page's guest module as a file; its mechanism is known for as long as the test runs."""
-    (tmp_path / "printregs.py").write_text(block("printregs.py"))
-    (tmp_path / "host.py").write_text(block("mechanism"))
+    (tmp_path / "printregs.py").write_text(block("src/kdumpsim/kernel/core/printregs.py"))
+    (tmp_path / "host.py").write_text(block("src/kdumpsim/mechanisms/printregs.py"))
     spec = importlib.util.spec_from_file_location("host", tmp_path / "host.py")
     assert spec is not None
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(base, "_registered", dict(base._registered))
-    (help,) = re.findall(r'^MECHANISMS\["printregs"\] = "(.*)"$', block("row"), re.M)
-    register(module.PrintRegisters, help)
+    register(module.PrintRegisters, Row("the registers of the CPU that crashed are printed on COM1"))
     yield str(tmp_path / "printregs.py")
     del MECHANISMS[NAME]
 
@@ -65,12 +69,12 @@ def test_a_panic_ends_in_registers_on_the_console(guest_module: str, tmp_path: P
     scenario = Scenario("FS_DEVRW", "panic", mechanism=NAME, guest_modules=(guest_module,))
     with closing(power_on(scenario.pc, scenario.kernel)) as session:
         result, registers = crashed(session, scenario, tmp_path / "dump")
-        call = session.oracle.kexec_call
-        assert call is not None
+        entered = session.oracle.entry_call
+        assert entered is not None
         symbols = session.first.symbols
     assert (str(result.outcome), result.outcome.reason, result.judgement) == ("O", "the dump was captured", None)
     assert symbols["printregs_dump"] < registers["eip"] < symbols["printregs_dump"] + 0x100
-    assert call.registers.esp - 0x100 < registers["esp"] < call.registers.esp
+    assert entered.call.stack - 0x100 < registers["esp"] < entered.call.stack
     assert [phase.name for phase in result.phases] == ["boot", "load", "arm", "crash", "print", "judge"]
     assert "printregs was entered" in [note.text for note in result.outcome.timeline]
     written = json.loads((tmp_path / "dump/result.json").read_text())
@@ -89,6 +93,22 @@ def test_the_nmi_watchdog_hands_it_what_the_locked_up_cpu_held(guest_module: str
     assert {name: registers[name] for name in ("eip", "esp", "ebp", "eax")} == {
         name: getattr(seen, name) for name in ("eip", "esp", "ebp", "eax")
     }
+
+
+def test_the_page_runs_without_touching_kdumpsim(guest_module: str, tmp_path: Path) -> None:
+    (tmp_path / "host.py").rename(tmp_path / "mechanism.py")
+    (tmp_path / "outside.py").write_text(block("outside.py"))
+    done = subprocess.run([sys.executable, "outside.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "O\n", done.stderr
+
+
+def test_it_needs_no_region_and_so_none_is_checked(guest_module: str) -> None:
+    nowhere = {"crashkernel": Reservation(4096, 1 << 40), "memory": 16 << 20, "memory_holes": ((4 << 20, 1 << 20),)}
+    scenario = Scenario("FS_DEVRW", "panic", mechanism=NAME, guest_modules=(guest_module,), **nowhere)
+    with closing(power_on(scenario.pc, scenario.kernel)) as session:
+        assert start(session) is None
+    with pytest.raises(ScenarioError, match="crashkernel"):
+        Scenario("FS_DEVRW", "panic", **nowhere)
 
 
 def test_forked_runs_are_what_cold_runs_are(guest_module: str, tmp_path: Path) -> None:

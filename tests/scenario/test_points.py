@@ -14,9 +14,11 @@ from elftools.elf.elffile import ELFFile
 
 from kdumpsim import images
 from kdumpsim.compiler import CompileError
+from kdumpsim.mechanisms.base import DUMP_MECHANISM
 from kdumpsim.scenario import points
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.target import StructLayout
 
 KERNEL = Path(str(files("kdumpsim") / "kernel"))
 HOOK = """
@@ -46,15 +48,14 @@ def structure(name: str) -> tuple[int, dict[str, int]]:
     raise LookupError(name)
 
 
-def test_the_layout_is_the_kernels() -> None:
-    size, fields = structure("crash_point")
-    assert size == points._POINT.size
-    assert [fields[name] for name in ("name", "help", "alias", "needs", "load", "dynamic", "which")] == [
-        *range(0, 28, 4)
-    ]
-    size, fields = structure("crash_type_info")
-    assert size == points._TYPE.size
-    assert [fields[name] for name in ("name", "help", "alias")] == [0, 4, 8]
+@pytest.mark.parametrize(
+    "layout", [points.CRASH_POINT, points.CRASH_TYPE, points.WORKLOAD, DUMP_MECHANISM], ids=lambda layout: layout.name
+)
+def test_a_layout_is_the_kernels(layout: StructLayout) -> None:
+    size, fields = structure(layout.name)
+    places = {name.removesuffix("[0]"): offset for name, offset in layout.offsets.items()}
+    assert {name: places[name] for name in fields} == fields
+    assert layout.form.size == size
 
 
 def test_every_place_in_the_source_is_a_point_and_every_point_has_a_place() -> None:

@@ -15,8 +15,8 @@ from kdumpsim.board.machine import StopReason
 from kdumpsim.commands import console
 from kdumpsim.console.script import PROMPT
 from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused
-from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.run import power_on
 from kdumpsim.runs.session import Session
@@ -70,7 +70,7 @@ class Talking(Kind[tuple[str, ...]]):
                 talk._do(line)  # what take() would show as a fault of our own is one
             except Quit:
                 break
-            except (Refused, AgentFailure, KexecError, ValueError) as error:
+            except (Refused, AgentFailure, MechanismError, ValueError) as error:
                 print(error)
         if session.crashed or session.jumped:
             with tempfile.TemporaryDirectory() as directory:

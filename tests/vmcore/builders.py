@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdumpsim.cpu import Activity
+from kdumpsim.mechanisms.kdump import Kdump
 from kdumpsim.target import PRSTATUS
 from kdumpsim.vmcore.oracle import Oracle, Region
 
@@ -197,8 +198,15 @@ def stopped(cpu: int) -> dict[str, int]:
 
 def watching(machine: FakeMachine) -> Oracle:
     """An oracle of a machine with a capture kernel loaded."""
-    oracle = Oracle(machine, SYMBOLS, STACK_SIZE)  # type: ignore[arg-type]
-    oracle.watch_jump(JUMP, RESERVED, NOTES[: len(machine.cpus)])
+    oracle = Oracle(
+        machine,  # type: ignore[arg-type]
+        SYMBOLS,
+        STACK_SIZE,
+        Kdump.entry,
+        save_cpu=Kdump.save_cpu,
+        savers=Kdump.savers,
+    )
+    oracle.watch_jump(JUMP, RESERVED, NOTES[: len(machine.cpus)], where=Kdump.hand_over)
     return oracle
 
 

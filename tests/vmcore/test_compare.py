@@ -123,7 +123,7 @@ def test_a_cpu_on_its_way_to_its_last_halt_has_not_run_on(judged: Judge) -> None
 
 @pytest.mark.parametrize("size", [4096, 8192])
 def test_a_stack_is_as_large_as_the_kernel_has_it(size: int) -> None:
-    oracle = Oracle(FakeMachine(), {"panic": 0xC0100400}, size)  # type: ignore[arg-type]
+    oracle = Oracle(FakeMachine(), {"panic": 0xC0100400}, size, "entry")  # type: ignore[arg-type]
     machine = oracle.machine
     machine.reach(0, 0xC0100400, esp=0xC0383F00)  # type: ignore[attr-defined]
     owners = OwnerMap.of(oracle)
@@ -145,7 +145,7 @@ def test_instants() -> None:
 
 def test_a_crash_that_nobody_induced() -> None:
     machine = FakeMachine()
-    oracle = Oracle(machine, {"panic": 0xC0100400}, STACK_SIZE)  # type: ignore[arg-type]
+    oracle = Oracle(machine, {"panic": 0xC0100400}, STACK_SIZE, "entry")  # type: ignore[arg-type]
     machine.reach(1, 0xC0100400)
     machine.nmi(0, eip=5)
     assert oracle.crash is not None
@@ -205,7 +205,7 @@ def test_no_jump_no_truth(tmp_path: Path) -> None:
     oracle = watching(machine)
     path = tmp_path / "vmcore"
     path.write_bytes(dump(machine.memory.view, FULL))
-    with Vmcore(path) as core, pytest.raises(ValueError, match="no jump to purgatory"):
+    with Vmcore(path) as core, pytest.raises(ValueError, match="no hand-over"):
         judge(core, oracle)
 
 

@@ -106,8 +106,8 @@ def test_pictures_are_taken_at_milestones_once_each() -> None:
 
 def test_nobody_listens_to_what_devices_read_for_kdump() -> None:
     machine = FakeMachine()
-    oracle = Oracle(machine, SYMBOLS, STACK_SIZE)  # type: ignore[arg-type]
-    oracle.watch_jump(TAKES_OVER, None, ())
+    oracle = Oracle(machine, SYMBOLS, STACK_SIZE, ENTRY)  # type: ignore[arg-type]
+    oracle.watch_jump(TAKES_OVER, None, (), where="my_write_dump")
     machine.reach(0, SYMBOLS["panic"])
     machine.reach(0, TAKES_OVER)
     assert machine.memory.read is None

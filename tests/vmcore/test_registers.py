@@ -193,8 +193,8 @@ def test_only_the_call_that_comes_back_is_forgotten() -> None:
     machine.reach(0, 0xC0100700, esp=0xC0380A84)
     assert oracle.crash is not None
     machine.reach(0, JUMP)
-    assert oracle.kexec_call is not None
-    assert oracle.kexec_call.registers.esp == 0xC0380E80
+    assert oracle.entry_call is not None
+    assert oracle.entry_call.call.stack == 0xC0380E80
 
 
 def test_a_call_on_top_of_the_crash_is_not_the_crash() -> None:
@@ -204,8 +204,8 @@ def test_a_call_on_top_of_the_crash_is_not_the_crash() -> None:
     machine.call(0, "crash_kexec", 0xC0380E80, 0)
     machine.call(0, "crash_kexec", 0xC0380A80, 0xC0380B00, back=0xC0100700)
     machine.reach(0, JUMP)
-    assert oracle.kexec_call is not None
-    assert oracle.kexec_call.registers.esp == 0xC0380E80
+    assert oracle.entry_call is not None
+    assert oracle.entry_call.call.stack == 0xC0380E80
 
 
 def test_the_place_a_call_comes_back_to_is_passed_by_others_too() -> None:
@@ -217,4 +217,4 @@ def test_the_place_a_call_comes_back_to_is_passed_by_others_too() -> None:
     machine.reach(1, 0xC0100600, esp=0xC0380E84)
     machine.reach(0, JUMP)
     assert oracle.crash is not None
-    assert oracle.kexec_call is not None
+    assert oracle.entry_call is not None

@@ -25,8 +25,8 @@ from kdumpsim.commands.status import Status, status_help
 from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
 from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
 from kdumpsim.files import HostFailure
-from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs.account import conclude, crash_name, ending
 from kdumpsim.runs.result import remove_stale
 from kdumpsim.runs.run import OUTPUT_FILES, power_on, prepare
@@ -36,11 +36,11 @@ from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 
-HELP = f"""Boot a machine, load a capture kernel, and give a prompt in it.
+HELP = f"""Boot a machine, arm its dump mechanism, and give a prompt in it.
 
 The commands read and write the guest's files, set crash points with ttutils, start loads, press keys, and let
 virtual time pass; between commands it stands still. When the kernel dies, its console is shown as it speaks, the
-capture kernel is followed until the machine resets, and the dump is judged as by `kdumpsim run`.
+machine is followed until it resets, and the dump is judged as by `kdumpsim run`.
 
 With SCRIPT the commands come from a file, or from standard input for -: one a line, or a session with its
 '# ' prompts, such as Table 1 of the LKDTT paper. It is checked before anything boots.
@@ -108,7 +108,7 @@ def console(
             name = "-" if script is None else script
             talk = Talk(session, display, "script" if name == "-" else name, timeout * NS, observer.fresh_line)
             with talk.interrupts():
-                status = talk.boot(kexec=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
+                status = talk.boot(armed=not no_kexec) or (talk.replay(lines) if lines is not None else talk.prompt())
     except ScenarioError as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
@@ -179,15 +179,15 @@ class Talk:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def boot(self, *, kexec: bool) -> int:
+    def boot(self, *, armed: bool) -> int:
         """Power on; an exit status, 0 if all went well."""
         self._session.interrupted = False
         self._busy = True
         try:
             self._session.boot()
-            if kexec:
+            if armed:
                 self._session.prepare_dump()
-        except (AgentFailure, KexecError) as error:
+        except (AgentFailure, MechanismError) as error:
             click.echo(f"kdumpsim: {'interrupted' if self._session.interrupted else error}", err=True)
             return Status.INTERRUPTED if self._session.interrupted else Status.NO_MACHINE
         finally:
@@ -208,7 +208,7 @@ class Talk:
                 self._do(line.text)
             except Quit:
                 return 0
-            except (Refused, AgentFailure, KexecError, ValueError) as error:
+            except (Refused, AgentFailure, MechanismError, ValueError) as error:
                 click.echo(f"{self._name}:{line.number}: {error}", err=True)
                 return Status.INTERRUPTED if self._session.interrupted else Status.SCRIPT_FAILED
             if self._session.interrupted:
@@ -247,7 +247,7 @@ class Talk:
             return False
         except KeyboardInterrupt:
             self._screen.print()
-        except (Refused, AgentFailure, KexecError, ValueError) as error:
+        except (Refused, AgentFailure, MechanismError, ValueError) as error:
             self._complain(str(error))
             if isinstance(error, AgentTimeout):
                 self._screen.print("[dim]the machine may hang: continue waits, sysrq c asks for a dump[/]")

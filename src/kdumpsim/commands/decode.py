@@ -15,8 +15,9 @@ from kdumpsim.commands.inputs import KERNEL_BYTES, TEXT_BYTES, read_input
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import status_help
 from kdumpsim.explain.oops import Report, find_reports
+from kdumpsim.target import hex_address
 from kdumpsim.vmcore.debuginfo import DebugInfo, DebugInfoError
-from kdumpsim.vmcore.disassembly import Instruction, disassemble
+from kdumpsim.vmcore.disassembly import MAX_INSTRUCTION, Instruction, disassemble
 
 HELP = f"""Explain the oopses and lockups in a run's console log.
 
@@ -83,8 +84,8 @@ def place(address: int, info: DebugInfo, *, before: int = 0) -> str:
     """An address as function, offset, file and line: that of the byte so many before it."""
     function = info.function(address)
     if function is None:
-        return f"{address:08x} is not in this kernel's code"
-    text = f"{address:08x} {function.name}+{address - function.start:#x}"
+        return f"{hex_address(address)} is not in this kernel's code"
+    text = f"{hex_address(address)} {function.name}+{address - function.start:#x}"
     where = info.line(address - before)
     return text if where is None else f"{text:<40} {escape(where[0])}:{where[1]}"
 
@@ -110,7 +111,7 @@ def _listing(report: Report, info: DebugInfo) -> Iterator[str]:
     after = disassemble(report.code[report.before :], report.eip)
     for instruction in [*earlier[-BEFORE:], *after[: AFTER + 1]]:
         mark = "=>" if instruction.address == report.eip else "  "
-        yield f"    {mark} {instruction.address:08x}  {instruction.code.hex():<16} {escape(instruction.text)}"
+        yield f"    {mark} {hex_address(instruction.address)}  {instruction.code.hex():<16} {escape(instruction.text)}"
 
 
 def _aligned(report: Report, info: DebugInfo) -> list[Instruction]:
@@ -122,4 +123,4 @@ def _aligned(report: Report, info: DebugInfo) -> list[Instruction]:
     begin = max(function.start, report.eip - report.before)
     printed = report.code[begin - (report.eip - report.before) : report.before]
     whole = info.code(function.start, begin - function.start) + printed
-    return [i for i in disassemble(whole + bytes(15), function.start) if begin <= i.address < report.eip]
+    return [i for i in disassemble(whole + bytes(MAX_INSTRUCTION), function.start) if begin <= i.address < report.eip]

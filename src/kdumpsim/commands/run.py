@@ -30,6 +30,7 @@ from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import boot_command, run_scenario
 from kdumpsim.scenario.conditions import KDUMPSIM
+from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
 from kdumpsim.scenario.points import CrashPoint, CrashType, crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
@@ -44,10 +45,10 @@ def _table(title: str, rows: Mapping[str, CrashPoint] | Mapping[str, CrashType])
 
 HELP = """Boot a machine, crash its kernel at a chosen point, and judge the dump.
 
-The run powers on an i386 PC, boots the first kernel, loads a capture kernel with kexec -p, arms the crash
-point, and starts a file-system workload. When the point has been crossed --count times the kernel dies, the
-capture kernel boots from the reserved region, saves /proc/vmcore to the dump disk and reboots. The dump is
-then compared with what the machine itself knew at the crash.
+The run powers on an i386 PC, boots the first kernel, arms its dump mechanism and then the crash
+point, and starts a file-system workload. When the point has been crossed --count times the kernel dies, and
+the mechanism takes its dump. With {usual}, the usual one, {story}.
+The dump is then compared with what the machine itself knew at the crash.
 
 {points}
 
@@ -102,6 +103,8 @@ class _RunCommand(click.Command):
             points=_table("Crash points (LKDTT paper, section 4.1):", crash_points()),
             types=_table("Crash types (LKDTT paper, section 3.3; bug means oops, and loop means hang):", crash_types()),
             statuses=STATUSES,
+            usual=DEFAULT_MECHANISM,
+            story=MECHANISMS[DEFAULT_MECHANISM],
         )
         super().format_help_text(ctx, formatter)
 
@@ -122,7 +125,7 @@ class _RunCommand(click.Command):
     default=0,
     type=click.IntRange(0, MAX_TRACE),
     metavar="N",
-    help="Write DIR/trace.txt: the last N basic blocks of every CPU before purgatory, or before the machine reset.",
+    help="Write DIR/trace.txt: the last N basic blocks of every CPU before the hand-over, or before the machine reset.",
 )
 @click.option(
     "--save-disks",

@@ -17,7 +17,9 @@ from fractions import Fraction
 from kdumpsim.agent.client import CHUNK, O_RDONLY, O_WRONLY, AgentClient
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
+from kdumpsim.console import kexec
 from kdumpsim.console.script import program, split
+from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED
 from kdumpsim.lkdtt import ttutils
 from kdumpsim.runs.account import ending
@@ -216,30 +218,13 @@ def _modprobe(words: list[str]) -> Action:
 
 
 def _kexec(words: list[str]) -> Action:
-    long = {"--load-panic": "-p", "--load": "-l", "--exec": "-e", "--unload": "-u"}
-    flags = {long.get(word, word) for word in words}
-    if strange := flags - set(long.values()):
-        raise ValueError(f"kexec: '{min(strange)}' is not understood; choose from: -p, -l, -e, -u, -p -u")
-    if len(flags) != 1 and flags != {"-p", "-u"}:
-        raise ValueError("kexec: choose one of -p, -l, -e, -u and -p -u")
+    flags = kexec.parse(words)
 
     def act(shell: Shell) -> None:
-        session = shell.session
-        if "-u" in flags:
-            panic = "-p" in flags
-            what, loaded = ("capture kernel", session.capture_loaded) if panic else ("kernel", session.kernel_loaded)
-            was_loaded = loaded()
-            session.unload(panic=panic)
-            shell.say(f"the {what} was unloaded\n" if was_loaded else f"no {what} was loaded: nothing to unload\n")
-        elif "-p" in flags:
-            session.prepare_dump()
-        elif "-l" in flags:
-            session.load_kernel(_text(session.guest, "/proc/cmdline").strip())
-            shell.say("loaded; kexec -e starts it\n")
-        elif not session.kernel_loaded():
-            raise Refused("kexec: nothing is loaded; kexec -l loads a kernel")
-        else:
-            shell.say(f"{session.execute().strip()} is up; kexec -p loads a capture kernel for it\n")
+        try:
+            kexec.perform(flags, shell.session, shell.say)
+        except KexecError as error:
+            raise Refused(f"kexec: {error}") from None
 
     return act
 

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Finding the kernel's crash reports in a console log: oopses, lockups, and call traces (Linux 2.6.16, i386)."""
+"""Finding the kernel's crash reports in a console log: oopses, lockups, and call traces (Linux 2.6.16)."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
+from kdumpsim.target import ADDRESS_DIGITS, PROGRAM_COUNTER, STACK_POINTER
+
 _HEADLINES = re.compile(
     r"Unable to handle kernel|kernel BUG at|NMI Watchdog detected LOCKUP|BUG: soft lockup detected"
     r"|: [0-9a-f]{4} \[#\d+\]|double fault, gdt at"
 )
-_EIP = re.compile(r"EIP:\s+[0-9a-f]{4}:\[<([0-9a-f]{8})>\]|^eip = ([0-9a-f]{8}), esp = ")
+_ADDRESS = f"([0-9a-f]{{{ADDRESS_DIGITS}}})"
+_COUNTER = re.compile(
+    rf"{PROGRAM_COUNTER.upper()}:\s+[0-9a-f]{{4}}:\[<{_ADDRESS}>\]"
+    rf"|^{PROGRAM_COUNTER} = {_ADDRESS}, {STACK_POINTER} = "
+)
 _CODE = re.compile(r"Code: ((?:<?[0-9a-f]{2}>?(?: |$))+)")
-_TRACE = re.compile(r" \[<([0-9a-f]{8})>\]")
+_TRACE = re.compile(rf" \[<{_ADDRESS}>\]")
 _TASK = re.compile(r"Process (.*)\(pid: (\d+),")
 
 
@@ -45,7 +51,7 @@ def find_reports(console: str) -> list[Report]:
 
 def _read(report: Report, line: str) -> None:
     """Take what a line adds to a report."""
-    if (match := _EIP.search(line)) and report.eip is None:
+    if (match := _COUNTER.search(line)) and report.eip is None:
         report.eip = int(match[1] or match[2], 16)
     elif match := _TRACE.match(line):
         report.trace.append(int(match[1], 16))

@@ -44,7 +44,7 @@ class Scene(Protocol):
 
     @property
     def gone(self) -> bool:
-        """The first kernel no longer runs: purgatory was entered, or the machine reset or shut down."""
+        """The first kernel no longer runs: it has handed over, or the machine reset or shut down."""
 
     def wait(self, until_ns: int) -> None:
         """Let the machine run until then, or until it is gone, or up to the deadline."""

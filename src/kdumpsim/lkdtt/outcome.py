@@ -2,7 +2,7 @@
 """What became of a run, in the legend of the LKDTT paper (section 4), from what was seen and nothing else.
 
 ``O`` is success, ``X`` failure; marks in brackets say more.  The notes of a run are things that somebody at the machine
-could see: lines on the console, the operator's own doings, lights on the dump disk, the machine resetting itself.
+could see: lines on the console, the operator's own doings, a dump that is there, the machine resetting itself.
 :func:`name_outcome` knows neither the crash point nor the crash type.  docs/outcomes.md has the rules in words.
 """
 
@@ -47,9 +47,9 @@ class Seen(Enum):
     SYSRQ_PRESSED = "the operator pressed Alt-SysRq-C"
     SYSRQ_TAKEN = "the kernel took the key"
     PLUG_PULLED = "the operator pulled the plug"
-    HANDED_OVER = "purgatory was entered"
+    HANDED_OVER = "the kernel handed over to its dump mechanism"
     CAPTURE_STARTED = "the capture kernel was entered"
-    DUMP_SAVED = "a whole dump stood on the dump disk"
+    DUMP_SAVED = "a whole dump was saved"
     RESET = "the machine reset"
     SHUT_DOWN = "the CPUs shut down"
 

@@ -13,26 +13,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from struct import Struct
 from typing import Any, ClassVar, Protocol
 
 from kdumpsim.agent.client import AgentClient
 from kdumpsim.board.disk import Disk
+from kdumpsim.errors import KdumpsimError
 from kdumpsim.images import KernelImage
 from kdumpsim.lkdtt.outcome import Note
 from kdumpsim.machines.pc import Pc
-from kdumpsim.scenario.mechanisms import MECHANISMS
+from kdumpsim.scenario.mechanisms import MECHANISMS, Row
 from kdumpsim.scenario.options import Kernel, command_line
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.target import StructLayout
 from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.oracle import Oracle
 
 CONSOLE = "console=ttyS0,115200"
+CRASH_PLACES = 4
+"""Where the kernel asks its mechanisms: `kernel/core/dump.py` has as many hooks."""
 ROOT = {"libata": "/dev/sda", "ide": "/dev/hda"}
 """The system disk's name, by who drives it (kernel option combined_mode)."""
-_ENTRY = Struct("<5I")
-"""``struct dump_mechanism``: the name, and four hooks that only the kernel uses."""
+DUMP_MECHANISM = StructLayout(
+    "dump_mechanism", {"name": "word"} | {f"hooks[{place}]": "word" for place in range(CRASH_PLACES)}
+)
+"""An entry of the guest's table; the hooks are for the kernel alone."""
+
+
+class MechanismError(KdumpsimError):
+    """The mechanism cannot be armed; the text says why, and what is allowed."""
 
 
 class Console(Protocol):
@@ -86,6 +95,11 @@ class Mechanism(ABC):
     """As in the guest's table, and of ``--mechanism``."""
     entry: ClassVar[str]
     """The guest function that its hooks lead to, with a ``struct pt_regs`` or NULL; it may come back."""
+    save_cpu: ClassVar[str] = ""
+    """The guest function by which each CPU saves its registers in its notes, of ``struct pt_regs`` and the CPU's
+    number."""
+    savers: ClassVar[frozenset[str]] = frozenset()
+    """Guest functions, beside the entry, in which the crashing CPU may take its own registers."""
     hand_over: ClassVar[str]
     """Where the dying kernel's own code ends, or begins to dump; for `Oracle.watch_jump`."""
     preparation: ClassVar[str]
@@ -120,7 +134,7 @@ class Mechanism(ABC):
     def prepare(self, host: Host) -> str:
         """Arm the mechanism on the booted machine, and have the oracle watch its milestones; what to say of it.
 
-        AgentFailure or KexecError if the guest refuses.
+        AgentFailure or MechanismError if the guest refuses.
         """
 
     def unarmed(self, host: Host) -> str:
@@ -177,9 +191,9 @@ def kernel_words(kernel: KernelPart, which: Kernel) -> list[str]:
 _registered: dict[str, type[Mechanism]] = {}
 
 
-def register(mechanism: type[Mechanism], help: str) -> None:
+def register(mechanism: type[Mechanism], row: Row) -> None:
     """Make a mechanism of one's own known, so that a scenario can name it."""
-    MECHANISMS[mechanism.name] = help
+    MECHANISMS[mechanism.name] = row
     _registered[mechanism.name] = mechanism
 
 
@@ -198,7 +212,7 @@ def mechanism_of(kernel: KernelPart) -> type[Mechanism]:
 def check_guest(mechanism: type[Mechanism], kernel: KernelPart, first: KernelImage) -> None:
     """ScenarioError if the kernel has no such mechanism, or the mechanism nothing that ``--inject`` could break."""
     start, stop = first.symbols["__start_dump_mechanisms"], first.symbols["__stop_dump_mechanisms"]
-    names = [first.string(words[0]) for words in _ENTRY.iter_unpack(first.read(start, stop - start))]
+    names = [first.string(entry["name"]) for entry in DUMP_MECHANISM.entries(first.read(start, stop - start))]
     if mechanism.name not in names:
         raise ScenarioError(
             f"mechanism {mechanism.name} is not in the kernel, which has {', '.join(names)}; "

@@ -12,16 +12,16 @@ from typing import Any
 
 from kdumpsim import images
 from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.load import CAPTURE_LOADED, LoadPlan, kexec_load_panic
 from kdumpsim.lkdtt.outcome import Note, Seen
-from kdumpsim.mechanisms.base import Host, Mechanism, Phase, kernel_words
+from kdumpsim.mechanisms.base import Host, Mechanism, MechanismError, Phase, kernel_words
 from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
 from kdumpsim.scenario.options import Kernel
 from kdumpsim.scenario.scenario import check_kernel
 from kdumpsim.scenario.values import ScenarioError, format_size
 from kdumpsim.target import physical
 from kdumpsim.vmcore.compare import Judgement, judge
-from kdumpsim.vmcore.oracle import CRASH_KEXEC, PURGATORY
 from kdumpsim.vmcore.reader import Vmcore
 
 CAPTURE_KERNEL_PATH = "/boot/vmlinux-kdump"
@@ -35,8 +35,10 @@ class Kdump(Mechanism):
     """Its milestones are purgatory's first instruction, which kexec-tools place, and the capture kernel's."""
 
     name = "kdump"
-    entry = CRASH_KEXEC
-    hand_over = PURGATORY
+    entry = "crash_kexec"
+    save_cpu = "crash_save_cpu"
+    savers = frozenset({"crash_setup_regs", "crash_save_self", "machine_crash_shutdown"})
+    hand_over = "purgatory"
     preparation = "kexec -p: loading the capture kernel"
     injections = frozenset({CORRUPT})
 
@@ -70,7 +72,12 @@ class Kdump(Mechanism):
     def prepare(self, host: Host) -> str:
         """kexec -p through the agent; the capture kernel lies on the guest's own disk."""
         line = self.command_line()
-        plan = kexec_load_panic(host.guest, self.capture.stripped, CAPTURE_KERNEL_PATH, line, defaults=CAPTURE_DEFAULTS)
+        try:
+            plan = kexec_load_panic(
+                host.guest, self.capture.stripped, CAPTURE_KERNEL_PATH, line, defaults=CAPTURE_DEFAULTS
+            )
+        except KexecError as error:
+            raise MechanismError(str(error)) from error
         self.restore(plan, host)
         if self.kernel.inject == CORRUPT:
             self._corrupt(host)

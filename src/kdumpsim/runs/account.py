@@ -6,7 +6,6 @@ It is the same account whether an operator attended to the machine (`runs.run`) 
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from kdumpsim.board.machine import StopReason
 from kdumpsim.lkdtt.outcome import NS, Note, Outcome, Seen, console_notes, name_outcome
 from kdumpsim.runs.result import write_atomically
 from kdumpsim.scenario.points import crash_types
-from kdumpsim.target import physical
+from kdumpsim.target import call_of, physical
 from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.oracle import INDUCED, Oracle
 from kdumpsim.vmcore.reader import VmcoreError
@@ -122,11 +121,14 @@ def story(session: Session) -> str:
 def crash_name(oracle: Oracle) -> str:
     """Crash point and type, as dtt_induce(kind, name) was called with them; empty for a crash nobody induced."""
     crash = oracle.crash
-    if crash is None or crash.where != INDUCED or crash.ram is None:
+    if crash is None or crash.where != INDUCED or (ram := crash.ram) is None:
         return ""
-    stack = physical(crash.registers[crash.cpu].esp)
-    kind, name = struct.unpack("<II", crash.ram.read(stack + 4, stack + 12))  # after the return address
-    text = crash.ram.read(physical(name), physical(name) + MAX_NAME).partition(b"\0")[0]
+
+    def read(address: int, size: int) -> bytes:
+        return ram.read(physical(address), physical(address) + size)
+
+    kind, name = call_of(crash.registers[crash.cpu], read, arguments=2).arguments
+    text = read(name, MAX_NAME).partition(b"\0")[0]
     return f"{text.decode('ascii', 'replace')} / {list(crash_types())[kind]}"
 
 

@@ -61,7 +61,7 @@ class Conditions:
         return (DMA_PROGRAM, *self._crash.load) if "disk" in self._crash.dma else self._crash.load
 
     def at_jump(self, machine: Pc) -> None:
-        """The capture kernel is about to take over."""
+        """The kernel hands over."""
         if machine.inspecting is not None:
             self._look_at(machine.inspecting)
         if self._crash.pending_irq:

@@ -30,7 +30,7 @@ class Result:
     vmcore_sha256: str | None = None
     vmcore_bytes: int = 0
     ran_on: list[RanOn] = field(default_factory=list)
-    """CPUs that nothing had stopped when another handed over (kdump: jumped to purgatory)."""
+    """CPUs that nothing had stopped when another handed over ."""
     version: str = __version__
     """Of the kdumpsim that ran it."""
 

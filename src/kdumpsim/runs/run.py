@@ -12,10 +12,9 @@ from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.disks.dumpdisk import save_image
 from kdumpsim.files import writable_directory
-from kdumpsim.kexec.errors import KexecError
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
-from kdumpsim.mechanisms.base import Mechanism, check_guest, mechanism_of
+from kdumpsim.mechanisms.base import Mechanism, MechanismError, check_guest, mechanism_of
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import within
@@ -86,7 +85,7 @@ def start(session: Session) -> str | None:
     try:
         session.boot()
         session.prepare_dump()
-    except (AgentFailure, KexecError) as error:
+    except (AgentFailure, MechanismError) as error:
         return str(error)
     return None
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A machine with its two kernels, and what happens on it: moved on by a person, or phase by phase to a saved dump.
+"""A machine with its kernels, and what happens on it: moved on by a person, or phase by phase to a saved dump.
 
 Between calls time stands still.  The phases' ends are seen by the machine, not read off the console: watches on code
-addresses, the first write to the dump disk, the reset line.
+addresses, what is written to disks, the reset line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from kdumpsim import images
-from kdumpsim.agent.client import AgentClient, Reboot
+from kdumpsim.agent.client import AgentClient
 from kdumpsim.agent.errors import AgentGone, AgentTimeout
 from kdumpsim.agent.transport import MachineTransport
 from kdumpsim.board.disk import SECTOR, Disk
@@ -21,7 +21,6 @@ from kdumpsim.board.machine import StopReason
 from kdumpsim.disks.dumpdisk import DATA_OFFSET
 from kdumpsim.disks.swaparea import mkswap
 from kdumpsim.disks.toyfs import mkfs
-from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED, kexec_load_normal, kexec_unload
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
 from kdumpsim.machines.pc import Pc, capable, new_disk, new_pc
@@ -127,7 +126,14 @@ class Session:
         self.machine, self.system_disk, self.dump_disk = hardware.machine, hardware.system_disk, hardware.dump_disk
         self.machine.uarts[0].on_output = self._said
         self.clock = PhaseClock(observer, lambda: self.now)
-        self.oracle = Oracle(self.machine, first.symbols, first.stack_size, mechanism.entry)
+        self.oracle = Oracle(
+            self.machine,
+            first.symbols,
+            first.stack_size,
+            mechanism.entry,
+            save_cpu=mechanism.save_cpu,
+            savers=mechanism.savers,
+        )
         self.oracle.on_jump = self._jump
         self._transport = MachineTransport(self.machine, AGENT_TIMEOUT_S * NS)
         self._transport.interrupted = lambda: self.interrupted or self.gone
@@ -147,7 +153,7 @@ class Session:
 
     @property
     def jumped(self) -> bool:
-        """The dying kernel has handed over to its mechanism (purgatory was entered)."""
+        """The dying kernel has handed over to its mechanism."""
         return self.oracle.jump is not None
 
     @property
@@ -228,33 +234,10 @@ class Session:
         self.clock.end(f"{version.partition(' (')[0].strip()}, CPUs: {self.pc.cpus}")
 
     def prepare_dump(self) -> None:
-        """Arm the dump mechanism (kdump: kexec -p).  AgentFailure or KexecError if the guest refuses."""
+        """Arm the dump mechanism.  AgentFailure or MechanismError if the guest refuses."""
         _ = self.guest
         self.clock.begin("load", self.mechanism.preparation)
         self.clock.end(self.mechanism.prepare(self))
-
-    def load_kernel(self, command_line: str) -> None:
-        """kexec -l: the first kernel once more."""
-        kexec_load_normal(self.guest, self.first.stripped, None, command_line)
-
-    def unload(self, *, panic: bool) -> None:
-        """kexec -u, kexec -p -u."""
-        kexec_unload(self.guest, panic=panic)
-
-    def execute(self) -> str:
-        """kexec -e: start what -l loaded; its version when its agent has said hello."""
-        agent = self.guest
-        agent.version = None
-        agent.reboot(Reboot.KEXEC)
-        return agent.hello()
-
-    def capture_loaded(self) -> bool:
-        """Whether a crash would find a capture kernel."""
-        return self.guest.read_file(CAPTURE_LOADED).strip() == b"1"
-
-    def kernel_loaded(self) -> bool:
-        """Whether kexec -e would find something."""
-        return self.guest.read_file(KEXEC_LOADED).strip() == b"1"
 
     # Copies.
 

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from kdumpsim.machines.pc import TracedCpu, capable
 from kdumpsim.runs.session import Session
-from kdumpsim.target import PAGE_OFFSET, physical
+from kdumpsim.target import PAGE_OFFSET, hex_address, physical
 from kdumpsim.vmcore.debuginfo import DebugInfo
 from kdumpsim.vmcore.disassembly import disassemble
 
@@ -79,16 +79,16 @@ def _tell(blocks: list[Block], info: DebugInfo) -> Iterator[str]:
         times = sum(1 for _ in same)
         yield f"  {_place(block.address, info)}{f'   {times} times' if times > 1 else ''}"
         if block.code is None:
-            yield f"      {block.address:08x}  no longer mapped"
+            yield f"      {hex_address(block.address)}  no longer mapped"
             continue
         for instruction in disassemble(block.code, block.address):
-            yield f"      {instruction.address:08x}  {instruction.text}"
+            yield f"      {hex_address(instruction.address)}  {instruction.text}"
 
 
 def _place(address: int, info: DebugInfo) -> str:
     function = info.function(address)
     if function is None:
-        return f"{address:08x}" if address >= PAGE_OFFSET else f"{address:08x} (not the kernel's)"
+        return hex_address(address) if address >= PAGE_OFFSET else f"{hex_address(address)} (not the kernel's)"
     where = info.line(address)
     text = f"{function.name}+{address - function.start:#x}"
     return text if where is None else f"{text:<36} {where[0]}:{where[1]}"

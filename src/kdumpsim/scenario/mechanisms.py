@@ -3,8 +3,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a scenario has to know of a mechanism."""
+
+    help: str
+    reserves: bool = False
+    """It needs the region that ``crashkernel`` reserves; for other mechanisms that setting has no meaning."""
+
+    def __str__(self) -> str:
+        return self.help
+
+
 DEFAULT_MECHANISM = "kdump"
-MECHANISMS: dict[str, str] = {
-    DEFAULT_MECHANISM: "a second kernel, loaded beforehand by kexec, saves the memory of the first",
+MECHANISMS: dict[str, Row] = {
+    "kdump": Row("a second kernel, loaded beforehand by kexec, saves the memory of the first", reserves=True),
 }
-"""Name and meaning; `mechanisms.base.register` adds others."""
+"""By name; `mechanisms.base.register` adds those that are not part of kdumpsim."""

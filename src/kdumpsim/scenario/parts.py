@@ -103,7 +103,11 @@ class KernelPart:
 
     crashkernel: Reservation = field(
         default=Reservation(16 * MIB, 16 * MIB),
-        metadata=setting("The region reserved for the capture kernel.", metavar="SIZE@START", parse=parse_crashkernel),
+        metadata=setting(
+            "The region reserved for the capture kernel.",
+            metavar="SIZE@START",
+            parse=parse_crashkernel,
+        ),
     )
     mechanism: str = field(
         default=DEFAULT_MECHANISM, metadata=setting("How the dump is taken", metavar="NAME", choices=MECHANISMS)
@@ -143,19 +147,15 @@ class KernelPart:
 
     def __post_init__(self) -> None:
         check_values(KernelPart, self)
-        region = self.crashkernel
-        if max(region.base, region.size) < PAGE_SIZE:
-            raise ScenarioError(f"crashkernel {region} is in bytes: did you mean {region.size}M@{region.base}M?")
-        if region.base % PAGE_SIZE or region.size % PAGE_SIZE:
-            raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
-        if region.size < MIN_RESERVED:
-            raise ScenarioError(
-                f"crashkernel {region} is too small: the capture kernel needs at least {format_size(MIN_RESERVED)}"
-            )
-        if region.base < MIB:
-            raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
+        if self.reserved is not None:
+            _check_region(self.reserved)
         object.__setattr__(self, "kernel_options", tuple(checked(parse_pairs(self.kernel_options)).items()))
         object.__setattr__(self, "guest_code", _guest_code(self.guest_modules))
+
+    @property
+    def reserved(self) -> Reservation | None:
+        """The region that is kept free of the first kernel; None for a mechanism that needs none."""
+        return self.crashkernel if MECHANISMS[self.mechanism].reserves else None
 
     @property
     def modules(self) -> Modules:
@@ -166,6 +166,20 @@ class KernelPart:
     def options(self) -> dict[str, str]:
         """The value of every kernel option.  ScenarioError for values that contradict each other."""
         return effective(self.profile, dict(self.kernel_options))
+
+
+def _check_region(region: Reservation) -> None:
+    """ScenarioError for a region that could not be reserved on any machine."""
+    if max(region.base, region.size) < PAGE_SIZE:
+        raise ScenarioError(f"crashkernel {region} is in bytes: did you mean {region.size}M@{region.base}M?")
+    if region.base % PAGE_SIZE or region.size % PAGE_SIZE:
+        raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
+    if region.size < MIN_RESERVED:
+        raise ScenarioError(
+            f"crashkernel {region} is too small: the capture kernel needs at least {format_size(MIN_RESERVED)}"
+        )
+    if region.base < MIB:
+        raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
 
 
 def _guest_code(modules: tuple[str, ...]) -> tuple[str, ...]:

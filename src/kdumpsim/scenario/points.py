@@ -9,24 +9,23 @@ Names and meanings of those that come with kdumpsim are the LKDTT paper's, secti
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
 from kdumpsim import images
+from kdumpsim.target import StructLayout
 
 DEFAULT_COUNT = 10
 """Crossings before the crash: the default `pass_num` of ttutils (section 3.3)."""
-_POINT = struct.Struct("<5I7I")
-"""``struct crash_point``: name, help, alias, needs, load; dynamic, which, and what only the kernel uses."""
-_NO_ID = 64
-"""Larger than any id."""
-_WORKLOAD = struct.Struct("<2I")
-"""``struct workload``: name, and the thread's function."""
-_TYPE = struct.Struct("<3I")
-"""``struct crash_type_info``: name, help, alias."""
+CRASH_POINT = StructLayout(
+    "crash_point",
+    dict.fromkeys(("name", "help", "alias", "needs", "load"), "word")
+    | dict.fromkeys(("dynamic", "which", "enabled", "state", "kind", "count", "cpu"), "u32"),
+)
+CRASH_TYPE = StructLayout("crash_type_info", dict.fromkeys(("name", "help", "alias"), "word"))
+WORKLOAD = StructLayout("workload", dict.fromkeys(("name", "main"), "word"))
 
 
 Modules = tuple[tuple[str, str], ...]
@@ -69,12 +68,19 @@ class CrashType:
 def points_of(kernel: images.KernelImage) -> dict[str, CrashPoint]:
     """The crash points of a kernel image by name: the paper's in the order of their ids, then a user's own."""
     start, stop = kernel.symbols["__start_cpoints"], kernel.symbols["__stop_cpoints"]
-    entries = [entry[:7] for entry in _POINT.iter_unpack(kernel.read(start, stop - start))]
     points = {}
-    for *words, dynamic, _ in sorted(entries, key=lambda entry: entry[6] or entry[5] or _NO_ID):
-        name, text, alias, needs, load = map(kernel.string, words)
-        points[name] = CrashPoint(name, text, alias, _options(needs), load, dynamic)
+    for entry in sorted(CRASH_POINT.entries(kernel.read(start, stop - start)), key=_id):
+        name, text, alias, needs, load = (
+            kernel.string(entry[field]) for field in ("name", "help", "alias", "needs", "load")
+        )
+        points[name] = CrashPoint(name, text, alias, _options(needs), load, entry["dynamic"])
     return points
+
+
+def _id(entry: Mapping[str, int]) -> tuple[bool, int]:
+    """For sorting: points with an id of their own come first."""
+    number = entry["which"] or entry["dynamic"]
+    return not number, number
 
 
 def types_of(kernel: images.KernelImage) -> dict[str, CrashType]:
@@ -82,8 +88,8 @@ def types_of(kernel: images.KernelImage) -> dict[str, CrashType]:
     start = kernel.symbols["crash_types"]
     table = kernel.read(start, images.symbol_size(kernel.elf, "crash_types"))
     types = {}
-    for words in _TYPE.iter_unpack(table):
-        ttutils, text, paper = map(kernel.string, words)
+    for entry in CRASH_TYPE.entries(table):
+        ttutils, text, paper = (kernel.string(entry[field]) for field in ("name", "help", "alias"))
         types[paper or ttutils] = CrashType(paper or ttutils, text, ttutils)
     return types
 
@@ -91,7 +97,7 @@ def types_of(kernel: images.KernelImage) -> dict[str, CrashType]:
 def programs_of(kernel: images.KernelImage) -> list[str]:
     """What can be started by name on a machine with this kernel: programs in /bin, and threads of the kernel."""
     start, stop = kernel.symbols["__start_workloads"], kernel.symbols["__stop_workloads"]
-    threads = [kernel.string(name) for name, _ in _WORKLOAD.iter_unpack(kernel.read(start, stop - start))]
+    threads = [kernel.string(entry["name"]) for entry in WORKLOAD.entries(kernel.read(start, stop - start))]
     return [path.removeprefix("/bin/") for path in images.USER_PROGRAMS if path.startswith("/bin/")] + threads
 
 

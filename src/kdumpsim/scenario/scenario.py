@@ -156,15 +156,22 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
 def check_together(pc: PcPart, kernel: KernelPart) -> None:
     """ScenarioError for a machine and kernels that do not go together."""
-    region = kernel.crashkernel
-    if region.end > pc.memory:
+    region = kernel.reserved
+    if region is not None and region.end > pc.memory:
         raise ScenarioError(
             f"crashkernel {region} ends at {format_size(region.end)}, outside the {format_size(pc.memory)} of RAM"
         )
     check_dump_disk(pc.dump_disk, kernel.options["combined_mode"])
-    check_holes(pc.memory_holes, pc.memory, (region.base, region.end))
+    reserved = (region.base, region.end) if region is not None else (0, 0)
+    check_holes(pc.memory_holes, pc.memory, reserved)
     if pc.machine == QEMU:
-        check_qemu(seed=pc.seed, memory=pc.memory, reserved_end=region.end, holes=pc.memory_holes, nic=pc.nic)
+        check_qemu(
+            seed=pc.seed,
+            memory=pc.memory,
+            reserved_end=reserved[1],
+            holes=pc.memory_holes,
+            nic=pc.nic,
+        )
 
 
 def check_kernel(pc: PcPart, kernel: KernelPart, kernel_end: int) -> None:

@@ -37,8 +37,8 @@ class Setting:
     """The option may be given several times; the field is a tuple of what each one gives."""
     bounds: tuple[int, int] | None = None
     """Smallest and largest value."""
-    choices: Mapping[str, str] | None = None
-    """Allowed words and their meanings."""
+    choices: Mapping[str, object] | None = None
+    """Allowed words and, as text, their meanings."""
 
     @property
     def flag(self) -> bool:

@@ -2,7 +2,7 @@
 """Judging a dump by the oracle: the LKDTT paper's completeness and accuracy, and the registers of every CPU.
 
 * completeness: of all pages of RAM outside the reserved region, the share that is in the dump;
-* accuracy: of those that are in it, the share that equals the truth at the jump to purgatory.
+* accuracy: of those that are in it, the share that equals the truth at the jump (the hand-over).
 
 What the crash path itself changed between the crash and the jump (stacks, the console's buffer, crash notes …) is in
 the dump as it was at the jump, so it is no inaccuracy; it is listed beside.  So are pages that a device wrote to after
@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from kdumpsim.target import TARGET, words
 
 from .handed import HandedPages
 from .notes import cpu_notes
@@ -129,9 +131,9 @@ class Judgement:
 
 
 def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Judgement:
-    """Compare a dump with what the oracle saw; ValueError if the oracle saw no jump to purgatory."""
+    """Compare a dump with what the oracle saw; ValueError if the oracle saw no hand-over."""
     if oracle.jump is None or oracle.jump.ram is None:
-        raise ValueError("the oracle saw no jump to purgatory, so there is no truth to judge by")
+        raise ValueError("the oracle saw no hand-over, so there is no truth to judge by")
     owners = owners or OwnerMap.of(oracle)
     truth = oracle.jump.ram
     ram = without(oracle.ram, [oracle.reserved] if oracle.reserved else [])
@@ -297,15 +299,17 @@ def _owned_runs(true: bytes, found: bytes, base: int, owners: OwnerMap) -> Itera
     start = end = 0
     owner = ""
     size = min(len(true), len(found))
-    words_a, words_b = memoryview(true)[: size & -4].cast("I"), memoryview(found)[: size & -4].cast("I")
-    places = [4 * i for i, (a, b) in enumerate(zip(words_a, words_b, strict=True)) if a != b]
-    places += [i for i in range(size & -4, size) if true[i] != found[i]]
+    word = TARGET.word
+    whole = size & -word
+    pairs = zip(words(true[:whole]), words(found[:whole]), strict=True)
+    places = [word * i for i, (a, b) in enumerate(pairs) if a != b]
+    places += [i for i in range(whole, size) if true[i] != found[i]]
     for place in places:
         name = owners.owner(base + place)
         if name != owner:
             if owner:
                 yield base + start, base + end, owner
             owner, start = name, place
-        end = min(place + 4, size)
+        end = min(place + word, size)
     if owner:
         yield base + start, base + end, owner

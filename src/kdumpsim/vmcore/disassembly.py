@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""i386 machine code as text, in AT&T syntax, as kernel people and gdb write it."""
+"""Machine code of the target as text, in AT&T syntax, as kernel people and gdb write it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import capstone
+
+from kdumpsim.target import TARGET
+
+MAX_INSTRUCTION = 15
+"""Bytes of the longest x86 instruction (SDM vol. 2, 2.3.11)."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,8 @@ class Instruction:
 
 @cache
 def _engine() -> capstone.Cs:
-    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
+    mode = {32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[TARGET.elf.bits]
+    engine = capstone.Cs(capstone.CS_ARCH_X86, mode)
     engine.syntax = capstone.CS_OPT_SYNTAX_ATT
     return engine
 
@@ -34,8 +40,8 @@ def disassemble(code: bytes, address: int) -> list[Instruction]:
             text = f"{mnemonic} {operands}".rstrip()
             instructions.append(Instruction(start, code[at : at + size], text))
             at += size
-        if len(code) - at < 15:
-            break  # 15 bytes hold every instruction: what is left may be one's beginning
+        if len(code) - at < MAX_INSTRUCTION:
+            break  # what is left may be one's beginning
         instructions.append(Instruction(address + at, code[at : at + 1], "(bad)"))
         at += 1
     return instructions

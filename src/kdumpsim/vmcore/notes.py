@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Whose registers are they?  A vmcore's notes do not say: they are merged, and a CPU without a note leaves no gap.
 
-In memory each CPU has an area for its notes, where kexec-tools told the capture kernel to look; the dump has these
+In memory each CPU has an area for its notes, which it told the host of; the dump has these
 areas, too, so each note of the file can be led back to one.  And a CPU whose ``thread_info`` was overwritten may take
 itself for another and write into that one's area; the oracle saw who wrote.
 """

@@ -2,24 +2,24 @@
 """The oracle: what the machine, and only the machine, knows about the crash.
 
 It watches, without touching the guest: the instant at which the kernel begins to die, the NMI that stops each of the
-other CPUs, who saves registers in whose notes, the calls of ``crash_kexec`` and whether they come back, and the jump to
-purgatory.  At the crash and at the jump it takes a picture of RAM and of every CPU's registers; these are what a dump
-is judged by (:mod:`kdumpsim.vmcore.compare`); it takes others at milestones that it is given.  From the jump on it
-takes down what else writes to RAM outside the reserved region: devices whose DMA was not stopped, and other CPUs that
-were not stopped either.
+other CPUs, who saves registers in whose notes, the calls of the dump mechanism's entry and whether they come back, and
+the jump by which the kernel hands over.  At the crash and at the jump it takes a picture of RAM and of every CPU's
+registers; these are what a dump is judged by (:mod:`kdumpsim.vmcore.compare`); it takes others at milestones that it is
+given.  From the jump on it takes down what else writes to RAM outside the reserved region: devices whose DMA was not
+stopped, and other CPUs that were not stopped either.
 
-A mechanism by which the kernel dumps itself has no such jump, but a function at which it takes over; from there on the
-oracle can keep each page as it was handed to a device (:mod:`kdumpsim.vmcore.handed`).
+Where the kernel dumps itself the jump is a call of the function that does so; from there on the oracle can keep each
+page as it was handed to a device (:mod:`kdumpsim.vmcore.handed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kdumpsim.target import PT_REGS
+from kdumpsim.target import PT_REGS, Call, call_of, stack_pointer
 
 from .handed import HandedPages
 from .picture import PAGE_SIZE, Picture
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 INDUCED = "dtt_induce"
 DEATHS = ("die", "panic")
 """Where a kernel begins to die when nobody induced it; a mechanism's entry comes to that (SysRq)."""
-CRASH_KEXEC = "crash_kexec"
-"""kdump's entry."""
-PURGATORY = "purgatory"
-SAVE_CPU = "crash_save_cpu"
 EXIT = "do_exit"
 """What a task comes to whose oops the kernel survives (in an interrupt it goes on to `panic`)."""
 RAM = 1
@@ -152,7 +148,7 @@ class DmaWrite:
 
 @dataclass(frozen=True)
 class Save:
-    """A call of ``crash_save_cpu(regs, cpu)``."""
+    """A call of `Oracle.save_cpu`."""
 
     cpu: int
     """The CPU that made it."""
@@ -162,7 +158,7 @@ class Save:
 
 @dataclass(frozen=True)
 class RanOn:
-    """A CPU that ran code of the first kernel after another had jumped to purgatory."""
+    """A CPU that ran code of the first kernel after another had handed over."""
 
     cpu: int
     role: str
@@ -193,42 +189,50 @@ class RanOn:
 
 
 @dataclass
-class KexecCall:
-    """A call of the mechanism's entry, ``crash_kexec(regs)``, that has not come back."""
+class EntryCall:
+    """A call of the mechanism's entry, with a ``struct pt_regs`` or NULL, that has not come back."""
 
-    registers: Registers
-    """At the function's first instruction."""
+    call: Call
+    """As it was at the function's first instruction."""
     frame: bytes | None
     """The ``struct pt_regs`` it was given; None if it was called with NULL (from panic)."""
-    frame_address: int = 0
+
+    @property
+    def frame_address(self) -> int:
+        """Where that is; 0 for none."""
+        return self.call.arguments[0]
 
 
 @dataclass
 class Oracle:
     """Watches a machine whose first kernel has these symbols; takes pictures when the time comes.
 
-    Created before the kernel is started; :meth:`watch_jump` is called once a capture kernel has been loaded.
+    Created before the kernel is started; :meth:`watch_jump` is called once the dump mechanism has been armed.
     """
 
     machine: WatchedMachine
     symbols: Mapping[str, int]
     stack_size: int
     """Bytes of a kernel stack (THREAD_SIZE of the kernel's build)."""
-    entry: str = CRASH_KEXEC
+    entry: str
     """The function that a mechanism's hooks lead to, with a ``struct pt_regs`` or NULL; it may come back."""
+    save_cpu: str = ""
+    """The function by which each CPU saves its registers in its notes: of ``struct pt_regs`` and the CPU's number."""
+    savers: Collection[str] = ()
+    """Functions, beside the entry, in which the crashing CPU may take its own registers."""
     crash: Instant | None = None
     """The kernel begins to die."""
     dump: Instant | None = None
     """A call of the entry that is no part of that crash, which the kernel had survived: SysRq-C, later."""
     jump: Instant | None = None
-    """The hand-over: purgatory's first instruction, or what `watch_jump` was told."""
+    """The hand-over: what `watch_jump` was told."""
     milestones: dict[str, Instant] = field(default_factory=dict)
     """The first time that each milestone of `watch_milestone` was reached, in order."""
     handed: HandedPages | None = None
     """What devices read since the hand-over, where `watch_jump` was asked to keep it."""
-    kexec_calls: dict[int, list[KexecCall]] = field(default_factory=dict)
-    """Those that have not come back, by CPU, in order.  One of them holds the lock and is the crash; that of a kernel
-    without a capture kernel comes back, and so does one that finds the lock taken."""
+    entry_calls: dict[int, list[EntryCall]] = field(default_factory=dict)
+    """Those that have not come back, by CPU, in order.  One of them is the crash; that of a mechanism which is not
+    armed comes back, and so does one that finds the dump under way on another CPU."""
     saves: list[Save] = field(default_factory=list)
     """Since the crash began, in order."""
     nmi: dict[int, Registers] = field(default_factory=dict)
@@ -238,19 +242,19 @@ class Oracle:
     """Of devices, after the jump, outside the reserved region; in order."""
     reserved: Region | None = None
     notes: tuple[Region, ...] = ()
-    """Where each CPU's ELF notes are, by CPU, as kexec-tools got them from the guest."""
+    """Where each CPU's ELF notes are, by CPU, as the guest told."""
     on_crash: Callable[[], None] | None = None
     """Called when the kernel begins to die, after the picture was taken."""
     on_jump: Callable[[], None] | None = None
-    """Called at the jump to purgatory, after the picture was taken."""
+    """Called at the jump, after the picture was taken."""
 
     def __post_init__(self) -> None:
         for name in (INDUCED, *DEATHS, self.entry):
             if name in self.symbols:
-                self.machine.watch(self.symbols[name], partial(self._dying, name))
+                self.machine.watch(self.symbols[name], partial(self._dies, name))
         self._watched: set[int] = set()
         self._survived = False  # what has begun with `crash`, as far as it can be seen
-        self._dying_esp = 0
+        self._dying: Call | None = None
         for cpu in self.machine.cpus:
             cpu.on_nmi = self._take_nmi
 
@@ -260,13 +264,13 @@ class Oracle:
         reserved: Span | None,
         notes: Sequence[Span],
         *,
-        where: str = PURGATORY,
+        where: str,
         keep_handed: bool = False,
     ) -> None:
-        """Wait for the hand-over: the jump to purgatory at physical address `entry`, or to `where` at a linear one.
+        """Wait for the hand-over: the jump to a linear address, `entry`, which is called `where`.
 
-        `reserved` is the region of the capture kernel, which no dump holds; `notes` is where each CPU's ELF notes are,
-        in order of CPUs.  With `keep_handed`, `handed` has the pages that devices read from then on.
+        `reserved` is a region that no dump holds, such as a capture kernel's; `notes` is where each CPU's ELF notes
+        are, in order of CPUs.  With `keep_handed`, `handed` has the pages that devices read from then on.
         """
         self._where, self._keep_handed = where, keep_handed
         self.notes = tuple(Region(area.start, area.end) for area in notes)
@@ -289,9 +293,9 @@ class Oracle:
         return sorted((e.base, e.base + e.size) for e in self.machine.memory.e820 if e.kind == RAM)
 
     @property
-    def kexec_call(self) -> KexecCall | None:
+    def entry_call(self) -> EntryCall | None:
         """The call of the entry that led to the jump: the others of its CPU, if any, came on top of it."""
-        calls = self.kexec_calls.get(self.jump.cpu) if self.jump is not None else None
+        calls = self.entry_calls.get(self.jump.cpu) if self.jump is not None else None
         return calls[0] if calls else None
 
     @property
@@ -333,7 +337,7 @@ class Oracle:
         reserved = self.reserved is not None and page in self.reserved
         return not reserved and any(start < page + PAGE_SIZE and page < end for start, end in ram)
 
-    def _dying(self, name: str, cpu: WatchedCpu) -> None:
+    def _dies(self, name: str, cpu: WatchedCpu) -> None:
         """Something that only a dying kernel calls. A crash induced twice (the first came to nothing) counts anew."""
         if self.jump is not None:
             return
@@ -346,10 +350,9 @@ class Oracle:
             self.dump = self._instant(cpu, name, self.crash.ram)
             self._forget_saved()
         if name != self.entry:
-            self._survived, self._dying_esp = False, cpu.registers().esp
+            self._survived, self._dying = False, call_of(cpu.registers(), cpu.read_linear)
             if name == INDUCED:
-                back = cpu.read_linear(self._dying_esp, 4) or bytes(4)
-                self._watch_once(int.from_bytes(back, "little"), self._came_back_from_crash)
+                self._watch_once(self._dying.back, self._came_back_from_crash)
             if EXIT in self.symbols:
                 self._watch_once(self.symbols[EXIT], self._task_ends)
         if name == self.entry:
@@ -361,21 +364,21 @@ class Oracle:
         self.saves.clear()
 
     def _came_back_from_crash(self, cpu: WatchedCpu) -> None:
-        self._survived |= cpu.registers().esp == self._dying_esp + 4
+        self._survived |= self._dying is not None and stack_pointer(cpu.registers()) == self._dying.stack_after
 
     def _task_ends(self, cpu: WatchedCpu) -> None:
-        self._survived |= cpu.registers().esp & -self.stack_size == self._dying_esp & -self.stack_size
+        stack = stack_pointer(cpu.registers()) & -self.stack_size
+        self._survived |= self._dying is not None and stack == self._dying.stack & -self.stack_size
 
     def _called(self, cpu: WatchedCpu) -> None:
         """The entry was called; see whether it comes back."""
-        registers = cpu.registers()
-        words = cpu.read_linear(registers.esp, 8) or bytes(8)
-        back, pointer = int.from_bytes(words[:4], "little"), int.from_bytes(words[4:], "little")
+        call = call_of(cpu.registers(), cpu.read_linear, arguments=1)
+        (pointer,) = call.arguments
         frame = cpu.read_linear(pointer, PT_REGS.size) if pointer else None
-        self.kexec_calls.setdefault(cpu.index, []).append(KexecCall(registers, frame, pointer))
-        self._watch_once(back, self._came_back)
-        if SAVE_CPU in self.symbols:
-            self._watch_once(self.symbols[SAVE_CPU], self._saved)
+        self.entry_calls.setdefault(cpu.index, []).append(EntryCall(call, frame))
+        self._watch_once(call.back, self._came_back)
+        if self.save_cpu in self.symbols:
+            self._watch_once(self.symbols[self.save_cpu], self._saved)
 
     def _watch_once(self, address: int, callback: Callable[[WatchedCpu], None]) -> None:
         """From now on: a machine may be slow where somebody watches."""
@@ -384,22 +387,22 @@ class Oracle:
             self.machine.watch(address, callback)
 
     def _came_back(self, cpu: WatchedCpu) -> None:
-        """A call of the entry has found no image, or the lock taken: it was not the crash."""
-        esp, calls = cpu.registers().esp, self.kexec_calls.get(cpu.index, [])
-        left = [call for call in calls if call.registers.esp + 4 != esp]
+        """A call of the entry has found nothing armed, or a dump under way: it was not the crash."""
+        stack, calls = stack_pointer(cpu.registers()), self.entry_calls.get(cpu.index, [])
+        left = [entered for entered in calls if entered.call.stack_after != stack]
         if self.jump is not None or left == calls:
             return
-        self.kexec_calls[cpu.index] = left
-        if not any(self.kexec_calls.values()):
+        self.entry_calls[cpu.index] = left
+        if not any(self.entry_calls.values()):
             self.dump = None  # SysRq's, and the kernel goes on
             if self.crash is not None and self.crash.where == self.entry:
                 self.crash = None
 
     def _saved(self, cpu: WatchedCpu) -> None:
-        """crash_save_cpu(regs, cpu) begins."""
+        """save_cpu(regs, cpu) begins."""
         if self.crash is not None and self.jump is None:
-            number = cpu.read_linear(cpu.registers().esp + 8, 4)
-            self.saves.append(Save(cpu.index, int.from_bytes(number or b"", "little")))
+            _, number = call_of(cpu.registers(), cpu.read_linear, arguments=2).arguments
+            self.saves.append(Save(cpu.index, number))
 
     def _take_nmi(self, cpu: WatchedCpu) -> None:
         if self.crash is not None and self.jump is None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 
-from kdumpsim.target import PAGE_OFFSET, physical
+from kdumpsim.target import PAGE_OFFSET, physical, stack_pointer, virtual
 
 from .oracle import Oracle, Region
 
@@ -45,8 +45,8 @@ class OwnerMap:
         stacks, size = [], oracle.stack_size
         for instant in (oracle.crash, oracle.jump):
             for index, registers in enumerate(instant.registers if instant else ()):
-                if registers.esp >= PAGE_OFFSET:
-                    start = physical(registers.esp) & -size
+                if (stack := stack_pointer(registers)) >= PAGE_OFFSET:
+                    start = physical(stack) & -size
                     stacks.append((f"kernel stack in use on CPU {index}", start, start + size))
         return cls(oracle.symbols, reserved=oracle.reserved, stacks=stacks)
 
@@ -54,7 +54,7 @@ class OwnerMap:
         """Name of what lies at a physical address."""
         if self._reserved is not None and address in self._reserved:
             return "reserved region"
-        symbol, _ = self.symbol(address + PAGE_OFFSET)
+        symbol, _ = self.symbol(virtual(address))
         if symbol is not None:
             return symbol
         for name, start, end in self._stacks:

@@ -45,7 +45,7 @@ class VmcoreError(KdumpsimError):
 class Load:
     """One PT_LOAD: memory from `paddr` on, at `offset` of the file.
 
-    `vaddr` is None where the headers give no virtual address: kexec-tools write all ones (high memory), tools that know
+    `vaddr` is None where the headers give no virtual address: all ones mean high memory, and tools that know
     physical memory only write 0.
     """
 

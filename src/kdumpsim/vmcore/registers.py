@@ -2,9 +2,10 @@
 """Are the registers in a dump the ones the machine saw?
 
 * A CPU that was stopped by the NMI must have in its note exactly what it held when it took that NMI.
-* The crashing CPU, when an exception led to the crash, must have the exception's frame, which ``crash_kexec`` got.
-* The crashing CPU, when ``panic`` was called, saves its registers inside ``crash_kexec`` itself: they must lie in
-  that function, on the stack it was called on, in the frame of that very call.
+* The crashing CPU, when an exception led to the crash, must have the exception's frame, which the dump mechanism's
+  entry got.
+* The crashing CPU, when ``panic`` was called, saves its registers inside the entry itself: they must lie in that
+  function or one called for it (`Oracle.savers`), on the stack it was called on, in the frame of that very call.
 
 Each CPU is held to the note that it wrote; a note in another CPU's area is wrong whatever it holds, since to all who
 read the dump it is the other's.
@@ -16,19 +17,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdumpsim.target import PT_REGS
+from kdumpsim.target import (
+    FRAME_POINTER,
+    GENERAL_REGISTERS,
+    PROGRAM_COUNTER,
+    STACK_POINTER,
+    registers_at_exception,
+    significant_bits,
+)
 
 from .notes import CpuNote, note_of
-from .oracle import CRASH_KEXEC, CRASHING, KexecCall, Oracle
+from .oracle import CRASHING, EntryCall, Oracle
 from .owners import OwnerMap
 
-GENERAL = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "cs", "ds", "es")
-_SAVERS = ("crash_kexec", "crash_setup_regs", "crash_save_self", "machine_crash_shutdown")
-"""Functions in which the crashing CPU may take its own registers."""
 FRAME_REACH = 1024
-"""Bytes below the return address of crash_kexec in which the stack pointer must lie."""
-RF = 1 << 16
-"""EFLAGS.RF is set in the image a fault pushes and is not part of what the program saw (SDM vol. 3, 18.3.1.1)."""
+"""Bytes below the return address of the entry in which the stack pointer must lie."""
 
 
 @dataclass
@@ -72,8 +75,8 @@ def check_registers(notes: Sequence[CpuNote], oracle: Oracle, owners: OwnerMap) 
             check.problems.append(_missing(index, notes, oracle))
         else:
             registers = note.status.registers
-            check.thread, check.eip = note.thread, registers["eip"]
-            check.where = owners.symbol(registers["eip"])[0] or "outside the kernel"
+            check.thread, check.eip = note.thread, registers[PROGRAM_COUNTER]
+            check.where = owners.symbol(check.eip)[0] or "outside the kernel"
             if note.area != index:
                 check.problems.append(f"it took itself for CPU {note.area}, in whose note its registers are")
             check.problems += _problems(registers, index, check.role, oracle, check.where)
@@ -97,39 +100,34 @@ def _missing(index: int, notes: Sequence[CpuNote], oracle: Oracle) -> str:
 def _problems(note: Mapping[str, int], index: int, role: str, oracle: Oracle, where: str) -> list[str]:
     if index in oracle.nmi and role != CRASHING:
         seen = oracle.nmi[index]
-        return _compare(note, {name: getattr(seen, name) for name in GENERAL})
+        return _compare(note, {name: getattr(seen, name) for name in GENERAL_REGISTERS})
     if role != CRASHING:
         return ["the machine saw no NMI that stopped this CPU"]
-    call = oracle.kexec_call
+    call = oracle.entry_call
     if call is None:
-        return [f"the machine saw no call of {CRASH_KEXEC}"]
-    return _compare(note, _from_frame(call)) if call.frame is not None else _in_crash_kexec(note, call, where)
+        return [f"the machine saw no call of {oracle.entry}"]
+    if call.frame is not None:
+        return _compare(note, registers_at_exception(call.frame, call.frame_address))
+    return _in_the_entry(note, call, where, oracle)
 
 
 def _compare(note: Mapping[str, int], truth: Mapping[str, int]) -> list[str]:
     problems = []
     for name, value in truth.items():
-        mask = 0xFFFF if name in ("cs", "ds", "es", "ss") else ~RF & 0xFFFFFFFF if name == "eflags" else 0xFFFFFFFF
+        mask = significant_bits(name)
         if (note[name] ^ value) & mask:
             problems.append(f"{name} is {note[name] & mask:#x} in the dump and was {value & mask:#x}")
     return problems
 
 
-def _from_frame(call: KexecCall) -> dict[str, int]:
-    """Registers at an exception, from its frame; without a change of rings ESP pointed right behind EFLAGS."""
-    assert call.frame is not None
-    values = PT_REGS.unpack(call.frame)
-    if not values["cs"] & 3:
-        values["esp"] = call.frame_address + PT_REGS.offset("esp")
-    return {name: values[name] for name in GENERAL}
-
-
-def _in_crash_kexec(note: Mapping[str, int], call: KexecCall, where: str) -> list[str]:
+def _in_the_entry(note: Mapping[str, int], entered: EntryCall, where: str, oracle: Oracle) -> list[str]:
     problems = []
-    if where not in _SAVERS:
-        problems.append(f"eip {note['eip']:#x} lies in {where}, not in crash_kexec")
-    top = call.registers.esp
-    for name in ("esp", "ebp"):
+    if where != oracle.entry and where not in oracle.savers:
+        problems.append(f"{PROGRAM_COUNTER} {note[PROGRAM_COUNTER]:#x} lies in {where}, not in {oracle.entry}")
+    top = entered.call.stack
+    for name in (STACK_POINTER, FRAME_POINTER):
         if not top - FRAME_REACH <= note[name] <= top:
-            problems.append(f"{name} {note[name]:#x} is not in the frame of crash_kexec, called at esp {top:#x}")
+            problems.append(
+                f"{name} {note[name]:#x} is not in the frame of {oracle.entry}, called at {STACK_POINTER} {top:#x}"
+            )
     return problems

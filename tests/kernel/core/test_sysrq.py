@@ -13,6 +13,7 @@ import pytest
 
 from kdumpsim.board.machine import StopReason
 from kdumpsim.disks.dumpdisk import extract
+from kdumpsim.mechanisms.kdump import Kdump
 from kdumpsim.vmcore.compare import judge
 from kdumpsim.vmcore.oracle import Oracle
 from kdumpsim.vmcore.reader import Vmcore
@@ -48,9 +49,12 @@ def test_sysrq_c_dumps(
     require_tool: Callable[[str], str],
 ) -> None:
     guest = boot()
-    oracle = Oracle(guest.machine, guest.first.symbols, guest.first.stack_size)
+    oracle = Oracle(
+        guest.machine, guest.first.symbols, guest.first.stack_size, Kdump.entry, save_cpu=Kdump.save_cpu,
+        savers=Kdump.savers,
+    )  # fmt: skip
     plan = guest.kexec_p()
-    oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes)
+    oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes, where=Kdump.hand_over)
     crash(guest)
     assert guest.run(60) is StopReason.RESET
     assert "SysRq : Trigger a crashdump" in guest.console
