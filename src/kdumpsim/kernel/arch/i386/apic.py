@@ -37,10 +37,10 @@ from kdumpsim.kernel.arch.i386.apicdef import (
     APIC_TMICT,
     APIC_VECTOR_MASK,
 )
+from kdumpsim.kernel.arch.i386.delay import pit_wait_tick
 from kdumpsim.kernel.arch.i386.irq_vectors import ERROR_APIC_VECTOR, LOCAL_TIMER_VECTOR, SPURIOUS_APIC_VECTOR
 from kdumpsim.kernel.arch.i386.mpparse import APIC_DEFAULT_PHYS_BASE, mp_config
 from kdumpsim.kernel.arch.i386.paging import FixedAddress, fix_to_virt, ioremap_fixed
-from kdumpsim.kernel.arch.i386.pit import pit_wait_tick
 from kdumpsim.kernel.arch.i386.processor import X86_FEATURE_APIC, cpuid, local_irq_restore, local_irq_save, outb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id

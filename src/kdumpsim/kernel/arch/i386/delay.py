@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import array, asm_value, guest, length, u32, u64
-from kdumpsim.kernel.arch.i386.pit import LATCH, stopwatch_elapsed, stopwatch_start
+from kdumpsim.kernel.arch.i386.pit import LATCH, pit_count, stopwatch_elapsed, stopwatch_start
 from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.printk import printk
@@ -41,6 +41,21 @@ def mdelay(msecs: u32) -> None:
     """Wait at least so many milliseconds."""
     for _ in range(msecs):
         udelay(1000)
+
+
+@guest
+def pit_wait_tick() -> None:
+    """Wait until channel 0 starts a new period: its count jumps up.
+
+    Port accesses are slow, so half of what is left is waited for before each look.
+    """
+    last = pit_count()
+    while True:
+        __delay(u32(u64(last) * loops_per_jiffy // (2 * LATCH)) + 1)
+        now = pit_count()
+        if now > last:
+            return
+        last = now
 
 
 @guest

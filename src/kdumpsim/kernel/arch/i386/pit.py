@@ -49,17 +49,6 @@ def pit_count() -> u32:
 
 
 @guest
-def pit_wait_tick() -> None:
-    """Wait until channel 0 starts a new period: its count jumps up."""
-    last = pit_count()
-    while True:
-        now = pit_count()
-        if now > last:
-            return
-        last = now
-
-
-@guest
 def stopwatch_start() -> None:
     """Let channel 2 count down once from its greatest count, 55 ms long (Linux mach_prepare_counter)."""
     outb(inb(SYSTEM_CONTROL_PORT) & ~u8(SPEAKER) | GATE2, SYSTEM_CONTROL_PORT)

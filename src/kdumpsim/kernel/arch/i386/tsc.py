@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import guest, u32
-from kdumpsim.kernel.arch.i386.pit import CLOCK_TICK_RATE, LATCH, pit_wait_tick
+from kdumpsim.kernel.arch.i386.delay import pit_wait_tick
+from kdumpsim.kernel.arch.i386.pit import CLOCK_TICK_RATE, LATCH
 from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save, rdtsc
 from kdumpsim.kernel.core.printk import printk
 
