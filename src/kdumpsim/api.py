@@ -126,8 +126,8 @@ def run(
 ) -> Result:
     """Run one scenario, from power-on to the judged dump.
 
-    With `output`, a directory, the dump, the kernel, the console's log and result.json are left in it, as by
-    ``kdumpsim run``; without it nothing is kept on disk, and the result keeps its dump for itself.
+    With `output`, a directory, the dump, the kernel, the console's log and result.json are left in it, and without a
+    dump truth.core, as by ``kdumpsim run``.  Without it nothing is kept on disk; the result keeps its dump for itself.
     `host_timeout`: real seconds that the run may take; None: no limit.
 
     Whatever the guest does is an outcome, never an exception.  Raises ScenarioError for a scenario that this machine
@@ -138,7 +138,7 @@ def run(
         directory = Path(output)
         return Result(run_scenario(scenario, directory, host_timeout=host_timeout), directory)
     with scratch_directory() as scratch:
-        return Result._taken(run_scenario(scenario, scratch, host_timeout=host_timeout), scratch)
+        return Result._taken(run_scenario(scenario, scratch, truth=False, host_timeout=host_timeout), scratch)
 
 
 def boot(*, host_timeout: float | None = None, **settings: Unpack[BootSettings]) -> Machine:
@@ -361,6 +361,7 @@ class Machine:
         scenario = Scenario(point, kind, **self._described, **settings)
         if wanted := _differences(scenario.boot_key(), booted.key):
             raise ScenarioError(f"{point} {kind} needs a machine booted with {wanted}")
+        booted.truth = None if output is not None else False
         if output is not None:
             directory = Path(output)
             prepare(directory)

@@ -81,6 +81,12 @@ class RegisterFrame:
         values = struct.unpack_from(f"<{len(self.names)}{TARGET.word_format}", data, offset)
         return dict(zip(self.names, values, strict=True))
 
+    def pack(self, values: Mapping[str, int]) -> bytes:
+        """The registers by name as they lie in memory; 0 for those that are missing."""
+        limit = (1 << 8 * TARGET.word) - 1
+        words = (values.get(name, 0) & limit for name in self.names)
+        return struct.pack(f"<{len(self.names)}{TARGET.word_format}", *words)
+
 
 PT_REGS = RegisterFrame(
     ("ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es", "orig_eax", "eip", "cs", "eflags", "esp", "ss")

@@ -23,6 +23,7 @@ from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
+from kdumpsim.commands.truth import truth_option
 from kdumpsim.explain.oops import find_reports
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.machines.qemu_process import QemuLost
@@ -132,6 +133,7 @@ class _RunCommand(click.Command):
     is_flag=True,
     help="Write DIR/system.img and DIR/dump.img, the disks as the run left them; `kdumpsim boot` can use the former.",
 )
+@truth_option
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
 @click.pass_obj
@@ -142,6 +144,7 @@ def run(
     output: Path,
     trace: int,
     save_disks: bool,
+    truth: bool | None,
     console: bool,
     as_json: bool,
     **given: Any,
@@ -159,6 +162,7 @@ def run(
             poll=None if interrupts is None else interrupts.poll,
             trace=trace,
             save_disks=save_disks,
+            truth=truth,
             host_timeout=host_timeout,
         )
     except ScenarioError as error:
@@ -195,14 +199,17 @@ def _run(
     poll: Callable[[], None] | None,
     trace: int,
     save_disks: bool,
+    truth: bool | None,
     host_timeout: float | None,
 ) -> Result:
     if quiet and not guest_console:
-        return run_scenario(scenario, output, poll=poll, trace=trace, save_disks=save_disks, host_timeout=host_timeout)
+        return run_scenario(
+            scenario, output, poll=poll, trace=trace, save_disks=save_disks, truth=truth, host_timeout=host_timeout
+        )
     live = console.is_terminal and not guest_console
     with LiveDisplay(console) if live else PlainDisplay(console, guest_console=guest_console) as display:
         return run_scenario(
-            scenario, output, display, poll, trace=trace, save_disks=save_disks, host_timeout=host_timeout
+            scenario, output, display, poll, trace=trace, save_disks=save_disks, truth=truth, host_timeout=host_timeout
         )
 
 

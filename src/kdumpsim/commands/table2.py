@@ -28,6 +28,7 @@ from kdumpsim.commands.matrix import details, matrix
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
+from kdumpsim.commands.truth import truth_option
 from kdumpsim.lkdtt.paper import cells
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
@@ -51,7 +52,7 @@ Examples:
   kdumpsim table2
   kdumpsim table2 --profile 2.6.16 --runs 3
   kdumpsim table2 --point FS_DEVRW --type hang --json
-  kdumpsim table2 --output table2-runs        # keep result.json and console.log of each run
+  kdumpsim table2 --keep table2-runs          # keep result.json, console.log and, without a dump, truth.core
 
 {status_help(Status.HOST_TIMEOUT)}
 """
@@ -118,10 +119,13 @@ CHOICES = ("mechanism", "profile", "kernel_options", "guest_modules")
 @click.option("--type", "types", multiple=True, metavar="T", help="Only this crash type; repeatable.")
 @click.option(
     "--output",
+    "--keep",
+    "output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Keep result.json and console.log of each run in DIR/POINT-TYPE-seedN.",
+    help="Keep result.json and console.log of each run in DIR/POINT-TYPE-seedN, and truth.core (see --truth).",
 )
+@truth_option
 @host_timeout_option(default=HOST_TIMEOUT_S)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a run, and nothing else.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the same as CSV.")
@@ -136,6 +140,7 @@ def table2(
     points: tuple[str, ...],
     types: tuple[str, ...],
     output: Path | None,
+    truth: bool | None,
     host_timeout: float,
     as_json: bool,
     as_csv: bool,
@@ -145,6 +150,8 @@ def table2(
     """Parse, run, show."""
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    if truth and output is None:
+        raise click.UsageError("--truth has nowhere to write to: add --keep DIR")
     for what, value in (("--runs", runs), ("--jobs", jobs)):
         if value is not None and value < 1:
             raise click.UsageError(f"{what} {value} is out of range: choose 1 or more")
@@ -160,7 +167,7 @@ def table2(
         )
         poll = None if interrupts is None else interrupts.poll
         jobs = jobs or os.cpu_count() or 1
-        _run(planned, jobs, output, display, quiet=quiet, poll=poll, host_timeout=host_timeout)
+        _run(planned, jobs, output, display, quiet=quiet, poll=poll, truth=truth, host_timeout=host_timeout)
     except ScenarioError as error:
         raise click.UsageError(str(error)) from error
     objects = [entry for cell in planned for entry in cell.as_dicts()]
@@ -201,13 +208,16 @@ def _run(
     *,
     quiet: bool,
     poll: Poll | None,
+    truth: bool | None,
     host_timeout: float,
 ) -> None:
     by_scenario = {scenario: cell for cell in planned for scenario in cell.scenarios}
     total = len(by_scenario)
     display = _Bar(console, total) if console.is_terminal else _Lines(None if quiet else console, total)
 
-    with display, closing(sweep(scenarios_of(planned), jobs, output, poll=poll, host_timeout=host_timeout)) as reports:
+    scenarios = scenarios_of(planned)
+    runs = sweep(scenarios, jobs, output, poll=poll, truth=truth, host_timeout=host_timeout)
+    with display, closing(runs) as reports:
         for report in reports:
             by_scenario[report.scenario].reports.append(report)
             display.tell(report)

@@ -188,7 +188,7 @@ class QemuKeyboard:
 
 
 class QemuCpu:
-    """A CPU, to be asked while the PC is stopped."""
+    """A CPU, to be asked while the PC is stopped; `registers` stops it."""
 
     def __init__(self, index: int, machine: QemuMachine) -> None:
         self.index = index
@@ -199,6 +199,7 @@ class QemuCpu:
 
     def registers(self) -> Registers:
         """What it holds; in `on_nmi`, what it held when it was interrupted."""
+        self._machine.hold()
         return self.interrupted or self._machine.gdb.registers(self.index)
 
     def read_linear(self, address: int, size: int) -> bytes | None:
@@ -353,10 +354,14 @@ class QemuMachine:
         else:
             del self._watches[address]
 
-    def _while_stopped(self, what: Callable[[], None]) -> None:
-        """Stop it for this, if it runs."""
+    def hold(self) -> None:
+        """Stop it, if it runs, until the next `run`."""
         if self.clock.runs:
             self._stopped(self.gdb.interrupt())
+
+    def _while_stopped(self, what: Callable[[], None]) -> None:
+        """Stop it for this, if it runs."""
+        self.hold()
         what()
 
     def _nmi(self, cpu: QemuCpu) -> None:

@@ -21,13 +21,14 @@ from kdumpsim.runs.hosttime import within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.trace import Trace
+from kdumpsim.runs.truth import TRUTH_FILES, write_truth
 from kdumpsim.scenario.options import config
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.scenario import Scenario, check_together
 from kdumpsim.scenario.values import format_size
 
 SYSTEM_IMAGE = "system.img"
-OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img")
+OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img", *TRUTH_FILES)
 
 
 def run_scenario(
@@ -38,11 +39,15 @@ def run_scenario(
     *,
     trace: int = 0,
     save_disks: bool = False,
+    truth: bool | None = None,
     host_timeout: float | None = None,
 ) -> Result:
     """Run one scenario and leave its four files in `output`. `poll` is asked often, and ends the run by raising.
 
     With `trace`, trace.txt is the fifth: the last so many basic blocks of each CPU before the first kernel was gone.
+
+    With `truth`, truth.core and truth-end.core are the machine's own memory and registers at the crash and at the end
+    (`runs.truth`); None: if no dump was captured.
 
     With `save_disks`, system.img and dump.img are the disks as the run left them.
 
@@ -58,7 +63,7 @@ def run_scenario(
         prepare(output)
         failed = start(session)
         with _nothing_half(output):
-            result = _finish(session, scenario, output, failed)
+            result = _finish(session, scenario, output, failed, truth)
             if recorded is not None:
                 write_atomically(output / "trace.txt", recorded.text().encode())
             if save_disks:
@@ -90,13 +95,15 @@ def start(session: Session) -> str | None:
     return None
 
 
-def finish(session: Session, scenario: Scenario, output: Path, failed: str | None) -> Result:
+def finish(
+    session: Session, scenario: Scenario, output: Path, failed: str | None, *, truth: bool | None = None
+) -> Result:
     """Arm, crash, capture, save, judge; leave the four files in `output`, a directory that was prepared.
 
-    `failed` is what `start` said.
+    `failed` is what `start` said; `truth` as for `run_scenario`.
     """
     with _nothing_half(output):
-        return _finish(session, scenario, output, failed)
+        return _finish(session, scenario, output, failed, truth)
 
 
 @contextmanager
@@ -109,8 +116,10 @@ def _nothing_half(output: Path) -> Iterator[None]:
         raise
 
 
-def _finish(session: Session, scenario: Scenario, output: Path, failed: str | None) -> Result:
+def _finish(session: Session, scenario: Scenario, output: Path, failed: str | None, truth: bool | None) -> Result:
     conclusion = conclude(session, output, failed or drive(session, scenario))
+    if truth or (truth is None and conclusion.vmcore is None):
+        write_truth(session, output)
     result = Result(scenario, conclusion.outcome, session.clock.phases, conclusion.judgement)
     if conclusion.vmcore is not None:
         result.vmcore_bytes, result.vmcore_sha256 = conclusion.vmcore

@@ -2,7 +2,8 @@
 """Many scenarios one after the other or side by side, each judged, with the large files thrown away.
 
 A run leaves its result.json and console.log in ``DIR/POINT-TYPE-seedN`` where they are to be kept; vmcore and vmlinux
-are rebuilt by the command that result.json names, byte for byte, and so are not.
+are rebuilt by the command that result.json names, byte for byte, and so are not.  Where the machine's truth is kept
+(`runs.truth`), vmlinux is, too.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 from kdumpsim.files import scratch_directory, writable_directory
 from kdumpsim.runs.forking import CAN_FORK, Report, run_all
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
+from kdumpsim.runs.truth import AT_CRASH
 from kdumpsim.scenario.scenario import Scenario
 
-LARGE_FILES = ("vmcore", "vmlinux")
+VMCORE, VMLINUX = "vmcore", "vmlinux"
 
 
 def directory_name(scenario: Scenario) -> str:
@@ -32,9 +34,12 @@ def sweep(
     *,
     fork: bool = CAN_FORK,
     poll: Poll | None = None,
+    truth: bool | None = None,
     host_timeout: float | None = HOST_TIMEOUT_S,
 ) -> Generator[Report, None, None]:
     """Run all of them; reports come as runs end.  HostFailure if `keep` cannot be written to.
+
+    `truth` as for `runs.run.run_scenario`, where files are kept; none is written where not.
 
     A run that takes more than `host_timeout` real seconds is ended and reported as such, as is a boot.
     Whatever ends the iteration, no worker and no file outside `keep` is left.
@@ -47,10 +52,14 @@ def sweep(
             directory = scratch / directory_name(scenario)
             directory.mkdir()
             jobs.append((scenario, directory))
-        with closing(run_all(jobs, processes, fork=fork, poll=poll, host_timeout=host_timeout)) as reports:
+        runs = run_all(
+            jobs, processes, fork=fork, poll=poll, truth=False if keep is None else truth, host_timeout=host_timeout
+        )
+        with closing(runs) as reports:
             for report in reports:
-                for name in LARGE_FILES:
-                    (report.directory / name).unlink(missing_ok=True)
+                (report.directory / VMCORE).unlink(missing_ok=True)
+                if not (report.directory / AT_CRASH).exists():
+                    (report.directory / VMLINUX).unlink(missing_ok=True)
                 if keep is not None and report.result is not None:
                     kept = keep / report.directory.name
                     if kept.exists():

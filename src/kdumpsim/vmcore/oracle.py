@@ -287,6 +287,12 @@ class Oracle:
 
         self.machine.watch(address, reached)
 
+    def look(self, where: str) -> Instant:
+        """The machine as it is now."""
+        last = self.jump or self.crash
+        cpu = self.machine.cpus[last.cpu if last else 0]
+        return self._instant(cpu, where, last.ram if last else None)
+
     @property
     def ram(self) -> list[tuple[int, int]]:
         """(start, end) of the machine's RAM as its firmware reports it."""
