@@ -7,52 +7,14 @@ pages written to disk from where they lie without mapping or copying them.
 
 from __future__ import annotations
 
-from typing import Final
-
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, fn, guest, i32, length, ptr, u8, u32, usize, void
+from kdumpsim.compiler.lang import NULL, Struct, cast, cstr, guest, i32, ptr, u8, u32, usize
 from kdumpsim.kernel.architecture import pa
-from kdumpsim.kernel.block.queue import RequestQueue, make_request
+from kdumpsim.kernel.block.blk_types import SECTOR_SHIFT, Bio, BlockDevice
+from kdumpsim.kernel.block.queue import make_request
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import strcmp, strncmp
 from kdumpsim.kernel.core.types import EIO
 from kdumpsim.kernel.core.wait import Completion, complete, init_completion, wait_for_completion
-
-READ: Final = 0
-WRITE: Final = 1
-SECTOR_SHIFT: Final = 9
-SECTOR_SIZE: Final = 1 << SECTOR_SHIFT
-
-
-class BioVec(Struct):
-    """A physically contiguous piece of memory: even address, even length."""
-
-    bv_phys: usize
-    bv_len: u32
-
-
-class Bio(Struct):
-    """One transfer between consecutive sectors and pieces of memory."""
-
-    bi_next: ptr["Bio"]
-    bi_bdev: ptr["BlockDevice"]
-    bi_rw: u32
-    bi_sector: u32
-    bi_nr_sectors: u32
-    bi_vcnt: u32
-    bi_io_vec: ptr[BioVec]
-    bi_inline_vec: BioVec
-    bi_end_io: fn[[ptr["Bio"], i32], None]
-    bi_private: ptr[void]
-
-
-class BlockDevice(Struct):
-    """A disk: its name, size in sectors and the queue that leads to its driver."""
-
-    bd_name: array[u8] = length(8)
-    bd_sectors: u32
-    bd_queue: ptr[RequestQueue]
-    bd_private: ptr[void]
-    bd_next: ptr["BlockDevice"]
 
 
 class BioWait(Struct):

@@ -11,7 +11,7 @@ from kdumpsim.kernel.architecture import (
     local_irq_save,
     smp_processor_id,
 )
-from kdumpsim.kernel.block.queue import Request
+from kdumpsim.kernel.block.blk_types import Request
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.softirq import SoftirqVector, open_softirq, raise_softirq_irqoff

@@ -32,7 +32,7 @@ from kdumpsim.compiler.lang import (
     usize,
     void,
 )
-from kdumpsim.kernel.block.bio import SECTOR_SHIFT, Bio, BlockDevice
+from kdumpsim.kernel.block.blk_types import SECTOR_SHIFT, Bio, BlockDevice
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE

@@ -21,7 +21,8 @@ from kdumpsim.compiler.lang import (
     usize,
 )
 from kdumpsim.kernel.architecture import pa
-from kdumpsim.kernel.block.bio import READ, WRITE, Bio, BlockDevice, bio_init, submit_bio
+from kdumpsim.kernel.block.bio import bio_init, submit_bio
+from kdumpsim.kernel.block.blk_types import READ, WRITE, Bio, BlockDevice
 from kdumpsim.kernel.block.buffer import (
     BH_REQ,
     BH_UPTODATE,

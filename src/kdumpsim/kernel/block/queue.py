@@ -8,32 +8,18 @@ starts with the first bio; what arrives while it is busy is merged in the queue.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    Struct,
-    array,
-    container_of,
-    fn,
-    guest,
-    i32,
-    length,
-    list_for_each_entry,
-    ptr,
-    u32,
-    void,
-)
+from kdumpsim.compiler.lang import NULL, container_of, fn, guest, i32, list_for_each_entry, ptr, u32, void
+from kdumpsim.kernel.block.blk_types import BLKDEV_MAX_RQ, Bio, BioVec, Request, RequestQueue
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
-from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.core.wait import (
     Completion,
     WaitEntry,
-    WaitQueue,
     complete,
     finish_wait,
     init_completion,
@@ -43,45 +29,7 @@ from kdumpsim.kernel.core.wait import (
     wake_up,
 )
 
-if TYPE_CHECKING:
-    from kdumpsim.kernel.block.bio import Bio, BioVec, BlockDevice
-
-BLKDEV_MAX_RQ: Final = 32
 DMA_BOUNDARY_SHIFT: Final = 16
-
-
-class Request(Struct):
-    """One or more bios over consecutive sectors, served by one command."""
-
-    queuelist: ListHead
-    q: ptr["RequestQueue"]
-    bdev: ptr["BlockDevice"]
-    rw: u32
-    sector: u32
-    nr_sectors: u32
-    nr_segments: u32
-    errors: u32
-    bio: ptr["Bio"]
-    biotail: ptr["Bio"]
-    special: ptr[void]
-    """What the driver keeps about the request: a SCSI command."""
-    waiting: ptr[Completion]
-    """Who waits for a request without bios (blk_execute_rq)."""
-
-
-class RequestQueue(Struct):
-    """Requests waiting for a disk.  `queue_lock` belongs to the driver: one lock for all that shares a channel."""
-
-    queue_head: ListHead
-    queue_lock: ptr[Spinlock]
-    request_fn: fn[[ptr["RequestQueue"]], None]
-    softirq_done_fn: fn[[ptr[Request]], None]
-    queuedata: ptr[void]
-    max_sectors: u32
-    max_segments: u32
-    free_list: ListHead
-    free_wait: WaitQueue
-    requests: array[Request] = length(BLKDEV_MAX_RQ)
 
 
 @guest
@@ -101,7 +49,7 @@ def blk_init_queue(
 
 
 @guest
-def bio_segments(bio: ptr["Bio"]) -> u32:
+def bio_segments(bio: ptr[Bio]) -> u32:
     """How many entries of a scatter list the bio needs: none may cross a 64 KiB boundary."""
     segments: u32 = 0
     for i in range(bio.bi_vcnt):
@@ -113,7 +61,7 @@ def bio_segments(bio: ptr["Bio"]) -> u32:
 
 
 @guest
-def elv_merge(q: ptr[RequestQueue], bio: ptr["Bio"], segments: u32) -> bool:
+def elv_merge(q: ptr[RequestQueue], bio: ptr[Bio], segments: u32) -> bool:
     """Join the bio to a waiting request whose sectors it continues or precedes.  Queue lock held."""
     for rq in list_for_each_entry(q.queue_head, Request, "queuelist"):
         if rq.bdev != bio.bi_bdev or rq.rw != bio.bi_rw or rq.special != NULL:
@@ -146,7 +94,7 @@ def wait_for_request(q: ptr[RequestQueue]) -> None:
 
 
 @guest
-def make_request(q: ptr[RequestQueue], bio: ptr["Bio"]) -> None:
+def make_request(q: ptr[RequestQueue], bio: ptr[Bio]) -> None:
     """Queue a bio and let the driver look (Linux __make_request).  May sleep."""
     segments: u32 = bio_segments(bio)
     bio.bi_next = NULL

@@ -14,6 +14,7 @@ from kdumpsim.compiler.lang import (
     NULL,
     NoReturn,
     addr,
+    container_of,
     guest,
     i32,
     list_for_each_entry,
@@ -26,11 +27,12 @@ from kdumpsim.kernel.architecture import copy_to_user, cpu_relax, current, switc
 from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.itimer import exit_itimers
-from kdumpsim.kernel.core.kthread import put_dead_task
+from kdumpsim.kernel.core.kthread import THREAD_ORDER
 from kdumpsim.kernel.core.list import list_del
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.sched import schedule, set_current_state, wake_up_process
+from kdumpsim.kernel.core.rcupdate import call_rcu
+from kdumpsim.kernel.core.sched import schedule, set_current_state, signal_pending, wake_up_process
 from kdumpsim.kernel.core.sched_types import (
     EXIT_DEAD,
     EXIT_ZOMBIE,
@@ -40,12 +42,14 @@ from kdumpsim.kernel.core.sched_types import (
     TASK_RUNNING,
     TaskStruct,
 )
-from kdumpsim.kernel.core.signal import find_task_by_pid, signal_pending, tasklist_lock
+from kdumpsim.kernel.core.signal import find_task_by_pid, tasklist_lock
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable, spin_lock_irqsave, spin_unlock_irqrestore
-from kdumpsim.kernel.core.sys import NR_exit, NR_waitpid, Syscall
-from kdumpsim.kernel.core.types import ECHILD, EFAULT, EINTR
+from kdumpsim.kernel.core.syscalls import NR_exit, NR_waitpid, Syscall
+from kdumpsim.kernel.core.types import ECHILD, EFAULT, EINTR, RcuHead
 from kdumpsim.kernel.fs.files import put_files
 from kdumpsim.kernel.mm.memory import mmput
+from kdumpsim.kernel.mm.page_alloc import free_pages
+from kdumpsim.kernel.mm.slab import kfree
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs
@@ -94,6 +98,20 @@ def exit_notify(task: ptr[TaskStruct]) -> None:
         task.state = EXIT_ZOMBIE
         wake_parent(task.parent)
     spin_unlock_irqrestore(tasklist_lock, flags)
+
+
+@guest
+def delayed_put_task_struct(head: ptr[RcuHead]) -> None:
+    """Nobody who walked the list of tasks can have this one in hand any more: free it and its stack."""
+    p: ptr[TaskStruct] = container_of(head, TaskStruct, "rcu")
+    free_pages(p.thread_info, THREAD_ORDER)
+    kfree(p)
+
+
+@guest
+def put_dead_task(p: ptr[TaskStruct]) -> None:
+    """Free a task that will never run again, when nobody can be looking at it."""
+    call_rcu(p.rcu, delayed_put_task_struct)
 
 
 @guest

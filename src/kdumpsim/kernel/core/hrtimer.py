@@ -29,9 +29,8 @@ from kdumpsim.kernel.architecture import cpu_relax, current, sched_clock, smp_pr
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer_types import Hrtimer, HrtimerBase
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
-from kdumpsim.kernel.core.sched import schedule, wake_up_process
+from kdumpsim.kernel.core.sched import schedule, signal_pending, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TASK_RUNNING, TaskStruct
-from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import (
     spin_lock_init,
     spin_lock_irq,

@@ -19,7 +19,7 @@ from kdumpsim.kernel.core.hrtimer_types import Hrtimer
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.signal import send_sig, tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
-from kdumpsim.kernel.core.sys import Syscall
+from kdumpsim.kernel.core.syscalls import Syscall
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs

@@ -10,7 +10,6 @@ from kdumpsim.compiler.lang import (
     NoReturn,
     addr,
     cast,
-    container_of,
     cstr,
     extern,
     fetch_add,
@@ -28,14 +27,12 @@ from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.itimer import init_itimers
 from kdumpsim.kernel.core.list import list_add_tail
 from kdumpsim.kernel.core.panic import panic
-from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.sched import finish_task_switch, init_idle, set_cpus_allowed, wake_up_new_task
 from kdumpsim.kernel.core.sched_types import CPU_MASK_ALL, DEFAULT_PRIO, PF_KTHREAD, TASK_UNINTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.signal import tasklist_lock as tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import strlcpy
-from kdumpsim.kernel.core.types import RcuHead
-from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 THREAD_ORDER: Final = 1 if THREAD_SIZE > (1 << PAGE_SHIFT) else 0
@@ -131,17 +128,3 @@ def fork_idle(cpu: u32) -> ptr[TaskStruct]:
         panic("failed fork for CPU %u", cpu)
     init_idle(task, cpu)
     return task
-
-
-@guest
-def delayed_put_task_struct(head: ptr[RcuHead]) -> None:
-    """Nobody who walked the list of tasks can have this one in hand any more: free it and its stack."""
-    p: ptr[TaskStruct] = container_of(head, TaskStruct, "rcu")
-    free_pages(p.thread_info, THREAD_ORDER)
-    kfree(p)
-
-
-@guest
-def put_dead_task(p: ptr[TaskStruct]) -> None:
-    """Free a task that will never run again, when nobody can be looking at it."""
-    call_rcu(p.rcu, delayed_put_task_struct)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, NoReturn, array, extern, fn, guest, i32, length, ptr, section, u8, u32, void
+from kdumpsim.compiler.lang import NULL, NoReturn, array, fn, guest, i32, length, ptr, section, u8, u32, void
 from kdumpsim.kernel.architecture import (
     boot_command_line,
     cpu_idle,
@@ -31,14 +31,9 @@ from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable_no_res
 from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.timer import init_timers
 from kdumpsim.kernel.core.version import linux_banner
+from kdumpsim.kernel.init.late import init_post
 from kdumpsim.kernel.mm.page_alloc import mem_init
 from kdumpsim.kernel.mm.slab import kmem_cache_init
-
-
-@extern
-def init_post() -> None:
-    """Become the first process; late.py."""
-
 
 initcall_t = fn[[], i32]
 

@@ -6,32 +6,16 @@ The order of events is 2.6.16's.  Nothing here takes a lock that the dying conte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kdumpsim.compiler.lang import NULL, NoReturn, array, cast, cstr, guest, i32, length, placed, ptr, u8, u32, usize
-from kdumpsim.kernel.architecture import (
-    current,
-    local_irq_enable,
-    machine_restart,
-    mdelay,
-    smp_send_stop,
-    touch_nmi_watchdog,
-)
-from kdumpsim.kernel.core.config import HZ
+from kdumpsim.kernel.architecture import local_irq_enable, machine_restart, mdelay, smp_send_stop, touch_nmi_watchdog
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
-from kdumpsim.kernel.core.exit import do_exit
-from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
-from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import preempt_disable
 from kdumpsim.kernel.core.string import simple_strtoul
-from kdumpsim.kernel.core.timer import schedule_timeout
-from kdumpsim.kernel.core.types import SIGSEGV
 from kdumpsim.kernel.core.vsprintf import vsnprintf
-
-if TYPE_CHECKING:
-    from kdumpsim.kernel.architecture import PtRegs
 
 PANIC_TEXT: Final = 256
 
@@ -62,20 +46,6 @@ def panic(fmt: cstr, *args: usize) -> NoReturn:
     local_irq_enable()
     while True:
         mdelay(1)
-
-
-@guest
-def oops_end(regs: ptr[PtRegs]) -> NoReturn:
-    """What follows once die() has printed: dump, panic, or the end of the task alone."""
-    try_crashdump(CrashPlace.OOPS, regs)
-    if in_interrupt():
-        panic("Fatal exception in interrupt")
-    if panic_on_oops != 0:
-        printk("<0>Fatal exception: panic in 5 seconds\n")
-        current().state = TASK_UNINTERRUPTIBLE
-        schedule_timeout(5 * HZ)
-        panic("Fatal exception")
-    do_exit(SIGSEGV)
 
 
 @guest

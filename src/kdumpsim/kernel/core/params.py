@@ -9,42 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    Struct,
-    addr,
-    array,
-    cstr,
-    extern,
-    fn,
-    guest,
-    i32,
-    length,
-    ptr,
-    section,
-    u8,
-    u32,
-    u64,
-    usize,
-)
+from kdumpsim.compiler.lang import NULL, addr, array, cstr, guest, length, ptr, section, u8, u32, u64, usize
 from kdumpsim.kernel.architecture import boot_command_line
+from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.setup_param import ObsKernelParam as ObsKernelParam
 from kdumpsim.kernel.core.string import simple_strtoull, strlcpy, strlen, strncmp
 
 VALUE_LENGTH: Final = 128
 """Longest value given to a setup function, NUL included."""
-
-
-class ObsKernelParam(Struct):
-    """One option and the function that takes its value."""
-
-    str: cstr
-    setup_func: fn[[cstr], i32]
-
-
-@extern
-def printk(fmt: cstr, *args: usize) -> i32:
-    """Print; core/printk.py."""
-    ...
 
 
 @guest

@@ -29,7 +29,7 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.architecture import cpu_relax, local_irq_restore, smp_processor_id
 from kdumpsim.kernel.core.config import LOG_BUF_LEN
-from kdumpsim.kernel.core.params import ObsKernelParam
+from kdumpsim.kernel.core.setup_param import ObsKernelParam
 from kdumpsim.kernel.core.spinlock import (
     Spinlock,
     preempt_disable,

@@ -31,6 +31,7 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.architecture import (
     TIF_NEED_RESCHED,
+    TIF_SIGPENDING,
     cpu_online,
     current,
     current_thread_info,
@@ -172,6 +173,12 @@ def task_rq_lock(p: ptr[TaskStruct], flags: ptr[u32]) -> ptr[RunQueue]:
         if rq == cpu_rq(task_cpu(p)):
             return rq
         spin_unlock_irqrestore(rq.lock, flags[0])
+
+
+@guest
+def signal_pending() -> bool:
+    """Whether this task is about to be killed; it then should sleep no longer than it must."""
+    return current_thread_info().flags & (1 << TIF_SIGPENDING) != 0
 
 
 @guest

@@ -29,7 +29,7 @@ from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.sched import resched_task, schedule, try_to_wake_up
 from kdumpsim.kernel.core.sched_types import EXIT_ZOMBIE, PF_KTHREAD, PF_SIGNALED, TASK_INTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
-from kdumpsim.kernel.core.sys import NR_kill, Syscall
+from kdumpsim.kernel.core.syscalls import NR_kill, Syscall
 from kdumpsim.kernel.core.types import EINVAL, EPERM, ESRCH, NSIG, SIGCHLD
 
 if TYPE_CHECKING:
@@ -43,12 +43,6 @@ tasklist_lock: Spinlock = Spinlock(slock=1)
 def do_exit(code: i32) -> NoReturn:
     """End this task; exit.py."""
     ...
-
-
-@guest
-def signal_pending() -> bool:
-    """Whether this task is about to be killed; it then should sleep no longer than it must."""
-    return current_thread_info().flags & (1 << TIF_SIGPENDING) != 0
 
 
 @guest

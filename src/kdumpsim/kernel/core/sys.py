@@ -30,39 +30,21 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
 from kdumpsim.kernel.core.kexec import kernel_kexec
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.sched import set_cpus_allowed, yield_cpu
-from kdumpsim.kernel.core.signal import signal_pending
+from kdumpsim.kernel.core.sched import set_cpus_allowed, signal_pending, yield_cpu
+from kdumpsim.kernel.core.syscalls import (
+    NR_getpid,
+    NR_nanosleep,
+    NR_reboot,
+    NR_sched_setaffinity,
+    NR_sched_yield,
+    NR_syscalls,
+    Syscall,
+)
 from kdumpsim.kernel.core.types import EFAULT, EINTR, EINVAL, ENOSYS
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs
 
-NR_exit: Final = 1
-NR_read: Final = 3
-NR_write: Final = 4
-NR_open: Final = 5
-NR_close: Final = 6
-NR_waitpid: Final = 7
-NR_execve: Final = 11
-NR_lseek: Final = 19
-NR_getpid: Final = 20
-NR_kill: Final = 37
-NR_brk: Final = 45
-NR_reboot: Final = 88
-NR_socketcall: Final = 102
-NR_fsync: Final = 118
-NR__llseek: Final = 140
-NR_sched_yield: Final = 158
-NR_nanosleep: Final = 162
-NR_sendfile: Final = 187
-NR_fadvise64: Final = 250
-NR_sched_setaffinity: Final = 241
-NR_kexec_load: Final = 283
-NR_spawn: Final = 512
-"""Ours: fork and execve in one."""
-NR_start_workload: Final = 513
-"""Ours: start a thread of the kernel by its name."""
-NR_syscalls: Final = 514
 
 LINUX_REBOOT_MAGIC1: Final = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2: Final = 672274793
@@ -70,13 +52,6 @@ LINUX_REBOOT_CMD_RESTART: Final = 0x01234567
 LINUX_REBOOT_CMD_HALT: Final = 0xCDEF0123
 LINUX_REBOOT_CMD_KEXEC: Final = 0x45584543
 NSEC_PER_SEC: Final = 1_000_000_000
-
-
-class Syscall(Struct):
-    """A system call's number and what does it."""
-
-    nr: u32
-    call: fn[[ptr[PtRegs]], i32]
 
 
 class Timespec(Struct):

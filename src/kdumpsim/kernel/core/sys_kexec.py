@@ -9,7 +9,7 @@ from kdumpsim.compiler.lang import array, guest, i32, length, placed, ptr, sizeo
 from kdumpsim.kernel.architecture import access_ok, copy_from_user
 from kdumpsim.kernel.core.kexec import sys_kexec_load
 from kdumpsim.kernel.core.kexec_types import KEXEC_SEGMENT_MAX, KexecSegment
-from kdumpsim.kernel.core.sys import NR_kexec_load, Syscall
+from kdumpsim.kernel.core.syscalls import NR_kexec_load, Syscall
 from kdumpsim.kernel.core.types import EFAULT, EINVAL
 
 if TYPE_CHECKING:

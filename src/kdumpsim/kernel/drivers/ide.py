@@ -7,8 +7,7 @@ from typing import Final
 
 from kdumpsim.compiler.lang import Struct, array, cstr, fn, guest, length, ptr, u8, u16, u32
 from kdumpsim.kernel.architecture import inb, mdelay, outb, udelay
-from kdumpsim.kernel.block.bio import Bio, BlockDevice
-from kdumpsim.kernel.block.queue import Request, RequestQueue
+from kdumpsim.kernel.block.blk_types import Bio, BlockDevice, Request, RequestQueue
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock
 from kdumpsim.kernel.core.timer import TimerList

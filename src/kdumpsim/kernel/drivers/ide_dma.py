@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import guest, ptr, u8, usize
 from kdumpsim.kernel.architecture import inb, outb, outl, pa
-from kdumpsim.kernel.block.bio import READ
+from kdumpsim.kernel.block.blk_types import READ
 from kdumpsim.kernel.drivers.ide import (
     DMA_CMD_START,
     DMA_CMD_TO_MEMORY,
@@ -23,7 +23,7 @@ from kdumpsim.kernel.drivers.ide import (
 from kdumpsim.kernel.drivers.prd import prd_fill
 
 if TYPE_CHECKING:
-    from kdumpsim.kernel.block.queue import Request
+    from kdumpsim.kernel.block.blk_types import Request
 
 
 @guest

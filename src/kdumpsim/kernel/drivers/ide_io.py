@@ -7,8 +7,8 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, cstr, fn, guest, i32, placed, ptr, u8, u16, u32, usize, void
 from kdumpsim.kernel.architecture import PAGE_SIZE, PtRegs, insw, kmap_atomic_pfn, kunmap_atomic, outsw
-from kdumpsim.kernel.block.bio import READ, SECTOR_SIZE, Bio, BioVec
-from kdumpsim.kernel.block.queue import Request, RequestQueue, elv_next_request, end_request
+from kdumpsim.kernel.block.blk_types import READ, SECTOR_SIZE, Bio, BioVec, Request, RequestQueue
+from kdumpsim.kernel.block.queue import elv_next_request, end_request
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import printk

@@ -30,7 +30,8 @@ from kdumpsim.compiler.lang import (
     usize,
 )
 from kdumpsim.kernel.architecture import insw, outb
-from kdumpsim.kernel.block.bio import BlockDevice, add_disk
+from kdumpsim.kernel.block.bio import add_disk
+from kdumpsim.kernel.block.blk_types import BlockDevice
 from kdumpsim.kernel.block.queue import blk_init_queue
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq import request_irq

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, bits, guest, ptr, u32
-from kdumpsim.kernel.block.bio import Bio, BioVec
+from kdumpsim.kernel.block.blk_types import Bio, BioVec
 
 PRD_BLOCK: Final = 0x10000
 

@@ -31,9 +31,8 @@ from kdumpsim.kernel.architecture import PtRegs, cpu_relax, inb, outb, reset_ale
 from kdumpsim.kernel.core.irq import request_irq
 from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, IRQ_NONE
 from kdumpsim.kernel.core.printk import CON_PRINTBUFFER, Console, printk, register_console
-from kdumpsim.kernel.core.sched import schedule, set_current_state
+from kdumpsim.kernel.core.sched import schedule, set_current_state, signal_pending
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
-from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import EINTR

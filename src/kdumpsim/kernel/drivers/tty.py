@@ -7,9 +7,8 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, fn, guest, i32, length, load_volatile, placed, ptr, u8, u32
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.sched import schedule
+from kdumpsim.kernel.core.sched import schedule, signal_pending
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
-from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.core.types import EINTR

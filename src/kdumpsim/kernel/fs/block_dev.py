@@ -10,7 +10,8 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, fn, guest, i32, placed, ptr, u8, u32, u64, usize
 from kdumpsim.kernel.architecture import pa
-from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, BlockDevice, block_devices, rw_phys
+from kdumpsim.kernel.block.bio import block_devices, rw_phys
+from kdumpsim.kernel.block.blk_types import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, BlockDevice
 from kdumpsim.kernel.core.string import strlcpy
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM, ENOSPC
 from kdumpsim.kernel.fs.file_types import File, FileOperations

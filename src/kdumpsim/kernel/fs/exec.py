@@ -37,16 +37,18 @@ from kdumpsim.kernel.architecture import (
     user_thread_setup,
 )
 from kdumpsim.kernel.core.config import TASK_COMM_LEN
-from kdumpsim.kernel.core.kthread import dup_task_struct, link_task, put_dead_task
+from kdumpsim.kernel.core.exit import put_dead_task
+from kdumpsim.kernel.core.kthread import dup_task_struct, link_task
 from kdumpsim.kernel.core.sched import wake_up_new_task
 from kdumpsim.kernel.core.sched_types import PF_KTHREAD, TaskStruct
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable
 from kdumpsim.kernel.core.string import memcpy, strlcpy, strlen
-from kdumpsim.kernel.core.sys import NR_execve, NR_spawn, Syscall
+from kdumpsim.kernel.core.syscalls import NR_execve, NR_spawn, Syscall
 from kdumpsim.kernel.core.types import E2BIG, EACCES, EFAULT, ENOMEM
 from kdumpsim.kernel.fs.binfmt_elf import STACK_TOP, load_elf_binary
 from kdumpsim.kernel.fs.file_types import O_RDONLY, O_RDWR, File, FilesStruct
-from kdumpsim.kernel.fs.files import filp_open, fput, put_files, share_files
+from kdumpsim.kernel.fs.files import fput, put_files, share_files
+from kdumpsim.kernel.fs.open import filp_open
 from kdumpsim.kernel.mm.memory import get_user_page, mmput
 from kdumpsim.kernel.mm.mm_types import MmStruct
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages, page_address

@@ -1,41 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Open files and descriptors (Linux fs/{open,read_write,file_table}.c): what the kernel's own threads use too.
+"""Open files and descriptors (Linux fs/{read_write,file_table}.c): what the kernel's own threads use too.
 
-Each process has a table of descriptors of its own, kernel threads share one.  Paths below /proc, /sys and /dev are
-files the kernel makes (`fs.proc`); all others lie on the root file system (`fs.initramfs`, `fs.toyfs`).
+Each process has a table of descriptors of its own, kernel threads share one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from kdumpsim.compiler.lang import (
-    NULL,
-    addr,
-    cast,
-    container_of,
-    cstr,
-    fetch_add,
-    guest,
-    i32,
-    ptr,
-    sizeof,
-    u8,
-    u32,
-    usize,
-)
+from kdumpsim.compiler.lang import NULL, addr, cast, container_of, fetch_add, guest, i32, ptr, sizeof, u8, u32, usize
 from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
-from kdumpsim.kernel.core.string import strncmp
-from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, ENOMEM, RcuHead
+from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, RcuHead
 from kdumpsim.kernel.fs.file_types import NR_OPEN, O_ACCMODE, O_RDONLY, O_WRONLY, File, FilesStruct
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
-
-if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.initramfs import root_open
-    from kdumpsim.kernel.fs.proc import proc_open
-
 
 kernel_files: FilesStruct = FilesStruct()
 """The kernel threads' table."""
@@ -76,35 +53,6 @@ def fget(fd: u32) -> ptr[File]:
 
 
 @guest
-def is_kernel_file(path: cstr) -> bool:
-    """Is it a path below /proc, /sys or /dev?"""
-    return strncmp(path, "/proc/", 6) == 0 or strncmp(path, "/sys/", 5) == 0 or strncmp(path, "/dev/", 5) == 0
-
-
-@guest
-def filp_open(path: cstr, flags: u32, out: ptr[ptr[File]]) -> i32:
-    """Open a file by its absolute path; 0 or a negative errno."""
-    if path[0] != ord("/"):
-        return -EINVAL
-    file = cast(ptr[File], kzalloc(sizeof(File)))
-    if file == NULL:
-        return -ENOMEM
-    file.f_flags = flags
-    file.f_count = 1
-    error = proc_open(path, file) if is_kernel_file(path) else root_open(path, file)
-    if error != 0:
-        kfree(file)
-        return error
-    if file.f_op.open != NULL:
-        error = file.f_op.open(file)
-        if error != 0:
-            fput(file)
-            return error
-    out[0] = file
-    return 0
-
-
-@guest
 def file_free_rcu(head: ptr[RcuHead]) -> None:
     """Nobody can have the closed file in hand any more."""
     kfree(container_of(head, File, "f_rcuhead"))
@@ -116,18 +64,6 @@ def fput(file: ptr[File]) -> None:
     if fetch_add(addr(file.f_count), u32(-1)) == 1:
         file.f_op.release(file)
         call_rcu(file.f_rcuhead, file_free_rcu)
-
-
-@guest
-def sys_open(path: cstr, flags: u32) -> i32:
-    """Open a file by its absolute path; a descriptor or a negative errno."""
-    fd: i32 = get_unused_fd()
-    if fd < 0:
-        return fd
-    file: ptr[File] = NULL
-    error = filp_open(path, flags, addr(file))
-    current_files().fd[u32(fd)] = file
-    return error if error != 0 else fd
 
 
 @guest

@@ -8,7 +8,7 @@ digits, names and data padded to four bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
@@ -30,11 +30,6 @@ from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import memcpy, strcmp, strncmp
 from kdumpsim.kernel.core.types import EIO, ENOENT, EROFS
 from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, File, FileOperations
-from kdumpsim.kernel.fs.toyfs import toyfs_root
-from kdumpsim.kernel.fs.toyfs_file import toyfs_open
-
-if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.file_types import O_DIRECTORY
 
 CPIO_HEADER: Final = 110
 CPIO_FILESIZE: Final = 54
@@ -131,11 +126,3 @@ def initramfs_open(path: cstr, file: ptr[File]) -> i32:
     file.f_size = u32(size)
     file.private_data = data
     return 0
-
-
-@guest
-def root_open(path: cstr, file: ptr[File]) -> i32:
-    """Open a file of the root file system: the disk that is mounted there, or else the archive (which has no list)."""
-    if toyfs_root.bdev != NULL or file.f_flags & O_DIRECTORY:
-        return toyfs_open(path, file)
-    return initramfs_open(path, file)

@@ -7,7 +7,7 @@ Files with operations of their own (/proc/vmcore, /dev/oldmem) are found by the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
@@ -27,15 +27,11 @@ from kdumpsim.compiler.lang import (
     void,
 )
 from kdumpsim.kernel.architecture import PAGE_SIZE
-from kdumpsim.kernel.core.string import memcpy, strcmp
+from kdumpsim.kernel.core.string import memcpy, strcmp, strncmp
 from kdumpsim.kernel.core.types import EACCES, EINVAL, ENOENT, ENOMEM
 from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, O_WRONLY, File, FileOperations, ProcEntry, SeqFile
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
-
-if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.file_types import O_DIRECTORY
-    from kdumpsim.kernel.fs.readdir import open_directory
 
 MAX_ORDER: Final = 4
 MAX_STORE: Final = 256
@@ -170,10 +166,14 @@ proc_file_operations: FileOperations = FileOperations(read=proc_read, write=proc
 
 
 @guest
+def is_kernel_file(path: cstr) -> bool:
+    """Is it a path below /proc, /sys or /dev?"""
+    return strncmp(path, "/proc/", 6) == 0 or strncmp(path, "/sys/", 5) == 0 or strncmp(path, "/dev/", 5) == 0
+
+
+@guest
 def proc_open(path: cstr, file: ptr[File]) -> i32:
     """Open a file of /proc, /sys or /dev."""
-    if file.f_flags & O_DIRECTORY:
-        return open_directory(path, file)
     entry: ptr[ProcEntry] = proc_find(path)
     if entry == NULL:
         return -ENOENT

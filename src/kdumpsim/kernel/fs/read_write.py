@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     usize,
 )
 from kdumpsim.kernel.architecture import PAGE_SIZE, access_ok, copy_from_user, copy_to_user, strncpy_from_user
-from kdumpsim.kernel.core.sys import (
+from kdumpsim.kernel.core.syscalls import (
     NR__llseek,
     NR_close,
     NR_fadvise64,
@@ -41,7 +41,8 @@ from kdumpsim.kernel.core.sys import (
 )
 from kdumpsim.kernel.core.types import EBADF, EFAULT, EINVAL, ENOMEM, ESPIPE
 from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, O_WRONLY, File
-from kdumpsim.kernel.fs.files import fget, sys_close, sys_open
+from kdumpsim.kernel.fs.files import fget, sys_close
+from kdumpsim.kernel.fs.open import sys_open
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 

@@ -13,8 +13,7 @@ from kdumpsim.kernel.block.ll_rw_block import bread
 from kdumpsim.kernel.core.string import strlen, strncmp
 from kdumpsim.kernel.core.types import EINVAL, EIO, EISDIR, ENOENT, ENOMEM, ENOTDIR
 from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, File, ProcEntry, SeqFile
-from kdumpsim.kernel.fs.files import is_kernel_file
-from kdumpsim.kernel.fs.proc import ProcText, proc_entries, proc_file_operations, proc_make_text
+from kdumpsim.kernel.fs.proc import ProcText, is_kernel_file, proc_entries, proc_file_operations, proc_make_text
 from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.fs.toyfs import (
     ENTRIES_PER_BLOCK,

@@ -25,7 +25,8 @@ from kdumpsim.compiler.lang import (
     u32,
     usize,
 )
-from kdumpsim.kernel.block.bio import BlockDevice, find_disk
+from kdumpsim.kernel.block.bio import find_disk
+from kdumpsim.kernel.block.blk_types import BlockDevice
 from kdumpsim.kernel.block.buffer import (
     BLOCK_SIZE,
     SECTORS_PER_BLOCK,

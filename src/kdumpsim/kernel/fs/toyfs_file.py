@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, u64, usize
-from kdumpsim.kernel.block.bio import READ, rw_kernel
+from kdumpsim.kernel.block.bio import rw_kernel
+from kdumpsim.kernel.block.blk_types import READ
 from kdumpsim.kernel.block.buffer import (
     BLOCK_SHIFT,
     BLOCK_SIZE,
@@ -22,7 +23,7 @@ from kdumpsim.kernel.block.buffer import (
 )
 from kdumpsim.kernel.block.ll_rw_block import bread, ll_rw_block, sync_blocks
 from kdumpsim.kernel.core.string import memcpy, memset
-from kdumpsim.kernel.core.types import EBADF, EFBIG, EINVAL, EIO, EISDIR, ENODEV, ENOENT, ENOMEM
+from kdumpsim.kernel.core.types import EBADF, EFBIG, EINVAL, EIO, EISDIR, ENODEV, ENOMEM
 from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, File, FileOperations
 from kdumpsim.kernel.fs.files import fget
 from kdumpsim.kernel.fs.toyfs import (
@@ -39,10 +40,6 @@ from kdumpsim.kernel.fs.toyfs import (
     toyfs_unlock,
 )
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
-
-if TYPE_CHECKING:
-    from kdumpsim.kernel.fs.file_types import O_DIRECTORY
-    from kdumpsim.kernel.fs.readdir import open_directory
 
 READ_AHEAD: Final = 8
 """Blocks that one call of read has on their way at once."""
@@ -194,10 +191,6 @@ toyfs_file_operations: FileOperations = FileOperations(read=toyfs_read, write=to
 @guest
 def toyfs_open(path: cstr, file: ptr[File]) -> i32:
     """open(): O_CREAT makes a missing file, O_TRUNC empties it."""
-    if file.f_flags & O_DIRECTORY:
-        return open_directory(path, file)
-    if toyfs_root.bdev == NULL:
-        return -ENOENT
     node: ptr[ToyNode] = cast(ptr[ToyNode], kzalloc(sizeof(ToyNode)))
     if node == NULL:
         return -ENOMEM

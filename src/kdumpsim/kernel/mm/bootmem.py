@@ -7,8 +7,9 @@ to the page allocator.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, NoReturn, cast, cstr, extern, guest, ptr, u8, u32, usize, void
+from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, usize, void
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.string import memset
 
 bootmem_map: ptr[u8] = NULL
@@ -17,12 +18,6 @@ bootmem_pages: u32 = 0
 """Pages the bitmap covers, from physical page 0."""
 bootmem_hint: u32 = 0
 """Page number to search from."""
-
-
-@extern
-def panic(fmt: cstr, *args: usize) -> NoReturn:
-    """Give up; core/panic.py."""
-    ...
 
 
 @guest

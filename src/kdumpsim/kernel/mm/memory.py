@@ -3,38 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from kdumpsim.compiler.lang import NULL, addr, fetch_add, guest, ptr, u32, usize
-from kdumpsim.kernel.architecture import (
-    PAGE_ACCESSED,
-    PAGE_PRESENT,
-    PAGE_RW,
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    PAGE_USER,
-    flush_tlb_page,
-    pte_alloc,
-    pte_offset,
-)
+from kdumpsim.kernel.architecture import PAGE_PRESENT, PAGE_SIZE, flush_tlb_page, pte_alloc, pte_offset
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memset
-from kdumpsim.kernel.mm.mm_types import VM_WRITE, MmStruct, VmArea
-from kdumpsim.kernel.mm.page_alloc import GFP_HIGHUSER, Page, __alloc_pages, page_address, page_to_phys, pfn_to_page
+from kdumpsim.kernel.mm.mm_types import VM_FAULT_MINOR, VM_FAULT_OOM, MmStruct, VmArea
+from kdumpsim.kernel.mm.page_alloc import GFP_HIGHUSER, Page, __alloc_pages, page_address
+from kdumpsim.kernel.mm.page_flags import PG_anon
+from kdumpsim.kernel.mm.pgtable import PAGE_ADDRESS, mk_pte, pte_page
 from kdumpsim.kernel.mm.swap import lru_cache_add_active, page_cache_release
 from kdumpsim.kernel.mm.swap_fault import do_swap_page
 from kdumpsim.kernel.mm.swap_state import free_swap_and_cache
 from kdumpsim.kernel.mm.vma import mm_free, unlink_mm
-
-VM_FAULT_OOM: Final = 0
-VM_FAULT_SIGBUS: Final = 1
-VM_FAULT_MINOR: Final = 2
-VM_FAULT_MAJOR: Final = 3
-
-PG_anon: Final = 1 << 20
-"""A user's page: Page.mapping is its MmStruct, Page.index the address it is mapped at."""
-
-PAGE_ADDRESS: Final = 0xFFFF_F000
 
 
 @guest
@@ -55,19 +35,6 @@ def free_user_page(page: ptr[Page]) -> None:
     """Give back a user's page that is mapped no more."""
     page.mapping = NULL
     page_cache_release(page)
-
-
-@guest
-def pte_page(entry: u32) -> ptr[Page]:
-    """The Page a present page table entry shows."""
-    return pfn_to_page(entry >> PAGE_SHIFT)
-
-
-@guest
-def mk_pte(page: ptr[Page], vma_flags: u32) -> u32:
-    """The page table entry of a page in a region with these rights; x86 cannot forbid execution here."""
-    entry = page_to_phys(page) | PAGE_PRESENT | PAGE_USER | PAGE_ACCESSED
-    return entry | PAGE_RW if vma_flags & VM_WRITE else entry
 
 
 @guest

@@ -15,6 +15,11 @@ VM_WRITE: Final = 0x2
 VM_EXEC: Final = 0x4
 VM_GROWSDOWN: Final = 0x100
 
+VM_FAULT_OOM: Final = 0
+VM_FAULT_SIGBUS: Final = 1
+VM_FAULT_MINOR: Final = 2
+VM_FAULT_MAJOR: Final = 3
+
 
 class VmArea(Struct):
     """A region of equal rights: whole pages from vm_start up to, not including, vm_end."""

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, cast, fetch_add, fn, guest, i32, load_volatile, placed, ptr, sizeof, u32
-from kdumpsim.kernel.block.bio import READ, WRITE, Bio, bio_init, rw_phys, submit_bio
+from kdumpsim.kernel.block.bio import bio_init, rw_phys, submit_bio
+from kdumpsim.kernel.block.blk_types import READ, WRITE, Bio
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.timer import schedule_timeout

@@ -6,18 +6,10 @@ from __future__ import annotations
 from kdumpsim.compiler.lang import NULL, guest, load_volatile, ptr, u32, usize
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EIO, ENOMEM
-from kdumpsim.kernel.mm.memory import (
-    PAGE_ADDRESS,
-    VM_FAULT_MAJOR,
-    VM_FAULT_MINOR,
-    VM_FAULT_OOM,
-    VM_FAULT_SIGBUS,
-    PG_anon,
-    mk_pte,
-)
-from kdumpsim.kernel.mm.mm_types import MmStruct, VmArea
+from kdumpsim.kernel.mm.mm_types import VM_FAULT_MAJOR, VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, MmStruct, VmArea
 from kdumpsim.kernel.mm.page_alloc import Page
 from kdumpsim.kernel.mm.page_flags import (
+    PG_anon,
     PG_swapcache,
     PG_writeback,
     lock_page,
@@ -26,6 +18,7 @@ from kdumpsim.kernel.mm.page_flags import (
     unlock_page,
     wait_on_page_bit,
 )
+from kdumpsim.kernel.mm.pgtable import PAGE_ADDRESS, mk_pte
 from kdumpsim.kernel.mm.swap import get_page, page_cache_release
 from kdumpsim.kernel.mm.swap_state import delete_from_swap_cache, lookup_swap_cache, read_swap_cache
 from kdumpsim.kernel.mm.swapfile import swap_free

@@ -12,7 +12,8 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, usize
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE
-from kdumpsim.kernel.block.bio import READ, SECTOR_SHIFT, BlockDevice, rw_kernel
+from kdumpsim.kernel.block.bio import rw_kernel
+from kdumpsim.kernel.block.blk_types import READ, SECTOR_SHIFT, BlockDevice
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memcmp

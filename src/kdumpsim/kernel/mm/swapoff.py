@@ -15,8 +15,8 @@ from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import EINVAL, EIO, ENOMEM, ListHead
-from kdumpsim.kernel.mm.memory import VM_FAULT_OOM, VM_FAULT_SIGBUS, mmput
-from kdumpsim.kernel.mm.mm_types import MmStruct, VmArea
+from kdumpsim.kernel.mm.memory import mmput
+from kdumpsim.kernel.mm.mm_types import VM_FAULT_OOM, VM_FAULT_SIGBUS, MmStruct, VmArea
 from kdumpsim.kernel.mm.page_flags import (
     PG_swapcache,
     PG_writeback,

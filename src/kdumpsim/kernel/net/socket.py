@@ -28,7 +28,7 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.architecture import copy_from_user, copy_to_user
 from kdumpsim.kernel.core.config import HZ
-from kdumpsim.kernel.core.sys import NR_socketcall, Syscall
+from kdumpsim.kernel.core.syscalls import NR_socketcall, Syscall
 from kdumpsim.kernel.core.timer import MAX_SCHEDULE_TIMEOUT
 from kdumpsim.kernel.core.types import (
     EADDRNOTAVAIL,

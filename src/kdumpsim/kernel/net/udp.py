@@ -7,8 +7,8 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, Struct, cast, guest, i32, placed, ptr, sizeof, u8, u16, u32, usize
 from kdumpsim.kernel.architecture import copy_from_user, copy_to_user, csum_partial
+from kdumpsim.kernel.core.sched import signal_pending
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
-from kdumpsim.kernel.core.signal import signal_pending
 from kdumpsim.kernel.core.softirq import local_bh_disable, local_bh_enable
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.timer import MAX_SCHEDULE_TIMEOUT, schedule_timeout

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, guest, i32, placed, ptr, u8, u32, void
-from kdumpsim.kernel.block.bio import READ, rw_kernel
+from kdumpsim.kernel.block.bio import rw_kernel
+from kdumpsim.kernel.block.blk_types import READ
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.types import ENODEV, ENOMEM
 from kdumpsim.kernel.fs.toyfs import toyfs_root

@@ -35,7 +35,8 @@ from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrest
 from kdumpsim.kernel.core.timer import msleep
 from kdumpsim.kernel.core.types import SIGKILL
 from kdumpsim.kernel.fs.file_types import O_RDONLY, O_RDWR
-from kdumpsim.kernel.fs.files import sys_close, sys_open, sys_read, sys_write
+from kdumpsim.kernel.fs.files import sys_close, sys_read, sys_write
+from kdumpsim.kernel.fs.open import sys_open
 from kdumpsim.kernel.fs.toyfs import toyfs_lock, toyfs_root
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind
 from kdumpsim.kernel.mm.swapoff import swapoff

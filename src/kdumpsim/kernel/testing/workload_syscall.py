@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import array, guest, i32, length, placed, ptr, u8
 from kdumpsim.kernel.architecture import strncpy_from_user
-from kdumpsim.kernel.core.sys import NR_start_workload, Syscall
+from kdumpsim.kernel.core.syscalls import NR_start_workload, Syscall
 from kdumpsim.kernel.testing.workload import MAX_ARGUMENT, start_workload
 
 if TYPE_CHECKING:

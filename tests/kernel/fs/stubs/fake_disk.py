@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import BUG, NULL, addr, cast, fn, guest, i32, ptr, section, u8, u32
-from kdumpsim.kernel.block.bio import READ, Bio, BioVec, BlockDevice, add_disk
-from kdumpsim.kernel.block.queue import Request, RequestQueue, blk_init_queue, elv_next_request, end_request
+from kdumpsim.kernel.block.bio import add_disk
+from kdumpsim.kernel.block.blk_types import READ, Bio, BioVec, BlockDevice, Request, RequestQueue
+from kdumpsim.kernel.block.queue import blk_init_queue, elv_next_request, end_request
 from kdumpsim.kernel.core.spinlock import Spinlock
 from kdumpsim.kernel.core.string import memcpy
-from kdumpsim.kernel.fs.files import sys_close, sys_open, sys_read, sys_write
+from kdumpsim.kernel.fs.files import sys_close, sys_read, sys_write
+from kdumpsim.kernel.fs.open import sys_open
 from kdumpsim.kernel.fs.toyfs import toyfs_mount
 from kdumpsim.kernel.fs.toyfs_file import sys_fsync, sys_rewind, toyfs_read_direct
 from kdumpsim.kernel.lkdtt.cpoint import CrashPoint

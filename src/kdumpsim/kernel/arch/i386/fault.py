@@ -20,8 +20,8 @@ from kdumpsim.kernel.core.hardirq import in_atomic
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
 from kdumpsim.kernel.core.signal import force_sig
 from kdumpsim.kernel.core.types import SIGBUS, SIGKILL, SIGSEGV
-from kdumpsim.kernel.mm.memory import VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, handle_mm_fault
-from kdumpsim.kernel.mm.mm_types import VM_EXEC, VM_READ, VM_WRITE
+from kdumpsim.kernel.mm.memory import handle_mm_fault
+from kdumpsim.kernel.mm.mm_types import VM_EXEC, VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, VM_READ, VM_WRITE
 from kdumpsim.kernel.mm.vma import TASK_SIZE, find_vma
 
 PF_VECTOR: Final = 14

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, array, extern, guest, length, module_asm, u8, u32
+from kdumpsim.compiler.lang import NoReturn, array, guest, length, module_asm, u8, u32
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET
 from kdumpsim.kernel.arch.i386.processor import (
     X86_CR0_AM,
@@ -26,6 +26,7 @@ from kdumpsim.kernel.arch.i386.processor import (
 )
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.core.config import THREAD_SIZE
+from kdumpsim.kernel.core.main import start_kernel
 
 MULTIBOOT_HEADER_MAGIC: Final = 0x1BADB002
 MULTIBOOT_HEADER_FLAGS: Final = 0x3
@@ -177,12 +178,6 @@ boot_gdt_virt_descr:
     .long boot_gdt
     .text
 """)
-
-
-@extern
-def start_kernel() -> NoReturn:
-    """Everything else; core/main.py."""
-    ...
 
 
 @guest

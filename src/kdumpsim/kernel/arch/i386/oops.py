@@ -32,11 +32,18 @@ from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_sav
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_DS
 from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info, smp_processor_id
-from kdumpsim.kernel.core.config import PREEMPT, THREAD_SIZE
+from kdumpsim.kernel.architecture import current
+from kdumpsim.kernel.core.config import HZ, PREEMPT, THREAD_SIZE
+from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
+from kdumpsim.kernel.core.exit import do_exit
+from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.kallsyms import print_symbol
-from kdumpsim.kernel.core.panic import oops_end
+from kdumpsim.kernel.core.panic import panic, panic_on_oops
 from kdumpsim.kernel.core.printk import bust_spinlocks, console_verbose, printk
+from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.timer import schedule_timeout
+from kdumpsim.kernel.core.types import SIGSEGV
 from kdumpsim.kernel.core.version import UTS_RELEASE
 
 KSTACK_DEPTH_TO_PRINT: Final = 24
@@ -177,6 +184,20 @@ def handle_BUG(regs: ptr[PtRegs]) -> None:
         return
     printk("<0>------------[ cut here ]------------\n")
     printk(f"<0>kernel BUG at {cast(cstr, file):s}:{cast(ptr[u16], code + 2)[0]}!\n")
+
+
+@guest
+def oops_end(regs: ptr[PtRegs]) -> NoReturn:
+    """What follows once die() has printed: dump, panic, or the end of the task alone."""
+    try_crashdump(CrashPlace.OOPS, regs)
+    if in_interrupt():
+        panic("Fatal exception in interrupt")
+    if panic_on_oops != 0:
+        printk("<0>Fatal exception: panic in 5 seconds\n")
+        current().state = TASK_UNINTERRUPTIBLE
+        schedule_timeout(5 * HZ)
+        panic("Fatal exception")
+    do_exit(SIGSEGV)
 
 
 @guest

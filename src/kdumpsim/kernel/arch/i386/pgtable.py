@@ -15,7 +15,6 @@ from kdumpsim.compiler.lang import (
     addr,
     array,
     cast,
-    extern,
     fetch_and,
     fetch_or,
     guest,
@@ -42,6 +41,7 @@ from kdumpsim.kernel.arch.i386.smp import smp_call_function
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable
+from kdumpsim.kernel.mm.page_alloc import free_pages, get_zeroed_page
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.mm.mm_types import MmStruct
@@ -58,17 +58,6 @@ class TlbFlush(Struct):
 
     mm: ptr[MmStruct]
     address: u32
-
-
-@extern
-def get_zeroed_page() -> ptr[void]:
-    """mm/page_alloc.py."""
-    ...
-
-
-@extern
-def free_pages(address: ptr[void], order: u32) -> None:
-    """mm/page_alloc.py."""
 
 
 @guest

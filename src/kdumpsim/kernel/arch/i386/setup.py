@@ -7,12 +7,10 @@ from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
-    NoReturn,
     addr,
     array,
     cast,
     cstr,
-    extern,
     external,
     fn,
     guest,
@@ -46,6 +44,7 @@ from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pa,
 from kdumpsim.kernel.arch.i386.paging import paging_init
 from kdumpsim.kernel.arch.i386.trampoline import TRAMPOLINE_BASE
 from kdumpsim.kernel.core.kexec import crashk_res
+from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.params import ObsKernelParam, memparse, parse_early_param
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.resource import iomem_resource, request_resource
@@ -80,12 +79,6 @@ crashkernel_given: bool = False
 crashkernel_size: u64 = 0
 crashkernel_base: u64 = 0
 """What crashkernel= asks for; claim_crashkernel() decides."""
-
-
-@extern
-def panic(fmt: cstr, *args: u32) -> NoReturn:
-    """Give up; core/panic.py."""
-    ...
 
 
 @guest

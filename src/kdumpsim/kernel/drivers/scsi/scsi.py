@@ -10,7 +10,7 @@ from __future__ import annotations
 from kdumpsim.compiler.lang import guest, placed, ptr, u32
 from kdumpsim.kernel.block.blk_softirq import blk_complete_request
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_lock_irqsave, spin_unlock, spin_unlock_irqrestore
-from kdumpsim.kernel.drivers.scsi.scsi_error import scsi_add_timer, scsi_delete_timer, scsi_eh_wakeup, scsi_times_out
+from kdumpsim.kernel.drivers.scsi.scsi_timeout import scsi_add_timer, scsi_delete_timer, scsi_eh_wakeup, scsi_times_out
 from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiCmnd, ScsiDevice, ScsiHost
 from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 

@@ -7,83 +7,17 @@ thread wakes and has the driver's strategy handler clean up.  Commands then are 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from kdumpsim.compiler.lang import NULL, cast, container_of, fn, guest, i32, ptr, u32, usize, void
+from kdumpsim.compiler.lang import cast, container_of, guest, i32, ptr, u32, void
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
-from kdumpsim.kernel.core.panic import panic
-from kdumpsim.kernel.core.sched import schedule, set_current_state, wake_up_process
+from kdumpsim.kernel.core.sched import schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TASK_RUNNING
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
-from kdumpsim.kernel.core.timer import del_timer, jiffies, mod_timer, setup_timer
 from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.core.vsprintf import snprintf
-from kdumpsim.kernel.drivers.scsi.scsi_types import (
-    ABORTED_COMMAND,
-    DID_OK,
-    DRIVER_TIMEOUT,
-    MEDIUM_ERROR,
-    SAM_STAT_CHECK_CONDITION,
-    ScsiCmnd,
-    ScsiHost,
-)
-
-if TYPE_CHECKING:
-    from kdumpsim.kernel.drivers.scsi.scsi import scsi_finish_command
-    from kdumpsim.kernel.drivers.scsi.scsi_lib import scsi_queue_insert, scsi_run_host_queues
-
-
-@guest
-def scsi_add_timer(cmd: ptr[ScsiCmnd], timeout: u32, complete: fn[[u32], None]) -> None:
-    """Start the clock of a command."""
-    setup_timer(cmd.eh_timeout, complete, usize(cmd))
-    mod_timer(cmd.eh_timeout, jiffies + timeout)
-
-
-@guest
-def scsi_delete_timer(cmd: ptr[ScsiCmnd]) -> bool:
-    """Stop the clock of a command; False if its time was over."""
-    return del_timer(cmd.eh_timeout)
-
-
-@guest
-def scsi_eh_wakeup(host: ptr[ScsiHost]) -> None:
-    """Wake the error handler when all commands the host still has are failed ones.  host_lock held."""
-    if host.host_busy == host.host_failed:
-        wake_up_process(host.ehandler)
-
-
-@guest
-def scsi_eh_scmd_add(cmd: ptr[ScsiCmnd]) -> None:
-    """Hand a command to the error handler; the host takes no others until it is through."""
-    host: ptr[ScsiHost] = cmd.device.host
-    if host.ehandler == NULL:
-        panic("Error handler thread not present for host %u", host.host_no)
-    flags: u32 = spin_lock_irqsave(host.host_lock)
-    host.in_recovery = True
-    list_add_tail(cmd.eh_entry, host.eh_cmd_q)
-    host.host_failed += 1
-    scsi_eh_wakeup(host)
-    spin_unlock_irqrestore(host.host_lock, flags)
-
-
-@guest
-def scsi_times_out(data: u32) -> None:
-    """A command's time is over; timer softirq."""
-    scsi_eh_scmd_add(cast(ptr[ScsiCmnd], data))
-
-
-@guest
-def scsi_needs_retry(cmd: ptr[ScsiCmnd]) -> bool:
-    """Shall a command that was ended by the device be tried again? (scsi_decide_disposition, scsi_check_sense)"""
-    if (cmd.result >> 16) & 0xFF != DID_OK or cmd.result & 0xFF != SAM_STAT_CHECK_CONDITION:
-        return False
-    key: u32 = u32(cmd.sense_buffer[2]) & 0xF
-    if key != ABORTED_COMMAND and key != MEDIUM_ERROR:
-        return False
-    cmd.retries += 1
-    return cmd.retries < cmd.allowed
+from kdumpsim.kernel.drivers.scsi.scsi import scsi_finish_command
+from kdumpsim.kernel.drivers.scsi.scsi_lib import scsi_queue_insert, scsi_run_host_queues
+from kdumpsim.kernel.drivers.scsi.scsi_types import DRIVER_TIMEOUT, ScsiCmnd, ScsiHost
 
 
 @guest

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32
+from kdumpsim.kernel.block.blk_types import Request, RequestQueue
 from kdumpsim.kernel.block.queue import (
-    Request,
-    RequestQueue,
     blk_execute_rq,
     blk_init_queue,
     elv_next_request,
@@ -26,9 +25,12 @@ from kdumpsim.kernel.core.spinlock import (
 from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EIO
 from kdumpsim.kernel.drivers.scsi.scsi import scsi_device_unbusy, scsi_dispatch_cmd, scsi_finish_command
-from kdumpsim.kernel.drivers.scsi.scsi_error import scsi_needs_retry
 from kdumpsim.kernel.drivers.scsi.scsi_types import (
+    ABORTED_COMMAND,
+    DID_OK,
     MAX_COMMAND_SIZE,
+    MEDIUM_ERROR,
+    SAM_STAT_CHECK_CONDITION,
     SCSI_MAX_TARGETS,
     SCSI_SENSE_SIZE,
     ScsiCmnd,
@@ -168,3 +170,15 @@ def scsi_alloc_queue(sdev: ptr[ScsiDevice]) -> None:
     sdev.queue.softirq_done_fn = scsi_softirq_done
     sdev.queue.max_sectors = sdev.host.max_sectors
     sdev.queue.max_segments = sdev.host.sg_tablesize
+
+
+@guest
+def scsi_needs_retry(cmd: ptr[ScsiCmnd]) -> bool:
+    """Shall a command that was ended by the device be tried again? (scsi_decide_disposition, scsi_check_sense)"""
+    if (cmd.result >> 16) & 0xFF != DID_OK or cmd.result & 0xFF != SAM_STAT_CHECK_CONDITION:
+        return False
+    key: u32 = u32(cmd.sense_buffer[2]) & 0xF
+    if key != ABORTED_COMMAND and key != MEDIUM_ERROR:
+        return False
+    cmd.retries += 1
+    return cmd.retries < cmd.allowed

@@ -6,8 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import Struct, array, cstr, fn, length, ptr, u8, u32, void
-from kdumpsim.kernel.block.bio import BlockDevice
-from kdumpsim.kernel.block.queue import Request, RequestQueue
+from kdumpsim.kernel.block.blk_types import BlockDevice, Request, RequestQueue
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.spinlock_types import Spinlock
 from kdumpsim.kernel.core.timer import TimerList

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import addr, array, guest, length, ptr, u8, u32
-from kdumpsim.kernel.block.bio import READ, BlockDevice, add_disk
-from kdumpsim.kernel.block.queue import Request
+from kdumpsim.kernel.block.bio import add_disk
+from kdumpsim.kernel.block.blk_types import READ, BlockDevice, Request
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.vsprintf import snprintf
