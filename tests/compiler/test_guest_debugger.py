@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,11 @@ from guest_machine import PRELUDE_LINES, STACK, Machine, build
 from unicorn import x86_const as x86
 
 TEXT = """
+LIMIT: Final = 8
+LOWEST: Final = -5
+LARGE: Final = LIMIT << 40
+MASK: Final[u16] = 0xfff0
+QUIET: Final = LIMIT == 7
 callback_t = fn[[u32, ptr[void]], i32]
 
 
@@ -200,6 +206,32 @@ def test_saved_registers(gdb: Callable[..., str], stopped: tuple[Path, Machine])
     assert values[1] == values[2]
 
 
+def test_arguments_are_right_at_every_instruction(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    """Before the frame is made, and after it is gone, too: an interrupt may come there."""
+    image = build(tmp_path, TEXT, "start")
+    (tmp_path / "program").write_bytes(image.elf)
+    machine = Machine(image)
+    machine.use_segments()
+    machine.uc.mem_write(STACK, struct.pack("<4I", image.symbols["stop"], 41, 42, 0))
+    machine.uc.reg_write(x86.UC_X86_REG_ESP, STACK)
+    machine.uc.reg_write(x86.UC_X86_REG_EBP, STACK - 512)
+    at = image.symbols["nothing"]
+    machine.uc.reg_write(x86.UC_X86_REG_EIP, at)
+    commands = []
+    while at != image.symbols["stop"]:
+        (tmp_path / f"core{at:x}").write_bytes(machine.core())
+        commands += ["-ex", f"core-file {tmp_path}/core{at:x}", "-ex", "info args"]
+        machine.uc.emu_start(at, 0, count=1)
+        at = int(machine.uc.reg_read(x86.UC_X86_REG_EIP))
+    shown = subprocess.run(
+        [require_tool("gdb"), "-nx", "-batch", "-iex", "set debuginfod enabled off", *commands, tmp_path / "program"],
+        capture_output=True, text=True, timeout=600, check=False,
+    ).stdout  # fmt: skip
+    count = len(commands) // 4
+    assert count > 4
+    assert shown.count("a = 41\np = 0x2a\n") == count, shown
+
+
 def test_types(gdb: Callable[..., str]) -> None:
     shown = gdb(
         "ptype struct task_struct",
@@ -223,6 +255,13 @@ def test_types(gdb: Callable[..., str]) -> None:
         "= DEAD",
     ):
         assert text in shown, (text, shown)
+
+
+def test_constants(gdb: Callable[..., str]) -> None:
+    shown = gdb("print LIMIT", "print LOWEST", "print LARGE", "print/x MASK", "print QUIET", "ptype MASK", "list LIMIT")
+    for text in ("$1 = 8\n", "$2 = -5\n", "$3 = 8796093022208\n", "$4 = 0xfff0\n", "$5 = false\n", "= const u16\n"):
+        assert text in shown, (text, shown)
+    assert "LOWEST: Final = -5" in shown
 
 
 def test_source_lines(gdb: Callable[..., str]) -> None:

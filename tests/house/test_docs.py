@@ -34,6 +34,8 @@ USERS_FILES = frozenset(
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 FOREIGN_OPTIONS = {
+    "apt-get": {"--no-install-recommends"},
+    "llvm-dwarfdump": {"--verify"},
     "pip": {"--quiet", "--editable"},
     "bench.py": {"--against"},
     "pytest": {"--soak-minutes", "--soak-seed"},

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
+from .framebase import FrameBaseError, find_from_cfa
 from .target import TARGET
 
 _REQUEST = struct.Struct("<BI")
@@ -158,7 +159,9 @@ def main() -> None:
                 builder = llvm.create_pass_builder(machines[1], options)
                 builder.getModulePassManager().run(module, builder)
             answer = machines[optimize].emit_object(module)
-        except RuntimeError as error:
+            if not optimize:  # there variables have places of several kinds
+                answer = find_from_cfa(answer)
+        except (RuntimeError, FrameBaseError) as error:
             failed, answer = 1, str(error).encode()
         sink.write(_REQUEST.pack(failed, len(answer)) + answer)
         sink.flush()

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from . import framebase
+from .constants import Const, settle
 from .diagnostics import Source
 from .target import TARGET
 from .types import (
@@ -56,6 +58,7 @@ class DebugInfo:
         self.unit = self.add("")
         self.file = self.add(f'!DIFile(filename: "{source.shown}", directory: "{COMP_DIR}")')
         self.expression = self.add("!DIExpression()")
+        self.place = self.expression if optimized else self.add(framebase.EXPRESSION)
         self._optimized = optimized
         self.flags = [
             self.add('!{i32 7, !"Dwarf Version", i32 4}'),
@@ -106,6 +109,21 @@ class DebugInfo:
         node = self.add(f"!DIGlobalVariableExpression(var: {var}, expr: {self.expression})")
         self._globals.append(node)
         return node
+
+    def constant(self, name: str, const: Const, line: int) -> None:
+        """A constant defined here: a variable that has a value and no place (DWARF 4, section 4.1, item 10)."""
+        kind = settle(const.value) if isinstance(const.type, ConstType) else const.type
+        if kind is None:
+            return  # wider than any integer
+        type_ = self.add(f"!DIDerivedType(tag: DW_TAG_const_type, baseType: {self.type(kind)})")
+        number = const.value & 0xFFFFFFFFFFFFFFFF
+        operator = "DW_OP_consts" if const.value < 0 else "DW_OP_constu"
+        value = self.add(f"!DIExpression({operator}, {number}, DW_OP_stack_value)")
+        var = self.add(
+            f'distinct !DIGlobalVariable(name: "{name}", scope: {self.unit}, file: {self.file}, line: {line}, '
+            f"type: {type_}, isLocal: true, isDefinition: true)"
+        )
+        self._globals.append(self.add(f"!DIGlobalVariableExpression(var: {var}, expr: {value})"))
 
     def retain(self, kind: Type) -> None:
         """Describe a type defined here even if nothing here uses it."""

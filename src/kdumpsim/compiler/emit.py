@@ -45,7 +45,9 @@ class ModuleEmitter:
                         FunctionLowering(self.unit, symbol).run()
                         self.lowered.append(symbol)
                     case Constant():
-                        self.program.constant(symbol)
+                        value = self.program.constant(symbol)
+                        if isinstance(value, Const):
+                            self.unit.debug.constant(symbol.name, value, symbol.node.lineno)
                     case TypeName(type=StructType() | EnumType() as kind):
                         kind.complete()
                         self.unit.debug.retain(kind)

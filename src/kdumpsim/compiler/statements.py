@@ -139,7 +139,7 @@ class FunctionLowering(Loops):
             # In the entry block, so that the variable is known in the whole function.
             self.allocas.append(
                 f"  call void @llvm.dbg.declare(metadata ptr {slot}, metadata {variable}, "
-                f"metadata {self.unit.debug.expression}), !dbg {where}"
+                f"metadata {self.unit.debug.place}), !dbg {where}"
             )
         return place
 

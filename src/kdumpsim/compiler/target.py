@@ -109,6 +109,8 @@ class Target:
     """The alignment of integers wider than it."""
     stack_align: int
     """What the stack pointer is a multiple of at a call."""
+    frame_pointer: int
+    """DWARF's number of the register that points to the caller's one, with the return address above it."""
     elf: ElfClass
     machine: int
     """e_machine."""
@@ -137,6 +139,7 @@ I386 = Target(
     word=4,
     max_align=4,
     stack_align=4,
+    frame_pointer=5,
     elf=ELF32,
     machine=3,
     relocations={
