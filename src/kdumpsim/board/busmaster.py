@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from kdumpsim.apic.registers import Access, Field, Register
+from kdumpsim.board.zeros import zeros
 
 COMMAND, STATUS, TABLE = 0, 2, 4
 SIZE = 8
@@ -149,7 +150,10 @@ class BusMaster:
             pieces.append(self._memory.dma_read(self._address, take))
             self._advance(take)
             count -= take
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if len(pieces) == 1:
+            return pieces[0]
+        size = sum(map(len, pieces))
+        return zeros(size) if all(piece is zeros(len(piece)) for piece in pieces) else b"".join(pieces)
 
     def state(self) -> dict[str, Any]:
         return {

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kdumpsim.board.zeros import zeros
+
 SECTOR = 512
 CHUNK = 4096
 _SECTORS_PER_CHUNK = CHUNK // SECTOR
@@ -112,6 +114,10 @@ class Disk:
                 if index not in self._pristine:
                     self._pristine[index] = self._chunk(index)
         offset, end = lba * SECTOR, (lba + count) * SECTOR
+        if self._fd is None and not offset % CHUNK and not end % CHUNK and data == zeros(len(data)):
+            for index in range(offset // CHUNK, end // CHUNK):
+                self._chunks.pop(index, None)
+            return
         position = 0
         view = memoryview(data)
         while offset < end:

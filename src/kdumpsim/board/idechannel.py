@@ -42,7 +42,7 @@ SEEK_NS = 100_000  # to the first sector
 SECTOR_NS = 8_533  # 512 bytes at 60 MB/s
 FLUSH_NS = 200_000
 RESET_NS = 2_000_000  # software reset and diagnostics
-DMA_CHUNK = 64  # sectors that move in one event
+DMA_CHUNKS = {"dma_in": 64, "dma_out": 512}  # sectors that move in one event: what arrives in memory can be watched
 
 _DIAGNOSTIC = 0x90
 _BUSY = BSY | DRDY | DSC
@@ -241,8 +241,8 @@ class Channel:
                 self._transfer = Transfer(lba, count, drive.multiple if command.multiple else 1, ready_at)
                 self._pio_out()  # at once: there are drivers that do not wait for DRQ
             else:
-                self._transfer = Transfer(lba, count, DMA_CHUNK, ready_at)
                 self._dma = "dma_in" if action == "read_dma" else "dma_out"
+                self._transfer = Transfer(lba, count, DMA_CHUNKS[self._dma], ready_at)
                 self._dma_go()
         elif action == "identify":
             self._buffer = bytearray(drive.identify())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kdumpsim.board.firmware import E820, e820
+from kdumpsim.board.zeros import known
 from kdumpsim.cpu.bus import PAGE, RamBlock
 
 BASE_MEMORY_END = 0xA0000
@@ -86,7 +87,8 @@ class Memory:
             if begin <= address and address + n <= end:
                 if self.read is not None:
                     self.read(address, address + n)
-                return bytes(self.view[address : address + n])
+                data = bytes(self.view[address : address + n])
+                return known(data) if n >= PAGE else data
         result = bytearray(b"\xff" * n)
         for begin, end in self._ranges:
             first, last = max(begin, address), min(end, address + n)
