@@ -62,6 +62,18 @@ def test_importing_imports_nothing_that_takes_time() -> None:
     assert done.stdout.split() == [kdumpsim.__version__]
 
 
+def test_help_imports_no_machine_and_nothing_that_draws() -> None:
+    slow = {"unicorn", "llvmlite", "capstone", "elftools", "rich", "logging", "kdumpsim.runs.run"}
+    code = (
+        "import sys; from kdumpsim.cli import main\n"
+        "try: main()\n"
+        f"except SystemExit: print('slow:', *({slow!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "run", "--help"], capture_output=True, text=True, check=True)
+    assert "FS_DEVRW" in done.stdout
+    assert done.stdout.splitlines()[-1].split() == ["slow:"]
+
+
 def test_every_public_name_is_there_for_programs_and_for_type_checkers() -> None:
     for name in kdumpsim.__all__:
         assert getattr(kdumpsim, name) is not None

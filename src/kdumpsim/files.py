@@ -73,7 +73,12 @@ def writable_directory(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise host_failure(error, f"write to output directory '{path}'") from error
-    _clear(file for file in path.iterdir() if _PARTIAL.fullmatch(file.name))
+    clear_partial_files(path)
+
+
+def clear_partial_files(directory: Path) -> None:
+    """Remove what processes that were killed left of an `atomic_file` in a directory.  OSError if it cannot be read."""
+    _clear(file for file in directory.iterdir() if _PARTIAL.fullmatch(file.name))
 
 
 @contextmanager

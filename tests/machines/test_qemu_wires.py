@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from kdumpsim.errors import QemuLost
 from kdumpsim.machines.qemu_gdb import GdbStub, Stop
-from kdumpsim.machines.qemu_process import QemuLost, Qmp
+from kdumpsim.machines.qemu_process import Qmp
 
 
 def packet(text: str) -> bytes:

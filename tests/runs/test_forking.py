@@ -35,7 +35,7 @@ def booted() -> Booted:
 def cold(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
     """A run from power-on, as `kdumpsim run` does it."""
     directory = tmp_path_factory.mktemp("cold")
-    return run_scenario(request.param, directory), directory
+    return run_scenario(request.param, directory, cached_boot=False), directory
 
 
 def same_run(one: tuple[Result, Path], other: tuple[Result, Path]) -> None:

@@ -78,7 +78,7 @@ class Scenarios(Kind[Family]):
                 counts[f"ended {'O' if report.result.outcome.ok else 'X'}"] += 1
                 if number == len(case) - 1:
                     trace = 100 if len(case) % 2 else 0  # which must change nothing
-                    run_scenario(scenario, Path(cold), trace=trace)
+                    run_scenario(scenario, Path(cold), trace=trace, cached_boot=False)
                     check_same(Path(forked), Path(cold), scenario)
                     counts["repeats"] += 1
         return counts

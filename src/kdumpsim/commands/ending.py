@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kdumpsim.commands.interrupts import Interrupted
-from kdumpsim.commands.screen import speak_plainly
+from kdumpsim.commands.plain import speak_plainly
 from kdumpsim.commands.status import Status
 from kdumpsim.files import STANDARD_OUTPUT, HostFailure, host_failure
 

@@ -8,35 +8,31 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
 
 import kdumpsim
-from kdumpsim.commands.display import LiveDisplay, PlainDisplay
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.commands.screen import screen
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.truth import truth_option
-from kdumpsim.explain.oops import find_reports
-from kdumpsim.lkdtt.outcome import Outcome
-from kdumpsim.machines.qemu_process import QemuLost
+from kdumpsim.commands.verbose import verbose_option
+from kdumpsim.errors import QemuLost
 from kdumpsim.runs.hosttime import HostTimeout
-from kdumpsim.runs.result import Result
-from kdumpsim.runs.run import boot_command, run_scenario
 from kdumpsim.scenario.conditions import KDUMPSIM
 from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
 from kdumpsim.scenario.points import CrashPoint, CrashType, crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
-from kdumpsim.vmcore.compare import Judgement
-from kdumpsim.vmcore.oracle import CRASHING
+
+if TYPE_CHECKING:  # the machine and what draws are imported when a run is run: its help stays quick
+    from rich.panel import Panel
+
+    from kdumpsim.lkdtt.outcome import Outcome
+    from kdumpsim.runs.result import Result
+    from kdumpsim.vmcore.compare import Judgement
 
 
 def _table(title: str, rows: Mapping[str, CrashPoint] | Mapping[str, CrashType]) -> str:
@@ -134,8 +130,14 @@ class _RunCommand(click.Command):
     help="Write DIR/system.img and DIR/dump.img, the disks as the run left them; `kdumpsim boot` can use the former.",
 )
 @truth_option
+@click.option(
+    "--no-cached-boot",
+    is_flag=True,
+    help="Boot from power-on, also where the cache has this machine booted. The run is the same, byte for byte.",
+)
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
+@verbose_option
 @click.pass_obj
 def run(
     interrupts: Interrupts | None,
@@ -145,6 +147,7 @@ def run(
     trace: int,
     save_disks: bool,
     truth: bool | None,
+    no_cached_boot: bool,
     console: bool,
     as_json: bool,
     **given: Any,
@@ -152,18 +155,17 @@ def run(
     """Parse, run, show."""
     try:
         scenario = Scenario(**fields_of(Scenario, given))
-        display = screen(stderr=as_json)
         result = _run(
             scenario,
             output,
-            display,
             guest_console=console,
-            quiet=as_json and not sys.stderr.isatty(),
+            as_json=as_json,
             poll=None if interrupts is None else interrupts.poll,
             trace=trace,
             save_disks=save_disks,
             truth=truth,
             host_timeout=host_timeout,
+            cached_boot=not no_cached_boot,
         )
     except ScenarioError as error:
         raise click.UsageError(str(error)) from error
@@ -176,41 +178,53 @@ def run(
     if as_json:
         click.echo(result.dumps(), nl=False)
     else:
-        title = f"{scenario.crash_point} / {scenario.crash_type}"
-        if scenario.machine != KDUMPSIM:
-            title += f" on machine {scenario.machine}"
-        vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
-        display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
-        for line in next_steps(output, result.judgement, captured=vmcore is not None, modules=scenario.guest_modules):
-            display.print(line, soft_wrap=True)
-        if save_disks:
-            again = escape(boot_command(scenario, output))
-            display.print(f"[dim]Its kernel and disk once more: {again}[/]", soft_wrap=True)
+        _show(result, output, save_disks=save_disks)
     sys.exit(Status.SUCCESS if result.outcome.ok else Status.FAILURE)
 
 
 def _run(
     scenario: Scenario,
     output: Path,
-    console: Console,
     *,
     guest_console: bool,
-    quiet: bool,
+    as_json: bool,
     poll: Callable[[], None] | None,
-    trace: int,
-    save_disks: bool,
-    truth: bool | None,
-    host_timeout: float | None,
+    **how: Any,
 ) -> Result:
-    if quiet and not guest_console:
-        return run_scenario(
-            scenario, output, poll=poll, trace=trace, save_disks=save_disks, truth=truth, host_timeout=host_timeout
-        )
+    from kdumpsim.runs.run import run_scenario
+
+    if as_json and not guest_console and not sys.stderr.isatty():
+        return run_scenario(scenario, output, poll=poll, **how)
+    from kdumpsim.commands.display import LiveDisplay, PlainDisplay
+    from kdumpsim.commands.screen import screen
+
+    console = screen(stderr=as_json)
     live = console.is_terminal and not guest_console
     with LiveDisplay(console) if live else PlainDisplay(console, guest_console=guest_console) as display:
-        return run_scenario(
-            scenario, output, display, poll, trace=trace, save_disks=save_disks, truth=truth, host_timeout=host_timeout
-        )
+        return run_scenario(scenario, output, display, poll, **how)
+
+
+def _show(result: Result, output: Path, *, save_disks: bool) -> None:
+    from kdumpsim.commands.screen import screen
+    from kdumpsim.runs.run import boot_command
+
+    scenario, display = result.scenario, screen()
+    title = f"{scenario.crash_point} / {scenario.crash_type}"
+    if scenario.machine != KDUMPSIM:
+        title += f" on machine {scenario.machine}"
+    vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
+    display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
+    for line in next_steps(output, result.judgement, captured=vmcore is not None, modules=scenario.guest_modules):
+        display.print(line, soft_wrap=True)
+    if save_disks:
+        again = _escape(boot_command(scenario, output))
+        display.print(f"[dim]Its kernel and disk once more: {again}[/]", soft_wrap=True)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def _percent(fraction: float) -> str:
@@ -220,10 +234,12 @@ def _percent(fraction: float) -> str:
 
 def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, modules: Sequence[str] = ()) -> list[str]:
     """What to type next, each on a line of its own, to be copied.  `modules` are a user's guest modules."""
+    from kdumpsim.explain.oops import find_reports
+
     log = output / "console.log"
     if captured:
         files = [f"{output}/vmlinux", f"{output}/vmcore"]
-        lines = [f"Next: [bold]{escape(shlex.join(['gdb', *files]))}[/]"]
+        lines = [f"Next: [bold]{_escape(shlex.join(['gdb', *files]))}[/]"]
         thread = crashing_thread(judgement)
         if thread is None:
             text = "The crashing CPU left no registers; the others, with source lines"
@@ -235,34 +251,39 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, mod
         )
         sources = [word for folder in folders for word in ("-d", str(folder))]
         gdb = shlex.join(["gdb", *sources, *commands, *files])
-        lines.append(f"[dim]{text}: {escape(gdb)}[/]")
+        lines.append(f"[dim]{text}: {_escape(gdb)}[/]")
         if shutil.which("gdb") is None:
             lines.append("[yellow]gdb is not installed; on Debian: sudo apt-get install gdb[/]")
     else:
-        lines = [f"Next: [bold]{escape(shlex.join(['less', str(log)]))}[/]"]
+        lines = [f"Next: [bold]{_escape(shlex.join(['less', str(log)]))}[/]"]
     if (output / "trace.txt").exists():
-        lines.append(f"[dim]What the CPUs ran last: {escape(shlex.join(['less', f'{output}/trace.txt']))}[/]")
+        lines.append(f"[dim]What the CPUs ran last: {_escape(shlex.join(['less', f'{output}/trace.txt']))}[/]")
     if find_reports(log.read_text(errors="replace")):
-        explained = escape(shlex.join(["kdumpsim", "decode", str(output)]))
+        explained = _escape(shlex.join(["kdumpsim", "decode", str(output)]))
         lines.append(f"[dim]What the kernel reported, with source lines: {explained}[/]")
     return lines
 
 
 def crashing_thread(judgement: Judgement | None) -> int | None:
     """gdb's number for the CPU that crashed; None if the dump has no registers of it."""
+    from kdumpsim.vmcore.oracle import CRASHING
+
     checks = judgement.registers if judgement else []
     return next((check.thread for check in checks if check.role == CRASHING), None)
 
 
 def closing_panel(title: str, outcome: Outcome, judgement: Judgement | None, vmcore: tuple[int, str] | None) -> Panel:
     """What a run came to; `vmcore` is its size in bytes and its SHA-256."""
+    from rich.panel import Panel
+    from rich.table import Table
+
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
     good = str(outcome).startswith("O")
-    grid.add_row("outcome", f"[bold {'green' if good else 'red'}]{outcome}[/]  {escape(outcome.reason)}")
+    grid.add_row("outcome", f"[bold {'green' if good else 'red'}]{outcome}[/]  {_escape(outcome.reason)}")
     for line in outcome.evidence:
-        grid.add_row("evidence", escape(line))
+        grid.add_row("evidence", _escape(line))
     if judgement is not None:
         grid.add_row("completeness", f"{_percent(judgement.completeness)}  of the RAM pages are in the dump")
         grid.add_row("accuracy", f"{_percent(judgement.accuracy)}  of them equal the machine's truth at the jump")

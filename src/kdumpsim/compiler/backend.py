@@ -14,15 +14,18 @@ import atexit
 import contextlib
 import os
 import struct
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import IO
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from .framebase import FrameBaseError, find_from_cfa
 from .target import TARGET
+
+if TYPE_CHECKING:
+    import subprocess
 
 _REQUEST = struct.Struct("<BI")
 
@@ -32,10 +35,13 @@ class BackendError(Exception):
 
 
 def version() -> str:
-    """Version of llvmlite, found without importing it (cache keys need it on every start)."""
-    from importlib.metadata import version as installed
-
-    return installed("llvmlite")
+    """What llvmlite says of its version, with its revision: found without importing it, or the packages' metadata,
+    since cache keys need it on every start.
+    """
+    found = find_spec("llvmlite")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("llvmlite is not installed", name="llvmlite")
+    return Path(found.origin).with_name("_version.py").read_text()
 
 
 class Worker:
@@ -47,6 +53,8 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        import subprocess
+
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from kdumpsim.compiler.backend import main; main()"],
             stdin=subprocess.PIPE,
@@ -106,6 +114,8 @@ def emit_all(jobs: Sequence[tuple[str, bool]]) -> list[bytes | BackendError]:
             return error
         finally:
             workers.append(worker)
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(count) as pool:
         try:

@@ -6,5 +6,17 @@ from .bus import CpuBus, MmioRegion, RamBlock
 from .cpu import Cpu, Exit, Registers
 from .engine import Neighbours
 from .layout import LayoutError
+from .native import ENGINE
 
-__all__ = ["Activity", "Cpu", "CpuBus", "Exit", "LayoutError", "MmioRegion", "Neighbours", "RamBlock", "Registers"]
+__all__ = [
+    "ENGINE",
+    "Activity",
+    "Cpu",
+    "CpuBus",
+    "Exit",
+    "LayoutError",
+    "MmioRegion",
+    "Neighbours",
+    "RamBlock",
+    "Registers",
+]

@@ -50,6 +50,7 @@ REG_GDTR, REG_IDTR, REG_LDTR, REG_TR = (
 )
 
 lib: Final[Any] = _binding.uclib
+ENGINE: Final = f"unicorn {_binding.uc_version()}"
 
 # Why a slice ended, as the hooks record it. 0: nobody stopped it, so the CPU halted.
 REASON_NONE, REASON_LIMIT, REASON_EXCEPTION, REASON_WATCH, REASON_SITE, REASON_SPLIT = 0, 1, 2, 3, 4, 5

@@ -17,8 +17,6 @@ from kdumpsim.board.machine import MachineConfig, StopReason
 from kdumpsim.board.network import NetworkConfig
 from kdumpsim.board.rtl8139 import Rtl8139
 from kdumpsim.machines.own import OwnMachine
-from kdumpsim.machines.qemu_machine import QemuMachine
-from kdumpsim.machines.qemu_process import QemuMissing, find_qemu
 from kdumpsim.scenario.conditions import KDUMPSIM, QEMU
 from kdumpsim.scenario.parts import PcPart
 from kdumpsim.scenario.values import ScenarioError
@@ -153,6 +151,9 @@ def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int], en
                 seed=pc.seed,
             )
         )
+    from kdumpsim.machines.qemu_machine import QemuMachine  # and its sockets and processes, only where they are used
+    from kdumpsim.machines.qemu_process import QemuMissing, find_qemu
+
     try:
         find_qemu()
     except QemuMissing as error:

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 
 from kdumpsim.cpu import Registers
-from kdumpsim.machines.qemu_process import QemuLost
+from kdumpsim.errors import QemuLost
 
 PATIENCE_S = 30.0
 """For an answer; a stopped QEMU takes microseconds."""

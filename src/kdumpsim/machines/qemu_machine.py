@@ -26,8 +26,9 @@ from typing import Any
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import StopReason
 from kdumpsim.cpu import Activity, Registers
+from kdumpsim.errors import QemuLost
 from kdumpsim.machines.qemu_gdb import TRAP, GdbStub, Stop
-from kdumpsim.machines.qemu_process import PcConfig, QemuLost, QemuProcess
+from kdumpsim.machines.qemu_process import PcConfig, QemuProcess
 
 NS = 1_000_000_000
 LOOK_NS = 20_000_000

@@ -19,7 +19,7 @@ from functools import partial
 from io import FileIO
 from typing import Any
 
-from kdumpsim.errors import KdumpsimError
+from kdumpsim.errors import QemuLost
 from kdumpsim.files import scratch_directory
 from kdumpsim.machines.parent import die_with
 
@@ -33,10 +33,6 @@ PATIENCE_S = 30.0
 
 class QemuMissing(Exception):
     """QEMU is not installed; the text names what is to be installed."""
-
-
-class QemuLost(KdumpsimError):
-    """QEMU ended or broke off by itself.  That says nothing of the guest, so it is no outcome."""
 
 
 def find_qemu() -> str:

@@ -9,7 +9,7 @@ ask it, and never which one it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -141,8 +141,12 @@ class Mechanism(ABC):
         """Why a crash would not be dumped as it stands, and what would help; empty if it would.  AgentFailure."""
         return ""
 
+    def parts(self) -> Iterable[bytes]:
+        """What `prepare` uses beside the files and the words, so that another of them makes another machine."""
+        return ()
+
     def state(self) -> Any:
-        """What it knows since `prepare`, as plain data."""
+        """What it knows since `prepare`, as plain data (`kdumpsim.plaindata`)."""
         return None
 
     @abstractmethod

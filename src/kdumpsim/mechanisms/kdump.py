@@ -6,21 +6,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdumpsim import images
 from kdumpsim.disks.dumpdisk import extract, find_dump
 from kdumpsim.kexec.errors import KexecError
-from kdumpsim.kexec.load import CAPTURE_LOADED, LoadPlan, kexec_load_panic
+from kdumpsim.kexec.load import CAPTURE_LOADED, kexec_load_panic
+from kdumpsim.kexec.segments import Range
 from kdumpsim.lkdtt.outcome import Note, Seen
 from kdumpsim.mechanisms.base import Host, Mechanism, MechanismError, Phase, kernel_words
-from kdumpsim.scenario.conditions import USUAL_DUMP_DISK
+from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
 from kdumpsim.scenario.options import Kernel
 from kdumpsim.scenario.scenario import check_kernel
 from kdumpsim.scenario.values import ScenarioError, format_size
-from kdumpsim.target import PAGE_SIZE, physical
+from kdumpsim.target import physical
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.reader import Vmcore
 
@@ -43,7 +44,7 @@ class Kdump(Mechanism):
     injections = frozenset({CORRUPT})
 
     capture: images.KernelImage
-    _plan: LoadPlan | None = None
+    _state: tuple[int, tuple[int, int], tuple[tuple[int, int], ...]] | None = None
     _started_ns: int | None = None
 
     def words(self) -> Sequence[str]:
@@ -78,7 +79,9 @@ class Kdump(Mechanism):
             )
         except KexecError as error:
             raise MechanismError(str(error)) from error
-        self.restore(plan, host)
+        assert plan.crash is not None
+        notes = tuple((area.start, area.end) for area in plan.crash_notes)
+        self.restore((plan.entry, (plan.crash.start, plan.crash.end), notes), host)
         if self.kernel.inject == CORRUPT:
             self._corrupt(host)
         return f"capture kernel at {self.kernel.crashkernel}, {len(plan.segments)} segments"
@@ -88,14 +91,19 @@ class Kdump(Mechanism):
             return ""
         return "no capture kernel is loaded, so the kernel went on; kexec -p loads one"
 
-    def state(self) -> LoadPlan | None:
-        return self._plan
+    def parts(self) -> Iterable[bytes]:
+        return (images.purgatory(),)
+
+    def state(self) -> tuple[int, tuple[int, int], tuple[tuple[int, int], ...]] | None:
+        """Purgatory's entry, the reserved region and each CPU's note area: (start, end)."""
+        return self._state
 
     def restore(self, state: Any, host: Host) -> None:
-        self._plan = plan = state
-        if plan is None:
+        self._state = state
+        if state is None:
             return
-        host.oracle.watch_jump(plan.entry, plan.crash, plan.crash_notes, where=self.hand_over)
+        entry, crash, notes = state
+        host.oracle.watch_jump(entry, Range(*crash), [Range(*area) for area in notes], where=self.hand_over)
 
         def started(_cpu: Any) -> None:
             if self._started_ns is None:

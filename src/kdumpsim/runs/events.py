@@ -73,6 +73,14 @@ class PhaseClock:
         self._virtual_now = virtual_now
         self._open: tuple[str, int, float] | None = None
 
+    def retell(self, console: str) -> None:
+        """Tell the observer of the phases that another machine went through, and what its console said in them."""
+        for phase in self.phases:
+            self.observer.begin(phase.name, phase.detail)
+            self.observer.console(console)
+            self.observer.end(phase)
+            console = ""
+
     def begin(self, name: str, title: str) -> None:
         """End the open phase, if any, and begin the next."""
         self.end()

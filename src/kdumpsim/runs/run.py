@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
@@ -16,16 +17,19 @@ from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import Mechanism, MechanismError, check_guest, mechanism_of
 from kdumpsim.runs.account import conclude
+from kdumpsim.runs.bootcache import begin, usable
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
-from kdumpsim.runs.trace import Trace
 from kdumpsim.runs.truth import TRUTH_FILES, write_truth
 from kdumpsim.scenario.options import config
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.scenario import Scenario, check_together
 from kdumpsim.scenario.values import format_size
+
+if TYPE_CHECKING:
+    from kdumpsim.runs.trace import Trace
 
 SYSTEM_IMAGE = "system.img"
 OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img", *TRUTH_FILES)
@@ -41,8 +45,12 @@ def run_scenario(
     save_disks: bool = False,
     truth: bool | None = None,
     host_timeout: float | None = None,
+    cached_boot: bool = True,
 ) -> Result:
     """Run one scenario and leave its four files in `output`. `poll` is asked often, and ends the run by raising.
+
+    With `cached_boot` it begins with a machine that an earlier run of the same PC and kernel booted, where the cache
+    has one, and is the same run; not with `trace`, which would miss what was run before.
 
     With `trace`, trace.txt is the fifth: the last so many basic blocks of each CPU before the first kernel was gone.
 
@@ -55,13 +63,22 @@ def run_scenario(
     files that cannot be written, HostTimeout after `host_timeout` real seconds; nothing is left in `output` then.
     Whatever the guest does is an outcome, never an exception.
     """
-    session = power_on(scenario.pc, scenario.kernel, observer)
-    session.give(scenario.timeout)
-    session.machine.poll = within(host_timeout, poll)
-    with closing(session):
-        recorded = Trace(session, trace) if trace else None
+
+    def new_session() -> Session:
+        session = power_on(scenario.pc, scenario.kernel, observer)
+        session.give(scenario.timeout)
+        session.machine.poll = within(host_timeout, poll)
+        return session
+
+    with ExitStack() as stack:
+        session = new_session()
+        stack.callback(lambda: session.close())
+        recorded = _record(session, trace) if trace else None
         prepare(output)
-        failed = start(session)
+        if cached_boot and recorded is None and usable(session):
+            session, failed = begin(session, new_session, start)
+        else:
+            failed = start(session)
         with _nothing_half(output):
             result = _finish(session, scenario, output, failed, truth)
             if recorded is not None:
@@ -70,6 +87,12 @@ def run_scenario(
                 save_image(session.system_disk, output / SYSTEM_IMAGE)
                 save_image(session.dump_disk, output / "dump.img")
         return result
+
+
+def _record(session: Session, trace: int) -> Trace:
+    from kdumpsim.runs.trace import Trace  # and what disassembles, and reads DWARF
+
+    return Trace(session, trace)
 
 
 def boot_command(scenario: Scenario, output: Path) -> str:

@@ -24,10 +24,11 @@ from kdumpsim.disks.toyfs import mkfs
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
 from kdumpsim.machines.pc import Pc, capable, new_disk, new_pc
-from kdumpsim.mechanisms.base import Mechanism, Phase, kernel_words, mechanism_of
+from kdumpsim.mechanisms.base import Mechanism, kernel_words, mechanism_of
+from kdumpsim.mechanisms.base import Phase as DumpPhase
 from kdumpsim.runs.account import ending, story
 from kdumpsim.runs.consolelog import ConsoleLog
-from kdumpsim.runs.events import Observer, PhaseClock
+from kdumpsim.runs.events import Observer, Phase, PhaseClock
 from kdumpsim.runs.hardware import Conditions
 from kdumpsim.runs.scene import MachineScene
 from kdumpsim.scenario.options import Kernel
@@ -251,7 +252,7 @@ class Session:
             "agent": self.agent.state(),
             "console": self.console.text,
             "mechanism": self.mechanism.state(),
-            "phases": list(self.clock.phases),
+            "phases": [phase.as_dict() for phase in self.clock.phases],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -259,8 +260,8 @@ class Session:
         capable(self.machine.copying, self.pc, "copied").restore(state["machine"])
         self.agent.restore(state["agent"])
         self.console.restore(state["console"])
-        self.clock.phases = list(state["phases"])
         self.mechanism.restore(state["mechanism"], self)
+        self.clock.phases = [Phase.from_dict(phase) for phase in state["phases"]]
 
     def rewound(self, state: dict[str, Any], mechanism: Mechanism) -> Session:
         """A session with this one's machine put back to a `state()` of it; `mechanism` is as new.
@@ -319,7 +320,7 @@ class Session:
             if not phase.over():
                 return
 
-    def _over(self, phase: Phase) -> bool:
+    def _over(self, phase: DumpPhase) -> bool:
         if phase.progress is not None:
             self.clock.observer.progress(*phase.progress())
         return phase.over()

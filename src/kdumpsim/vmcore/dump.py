@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from kdumpsim.target import PAGE_SIZE
-
+from .picture import PAGE_SIZE
 from .reader import Load, Note
 
 PIECE = 1 << 16

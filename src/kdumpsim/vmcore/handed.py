@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kdumpsim.target import PAGE_SIZE
-
-from .picture import Picture
+from .picture import PAGE_SIZE, Picture
 
 
 class HandedPages:
