@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 
@@ -26,6 +29,42 @@ FORWARD = {
     "wakeup_kswapd": "likewise",
 }
 """Functions of guest code that modules other than architecture.py declare, and why they can't be imported."""
+
+WIDE = """
+import dataclasses
+from kdumpsim.compiler import package_modules, target
+target.TARGET = dataclasses.replace(target.I386, word=8)
+from kdumpsim.compiler.diagnostics import Reporter
+from kdumpsim.compiler.emit import ModuleEmitter
+from kdumpsim.compiler.modules import load_program
+from kdumpsim.compiler.program import Program
+reporter = Reporter()
+loaded = load_program([*package_modules("kdumpsim.kernel"), *package_modules("kdumpsim.userland")], {}, reporter)
+program = Program(loaded, {}, reporter)
+for name in loaded:
+    ModuleEmitter(program, name, False).lower()
+for found in reporter.diagnostics:
+    if "/kernel/arch/" not in found.path:
+        print(f"{found.path}:{found.line}: {found.message}")
+"""
+"""Have the compiler's front end check guest code for a machine with 64-bit words; what it says outside of arch/."""
+
+MEMORY = re.compile(r"(^|_)(addr|address|phys|paddr|vaddr|pfn|size|len|length|memsz|bufsz)$")
+"""Names of addresses and sizes."""
+NARROW = {
+    "kernel.block.blk_types": {"bv_len"},  # no longer than a request, whose sectors are 32 bits
+    "kernel.capture.elf": {"p_vaddr", "p_paddr", "p_memsz"},  # ELF32's structure
+    "kernel.fs.toyfs": {"block_size", "size"},  # on disk
+    "kernel.net.ip": {"address"},  # IPv4's
+    "kernel.net.ipconfig": {"address"},
+    "kernel.net.skbuff": {"address"},
+    "kernel.net.socket": {"sin_addr"},
+    "userland.socket": {"sin_addr"},
+    "userland.agent": {"length"},  # the agent's protocol
+    "userland.agent_port": {"length"},
+    "userland.agent_kexec": {"memsz", "bufsz", "path_length"},
+}
+"""What is called so and has 32 bits on every machine, by module."""
 
 
 def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
@@ -127,3 +166,27 @@ def test_declarations_do_not_hide_circles() -> None:
         if declared and room(name) == "kernel" and name != ARCHITECTURE and node.name in defined
     }
     assert elsewhere == set(FORWARD)
+
+
+def test_generic_code_is_ready_for_wider_words() -> None:
+    """Where a word has 64 bits an address does not go into a u32, and the compiler says so."""
+    done = subprocess.run([sys.executable, "-c", WIDE], capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+def test_addresses_and_sizes_are_words() -> None:
+    """A u32 goes into a usize by itself, so the compiler can't tell those that should have been words themselves."""
+    found: dict[str, set[str]] = {}
+    for name, tree in modules().items():
+        if room(name) in {"kernel", "userland"} and not name.startswith(KERNEL + "arch."):
+            for node in ast.walk(tree):
+                match node:
+                    case ast.AnnAssign(target=ast.Name(id=word), annotation=ast.Name(id="u32")):
+                        pass
+                    case ast.arg(arg=word, annotation=ast.Name(id="u32")):
+                        pass
+                    case _:
+                        continue
+                if MEMORY.search(word):
+                    found.setdefault(name.removeprefix("kdumpsim."), set()).add(word)
+    assert found == NARROW

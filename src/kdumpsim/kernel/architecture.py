@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NoReturn, array, extern, external, fn, i32, ptr, u8, u32, u64, void
+from kdumpsim.compiler.lang import NoReturn, array, extern, external, fn, i32, ptr, u8, u32, u64, usize, void
 from kdumpsim.kernel.arch.i386.checksum import csum_partial
 from kdumpsim.kernel.arch.i386.elf import ELF_MACHINE
-from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, pa, va
+from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, pa, va
 from kdumpsim.kernel.arch.i386.pgtable_types import PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, PAGE_USER
 from kdumpsim.kernel.arch.i386.processor import (
     ThreadStruct,
@@ -62,22 +62,21 @@ if TYPE_CHECKING:
     from kdumpsim.kernel.mm.mm_types import MmStruct
 
 __all__ = [
-    "ELF_MACHINE", "PAGE_ACCESSED", "PAGE_DIRTY", "PAGE_OFFSET", "PAGE_PRESENT", "PAGE_RW", "PAGE_SHIFT", "PAGE_SIZE",
-    "PAGE_USER", "PtRegs", "TIF_NEED_RESCHED", "TIF_SIGPENDING", "ThreadInfo", "ThreadStruct", "__copy_user",
-    "access_ok", "boot_command_line", "call_softirq", "clear_words", "copy_from_user", "copy_to_user", "copy_words",
-    "cpu_idle", "cpu_online", "cpu_relax", "cpuid", "crash_setup_regs", "csum_partial", "current",
+    "ELF_MACHINE", "PAGE_ACCESSED", "PAGE_DIRTY", "PAGE_MASK", "PAGE_OFFSET", "PAGE_PRESENT", "PAGE_RW", "PAGE_SHIFT",
+    "PAGE_SIZE", "PAGE_USER", "PtRegs", "TIF_NEED_RESCHED", "TIF_SIGPENDING", "ThreadInfo", "ThreadStruct",
+    "__copy_user", "access_ok", "boot_command_line", "call_softirq", "clear_words", "copy_from_user", "copy_to_user",
+    "copy_words", "cpu_idle", "cpu_online", "cpu_relax", "cpuid", "crash_setup_regs", "csum_partial", "current",
     "current_thread_info", "dump_stack", "flush_tlb_page", "halt", "inb", "init_IRQ", "inl", "instruction_pointer",
     "insw", "invlpg", "inw", "irqs_disabled", "kern_addr_valid", "kernel_thread_setup", "kmap_atomic_pfn",
     "kunmap_atomic", "local_irq_disable", "local_irq_enable", "local_irq_restore", "local_irq_save",
     "machine_crash_shutdown", "machine_halt", "machine_kexec", "machine_kexec_prepare", "machine_restart",
     "machine_shutdown", "mb", "mdelay", "num_online_cpus", "outb", "outl", "outsw", "outw", "pa", "pgd_alloc",
     "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2", "read_cr3", "read_cr4", "reset_alert_counter",
-    "safe_halt", "sched_clock",
-    "send_IPI_allbutself", "set_nmi_callback", "setup_arch", "show_arch_interrupts", "smp_boot_secondaries",
-    "smp_call_function", "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule", "smp_send_stop", "start_thread",
-    "start_user", "strncpy_from_user", "switch_mm", "switch_to", "task_pt_regs", "time_init", "touch_nmi_watchdog",
-    "trap_init", "udelay", "unset_nmi_callback", "user_mode", "user_thread_setup", "va", "write_cr0", "write_cr3",
-    "write_cr4",
+    "safe_halt", "sched_clock", "send_IPI_allbutself", "set_nmi_callback", "setup_arch", "show_arch_interrupts",
+    "smp_boot_secondaries", "smp_call_function", "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule",
+    "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "switch_mm", "switch_to", "task_pt_regs",
+    "time_init", "touch_nmi_watchdog", "trap_init", "udelay", "unset_nmi_callback", "user_mode", "user_thread_setup",
+    "va", "write_cr0", "write_cr3", "write_cr4",
 ]  # fmt: skip
 
 boot_command_line: array[u8] = external()
@@ -192,7 +191,7 @@ def dump_stack() -> None:
 
 
 @extern
-def kmap_atomic_pfn(pfn: u32) -> ptr[u8]:
+def kmap_atomic_pfn(pfn: usize) -> ptr[u8]:
     """Show any page of memory to this CPU for a short while; calls nest, kunmap_atomic() undoes the last one."""
     ...
 
@@ -203,7 +202,7 @@ def kunmap_atomic() -> None:
 
 
 @extern
-def kern_addr_valid(address: u32) -> bool:
+def kern_addr_valid(address: usize) -> bool:
     """Whether reading a byte at `address` is safe (arch/i386/mm: the page tables in use are asked)."""
     ...
 
@@ -223,13 +222,13 @@ def pgd_free(pgd: ptr[u32]) -> None:
 
 
 @extern
-def pte_offset(pgd: ptr[u32], address: u32) -> ptr[u32]:
+def pte_offset(pgd: ptr[u32], address: usize) -> ptr[u32]:
     """The page table entry of an address, or NULL where there is no page table."""
     ...
 
 
 @extern
-def pte_alloc(mm: ptr[MmStruct], address: u32) -> ptr[u32]:
+def pte_alloc(mm: ptr[MmStruct], address: usize) -> ptr[u32]:
     """pte_offset() that makes a page table where there is none; only for the space's own task.  NULL without memory."""
     ...
 
@@ -240,7 +239,7 @@ def switch_mm(mm: ptr[MmStruct]) -> None:
 
 
 @extern
-def flush_tlb_page(mm: ptr[MmStruct], address: u32) -> None:
+def flush_tlb_page(mm: ptr[MmStruct], address: usize) -> None:
     """Forget the translation of one page wherever it is loaded; interrupts are on."""
 
 
@@ -270,12 +269,12 @@ def task_pt_regs(task: ptr[TaskStruct]) -> ptr[PtRegs]:
 
 
 @extern
-def start_thread(regs: ptr[PtRegs], eip: u32, esp: u32) -> None:
+def start_thread(regs: ptr[PtRegs], eip: usize, esp: usize) -> None:
     """The registers with which a program starts."""
 
 
 @extern
-def user_thread_setup(task: ptr[TaskStruct], eip: u32, esp: u32) -> None:
+def user_thread_setup(task: ptr[TaskStruct], eip: usize, esp: usize) -> None:
     """Make switch_to() start a new process in ring 3."""
 
 

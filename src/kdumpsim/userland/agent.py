@@ -63,7 +63,7 @@ class AgentReply(Struct):
 
 
 version: array[u8] = length(VERSION_SIZE)
-version_length: u32 = 0
+version_length: usize = 0
 buffer: array[u8] = length(AGENT_BUFFER)
 
 
@@ -74,7 +74,7 @@ def answer(request: ptr[AgentHeader], status: i32, data: ptr[u8], count: usize) 
     reply.magic = request.magic
     reply.op = request.op | AGENT_REPLY
     reply.tag = request.tag
-    reply.length = 4 + count
+    reply.length = 4 + u32(count)
     reply.status = status
     port_write(reply, sizeof(AgentReply))
     port_write(data, count)

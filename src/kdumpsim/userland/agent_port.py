@@ -77,7 +77,7 @@ def port_read(data: ptr[void], count: usize) -> bool:
     if count > left:
         return False
     receive(cast(ptr[u8], data), count)
-    left -= count
+    left -= u32(count)
     return True
 
 

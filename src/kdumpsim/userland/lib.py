@@ -117,9 +117,9 @@ def kill(pid: i32, signal: u32) -> i32:
 
 
 @guest
-def brk(address: usize) -> u32:
+def brk(address: usize) -> usize:
     """brk(2) of the kernel: where the heap ends now; 0 only asks."""
-    return u32(syscall3(45, address, 0, 0))
+    return usize(syscall3(45, address, 0, 0))
 
 
 @guest
@@ -179,7 +179,7 @@ def set_affinity(mask: u32) -> i32:
 
 
 @guest
-def kexec_load(entry: u32, nr_segments: u32, segments: ptr[void], flags: u32) -> i32:
+def kexec_load(entry: usize, nr_segments: u32, segments: ptr[void], flags: u32) -> i32:
     """kexec_load(2)"""
     return syscall5(283, entry, nr_segments, usize(segments), flags, 0)
 

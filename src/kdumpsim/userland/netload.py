@@ -77,7 +77,7 @@ def main(argc: u32, argv: ptr[cstr]) -> i32:
     number: u32 = 0
     lost: u32 = 0
     while lost < PATIENCE:
-        count: usize = number * STEP % MAX_WORDS + 1
+        count: u32 = number * STEP % MAX_WORDS + 1
         for i in range(count):
             sent[i] = (number << 16) + i
         error = exchange(u32(fd), station, count)

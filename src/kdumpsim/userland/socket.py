@@ -39,9 +39,9 @@ class Timeval(Struct):
 
 
 @guest
-def socketcall(call: u32, a: u32, b: u32, c: u32, d: u32, e: u32, f: u32) -> i32:
+def socketcall(call: u32, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> i32:
     """A call with up to six arguments."""
-    arguments: array[u32] = length(6)
+    arguments: array[usize] = length(6)
     arguments[0] = a
     arguments[1] = b
     arguments[2] = c

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import extern, guest, i32, module_asm, u32
+from kdumpsim.compiler.lang import extern, guest, i32, module_asm, u32, usize
 
 module_asm("""
     .cfi_sections .debug_frame
@@ -44,12 +44,12 @@ syscall5:
 
 
 @extern
-def syscall5(number: u32, a: u32, b: u32, c: u32, d: u32, e: u32) -> i32:
+def syscall5(number: u32, a: usize, b: usize, c: usize, d: usize, e: usize) -> i32:
     """A system call with five arguments; a negative errno is an error."""
     ...
 
 
 @guest
-def syscall3(number: u32, a: u32, b: u32, c: u32) -> i32:
+def syscall3(number: u32, a: usize, b: usize, c: usize) -> i32:
     """A system call with up to three arguments."""
     return syscall5(number, a, b, c, 0, 0)

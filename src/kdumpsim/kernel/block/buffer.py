@@ -100,7 +100,7 @@ def test_set_buffer_locked(bh: ptr[BufferHead]) -> bool:
 @guest
 def test_clear_buffer_dirty(bh: ptr[BufferHead]) -> bool:
     """Mark the buffer clean; True if it was dirty."""
-    return fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_DIRTY) & BH_DIRTY != 0
+    return fetch_and(addr(bh.b_state), ~BH_DIRTY) & BH_DIRTY != 0
 
 
 @guest
@@ -118,7 +118,7 @@ def set_buffer_uptodate(bh: ptr[BufferHead]) -> None:
 @guest
 def unlock_buffer(bh: ptr[BufferHead]) -> None:
     """Unlock and wake those who wait."""
-    fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_LOCK)
+    fetch_and(addr(bh.b_state), ~BH_LOCK)
     wake_up(buffer_wait)
 
 

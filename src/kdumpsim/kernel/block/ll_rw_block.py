@@ -54,7 +54,7 @@ def end_buffer_read_sync(bh: ptr[BufferHead], uptodate: bool) -> None:
     if uptodate:
         set_buffer_uptodate(bh)
     else:
-        fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_UPTODATE)
+        fetch_and(addr(bh.b_state), ~BH_UPTODATE)
     unlock_buffer(bh)
     brelse(bh)
 
@@ -67,7 +67,7 @@ def end_buffer_write_sync(bh: ptr[BufferHead], uptodate: bool) -> None:
     else:
         printk(f"<4>lost page write due to I/O error on {bh.b_bdev.bd_name:s}\n")
         fetch_or(addr(bh.b_state), BH_WRITE_EIO)
-        fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_UPTODATE)
+        fetch_and(addr(bh.b_state), ~BH_UPTODATE)
     unlock_buffer(bh)
     brelse(bh)
 
@@ -84,7 +84,7 @@ def submit_bh(rw: u32, bh: ptr[BufferHead]) -> None:
     """Start the transfer of a locked buffer; b_end_io is called at its end."""
     fetch_or(addr(bh.b_state), BH_REQ)
     if rw == WRITE:
-        fetch_and(addr(bh.b_state), 0xFFFFFFFF ^ BH_WRITE_EIO)
+        fetch_and(addr(bh.b_state), ~BH_WRITE_EIO)
     bio: ptr[Bio] = bh.b_bio
     bio_init(bio, bh.b_bdev, rw, bh.b_blocknr * SECTORS_PER_BLOCK, pa(usize(bh.b_data)), SECTORS_PER_BLOCK)
     bio.bi_end_io = end_bio_bh_io_sync

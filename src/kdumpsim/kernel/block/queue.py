@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, container_of, fn, guest, i32, list_for_each_entry, ptr, u32, void
+from kdumpsim.compiler.lang import NULL, container_of, fn, guest, i32, list_for_each_entry, ptr, u32, usize, void
 from kdumpsim.kernel.block.blk_types import BLKDEV_MAX_RQ, Bio, BioVec, Request, RequestQueue
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.printk import printk
@@ -51,13 +51,13 @@ def blk_init_queue(
 @guest
 def bio_segments(bio: ptr[Bio]) -> u32:
     """How many entries of a scatter list the bio needs: none may cross a 64 KiB boundary."""
-    segments: u32 = 0
+    segments: usize = 0
     for i in range(bio.bi_vcnt):
         vec: ptr[BioVec] = bio.bi_io_vec[i]
-        first: u32 = vec.bv_phys >> DMA_BOUNDARY_SHIFT
-        last: u32 = (vec.bv_phys + vec.bv_len - 1) >> DMA_BOUNDARY_SHIFT
+        first: usize = vec.bv_phys >> DMA_BOUNDARY_SHIFT
+        last: usize = (vec.bv_phys + vec.bv_len - 1) >> DMA_BOUNDARY_SHIFT
         segments += last - first + 1
-    return segments
+    return u32(segments)
 
 
 @guest

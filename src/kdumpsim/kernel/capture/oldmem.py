@@ -28,7 +28,7 @@ OLDMEM_END: Final = 0x100000000
 
 
 @guest
-def copy_oldmem_page(pfn: usize, buffer: ptr[u8], offset: u32, count: usize) -> None:
+def copy_oldmem_page(pfn: usize, buffer: ptr[u8], offset: usize, count: usize) -> None:
     """Copy a part of one page."""
     flags: u32 = local_irq_save()
     page: ptr[u8] = kmap_atomic_pfn(pfn)
@@ -40,11 +40,11 @@ def copy_oldmem_page(pfn: usize, buffer: ptr[u8], offset: u32, count: usize) -> 
 @guest
 def read_from_oldmem(buffer: ptr[u8], phys: usize, count: usize) -> None:
     """Copy old memory; addresses without memory read as the bus answers."""
-    done: u32 = 0
+    done: usize = 0
     while done < count:
-        at: u32 = phys + done
-        offset: u32 = at & (PAGE_SIZE - 1)
-        n: u32 = min(count - done, PAGE_SIZE - offset)
+        at: usize = phys + done
+        offset: usize = at & (PAGE_SIZE - 1)
+        n: usize = min(count - done, PAGE_SIZE - offset)
         copy_oldmem_page(at >> PAGE_SHIFT, buffer + done, offset, n)
         done += n
 
@@ -54,7 +54,7 @@ def oldmem_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """/dev/oldmem: the position is the physical address."""
     if file.f_pos >= OLDMEM_END:
         return 0
-    n: u32 = count
+    n: usize = count
     if u64(n) > OLDMEM_END - file.f_pos:
         n = u32(OLDMEM_END - file.f_pos)
     read_from_oldmem(buffer, u32(file.f_pos), n)

@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     u64,
     usize,
 )
-from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_SIZE, pa
+from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_MASK, PAGE_SIZE, pa
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
     EI_DATA,
@@ -58,7 +58,6 @@ from kdumpsim.kernel.fs.proc import register_proc_fops
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kzalloc
 
-PAGE_MASK: Final = 0xFFFF_F000
 MAX_PHDRS: Final = 64
 MAX_NOTE_BYTES: Final = 4096
 """Longest note area of one CPU; kexec reserves 1 KiB."""
@@ -69,8 +68,8 @@ HEADERS_BYTES: Final = 4096 << HEADERS_ORDER
 class VmcoreRange(Struct):
     """Old memory of `size` bytes at `paddr` that stands at `offset` in /proc/vmcore."""
 
-    paddr: u32
-    size: u32
+    paddr: usize
+    size: usize
     offset: u64
     next: ptr["VmcoreRange"]
 
@@ -85,8 +84,8 @@ class ElfSummary(Struct):
 
 vmcore_size: u64 = 0
 vmcore_headers: ptr[u8] = NULL
-vmcore_headers_bytes: u32 = 0
-vmcore_data_offset: u32 = 0
+vmcore_headers_bytes: usize = 0
+vmcore_data_offset: usize = 0
 vmcore_ranges: ptr[VmcoreRange] = NULL
 vmcore_last_range: ptr[VmcoreRange] = NULL
 
@@ -94,7 +93,7 @@ vmcore_last_range: ptr[VmcoreRange] = NULL
 @guest
 def vmcore_page_up(value: usize) -> usize:
     """Round up to a page."""
-    return (value + PAGE_SIZE - 1) & (0xFFFFFFFF ^ (PAGE_SIZE - 1))
+    return (value + PAGE_SIZE - 1) & PAGE_MASK
 
 
 @guest
@@ -184,15 +183,15 @@ def phdr_sane(phdr: ptr[Elf64Phdr]) -> bool:
 def merge_notes(elf_class: u8, table: ptr[u8], phnum: u32, notes: ptr[u8], room: usize) -> i32:
     """Copy the notes of every PT_NOTE one after the other; their size or a negative errno."""
     phdr: Elf64Phdr = Elf64Phdr()
-    done: u32 = 0
+    done: usize = 0
     for i in range(phnum):
         elf_get_phdr(elf_class, table, i, phdr)
         if phdr.p_type != PT_NOTE:
             continue
-        if not phdr_sane(phdr) or phdr.p_memsz > MAX_NOTE_BYTES or u32(phdr.p_memsz) > room - done:
+        if not phdr_sane(phdr) or phdr.p_memsz > MAX_NOTE_BYTES or usize(phdr.p_memsz) > room - done:
             return -EINVAL
-        size: usize = u32(phdr.p_memsz)
-        read_from_oldmem(notes + done, u32(phdr.p_offset), size)
+        size: usize = usize(phdr.p_memsz)
+        read_from_oldmem(notes + done, usize(phdr.p_offset), size)
         done += real_notes_size(notes + done, size)
     return i32(done)
 
@@ -219,7 +218,7 @@ def add_range(paddr: usize, size: usize, offset: u64) -> bool:
 def count_phdrs(elf_class: u8, table: ptr[u8], phnum: u32, kind: u32) -> u32:
     """How many program headers are of a type."""
     phdr: Elf64Phdr = Elf64Phdr()
-    count: usize = 0
+    count: u32 = 0
     for i in range(phnum):
         elf_get_phdr(elf_class, table, i, phdr)
         if phdr.p_type == kind:
@@ -240,8 +239,8 @@ def place_loads(elf_class: u8, table: ptr[u8], phnum: u32, out: ptr[u8]) -> i32:
             continue
         if not phdr_sane(phdr):
             return -EINVAL
-        size: usize = u32(phdr.p_memsz)
-        if not add_range(u32(phdr.p_offset), size, offset):
+        size: usize = usize(phdr.p_memsz)
+        if not add_range(usize(phdr.p_offset), size, offset):
             return -ENOMEM
         phdr.p_offset = offset
         elf_put_phdr(elf_class, out, index, phdr)
@@ -257,12 +256,12 @@ def vmcore_build(old: ptr[u8], found: ptr[ElfSummary]) -> i32:
     global vmcore_headers_bytes, vmcore_data_offset
     phdr: Elf64Phdr = Elf64Phdr()
     elf_class: u8 = found.elf_class
-    table: ptr[u8] = old + u32(found.phoff)
+    table: ptr[u8] = old + usize(found.phoff)
     loads: u32 = count_phdrs(elf_class, table, found.phnum, PT_LOAD)
     if loads == 0 or count_phdrs(elf_class, table, found.phnum, PT_NOTE) == 0:
         vmcore_bad("no PT_LOAD or no PT_NOTE")
         return -EINVAL
-    ehsize: u32 = elf_ehdr_size(elf_class)
+    ehsize: usize = elf_ehdr_size(elf_class)
     notes_at: usize = ehsize + (loads + 1) * elf_phdr_size(elf_class)
     memcpy(vmcore_headers, old, ehsize)
     elf_set_phnum(vmcore_headers, u16(loads + 1))
@@ -307,11 +306,11 @@ def vmcore_range_at(offset: u64) -> ptr[VmcoreRange]:
 @guest
 def vmcore_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """/proc/vmcore: headers, then the ranges; gaps between them read as zeros."""
-    done: u32 = 0
+    done: usize = 0
     while done < count and file.f_pos < vmcore_size:
         if file.f_pos < vmcore_headers_bytes:
-            n: u32 = min(count - done, vmcore_headers_bytes - u32(file.f_pos))
-            memcpy(buffer + done, vmcore_headers + u32(file.f_pos), n)
+            n: usize = min(count - done, vmcore_headers_bytes - usize(file.f_pos))
+            memcpy(buffer + done, vmcore_headers + usize(file.f_pos), n)
             file.f_pos += n
             done += n
             continue
@@ -319,13 +318,13 @@ def vmcore_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
         if piece == NULL:
             break
         if file.f_pos < piece.offset:
-            gap: usize = min(count - done, u32(piece.offset - file.f_pos))
+            gap: usize = min(count - done, usize(piece.offset - file.f_pos))
             memset(buffer + done, 0, gap)
             file.f_pos += gap
             done += gap
             continue
-        inside: u32 = u32(file.f_pos - piece.offset)
-        part: u32 = min(count - done, piece.size - inside)
+        inside: usize = usize(file.f_pos - piece.offset)
+        part: usize = min(count - done, piece.size - inside)
         read_from_oldmem(buffer + done, piece.paddr + inside, part)
         file.f_pos += part
         done += part
@@ -348,7 +347,7 @@ def vmcore_send_copy(file: ptr[File], count: usize, out: ptr[File]) -> i32:
 @guest
 def vmcore_send_pages(file: ptr[File], piece: ptr[VmcoreRange], count: usize, out: ptr[File]) -> i32:
     """Send whole pages of old memory from where they lie."""
-    sent: i32 = out.f_op.sendphys(out, piece.paddr + u32(file.f_pos - piece.offset), count)
+    sent: i32 = out.f_op.sendphys(out, piece.paddr + usize(file.f_pos - piece.offset), count)
     if sent > 0:
         file.f_pos += u64(u32(sent))
     return sent
@@ -357,12 +356,12 @@ def vmcore_send_pages(file: ptr[File], piece: ptr[VmcoreRange], count: usize, ou
 @guest
 def vmcore_sendfile(file: ptr[File], count: usize, out: ptr[File]) -> i32:
     """sendfile() from /proc/vmcore; how much, or the errno of the first piece."""
-    done: u32 = 0
+    done: usize = 0
     while done < count and file.f_pos < vmcore_size:
         piece = vmcore_range_at(file.f_pos)
-        whole: u32 = 0
+        whole: usize = 0
         if piece != NULL and file.f_pos >= piece.offset and piece.paddr & 1 == 0:
-            whole = min(count - done, piece.size - u32(file.f_pos - piece.offset)) & PAGE_MASK
+            whole = min(count - done, piece.size - usize(file.f_pos - piece.offset)) & PAGE_MASK
         if whole != 0:
             sent = vmcore_send_pages(file, piece, whole, out)
         else:

@@ -35,14 +35,14 @@ MARKER_SHIFT: Final = 5
 MAX_MARKERS: Final = 256
 SYMBOL_TEXT: Final = 128
 
-kallsyms_markers: array[u32] = length(MAX_MARKERS)
+kallsyms_markers: array[usize] = length(MAX_MARKERS)
 """Where in kallsyms_names every 32nd name begins, from kallsyms_init() on."""
 
 
 @guest
 def kallsyms_init() -> i32:
     """Note every 32nd name's place, so that a look-up in a crash need not walk through all of them."""
-    offset: u32 = 0
+    offset: usize = 0
     i: u32 = 0
     while i < kallsyms_num_syms and i >> MARKER_SHIFT < MAX_MARKERS:
         if i & ((1 << MARKER_SHIFT) - 1) == 0:
@@ -59,7 +59,7 @@ _init_kallsyms: fn[[], i32] = placed("initcall1", kallsyms_init)
 def symbol_name(index: u32) -> cstr:
     """Name of the symbol with this place in the table."""
     at: u32 = 0
-    offset: u32 = 0
+    offset: usize = 0
     marker = min(index >> MARKER_SHIFT, MAX_MARKERS - 1)
     if kallsyms_markers[marker] != 0:
         at = marker << MARKER_SHIFT
@@ -71,9 +71,9 @@ def symbol_name(index: u32) -> cstr:
 
 
 @guest
-def kallsyms_lookup(address: usize, offset_out: ptr[u32], size_out: ptr[u32]) -> cstr:
+def kallsyms_lookup(address: usize, offset_out: ptr[usize], size_out: ptr[usize]) -> cstr:
     """Name of the function around `address`, how far into it that is and how long it is; NULL outside the text."""
-    if kallsyms_num_syms == 0 or address < kallsyms_addresses[0] or address >= usize(addr(_etext[0])):
+    if kallsyms_num_syms == 0 or address < kallsyms_addresses[0] or address >= usize(_etext):
         return NULL
     low: u32 = 0
     high: u32 = kallsyms_num_syms
@@ -84,7 +84,7 @@ def kallsyms_lookup(address: usize, offset_out: ptr[u32], size_out: ptr[u32]) ->
         else:
             high = middle
     start = kallsyms_addresses[low]
-    end = usize(addr(_etext[0]))
+    end = usize(_etext)
     if high < kallsyms_num_syms:
         end = min(end, kallsyms_addresses[high])
     offset_out[0] = address - start
@@ -95,7 +95,7 @@ def kallsyms_lookup(address: usize, offset_out: ptr[u32], size_out: ptr[u32]) ->
 @guest
 def sprint_symbol(buf: ptr[u8], size: usize, address: usize) -> None:
     """ "name+0x12/0x34", or the bare address."""
-    offset: u32 = 0
+    offset: usize = 0
     extent: usize = 0
     name = kallsyms_lookup(address, addr(offset), addr(extent))
     if name == NULL:

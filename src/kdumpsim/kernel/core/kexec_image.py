@@ -7,10 +7,10 @@ in pages outside all destinations, and a list of words tells relocate_new_kernel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kdumpsim.compiler.lang import NULL, addr, cast, container_of, guest, i32, ptr, sizeof, u8, u32, usize
-from kdumpsim.kernel.architecture import PAGE_SIZE, va
+from kdumpsim.kernel.architecture import PAGE_MASK, PAGE_SIZE, va
 from kdumpsim.kernel.core.kexec_types import (
     IND_DESTINATION,
     IND_DONE,
@@ -31,8 +31,6 @@ from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import __copy_user
-
-PAGE_MASK: Final = ~(PAGE_SIZE - 1) & 0xFFFFFFFF
 
 
 @guest
@@ -131,7 +129,7 @@ def kimage_free(image: ptr[Kimage]) -> None:
 
 @guest
 def kimage_alloc(
-    entry: u32,
+    entry: usize,
     nr_segments: u32,
     segments: ptr[KexecSegment],
     crash: bool,
@@ -171,7 +169,7 @@ def kimage_alloc(
 
 
 @guest
-def kimage_add_entry(image: ptr[Kimage], word: u32) -> i32:
+def kimage_add_entry(image: ptr[Kimage], word: usize) -> i32:
     """Append a word to the page list, going on in a new indirection page when one is full."""
     if image.entry[0] != 0:
         image.entry = image.entry + 1
@@ -179,11 +177,11 @@ def kimage_add_entry(image: ptr[Kimage], word: u32) -> i32:
         page = alloc_page_outside(image, 0xFFFFFFFF, image.dest_pages)
         if page == NULL:
             return -ENOMEM
-        table = cast(ptr[u32], page_address(page))
+        table = cast(ptr[usize], page_address(page))
         memset(table, 0, PAGE_SIZE)
         image.entry[0] = page_to_phys(page) | IND_INDIRECTION
         image.entry = table
-        image.last_entry = table + (PAGE_SIZE // 4 - 1)
+        image.last_entry = table + (PAGE_SIZE // sizeof(usize) - 1)
     image.entry[0] = word
     image.entry = image.entry + 1
     image.entry[0] = 0
@@ -221,7 +219,7 @@ def kimage_load_crash_segment(segment: ptr[KexecSegment]) -> i32:
 def kimage_load_normal_segment(image: ptr[Kimage], segment: ptr[KexecSegment]) -> i32:
     """Copy a segment page by page and note where each page goes."""
     result = kimage_add_entry(image, (segment.mem & PAGE_MASK) | IND_DESTINATION)
-    offset: u32 = 0
+    offset: usize = 0
     while result == 0 and offset < segment.memsz:
         page = alloc_page_outside(image, segment.mem + offset, image.dest_pages)
         if page == NULL:

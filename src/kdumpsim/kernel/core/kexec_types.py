@@ -54,9 +54,9 @@ class Kimage(Struct):
     """
 
     head: usize
-    entry: ptr[u32]
+    entry: ptr[usize]
     """Where the next word of the page list goes."""
-    last_entry: ptr[u32]
+    last_entry: ptr[usize]
     """The last word of the indirection page in use."""
     start: usize
     """Physical address to jump to."""

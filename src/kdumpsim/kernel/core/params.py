@@ -62,7 +62,7 @@ def match_option(word: cstr, name: cstr) -> cstr:
 def parse_early_param() -> None:
     """Give every option on the command line to the function that asked for it."""
     value: array[u8] = length(VALUE_LENGTH)
-    i: u32 = 0
+    i: usize = 0
     while boot_command_line[i] != 0:
         word: cstr = addr(boot_command_line[i])
         n = word_length(word)
@@ -81,7 +81,7 @@ def parse_early_param() -> None:
 def cmdline_find(name: cstr, buf: ptr[u8], size: usize) -> bool:
     """Look for an option ("maxcpus=", "nosmp"); the last one counts, its value goes to `buf`."""
     found = False
-    i: u32 = 0
+    i: usize = 0
     while boot_command_line[i] != 0:
         word: cstr = addr(boot_command_line[i])
         rest = match_option(word, name)

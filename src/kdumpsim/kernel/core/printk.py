@@ -57,7 +57,7 @@ class Console(Struct):
     """A device that shows the log."""
 
     name: cstr
-    write: fn[[ptr[Console], cstr, u32], None]
+    write: fn[[ptr[Console], cstr, usize], None]
     flags: u32
     index: u32
     next: ptr[Console]

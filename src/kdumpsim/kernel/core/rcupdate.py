@@ -11,7 +11,7 @@ machine it is what most tasklets are.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, fn, guest, i32, length, load_volatile, ptr, u32
+from kdumpsim.compiler.lang import NULL, Struct, addr, array, fn, guest, i32, length, load_volatile, ptr, u32, usize
 from kdumpsim.kernel.architecture import (
     cpu_online,
     local_irq_disable,
@@ -132,7 +132,7 @@ def rcu_do_batch(rdp: ptr[RcuData]) -> None:
 
 
 @guest
-def rcu_process_callbacks(cpu: u32) -> None:
+def rcu_process_callbacks(cpu: usize) -> None:
     """The tasklet: move this CPU's callbacks on (nxtlist, curlist, donelist), and do what is done."""
     rcp: ptr[RcuCtrlblk] = rcu_ctrlblk
     rdp: ptr[RcuData] = rcu_data[cpu]
@@ -151,7 +151,7 @@ def rcu_process_callbacks(cpu: u32) -> None:
         rcp.next_pending = True
         rcu_start_batch(rcp)
         spin_unlock(rcp.lock)
-    rcu_check_quiescent_state(rcp, rdp, cpu)
+    rcu_check_quiescent_state(rcp, rdp, u32(cpu))
     rcu_do_batch(rdp)
 
 

@@ -188,7 +188,7 @@ class TaskletStruct(Struct):
     next: ptr[TaskletStruct]
     state: u32
     count: u32
-    func: fn[[u32], None]
+    func: fn[[usize], None]
     data: usize
 
 
@@ -197,7 +197,7 @@ tasklet_hi_vec: array[ptr[TaskletStruct]] = length(NR_CPUS)
 
 
 @guest
-def tasklet_init(t: ptr[TaskletStruct], func: fn[[u32], None], data: u32) -> None:
+def tasklet_init(t: ptr[TaskletStruct], func: fn[[usize], None], data: usize) -> None:
     """Make a tasklet."""
     t.next = NULL
     t.state = 0

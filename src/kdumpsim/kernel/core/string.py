@@ -30,10 +30,10 @@ def memset(dest: ptr[void], value: i32, count: usize) -> ptr[void]:
     """Fill `count` bytes with the low byte of `value`."""
     to = cast(ptr[u8], dest)
     byte = u8(value)
-    i: u32 = 0
+    i: usize = 0
     if byte == 0:
         clear_words(cast(ptr[u32], dest), count >> 2)
-        i = count & ~u32(3)
+        i = count & ~3
     while i < count:
         to[i] = byte
         i += 1
@@ -46,7 +46,7 @@ def memmove(dest: ptr[void], src: ptr[void], count: usize) -> ptr[void]:
     to = cast(ptr[u8], dest)
     source = cast(ptr[u8], src)
     if usize(dest) <= usize(src):
-        i: u32 = 0
+        i: usize = 0
         while i < count:
             to[i] = source[i]
             i += 1
@@ -63,7 +63,7 @@ def memcmp(a: ptr[void], b: ptr[void], count: usize) -> i32:
     """Compare bytes: negative, 0 or positive by the first that differ."""
     first = cast(ptr[u8], a)
     second = cast(ptr[u8], b)
-    i: u32 = 0
+    i: usize = 0
     while i < count:
         if first[i] != second[i]:
             return i32(first[i]) - i32(second[i])
@@ -92,7 +92,7 @@ def strnlen(s: cstr, limit: usize) -> usize:
 @guest
 def strcmp(a: cstr, b: cstr) -> i32:
     """Compare two strings."""
-    i: u32 = 0
+    i: usize = 0
     while a[i] == b[i]:
         if a[i] == 0:
             return 0
@@ -103,7 +103,7 @@ def strcmp(a: cstr, b: cstr) -> i32:
 @guest
 def strncmp(a: cstr, b: cstr, limit: usize) -> i32:
     """Compare at most `limit` bytes of two strings."""
-    i: u32 = 0
+    i: usize = 0
     while i < limit:
         if a[i] != b[i]:
             return i32(a[i]) - i32(b[i])
@@ -116,7 +116,7 @@ def strncmp(a: cstr, b: cstr, limit: usize) -> i32:
 @guest
 def strcpy(dest: ptr[u8], src: cstr) -> ptr[u8]:
     """Copy a string with its NUL."""
-    i: u32 = 0
+    i: usize = 0
     while src[i] != 0:
         dest[i] = src[i]
         i += 1
@@ -132,7 +132,7 @@ def strlcpy(dest: ptr[u8], src: cstr, size: usize) -> usize:
         room = size - 1
         if n < room:
             room = n
-        i: u32 = 0
+        i: usize = 0
         while i < room:
             dest[i] = src[i]
             i += 1
@@ -143,7 +143,7 @@ def strlcpy(dest: ptr[u8], src: cstr, size: usize) -> usize:
 @guest
 def strchr(s: cstr, c: u8) -> cstr:
     """First place of `c` in `s`, or NULL."""
-    i: u32 = 0
+    i: usize = 0
     while s[i] != c:
         if s[i] == 0:
             return NULL
@@ -155,7 +155,7 @@ def strchr(s: cstr, c: u8) -> cstr:
 def strstr(haystack: cstr, needle: cstr) -> cstr:
     """First place of `needle` in `haystack`, or NULL."""
     n = strlen(needle)
-    i: u32 = 0
+    i: usize = 0
     while True:
         if strncmp(haystack + i, needle, n) == 0:
             return haystack + i
@@ -179,7 +179,7 @@ def digit_value(c: u8) -> u32:
 @guest
 def simple_strtoull(s: cstr, endp: ptr[cstr], base: u32) -> u64:
     """Number at the start of `s`; base 0 understands 0x and a leading 0. `endp`, if not NULL, gets where it ended."""
-    i: u32 = 0
+    i: usize = 0
     if s[0] == ord("0") and (s[1] == ord("x") or s[1] == ord("X")) and digit_value(s[2]) < 16:
         if base == 0 or base == 16:
             base = 16

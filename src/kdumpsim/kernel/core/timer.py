@@ -65,7 +65,7 @@ class TimerList(Struct):
 
     entry: ListHead
     expires: u32
-    function: fn[[u32], None]
+    function: fn[[usize], None]
     data: usize
     base: ptr[TimerBase]
 
@@ -99,7 +99,7 @@ def init_timer(timer: ptr[TimerList]) -> None:
 
 
 @guest
-def setup_timer(timer: ptr[TimerList], function: fn[[u32], None], data: u32) -> None:
+def setup_timer(timer: ptr[TimerList], function: fn[[usize], None], data: usize) -> None:
     """init_timer() with the function to call and what to give it."""
     timer.base = NULL
     timer.function = function
@@ -224,7 +224,7 @@ def update_process_times(user: bool) -> None:
 
 
 @guest
-def process_timeout(data: u32) -> None:
+def process_timeout(data: usize) -> None:
     """Timer function of schedule_timeout()."""
     wake_up_process(cast(ptr[TaskStruct], data))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import guest, ptr, u8, usize
+from kdumpsim.compiler.lang import guest, ptr, u8, u32, usize
 from kdumpsim.kernel.architecture import inb, outb, outl, pa
 from kdumpsim.kernel.block.blk_types import READ
 from kdumpsim.kernel.drivers.ide import (
@@ -31,7 +31,7 @@ def ide_dma_setup(hwif: ptr[IdeHwif], rq: ptr["Request"]) -> bool:
     """Point the bus master to the request's memory; it does not start yet."""
     if not prd_fill(hwif.dma_table, PRD_ENTRIES, rq.bio):
         return False
-    outl(pa(usize(hwif.dma_table)), hwif.dma_base + DMA_TABLE)
+    outl(u32(pa(usize(hwif.dma_table))), hwif.dma_base + DMA_TABLE)
     outb(DMA_CMD_TO_MEMORY if rq.rw == READ else 0, hwif.dma_base + DMA_COMMAND)
     status: u8 = inb(hwif.dma_base + DMA_STATUS)
     outb(status | DMA_STAT_INTR | DMA_STAT_ERR, hwif.dma_base + DMA_STATUS)

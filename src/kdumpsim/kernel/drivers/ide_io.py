@@ -229,8 +229,8 @@ def ide_pio_sector(hwif: ptr[IdeHwif]) -> None:
     while left != 0:
         bio: ptr[Bio] = hwif.pio_bio
         vec: ptr[BioVec] = bio.bi_io_vec[hwif.pio_vec]
-        phys: u32 = vec.bv_phys + hwif.pio_offset
-        offset: u32 = phys & (PAGE_SIZE - 1)
+        phys: usize = vec.bv_phys + hwif.pio_offset
+        offset = u32(phys & (PAGE_SIZE - 1))
         piece: u32 = min(left, min(vec.bv_len - hwif.pio_offset, PAGE_SIZE - offset))
         memory: usize = usize(kmap_atomic_pfn(phys // PAGE_SIZE)) + offset
         if bio.bi_rw == READ:
@@ -305,7 +305,7 @@ def ide_intr(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
 
 
 @guest
-def ide_timer_expiry(data: u32) -> None:
+def ide_timer_expiry(data: usize) -> None:
     """A command took too long: an interrupt was lost, or the drive hangs (Linux ide_timer_expiry)."""
     hwif: ptr[IdeHwif] = cast(ptr[IdeHwif], data)
     flags: u32 = spin_lock_irqsave(hwif.lock)

@@ -260,7 +260,7 @@ def ata_bmdma_irq_clear(ap: ptr[AtaPort]) -> None:
 def ata_bmdma_setup(qc: ptr[AtaQueuedCmd]) -> None:
     """Point the bus master to the PRD table, then give the drive its command."""
     ap: ptr[AtaPort] = qc.ap
-    outl(pa(usize(ap.prd)), ap.bmdma_addr + ATA_DMA_TABLE_OFS)
+    outl(u32(pa(usize(ap.prd))), ap.bmdma_addr + ATA_DMA_TABLE_OFS)
     control: u8 = inb(ap.bmdma_addr + ATA_DMA_CMD) & ~(ATA_DMA_WR | ATA_DMA_START)
     outb(control if qc.tf.write else control | ATA_DMA_WR, ap.bmdma_addr + ATA_DMA_CMD)
     ata_exec_command(ap, qc.tf)

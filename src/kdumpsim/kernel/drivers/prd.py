@@ -27,7 +27,7 @@ def prd_fill(table: ptr[PrdEntry], entries: u32, bio: ptr[Bio]) -> bool:
     while bio != NULL:
         for i in range(bio.bi_vcnt):
             vec: ptr[BioVec] = bio.bi_io_vec[i]
-            at: u32 = vec.bv_phys
+            at = u32(vec.bv_phys)
             left: u32 = vec.bv_len
             if (at | left) & 1:
                 return False

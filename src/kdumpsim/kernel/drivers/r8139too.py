@@ -125,10 +125,10 @@ def rtl8139_hw_start(tp: ptr[Rtl8139Private]) -> None:
     """
     io = tp.ioaddr
     tp.cur_rx = 0
-    outl(pa(usize(tp.rx_ring)), io + RBSTART)
+    outl(u32(pa(usize(tp.rx_ring))), io + RBSTART)
     outl(0, io + MPC)
     for i in range(NUM_TX_DESC):
-        outl(pa(usize(tp.tx_bufs)) + i * TX_BUF_SIZE, io + TSAD0 + 4 * u16(i))
+        outl(u32(pa(usize(tp.tx_bufs))) + i * TX_BUF_SIZE, io + TSAD0 + 4 * u16(i))
     tp.cur_tx = 0
     tp.dirty_tx = 0
     outb(CR_RE | CR_TE, io + CR)
@@ -155,7 +155,7 @@ def rtl8139_rx(tp: ptr[Rtl8139Private]) -> None:
     while inb(tp.ioaddr + CR) & CR_BUFE == 0:
         packet = tp.rx_ring + tp.cur_rx % RX_BUF_LEN
         header: u32 = cast(ptr[u32], packet)[0]
-        size: u32 = header >> 16
+        size = header >> 16
         count: u32 = size - CRC_LEN
         if header & RX_STATUS_ROK == 0 or size < ETH_HLEN + CRC_LEN or count > ETH_FRAME_LEN:
             rtl8139_rx_err(tp)
@@ -223,10 +223,10 @@ def rtl8139_start_xmit(skb: ptr[SkBuff], dev: ptr[NetDevice]) -> None:
     flags = spin_lock_irqsave(tp.lock)
     entry: u32 = tp.cur_tx % NUM_TX_DESC
     buffer = tp.tx_bufs + entry * TX_BUF_SIZE
-    count: u32 = max(skb.len, ETH_ZLEN)
+    count: usize = max(skb.len, ETH_ZLEN)
     memcpy(buffer, skb.data, skb.len)
     memset(buffer + skb.len, 0, count - skb.len)
-    outl(count, tp.ioaddr + TSD0 + 4 * u16(entry))
+    outl(u32(count), tp.ioaddr + TSD0 + 4 * u16(entry))
     tp.cur_tx += 1
     if tp.cur_tx - tp.dirty_tx == NUM_TX_DESC:
         netif_stop_queue(dev)

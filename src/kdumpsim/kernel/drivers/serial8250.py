@@ -25,6 +25,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u16,
     u32,
+    usize,
     void,
 )
 from kdumpsim.kernel.architecture import PtRegs, cpu_relax, inb, outb, reset_alert_counter
@@ -137,7 +138,7 @@ def wait_for_xmitr(port: ptr[Uart8250]) -> u32:
 
 
 @guest
-def serial8250_write(port: ptr[Uart8250], text: ptr[u8], count: u32) -> u32:
+def serial8250_write(port: ptr[Uart8250], text: ptr[u8], count: usize) -> usize:
     """Send bytes as they are; how many, which is all of them unless a signal came while the line was held up."""
     room: u32 = 0
     for i in range(count):
@@ -154,7 +155,7 @@ def serial8250_write(port: ptr[Uart8250], text: ptr[u8], count: u32) -> u32:
 
 
 @guest
-def serial8250_console_write(console: ptr[Console], text: cstr, count: u32) -> None:
+def serial8250_console_write(console: ptr[Console], text: cstr, count: usize) -> None:
     """Console output: a carriage return goes before each newline.
 
     A CPU that gets its words out is not locked up; on some boards each access to the UART brings an NMI (QEMU).
@@ -262,7 +263,7 @@ def serial8250_wait(port: ptr[Uart8250]) -> u32:
 
 
 @guest
-def serial8250_read_some(port: ptr[Uart8250], buffer: ptr[u8], count: u32) -> i32:
+def serial8250_read_some(port: ptr[Uart8250], buffer: ptr[u8], count: usize) -> i32:
     """Sleep for at least one byte, then read what there is, up to `count`.  One reader a port."""
     if count == 0:
         return 0
@@ -271,10 +272,10 @@ def serial8250_read_some(port: ptr[Uart8250], buffer: ptr[u8], count: u32) -> i3
         available = serial8250_wait(port)
     if available == 0:
         return -EINTR
-    n: u32 = min(available, count)
+    n: usize = min(available, count)
     for i in range(n):
         buffer[i] = port.rx[(port.tail + i) % RX_SIZE]
-    port.tail += n
+    port.tail += u32(n)
     if port.throttled:
         serial8250_unthrottle(port)
     return i32(n)

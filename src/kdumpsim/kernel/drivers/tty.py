@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, fn, guest, i32, length, load_volatile, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, addr, array, fn, guest, i32, length, load_volatile, placed, ptr, u8, u32, usize
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule, signal_pending
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
@@ -39,7 +39,7 @@ def tty_insert_char(char: u8) -> None:
 
 
 @guest
-def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def tty_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Sleep for at least one character, then take what there is."""
     global tty_tail
     wait: WaitEntry = WaitEntry()
@@ -50,7 +50,7 @@ def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
         schedule()
     finish_wait(tty_wait, wait)
     flags: u32 = spin_lock_irqsave(tty_lock)
-    n: u32 = min(count, tty_head - tty_tail)
+    n: usize = min(count, tty_head - tty_tail)
     for i in range(n):
         buffer[i] = tty_buffer[tty_tail % TTY_SIZE]
         tty_tail += 1
@@ -59,12 +59,12 @@ def tty_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
 
 
 @guest
-def tty_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def tty_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Text for the console."""
     text: array[u8] = length(TTY_CHUNK, zeroed=False)
-    done: u32 = 0
+    done: usize = 0
     while done < count:
-        n: u32 = min(count - done, TTY_CHUNK - 1)
+        n: usize = min(count - done, TTY_CHUNK - 1)
         memcpy(text, buffer + done, n)
         text[n] = 0
         printk(f"{text:s}")

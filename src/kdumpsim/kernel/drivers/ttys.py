@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, fn, guest, i32, placed, ptr, u8, usize
 from kdumpsim.kernel.core.types import EINTR, EIO
 from kdumpsim.kernel.drivers.serial8250 import serial8250_read_some, serial8250_startup, serial8250_write, ttys1
 from kdumpsim.kernel.fs.file_types import File, FileOperations
@@ -23,15 +23,15 @@ def ttys_open(file: ptr[File]) -> i32:
 
 
 @guest
-def ttys_read(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def ttys_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Sleep for at least one byte, then take what there is."""
     return serial8250_read_some(ttys1, buffer, count)
 
 
 @guest
-def ttys_write(file: ptr[File], buffer: ptr[u8], count: u32) -> i32:
+def ttys_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Send bytes as they are, however long that takes."""
-    sent: u32 = serial8250_write(ttys1, buffer, count)
+    sent = serial8250_write(ttys1, buffer, count)
     return i32(sent) if sent != 0 or count == 0 else -EINTR
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, guest, i32, ptr, sizeof, u8, u32, usize
-from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_SIZE
+from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_MASK, PAGE_SIZE
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
     EI_DATA,
@@ -33,7 +33,6 @@ PF_X: Final = 1
 PF_W: Final = 2
 PF_R: Final = 4
 MAX_PHDRS: Final = 16
-PAGE_ADDRESS: Final = 0xFFFF_F000
 STACK_SIZE: Final = 1 << 20
 STACK_TOP: Final = TASK_SIZE
 USER_START: Final = 0x1000
@@ -68,7 +67,7 @@ def elf_load_sane(phdr: ptr[Elf32Phdr], previous_end: usize) -> bool:
         return False
     if (phdr.p_vaddr ^ phdr.p_offset) & (PAGE_SIZE - 1) or phdr.p_offset > 0x7FFF_FFFF - phdr.p_filesz:
         return False
-    return phdr.p_vaddr & PAGE_ADDRESS >= previous_end
+    return phdr.p_vaddr & PAGE_MASK >= previous_end
 
 
 @guest
@@ -85,7 +84,7 @@ def elf_check(file: ptr[u8], size: usize) -> i32:
             continue
         if not elf_load_sane(phdr, end):
             return -ENOEXEC
-        end = (phdr.p_vaddr + phdr.p_memsz + PAGE_SIZE - 1) & PAGE_ADDRESS
+        end = (phdr.p_vaddr + phdr.p_memsz + PAGE_SIZE - 1) & PAGE_MASK
         if phdr.p_flags & PF_X and header.e_entry >= phdr.p_vaddr and header.e_entry - phdr.p_vaddr < phdr.p_filesz:
             entered = True
     return 0 if entered else -ENOEXEC
@@ -134,8 +133,8 @@ def load_elf_binary(file: ptr[File], headers: ptr[u8], size: usize, mm: ptr[MmSt
         phdr = cast(ptr[Elf32Phdr], headers + header.e_phoff) + i
         if phdr.p_type != PT_LOAD:
             continue
-        end = (phdr.p_vaddr + phdr.p_memsz + PAGE_SIZE - 1) & PAGE_ADDRESS
-        error = insert_vma(mm, phdr.p_vaddr & PAGE_ADDRESS, end, elf_region_flags(phdr.p_flags))
+        end = (phdr.p_vaddr + phdr.p_memsz + PAGE_SIZE - 1) & PAGE_MASK
+        error = insert_vma(mm, phdr.p_vaddr & PAGE_MASK, end, elf_region_flags(phdr.p_flags))
         if error == 0:
             error = elf_fill(file, mm, phdr)
         if error != 0:

@@ -32,7 +32,7 @@ def blkdev_rw(file: ptr[File], rw: u32, phys: usize, count: usize) -> i32:
     if file.f_pos >> SECTOR_SHIFT >= bdev.bd_sectors:
         return 0 if rw == READ or count == 0 else -ENOSPC
     sector = u32(file.f_pos >> SECTOR_SHIFT)
-    n = min(count >> SECTOR_SHIFT, min(bdev.bd_sectors - sector, min(bdev.bd_queue.max_sectors, MAX_TRANSFER)))
+    n = u32(min(count >> SECTOR_SHIFT, min(bdev.bd_sectors - sector, min(bdev.bd_queue.max_sectors, MAX_TRANSFER))))
     error: i32 = rw_phys(bdev, rw, sector, phys, n) if n != 0 else 0
     if error != 0:
         return error

@@ -121,9 +121,9 @@ def setup_arg_page(bprm: ptr[LinuxBinprm]) -> i32:
     bottom: usize = (strings - (bprm.argc + 4) * 4) & 0xFFFF_FFF0
     words = cast(ptr[u32], base + bottom)
     words[0] = bprm.argc
-    at: u32 = strings
+    at: usize = strings
     for i in range(bprm.argc):
-        words[1 + i] = STACK_TOP - PAGE_SIZE + at
+        words[1 + i] = u32(STACK_TOP - PAGE_SIZE + at)
         at += strlen(base + at) + 1
     words[bprm.argc + 1] = 0
     words[bprm.argc + 2] = 0

@@ -22,16 +22,16 @@ NR_OPEN: Final = 64
 class FileOperations(Struct):
     """What a kind of file can do; all but `release` may be NULL."""
 
-    read: fn[[ptr[File], ptr[u8], u32], i32]
-    write: fn[[ptr[File], ptr[u8], u32], i32]
+    read: fn[[ptr[File], ptr[u8], usize], i32]
+    write: fn[[ptr[File], ptr[u8], usize], i32]
     release: fn[[ptr[File]], None]
     open: fn[[ptr[File]], i32]
     """Called for files of /dev and the like when they are opened."""
     size: fn[[ptr[File]], u64]
     """Where the file ends, for lseek()."""
-    sendfile: fn[[ptr[File], u32, ptr[File]], i32]
+    sendfile: fn[[ptr[File], usize, ptr[File]], i32]
     """Send some bytes from the position on to another file's `sendphys`, without copying what need not be copied."""
-    sendphys: fn[[ptr[File], u32, u32], i32]
+    sendphys: fn[[ptr[File], usize, usize], i32]
     """Write physical memory, which may be outside this kernel's map (Linux sendpage)."""
 
 
@@ -41,7 +41,7 @@ class File(Struct):
     f_op: ptr[FileOperations]
     f_flags: u32
     f_pos: u64
-    f_size: u32
+    f_size: usize
     private_data: ptr[void]
     entry: ptr[ProcEntry]
     f_count: u32
@@ -60,7 +60,7 @@ class ProcEntry(Struct):
 
     path: cstr
     show: fn[[ptr[SeqFile]], i32]
-    store: fn[[cstr, u32], i32]
+    store: fn[[cstr, usize], i32]
     private: ptr[void]
     fops: ptr[FileOperations]
     next: ptr[ProcEntry]

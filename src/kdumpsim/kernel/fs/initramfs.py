@@ -62,7 +62,7 @@ def cpio_number(digits: ptr[u8]) -> u32:
 @guest
 def cpio_find(archive: ptr[u8], size: usize, name: cstr, data: ptr[ptr[u8]]) -> i32:
     """Find a file: its size, with `data` set; -ENOENT, or -EIO if the archive is broken before it comes."""
-    at: u32 = 0
+    at: usize = 0
     while size - at >= CPIO_HEADER:
         entry = archive + at
         namesize = cpio_number(entry + CPIO_NAMESIZE)

@@ -61,7 +61,7 @@ def proc_add(path: cstr) -> ptr[ProcEntry]:
 
 @guest
 def register_proc_data(
-    path: cstr, show: fn[[ptr[SeqFile]], i32], store: fn[[cstr, u32], i32], private: ptr[void]
+    path: cstr, show: fn[[ptr[SeqFile]], i32], store: fn[[cstr, usize], i32], private: ptr[void]
 ) -> i32:
     """register_proc() with a pointer that comes back as `SeqFile.private`."""
     entry: ptr[ProcEntry] = proc_add(path)
@@ -74,7 +74,7 @@ def register_proc_data(
 
 
 @guest
-def register_proc(path: cstr, show: fn[[ptr[SeqFile]], i32], store: fn[[cstr, u32], i32]) -> i32:
+def register_proc(path: cstr, show: fn[[ptr[SeqFile]], i32], store: fn[[cstr, usize], i32]) -> i32:
     """Register `path` ("/proc/iomem"): `show(m)` prints with seq_printf, `store(text, n)` gets one write.
 
     The text given to `store` is NUL-terminated and without its last newline.  To be called from initcalls.
@@ -132,7 +132,7 @@ def proc_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     at: u32 = u32(file.f_pos)
     if text.m.buf == NULL:
         return -EINVAL
-    n: u32 = min(count, text.m.count - at)
+    n: usize = min(count, text.m.count - at)
     memcpy(buffer, text.m.buf + at, n)
     file.f_pos += n
     return i32(n)
@@ -145,7 +145,7 @@ def proc_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     if file.entry.store == NULL or count >= MAX_STORE:
         return -EINVAL
     memcpy(line, buffer, count)
-    n: u32 = count
+    n: usize = count
     if n != 0 and line[n - 1] == ord("\n"):
         n -= 1
     line[n] = 0

@@ -7,7 +7,7 @@ messages nor uses them up: it is what dmesg gets from syslog(2), with the level 
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, fn, guest, i32, list_for_each_entry, placed, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, fn, guest, i32, list_for_each_entry, placed, ptr, u8, u32, usize
 from kdumpsim.kernel.core.config import LOG_BUF_LEN
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.kthread import tasklist_lock
@@ -39,7 +39,7 @@ def kmsg_copy(m: ptr[SeqFile]) -> None:
     """Copy the log into the text, in two pieces if it goes around the ring's end.  logbuf_lock held."""
     at: u32 = log_start & LOG_BUF_MASK
     m.count = log_end - log_start
-    first: u32 = min(m.count, LOG_BUF_LEN - at)
+    first: usize = min(m.count, LOG_BUF_LEN - at)
     memcpy(m.buf, log_buf + at, first)
     memcpy(m.buf + first, log_buf, m.count - first)
 

@@ -75,7 +75,7 @@ def sys_close_user(regs: ptr[PtRegs]) -> i32:
 
 
 @guest
-def read_piece(file: ptr[File], to: u32, count: usize, buffer: ptr[u8]) -> i32:
+def read_piece(file: ptr[File], to: usize, count: usize, buffer: ptr[u8]) -> i32:
     """Read at most a bufferful."""
     n = file.f_op.read(file, buffer, count)
     if n > 0 and copy_to_user(to, buffer, u32(n)) != 0:
@@ -101,7 +101,7 @@ def transfer(
     piece: fn[[ptr[File], usize, usize, ptr[u8]], i32],
 ) -> i32:
     """Read or write in pieces until one is short; how much, or the errno of the first piece."""
-    done: u32 = 0
+    done: usize = 0
     while True:
         part = min(count - done, size)
         n = piece(file, user + done, part, buffer)

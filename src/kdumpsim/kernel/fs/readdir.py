@@ -34,9 +34,9 @@ from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
 
 @guest
-def component(path: cstr) -> u32:
+def component(path: cstr) -> usize:
     """Length of the path's first name, with the "/" behind it if there is one."""
-    n: u32 = 0
+    n: usize = 0
     while path[n] != 0:
         n += 1
         if path[n - 1] == ord("/"):
@@ -45,7 +45,7 @@ def component(path: cstr) -> u32:
 
 
 @guest
-def listed_before(entry: ptr[ProcEntry], n: u32) -> bool:
+def listed_before(entry: ptr[ProcEntry], n: usize) -> bool:
     """Has an earlier entry the same first `n` bytes?"""
     earlier: ptr[ProcEntry] = proc_entries
     while earlier != entry:
@@ -58,13 +58,13 @@ def listed_before(entry: ptr[ProcEntry], n: u32) -> bool:
 @guest
 def proc_list(m: ptr[SeqFile], directory: cstr) -> i32:
     """The names that registered files have below `directory`; -ENOENT if none has."""
-    skip: u32 = strlen(directory)
+    skip: usize = strlen(directory)
     error: i32 = -ENOENT
     entry: ptr[ProcEntry] = proc_entries
     while entry != NULL:
         if strncmp(entry.path, directory, skip) == 0:
             error = 0
-            n: u32 = component(entry.path + skip)
+            n: usize = component(entry.path + skip)
             if not listed_before(entry, skip + n):
                 seq_printf(m, "%.*s\n", n, usize(entry.path + skip))
         entry = entry.next

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, length, placed, ptr, u8, u32, usize, void
+from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, length, placed, ptr, u8, usize, void
 from kdumpsim.kernel.architecture import cpu_online, pa
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_notes, crashk_res, kexec_crash_image, kexec_image
@@ -23,7 +23,7 @@ crash_notes_paths: array[u8] = length(NR_CPUS * NAME_BYTES)
 @guest
 def crash_notes_show(m: ptr[SeqFile]) -> i32:
     """cpuN/crash_notes: the physical address of the CPU's ELF notes, in hex."""
-    cpu: u32 = u32(m.private)
+    cpu = usize(m.private)
     seq_printf(m, f"{pa(usize(addr(crash_notes[cpu * KEXEC_NOTE_BYTES]))):x}\n")
     return 0
 
@@ -57,7 +57,7 @@ def sysfs_init() -> i32:
         if cpu_online(cpu):
             path: ptr[u8] = addr(crash_notes_paths[cpu * NAME_BYTES])
             snprintf(path, NAME_BYTES, f"/sys/devices/system/cpu/cpu{cpu}/crash_notes")
-            register_proc_data(path, crash_notes_show, NULL, cast(ptr[void], cpu))
+            register_proc_data(path, crash_notes_show, NULL, cast(ptr[void], usize(cpu)))
     register_proc("/sys/kernel/kexec_loaded", kexec_loaded_show, NULL)
     register_proc("/sys/kernel/kexec_crash_loaded", kexec_crash_loaded_show, NULL)
     register_proc("/sys/kernel/kexec_crash_size", kexec_crash_size_show, NULL)

@@ -221,9 +221,9 @@ def toyfs_iput(node: ptr[ToyNode]) -> None:
 
 
 @guest
-def toyfs_run(inode: ptr[ToyInode], index: u32, run: ptr[u32]) -> u32:
+def toyfs_run(inode: ptr[ToyInode], index: usize, run: ptr[u32]) -> u32:
     """The disk block of a file's block `index`, and in `run` how many follow on the disk; 0 behind the end."""
-    at: u32 = index
+    at = u32(index)
     for i in range(inode.nr_extents):
         extent: ptr[ToyExtent] = inode.extents[i]
         if at < extent.count:
@@ -277,20 +277,20 @@ def toyfs_truncate(node: ptr[ToyNode]) -> None:
 @guest
 def name_length(path: cstr) -> usize:
     """Length of the path's first component."""
-    n: u32 = 0
+    n: usize = 0
     while path[n] != 0 and path[n] != ord("/"):
         n += 1
     return n
 
 
 @guest
-def toyfs_name_is(entry: ptr[ToyEntry], name: cstr, n: u32) -> bool:
+def toyfs_name_is(entry: ptr[ToyEntry], name: cstr, n: usize) -> bool:
     """Is this the entry called by the first `n` bytes of `name`?"""
     return entry.ino != 0 and memcmp(entry.name, name, n) == 0 and entry.name[n] == 0
 
 
 @guest
-def toyfs_find_entry(directory: ptr[ToyInode], name: cstr, n: u32) -> u32:
+def toyfs_find_entry(directory: ptr[ToyInode], name: cstr, n: usize) -> u32:
     """The inode number of an entry of a directory, 0 if there is none."""
     run: u32 = 0
     for index in range(directory.blocks):
@@ -308,7 +308,7 @@ def toyfs_find_entry(directory: ptr[ToyInode], name: cstr, n: u32) -> u32:
 
 
 @guest
-def toyfs_add_entry(directory: ptr[ToyNode], name: cstr, n: u32, ino: u32) -> i32:
+def toyfs_add_entry(directory: ptr[ToyNode], name: cstr, n: usize, ino: u32) -> i32:
     """Enter a name into a directory, which grows if it must."""
     run: u32 = 0
     index: u32 = 0
@@ -375,7 +375,7 @@ def toyfs_do_sync(node: ptr[ToyNode]) -> i32:
 
 
 @guest
-def toyfs_create(directory: ptr[ToyNode], name: cstr, n: u32, node: ptr[ToyNode]) -> i32:
+def toyfs_create(directory: ptr[ToyNode], name: cstr, n: usize, node: ptr[ToyNode]) -> i32:
     """Make an empty file called `name`, on the disk at once, and bring it into use."""
     error: i32 = toyfs_new_inode(node)
     if error != 0:
@@ -401,7 +401,7 @@ def toyfs_lookup(path: cstr, create: bool, node: ptr[ToyNode]) -> i32:
     while error == 0:
         while rest[0] == ord("/"):
             rest = rest + 1
-        n: u32 = name_length(rest)
+        n: usize = name_length(rest)
         if n == 0:
             return 0
         directory: ToyNode = ToyNode()

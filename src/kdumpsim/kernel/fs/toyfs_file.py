@@ -7,7 +7,7 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, u64, usize
 from kdumpsim.kernel.block.bio import rw_kernel
-from kdumpsim.kernel.block.blk_types import READ
+from kdumpsim.kernel.block.blk_types import READ, SECTOR_SHIFT
 from kdumpsim.kernel.block.buffer import (
     BLOCK_SHIFT,
     BLOCK_SIZE,
@@ -48,7 +48,7 @@ MAX_FILE_SIZE: Final = 0x7FFFFFFF
 
 
 @guest
-def toyfs_read_ahead(node: ptr[ToyNode], index: u32, count: u32) -> None:
+def toyfs_read_ahead(node: ptr[ToyNode], index: usize, count: usize) -> None:
     """Start reading some blocks of a file (Linux breada, mpage_readpages)."""
     bhs: array[ptr[BufferHead]] = length(READ_AHEAD)
     nr: u32 = 0
@@ -67,18 +67,18 @@ def toyfs_read_ahead(node: ptr[ToyNode], index: u32, count: u32) -> None:
 
 
 @guest
-def toyfs_do_read(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: usize) -> i32:
+def toyfs_do_read(node: ptr[ToyNode], at: usize, buffer: ptr[u8], count: usize) -> i32:
     """Read through the buffer cache.  toyfs_lock() held."""
     size: usize = node.inode.size
     if at >= size:
         return 0
-    todo: u32 = min(count, size - at)
-    done: u32 = 0
+    todo: usize = min(count, size - at)
+    done: usize = 0
     run: u32 = 0
     while done < todo:
-        index: u32 = (at + done) >> BLOCK_SHIFT
-        offset: u32 = (at + done) & (BLOCK_SIZE - 1)
-        n: u32 = min(todo - done, BLOCK_SIZE - offset)
+        index: usize = (at + done) >> BLOCK_SHIFT
+        offset: usize = (at + done) & (BLOCK_SIZE - 1)
+        n: usize = min(todo - done, BLOCK_SIZE - offset)
         block: u32 = toyfs_run(node.inode, index, addr(run))
         if block == 0:
             return -EIO
@@ -100,7 +100,7 @@ def toyfs_do_read(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: usize) ->
 
 
 @guest
-def toyfs_write_block(node: ptr[ToyNode], index: u32, offset: u32, buffer: ptr[u8], n: u32) -> i32:
+def toyfs_write_block(node: ptr[ToyNode], index: usize, offset: usize, buffer: ptr[u8], n: usize) -> i32:
     """Write into one block of a file, which may be the one behind its end."""
     run: u32 = 0
     bh: ptr[BufferHead] = NULL
@@ -127,20 +127,20 @@ def toyfs_write_block(node: ptr[ToyNode], index: u32, offset: u32, buffer: ptr[u
 
 
 @guest
-def toyfs_do_write(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: usize) -> i32:
+def toyfs_do_write(node: ptr[ToyNode], at: usize, buffer: ptr[u8], count: usize) -> i32:
     """Write into the buffer cache.  toyfs_lock() held.  Writing starts at or before the file's end."""
     if at > node.inode.size or count > MAX_FILE_SIZE - at:
         return -EFBIG
-    done: u32 = 0
+    done: usize = 0
     while done < count:
-        offset: u32 = (at + done) & (BLOCK_SIZE - 1)
-        n: u32 = min(count - done, BLOCK_SIZE - offset)
+        offset: usize = (at + done) & (BLOCK_SIZE - 1)
+        n: usize = min(count - done, BLOCK_SIZE - offset)
         error: i32 = toyfs_write_block(node, (at + done) >> BLOCK_SHIFT, offset, buffer + done, n)
         if error != 0:
             return i32(done) if done != 0 else error
         done += n
         if at + done > node.inode.size:
-            node.inode.size = at + done
+            node.inode.size = u32(at + done)
             mark_buffer_dirty(node.bh)
     return i32(done)
 
@@ -249,9 +249,9 @@ def sys_rewind(fd: u32, forget: bool) -> i32:
 
 
 @guest
-def toyfs_do_read_direct(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: usize) -> i32:
+def toyfs_do_read_direct(node: ptr[ToyNode], at: usize, buffer: ptr[u8], count: usize) -> i32:
     """Whole extents by DMA into memory.  toyfs_lock() held; `at` lies at a block's start, `buffer` is even."""
-    done: u32 = 0
+    done: usize = 0
     run: u32 = 0
     while done < count:
         block: u32 = toyfs_run(node.inode, (at + done) >> BLOCK_SHIFT, addr(run))
@@ -260,19 +260,19 @@ def toyfs_do_read_direct(node: ptr[ToyNode], at: u32, buffer: ptr[u8], count: us
         error: i32 = sync_blocks(toyfs_root.bdev, block, run)
         if error != 0:
             return error
-        sectors: u32 = min((count - done + 511) >> 9, run * SECTORS_PER_BLOCK)
+        sectors = u32(min((count - done + 511) >> SECTOR_SHIFT, run * SECTORS_PER_BLOCK))
         sectors = min(sectors, min(MAX_DIRECT_SECTORS, toyfs_root.bdev.bd_queue.max_sectors))
         if sectors >= SECTORS_PER_BLOCK:
-            sectors &= 0xFFFFFFFF ^ (SECTORS_PER_BLOCK - 1)
+            sectors &= ~(SECTORS_PER_BLOCK - 1)
         error = rw_kernel(toyfs_root.bdev, READ, block * SECTORS_PER_BLOCK, buffer + done, sectors)
         if error != 0:
             return error
-        done += sectors << 9
+        done += sectors << SECTOR_SHIFT
     return 0
 
 
 @guest
-def toyfs_read_direct(path: cstr, at: u32, buffer: ptr[u8], count: usize) -> i32:
+def toyfs_read_direct(path: cstr, at: usize, buffer: ptr[u8], count: usize) -> i32:
     """Read a part of a file without copying; `at` at a block's start, room for whole sectors at `buffer`."""
     if toyfs_root.bdev == NULL:
         return -ENODEV

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32, u64
+from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32, u64, usize
 from kdumpsim.kernel.architecture import cpu_online
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.string import simple_strtoull, strcmp
@@ -129,7 +129,7 @@ def ctrl_rmv(words: ptr[cstr], nr: u32) -> i32:
 
 
 @guest
-def dtt_ctrl_store(text: cstr, count: u32) -> i32:
+def dtt_ctrl_store(text: cstr, count: usize) -> i32:
     """A command was written to /proc/dtt/ctrl."""
     line: array[u8] = length(MAX_COMMAND)
     words: array[cstr] = length(MAX_WORDS)

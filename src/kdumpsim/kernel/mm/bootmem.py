@@ -7,16 +7,16 @@ to the page allocator.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, u32, usize, void
+from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u8, usize, void
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, pa, va
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.string import memset
 
 bootmem_map: ptr[u8] = NULL
 """The bitmap, in the first free pages after the kernel; NULL once the page allocator has taken over."""
-bootmem_pages: u32 = 0
+bootmem_pages: usize = 0
 """Pages the bitmap covers, from physical page 0."""
-bootmem_hint: u32 = 0
+bootmem_hint: usize = 0
 """Page number to search from."""
 
 
@@ -44,7 +44,7 @@ def init_bootmem(map_pfn: usize, end_pfn: usize) -> None:
 @guest
 def bootmem_map_size() -> usize:
     """Bytes of whole pages that the bitmap takes."""
-    return (((bootmem_pages + 7) >> 3) + PAGE_SIZE - 1) & ~u32(PAGE_SIZE - 1)
+    return (((bootmem_pages + 7) >> 3) + PAGE_SIZE - 1) & ~usize(PAGE_SIZE - 1)
 
 
 @guest
@@ -75,11 +75,11 @@ def reserve_bootmem(start: usize, size: usize) -> None:
 
 
 @guest
-def find_free_pages(pages: u32, align: usize) -> usize:
+def find_free_pages(pages: usize, align: usize) -> usize:
     """First of `pages` free pages in a row, at a multiple of `align` pages."""
     first = (bootmem_hint + align - 1) & ~(align - 1)
     while first + pages <= bootmem_pages:
-        run: u32 = 0
+        run: usize = 0
         while run < pages and not page_taken(first + run):
             run += 1
         if run == pages:
@@ -94,7 +94,7 @@ def alloc_bootmem(size: usize, align: usize) -> ptr[void]:
     global bootmem_hint
     pages = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
     first = find_free_pages(pages, max(align >> PAGE_SHIFT, 1))
-    i: u32 = 0
+    i: usize = 0
     while i < pages:
         take_page(first + i)
         i += 1

@@ -50,9 +50,9 @@ class MmStruct(Struct):
     start_brk: usize
     brk: usize
     start_stack: usize
-    rss: u32
+    rss: usize
     """Pages present."""
-    total_vm: u32
+    total_vm: usize
     """Pages of all regions."""
     comm: array[u8] = length(TASK_COMM_LEN)
     """The program's name."""

@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from kdumpsim.compiler.lang import NULL, guest, i32, placed, ptr, usize
-from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE, PtRegs, current
+from kdumpsim.kernel.architecture import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PtRegs, current
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.syscalls import NR_brk, Syscall
 from kdumpsim.kernel.mm.memory import zap_page_range
 from kdumpsim.kernel.mm.mm_types import VM_READ, VM_WRITE, MmStruct, VmArea
 from kdumpsim.kernel.mm.vma import insert_vma
 
-PAGE_ADDRESS: Final = 0xFFFF_F000
-
 
 @guest
 def page_up(address: usize) -> usize:
     """Round up to a page."""
-    return (address + PAGE_SIZE - 1) & PAGE_ADDRESS
+    return (address + PAGE_SIZE - 1) & PAGE_MASK
 
 
 @guest

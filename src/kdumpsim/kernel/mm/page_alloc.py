@@ -74,7 +74,7 @@ class FreeArea(Struct):
 
 mem_map: ptr[Page] = NULL
 """One Page for every physical page from 0 to max_pfn."""
-max_pfn: u32 = 0
+max_pfn: usize = 0
 free_area: array[FreeArea] = length(MAX_ORDER)
 zone_lock: Spinlock = Spinlock(slock=1)
 totalram_pages: u32 = 0
@@ -290,7 +290,7 @@ def free_all_bootmem() -> None:
 @guest
 def int_sqrt(x: u32) -> u32:
     """The integer part of a square root (lib/int_sqrt.c), by bits."""
-    root: usize = 0
+    root: u32 = 0
     bit = u32(1) << 15
     while bit != 0:
         if (root | bit) * (root | bit) <= x:

@@ -82,7 +82,7 @@ def set_page_flag(page: ptr[Page], flag: u32) -> bool:
 @guest
 def clear_page_flag(page: ptr[Page], flag: u32) -> bool:
     """Clear a bit; whether it was set before."""
-    return fetch_and(addr(page.flags), 0xFFFFFFFF ^ flag) & flag != 0
+    return fetch_and(addr(page.flags), ~flag) & flag != 0
 
 
 @guest

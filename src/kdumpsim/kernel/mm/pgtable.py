@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from kdumpsim.compiler.lang import guest, ptr, u32
 from kdumpsim.kernel.architecture import PAGE_ACCESSED, PAGE_PRESENT, PAGE_RW, PAGE_SHIFT, PAGE_USER
 from kdumpsim.kernel.mm.mm_types import VM_WRITE
 from kdumpsim.kernel.mm.page_alloc import Page, page_to_phys, pfn_to_page
-
-PAGE_ADDRESS: Final = 0xFFFF_F000
 
 
 @guest
@@ -22,5 +18,5 @@ def pte_page(entry: u32) -> ptr[Page]:
 @guest
 def mk_pte(page: ptr[Page], vma_flags: u32) -> u32:
     """The page table entry of a page in a region with these rights; x86 cannot forbid execution here."""
-    entry = page_to_phys(page) | PAGE_PRESENT | PAGE_USER | PAGE_ACCESSED
+    entry = u32(page_to_phys(page)) | PAGE_PRESENT | PAGE_USER | PAGE_ACCESSED
     return entry | PAGE_RW if vma_flags & VM_WRITE else entry

@@ -110,7 +110,7 @@ def try_to_unmap_one(page: ptr[Page], mm: ptr[MmStruct]) -> u32:
         spin_unlock(mm.page_table_lock)
         return SWAP_FAIL
     swap_duplicate(page.private)
-    xchg(pte, page.private)
+    xchg(pte, u32(page.private))
     flush_tlb_page(mm, page.index)
     mm.rss -= 1
     page.mapping = NULL

@@ -60,7 +60,7 @@ def cache_index(size: usize) -> u32:
 def pages_order(size: usize) -> u32:
     """The smallest order whose blocks hold `size` bytes."""
     order: u32 = 0
-    while (u32(PAGE_SIZE) << order) < size:
+    while (usize(PAGE_SIZE) << order) < size:
         order += 1
     return order
 
@@ -74,7 +74,7 @@ def cache_grow(cache: ptr[KmemCache]) -> bool:
     page.flags = PG_slab
     page.mapping = cache
     start = cast(ptr[u8], page_address(page))
-    offset: u32 = PAGE_SIZE
+    offset: usize = PAGE_SIZE
     while offset > 0:
         offset -= cache.size
         item = cast(ptr[FreeObject], start + offset)
@@ -121,7 +121,7 @@ def kfree(memory: ptr[void]) -> None:
         return
     page: ptr[Page] = virt_to_page(memory)
     if page.flags & PG_slab == 0:
-        put_pages(page, page.private)
+        put_pages(page, u32(page.private))
         return
     cache = cast(ptr[KmemCache], page.mapping)
     item = cast(ptr[FreeObject], memory)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, guest, load_volatile, ptr, u32, usize
+from kdumpsim.kernel.architecture import PAGE_MASK
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EIO, ENOMEM
 from kdumpsim.kernel.mm.mm_types import VM_FAULT_MAJOR, VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, MmStruct, VmArea
@@ -18,7 +19,7 @@ from kdumpsim.kernel.mm.page_flags import (
     unlock_page,
     wait_on_page_bit,
 )
-from kdumpsim.kernel.mm.pgtable import PAGE_ADDRESS, mk_pte
+from kdumpsim.kernel.mm.pgtable import mk_pte
 from kdumpsim.kernel.mm.swap import get_page, page_cache_release
 from kdumpsim.kernel.mm.swap_state import delete_from_swap_cache, lookup_swap_cache, read_swap_cache
 from kdumpsim.kernel.mm.swapfile import swap_free
@@ -33,7 +34,7 @@ def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: p
     if due:
         get_page(page)
         set_page_flag(page, PG_anon)
-        page.index = address & PAGE_ADDRESS
+        page.index = address & PAGE_MASK
         page.mapping = mm
         pte[0] = mk_pte(page, vma.vm_flags)
         mm.rss += 1
@@ -44,7 +45,7 @@ def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: p
 
 
 @guest
-def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32], entry: u32) -> u32:
+def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32], entry: usize) -> u32:
     """Bring a page back, from the swap cache or the disk; a VM_FAULT_ code.
 
     The space's own task and swapoff may both come here; who finds the entry changed has nothing left to do.

@@ -9,7 +9,7 @@ cache but while it is locked.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, guest, i32, ptr, u32
+from kdumpsim.compiler.lang import NULL, guest, i32, ptr, u32, usize
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EEXIST, EIO, ENOMEM
 from kdumpsim.kernel.mm.page_alloc import GFP_HIGHUSER, Page, __alloc_pages
@@ -33,7 +33,7 @@ total_swapcache_pages: u32 = 0
 
 
 @guest
-def add_to_swap_cache(page: ptr[Page], entry: u32) -> i32:
+def add_to_swap_cache(page: ptr[Page], entry: usize) -> i32:
     """Enter a locked page; -EEXIST if another page is there, or nobody refers to the entry any more."""
     global total_swapcache_pages
     offset = swp_offset(entry)
@@ -112,7 +112,7 @@ def add_to_swap(page: ptr[Page]) -> bool:
 
 
 @guest
-def lookup_swap_cache(entry: u32) -> ptr[Page]:
+def lookup_swap_cache(entry: usize) -> ptr[Page]:
     """The page in the cache for an entry, with a reference, or NULL."""
     page: ptr[Page] = NULL
     spin_lock(swap_lock)
@@ -125,7 +125,7 @@ def lookup_swap_cache(entry: u32) -> ptr[Page]:
 
 
 @guest
-def free_swap_and_cache(entry: u32) -> None:
+def free_swap_and_cache(entry: usize) -> None:
     """A page table entry goes away: give its reference up, and what only the cache still holds."""
     spin_lock(swap_lock)
     page: ptr[Page] = NULL
@@ -144,7 +144,7 @@ def free_swap_and_cache(entry: u32) -> None:
 
 
 @guest
-def read_swap_cache(entry: u32) -> i32:
+def read_swap_cache(entry: usize) -> i32:
     """Read a page of the area into a new page of the cache; -EEXIST if it is there already, -ENOMEM, -EIO."""
     page = __alloc_pages(GFP_HIGHUSER, 0)
     if page == NULL:

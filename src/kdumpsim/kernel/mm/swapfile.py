@@ -51,7 +51,7 @@ class SwapInfo(Struct):
     inuse_pages: u32
     writeok: bool
     """Whether more pages may be put there."""
-    next: u32
+    next: usize
     """Where the search for a free page goes on, so that pages given out after another lie side by side."""
     swap_map: ptr[u8]
     """References to each page."""
@@ -68,21 +68,21 @@ pswpout: u32 = 0
 
 
 @guest
-def swp_entry(offset: u32) -> u32:
+def swp_entry(offset: usize) -> usize:
     """The page table entry that stands for a page of the area."""
     return offset << SWP_OFFSET_SHIFT
 
 
 @guest
-def swp_offset(entry: u32) -> u32:
+def swp_offset(entry: usize) -> usize:
     """The page of the area that an entry stands for."""
     return entry >> SWP_OFFSET_SHIFT
 
 
 @guest
-def swap_sector(entry: u32) -> u32:
+def swap_sector(entry: usize) -> u32:
     """Where on the disk it lies."""
-    return swap_info.start + swp_offset(entry) * SECTORS_PER_PAGE
+    return swap_info.start + u32(swp_offset(entry)) * SECTORS_PER_PAGE
 
 
 @guest
@@ -92,7 +92,7 @@ def nr_swap_pages() -> u32:
 
 
 @guest
-def scan_swap_map() -> u32:
+def scan_swap_map() -> usize:
     """A free page of the area, or 0; swap_lock is held."""
     offset = swap_info.next
     for _ in range(swap_info.pages):
@@ -105,7 +105,7 @@ def scan_swap_map() -> u32:
 
 
 @guest
-def get_swap_page() -> u32:
+def get_swap_page() -> usize:
     """Take a free page of the area; its entry, with one reference, or 0 if swap is full."""
     if nr_swap_pages() == 0:
         return 0
@@ -120,7 +120,7 @@ def get_swap_page() -> u32:
 
 
 @guest
-def swap_duplicate(entry: u32) -> None:
+def swap_duplicate(entry: usize) -> None:
     """One more reference to a page of the area."""
     spin_lock(swap_lock)
     swap_info.swap_map[swp_offset(entry)] += 1
@@ -128,7 +128,7 @@ def swap_duplicate(entry: u32) -> None:
 
 
 @guest
-def swap_entry_free(offset: u32) -> u8:
+def swap_entry_free(offset: usize) -> u8:
     """Give a reference up; those left.  swap_lock is held."""
     left = swap_info.swap_map[offset] - 1
     swap_info.swap_map[offset] = left
@@ -138,7 +138,7 @@ def swap_entry_free(offset: u32) -> u8:
 
 
 @guest
-def swap_free(entry: u32) -> None:
+def swap_free(entry: usize) -> None:
     """Give a reference up; the last one frees the page of the area."""
     spin_lock(swap_lock)
     swap_entry_free(swp_offset(entry))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, addr, cast, guest, i32, ptr, sizeof, u32, usize
-from kdumpsim.kernel.architecture import PAGE_OFFSET, pgd_alloc, pgd_free
+from kdumpsim.kernel.architecture import PAGE_OFFSET, PAGE_SHIFT, pgd_alloc, pgd_free
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_lock_init, spin_unlock
 from kdumpsim.kernel.core.types import ENOMEM, ListHead
@@ -94,7 +94,7 @@ def insert_vma(mm: ptr[MmStruct], start: usize, end: usize, flags: u32) -> i32:
     if free:
         area.vm_next = place[0]
         place[0] = area
-        mm.total_vm += (end - start) >> 12
+        mm.total_vm += (end - start) >> PAGE_SHIFT
     spin_unlock(mm.page_table_lock)
     if not free:
         kfree(area)

@@ -21,7 +21,6 @@ from kdumpsim.compiler.lang import (
     placed,
     ptr,
     u32,
-    usize,
     void,
 )
 from kdumpsim.kernel.core.config import HZ
@@ -233,9 +232,9 @@ def refill_inactive_zone(nr_pages: u32) -> None:
 
 
 @guest
-def scan_count(owed: ptr[u32], size: usize, priority: u32) -> u32:
+def scan_count(owed: ptr[u32], pages: u32, priority: u32) -> u32:
     """How much of a list to scan: nothing until a cluster is owed."""
-    owed[0] += (size >> priority) + 1
+    owed[0] += (pages >> priority) + 1
     if owed[0] < SWAP_CLUSTER_MAX:
         return 0
     count = owed[0]

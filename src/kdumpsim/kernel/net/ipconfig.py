@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32, usize
+from kdumpsim.compiler.lang import NULL, addr, array, cstr, fn, guest, i32, length, placed, ptr, u8, u32
 from kdumpsim.kernel.core.params import cmdline_find
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import simple_strtoul
@@ -24,7 +24,7 @@ CLASS_C: Final = 0x00FFFFFF
 @guest
 def in_aton(text: cstr, end: ptr[cstr]) -> u32:
     """An address from dotted decimals, in the network's byte order; 0 if there is none."""
-    address: usize = 0
+    address: u32 = 0
     at: cstr = text
     for i in range(4):
         rest: cstr = at

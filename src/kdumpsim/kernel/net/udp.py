@@ -218,7 +218,7 @@ def udp_recvmsg(sk: ptr[Sock], data: u32, count: usize, source: ptr[u32], port: 
     skb = udp_wait(sk)
     if skb == NULL:
         return -EINTR if signal_pending() else -EAGAIN
-    n: u32 = min(skb.len, count)
+    n: usize = min(skb.len, count)
     source[0] = skb.source
     port[0] = skb.source_port
     result: i32 = -EFAULT if copy_to_user(data, skb.data, n) != 0 else i32(n)

@@ -8,7 +8,7 @@ a file for each line; /proc/self/cpus_allowed one for the task that writes it, w
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, placed, ptr, u32, void
+from kdumpsim.compiler.lang import NULL, addr, cast, cstr, fn, guest, i32, placed, ptr, u32, usize, void
 from kdumpsim.kernel.architecture import cpu_online, cpu_relax, current, local_irq_disable
 from kdumpsim.kernel.core.config import NR_CPUS, NR_IRQS
 from kdumpsim.kernel.core.irq import irq_desc
@@ -68,7 +68,7 @@ def spin(argument: ptr[void]) -> i32:
 
 
 @guest
-def irq_affinity_store(text: cstr, count: u32) -> i32:
+def irq_affinity_store(text: cstr, count: usize) -> i32:
     """A mask was written to /proc/irq/smp_affinity."""
     mask: u32 = parse_online_mask(text)
     if mask == 0:
@@ -79,7 +79,7 @@ def irq_affinity_store(text: cstr, count: u32) -> i32:
 
 
 @guest
-def cpus_allowed_store(text: cstr, count: u32) -> i32:
+def cpus_allowed_store(text: cstr, count: usize) -> i32:
     """A mask was written to /proc/self/cpus_allowed."""
     mask: u32 = parse_online_mask(text)
     if mask == 0:

@@ -6,7 +6,7 @@ It pushes nothing, as string.py's functions.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import extern, module_asm, ptr, u8, u32
+from kdumpsim.compiler.lang import extern, module_asm, ptr, u8, u32, usize
 
 module_asm("""
     .cfi_sections .debug_frame
@@ -45,6 +45,6 @@ csum_partial:
 
 
 @extern
-def csum_partial(data: ptr[u8], count: u32, sum: u32) -> u32:
+def csum_partial(data: ptr[u8], count: usize, sum: u32) -> u32:
     """Add bytes to a sum under way: 16-bit words as they lie in memory, in ones' complement, not yet folded."""
     ...

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import guest, u32
+from kdumpsim.compiler.lang import guest, u32, usize
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
-PAGE_MASK: Final = 0xFFFF_F000
+PAGE_MASK: Final = ~(PAGE_SIZE - 1)
 
 PAGE_OFFSET: Final = 0xC000_0000
 """Where the linear map begins; physical address 0 is seen here."""
@@ -19,13 +19,13 @@ MAXMEM: Final = 896 << 20
 
 
 @guest
-def pa(address: u32) -> u32:
+def pa(address: usize) -> usize:
     """Physical address behind an address of the linear map (Linux __pa)."""
     return address - PAGE_OFFSET
 
 
 @guest
-def va(phys: u32) -> u32:
+def va(phys: usize) -> usize:
     """Where the linear map shows a physical address (Linux __va)."""
     return phys + PAGE_OFFSET
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from kdumpsim.compiler.lang import array, cast, guest, length, ptr, u8, u32
+from kdumpsim.compiler.lang import array, cast, guest, length, ptr, u8, u32, usize
 from kdumpsim.kernel.arch.i386.e820 import e820_any_mapped, e820_covers, max_low_pfn
 from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pa, va
@@ -74,7 +74,7 @@ def ioremap_fixed(index: FixedAddress, phys: u32) -> u32:
 
 
 @guest
-def kmap_atomic_pfn(pfn: u32) -> ptr[u8]:
+def kmap_atomic_pfn(pfn: usize) -> ptr[u8]:
     """Show any page of memory to this CPU for a short while; calls nest, kunmap_atomic() undoes the last one."""
     preempt_disable()
     cpu = smp_processor_id()
@@ -126,7 +126,7 @@ def load_swapper_pg_dir() -> None:
 
 
 @guest
-def kern_addr_valid(address: u32) -> bool:
+def kern_addr_valid(address: usize) -> bool:
     """Whether reading a byte at `address` is safe (arch/i386/mm: the page tables in use are asked)."""
     entry: u32 = cast(ptr[u32], va(read_cr3() & PAGE_MASK))[address >> PGDIR_SHIFT]
     if entry & PAGE_PRESENT == 0:

@@ -22,6 +22,7 @@ from kdumpsim.compiler.lang import (
     load_volatile,
     ptr,
     u32,
+    usize,
     void,
 )
 from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
@@ -57,7 +58,7 @@ class TlbFlush(Struct):
     """What flush_tlb_page() asks of the other CPUs."""
 
     mm: ptr[MmStruct]
-    address: u32
+    address: usize
 
 
 @guest
@@ -80,7 +81,7 @@ def pgd_free(pgd: ptr[u32]) -> None:
 
 
 @guest
-def pte_offset(pgd: ptr[u32], address: u32) -> ptr[u32]:
+def pte_offset(pgd: ptr[u32], address: usize) -> ptr[u32]:
     """The page table entry of an address, or NULL where there is no page table."""
     entry = pgd[address >> PGDIR_SHIFT]
     if entry & PAGE_PRESENT == 0:
@@ -89,7 +90,7 @@ def pte_offset(pgd: ptr[u32], address: u32) -> ptr[u32]:
 
 
 @guest
-def pte_alloc(mm: ptr[MmStruct], address: u32) -> ptr[u32]:
+def pte_alloc(mm: ptr[MmStruct], address: usize) -> ptr[u32]:
     """pte_offset() that makes a page table where there is none; only for the space's own task.  NULL without memory."""
     pte = pte_offset(mm.pgd, address)
     if pte == NULL:
@@ -127,7 +128,7 @@ def flush_tlb_local(info: ptr[void]) -> None:
 
 
 @guest
-def flush_tlb_page(mm: ptr[MmStruct], address: u32) -> None:
+def flush_tlb_page(mm: ptr[MmStruct], address: usize) -> None:
     """Forget the translation of one page wherever it is loaded; interrupts are on."""
     flush: TlbFlush = TlbFlush()
     flush.mm = mm

@@ -22,6 +22,7 @@ from kdumpsim.compiler.lang import (
     sizeof,
     u8,
     u32,
+    usize,
     void,
 )
 from kdumpsim.kernel.arch.i386.desc import load_esp0
@@ -156,7 +157,7 @@ def task_pt_regs(task: ptr[TaskStruct]) -> ptr[PtRegs]:
 
 
 @guest
-def start_thread(regs: ptr[PtRegs], eip: u32, esp: u32) -> None:
+def start_thread(regs: ptr[PtRegs], eip: usize, esp: usize) -> None:
     """The registers with which a program starts."""
     regs.ebx = 0
     regs.ecx = 0
@@ -176,7 +177,7 @@ def start_thread(regs: ptr[PtRegs], eip: u32, esp: u32) -> None:
 
 
 @guest
-def user_thread_setup(task: ptr[TaskStruct], eip: u32, esp: u32) -> None:
+def user_thread_setup(task: ptr[TaskStruct], eip: usize, esp: usize) -> None:
     """Make switch_to() start a new process in ring 3."""
     regs = task_pt_regs(task)
     start_thread(regs, eip, esp)

@@ -5,7 +5,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, asm, asm_value, cast, guest, naked, packed, ptr, u8, u16, u32, u64, void
+from kdumpsim.compiler.lang import (
+    Struct,
+    asm,
+    asm_value,
+    cast,
+    guest,
+    naked,
+    packed,
+    ptr,
+    u8,
+    u16,
+    u32,
+    u64,
+    usize,
+    void,
+)
 
 X86_CR0_PE: Final = 0x0000_0001
 X86_CR0_MP: Final = 0x0000_0002
@@ -150,7 +165,7 @@ def outb_p(value: u8, port: u16) -> None:
 
 
 @guest
-def insw(port: u16, buffer: ptr[void], count: u32) -> None:
+def insw(port: u16, buffer: ptr[void], count: usize) -> None:
     """Read `count` words from one port."""
     words: ptr[u16] = cast(ptr[u16], buffer)
     for i in range(count):
@@ -158,7 +173,7 @@ def insw(port: u16, buffer: ptr[void], count: u32) -> None:
 
 
 @guest
-def outsw(port: u16, buffer: ptr[void], count: u32) -> None:
+def outsw(port: u16, buffer: ptr[void], count: usize) -> None:
     """Write `count` words to one port."""
     words: ptr[u16] = cast(ptr[u16], buffer)
     for i in range(count):
@@ -208,7 +223,7 @@ def write_cr4(value: u32) -> None:
 
 
 @guest
-def invlpg(address: u32) -> None:
+def invlpg(address: usize) -> None:
     """Forget the translation of one page."""
     asm("invlpg ($0)", "r,~{memory}", address)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, guest, i32, ptr, u32
+from kdumpsim.compiler.lang import Struct, guest, i32, ptr, u32, usize
 
 EFLAGS_TF: Final = 0x100
 EFLAGS_IF: Final = 0x200
@@ -44,6 +44,6 @@ def user_mode(regs: ptr[PtRegs]) -> bool:
 
 
 @guest
-def instruction_pointer(regs: ptr[PtRegs]) -> u32:
+def instruction_pointer(regs: ptr[PtRegs]) -> usize:
     """Address of the interrupted instruction."""
     return regs.eip

@@ -8,11 +8,11 @@ is to be cleared is zero already.  Neither function pushes anything, so that an 
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import asm, naked, ptr, u32
+from kdumpsim.compiler.lang import asm, naked, ptr, u32, usize
 
 
 @naked
-def copy_words(dest: ptr[u32], src: ptr[u32], count: u32) -> None:
+def copy_words(dest: ptr[u32], src: ptr[u32], count: usize) -> None:
     """Copy `count` 32-bit words, from low to high addresses."""
     asm(
         """
@@ -53,7 +53,7 @@ def copy_words(dest: ptr[u32], src: ptr[u32], count: u32) -> None:
 
 
 @naked
-def clear_words(dest: ptr[u32], count: u32) -> None:
+def clear_words(dest: ptr[u32], count: usize) -> None:
     """Zero `count` 32-bit words."""
     asm(
         """

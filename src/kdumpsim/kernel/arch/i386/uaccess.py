@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, cast, extern, guest, i32, module_asm, ptr, section, u8, u32, void
+from kdumpsim.compiler.lang import Struct, cast, extern, guest, i32, module_asm, ptr, section, u8, u32, usize, void
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.core.types import EFAULT, ENAMETOOLONG
@@ -75,7 +75,7 @@ class ExceptionTableEntry(Struct):
 
 
 @extern
-def __copy_user(to: ptr[void], source: ptr[void], count: u32) -> u32:
+def __copy_user(to: ptr[void], source: ptr[void], count: usize) -> usize:
     """Copy where either side may fault; how many bytes were left."""
     ...
 
@@ -91,13 +91,13 @@ def fixup_exception(regs: ptr[PtRegs]) -> bool:
 
 
 @guest
-def access_ok(address: u32, size: u32) -> bool:
+def access_ok(address: usize, size: usize) -> bool:
     """Whether a range lies below the kernel; it may still not be there."""
     return size <= PAGE_OFFSET and address <= PAGE_OFFSET - size
 
 
 @guest
-def copy_from_user(to: ptr[void], source: u32, count: u32) -> u32:
+def copy_from_user(to: ptr[void], source: usize, count: usize) -> usize:
     """Copy from a user's address; how many bytes could not be copied."""
     if not access_ok(source, count):
         return count
@@ -105,7 +105,7 @@ def copy_from_user(to: ptr[void], source: u32, count: u32) -> u32:
 
 
 @guest
-def copy_to_user(to: u32, source: ptr[void], count: u32) -> u32:
+def copy_to_user(to: usize, source: ptr[void], count: usize) -> usize:
     """Copy to a user's address; how many bytes could not be copied."""
     if not access_ok(to, count):
         return count
@@ -113,7 +113,7 @@ def copy_to_user(to: u32, source: ptr[void], count: u32) -> u32:
 
 
 @guest
-def strncpy_from_user(to: ptr[u8], source: u32, size: u32) -> i32:
+def strncpy_from_user(to: ptr[u8], source: usize, size: usize) -> i32:
     """Copy a user's NUL-terminated string; its length, -EFAULT, or -ENAMETOOLONG if it does not fit in `size`."""
     for i in range(size):
         if copy_from_user(to + i, source + i, 1) != 0:

@@ -13,7 +13,7 @@ from kdumpsim.kernel.drivers.scsi.scsi_types import ScsiCmnd, ScsiHost
 
 
 @guest
-def scsi_add_timer(cmd: ptr[ScsiCmnd], timeout: u32, complete: fn[[u32], None]) -> None:
+def scsi_add_timer(cmd: ptr[ScsiCmnd], timeout: u32, complete: fn[[usize], None]) -> None:
     """Start the clock of a command."""
     setup_timer(cmd.eh_timeout, complete, usize(cmd))
     mod_timer(cmd.eh_timeout, jiffies + timeout)
@@ -47,6 +47,6 @@ def scsi_eh_scmd_add(cmd: ptr[ScsiCmnd]) -> None:
 
 
 @guest
-def scsi_times_out(data: u32) -> None:
+def scsi_times_out(data: usize) -> None:
     """A command's time is over; timer softirq."""
     scsi_eh_scmd_add(cast(ptr[ScsiCmnd], data))
