@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADDRESS_DIGITS", "CRASH_NOTES_BYTES", "ELF32", "ELF64", "ELF_CLASSES", "FRAME_POINTER", "GENERAL_REGISTERS",
-    "LOWMEM_END", "MACHINES", "PAGE_OFFSET", "PAGE_SIZE", "PROGRAM_COUNTER", "PRSTATUS", "PT_REGS", "STACK_POINTER",
-    "TARGET", "Call", "ElfClass", "PrStatusLayout", "ProgramHeader", "RegisterFrame", "StructLayout", "call_of",
-    "hex_address", "physical", "registers_at_exception", "significant_bits", "stack_pointer", "virtual", "words",
+    "LOAD_LIMIT", "LOWMEM_END", "MACHINES", "PAGE_OFFSET", "PAGE_SIZE", "PROGRAM_COUNTER", "PRSTATUS", "PT_REGS",
+    "STACK_POINTER", "TARGET", "Call", "ElfClass", "PrStatusLayout", "ProgramHeader", "RegisterFrame", "StructLayout",
+    "call_of", "hex_address", "physical", "registers_at_exception", "significant_bits", "stack_pointer", "virtual",
+    "words",
 ]  # fmt: skip
 
 PAGE_SIZE = 4096
@@ -31,6 +32,8 @@ PAGE_OFFSET = 0xC0000000
 """Where the kernel's linear map of physical memory begins."""
 LOWMEM_END = 896 << 20
 """Physical end of the linear map; memory above has no virtual address of its own."""
+LOAD_LIMIT = 1 << 32
+"""Physical end of the memory that a kernel and purgatory can be loaded to: they are entered with 32-bit addresses."""
 CRASH_NOTES_BYTES = 1024
 """A CPU's room for ELF notes (note_buf_t)."""
 

@@ -48,7 +48,7 @@ EIP:    0060:[<c0103f10>]    Not tainted VLI
 def test_an_oops_is_read_whole() -> None:
     (report,) = find_reports(OOPS)
     assert report.headline.startswith("Unable to handle kernel NULL pointer dereference")
-    assert report.eip == 0xC0118180
+    assert report.address == 0xC0118180
     assert report.task == "diskio (pid 9)"
     assert report.trace == [0xC01182C3, 0xC010204C]
     assert report.code == bytes.fromhex("750931c0a300000000")
@@ -59,14 +59,14 @@ def test_every_report_is_found_in_order() -> None:
     reports = find_reports(OOPS + BUG + SOFT_LOCKUP)
     assert [report.headline.split()[0] for report in reports] == ["Unable", "kernel", "BUG:"]
     bug, lockup = reports[1:]
-    assert (bug.eip, bug.code, bug.trace) == (0xC010B0B7, b"", [])
-    assert (lockup.eip, lockup.trace) == (None, [0xC010D20E])
+    assert (bug.address, bug.code, bug.trace) == (0xC010B0B7, b"", [])
+    assert (lockup.address, lockup.trace) == (None, [0xC010D20E])
 
 
 def test_a_double_fault_has_a_report_of_its_own() -> None:
     fault, lockup = find_reports(DOUBLE_FAULT)
-    assert (fault.headline, fault.eip) == ("double fault, gdt at c0130000 [255 bytes]", 0xC0137FC3)
-    assert lockup.eip == 0xC0103F10
+    assert (fault.headline, fault.address) == ("double fault, gdt at c0130000 [255 bytes]", 0xC0137FC3)
+    assert lockup.address == 0xC0103F10
 
 
 def test_a_log_without_reports_has_none() -> None:
@@ -83,7 +83,7 @@ fragments = st.sampled_from([
 @given(st.lists(fragments | st.text(max_size=5), max_size=20).map("".join))
 def test_any_log_is_read(text: str) -> None:
     for report in find_reports(text):
-        assert report.eip is not None or report.trace
+        assert report.address is not None or report.trace
         assert 0 <= report.before <= len(report.code)
 
 

@@ -22,7 +22,7 @@ from kdumpsim.target import PAGE_OFFSET
 
 SECTORS = 16384
 LINE = "console=ttyS0,115200 combined_mode=ide root=/dev/hda panic_on_oops=1"
-CRASH = KexecFlags.ON_CRASH | KexecFlags.ARCH_386
+CRASH = KexecFlags.ON_CRASH | KexecFlags.ARCH
 LOADED, CRASH_LOADED = "/sys/kernel/kexec_loaded", "/sys/kernel/kexec_crash_loaded"
 
 

@@ -149,7 +149,7 @@ def test_a_panic_load() -> None:
     crash = Range(0x1000000, 0x2000000)
     assert plan.crash == crash
     assert all(segment.range in crash for segment in plan.segments)
-    assert plan.flags == KexecFlags.ON_CRASH | KexecFlags.ARCH_386
+    assert plan.flags == KexecFlags.ON_CRASH | KexecFlags.ARCH
     assert plan.backup == Range(0x1F60000, 0x2000000)
     assert plan.elfcorehdr == Range(0x1F5F000, 0x1F60000)
     assert (word(plan, "backup_src_start"), word(plan, "backup_src_size")) == (0, 640 << 10)
@@ -192,7 +192,7 @@ def test_boot_parameters_are_multiboot(panic: bool) -> None:
 def test_a_normal_load() -> None:
     plan = plan_normal(load_image(vmlinux([(0x100000, b"kernel", 0x2000)])), LAYOUT, purgatory_object(), "quiet")
     check(plan)
-    assert plan.flags == KexecFlags.ARCH_386
+    assert plan.flags == KexecFlags.ARCH
     assert (plan.command_line, plan.backup, word(plan, "backup_src_size")) == ("quiet", None, 0)
     assert not any(segment.range.overlaps(Range(0x1000000, 0x2000000)) for segment in plan.segments)
     with pytest.raises(KexecError, match="not free in System RAM above 1 MiB"):
@@ -234,9 +234,9 @@ def test_loading_through_the_agent() -> None:
     assert struct.unpack_from("<I", headers, 52 + 4)[0] == 0x14A000
     assert struct.unpack_from("<I", headers, 52 + 32 + 4)[0] == 0x14A400
     kexec_load_normal(agent, vmlinux([(0x100000, b"k", 1)]), None, "a=b", purgatory=purgatory_object())
-    assert guest.loaded[1] == KexecFlags.ARCH_386
+    assert guest.loaded[1] == KexecFlags.ARCH
     kexec_unload(agent, panic=True)
-    assert guest.loaded == (0, KexecFlags.ON_CRASH | KexecFlags.ARCH_386, [])
+    assert guest.loaded == (0, KexecFlags.ON_CRASH | KexecFlags.ARCH, [])
 
 
 def test_what_the_guest_refuses_or_lacks() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.kexec.errors import KexecError
-from kdumpsim.kexec.segments import PAGE_SIZE, Range, Room, subtract
+from kdumpsim.kexec.segments import Range, Room, subtract
+from kdumpsim.target import PAGE_SIZE
 
 small = st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda pair: Range(pair[0], pair[0] + pair[1]))
 

@@ -63,7 +63,7 @@ class Loading(Kind[tuple[Call, ...]]):
         assert self._session is not None
         session = self._session
         agent = session.agent
-        agent.kexec_load(0, [], KexecFlags.ARCH_386)  # what the kernel allocates once is allocated
+        agent.kexec_load(0, [], KexecFlags.ARCH)  # what the kernel allocates once is allocated
         before = _free(session)
         loaded = {"crash_": False, "": False}
         for call in case:
@@ -84,7 +84,7 @@ class Loading(Kind[tuple[Call, ...]]):
                 said = agent.read_file(f"/sys/kernel/kexec_{name}loaded").strip() == b"1"
                 if said != value:
                     raise Broken(f"kexec_{name}loaded is {said} after: {call}")
-        for flags in (KexecFlags.ARCH_386, KexecFlags.ARCH_386 | KexecFlags.ON_CRASH):
+        for flags in (KexecFlags.ARCH, KexecFlags.ARCH | KexecFlags.ON_CRASH):
             agent.kexec_load(0, [], flags)
         if (lost := before - _free(session)) > SLACK_PAGES * PAGE // 1024:
             raise Broken("memory is lost over loading and unloading\n" + f"{lost} KiB")

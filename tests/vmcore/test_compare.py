@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdumpsim.target import PAGE_SIZE
 from kdumpsim.vmcore.compare import Judgement, judge, without
 from kdumpsim.vmcore.oracle import Oracle, Region
 from kdumpsim.vmcore.owners import OwnerMap
-from kdumpsim.vmcore.picture import CHUNK, PAGE_SIZE, Picture
+from kdumpsim.vmcore.picture import CHUNK, Picture
 from kdumpsim.vmcore.reader import Vmcore
 
 from .builders import (

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from kdumpsim.target import PAGE_SIZE
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.handed import HandedPages
 from kdumpsim.vmcore.oracle import Oracle
-from kdumpsim.vmcore.picture import PAGE_SIZE, Picture
+from kdumpsim.vmcore.picture import Picture
 from kdumpsim.vmcore.reader import Vmcore
 
 from .builders import MIB, STACK_SIZE, SYMBOLS, FakeMachine, dump

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
+from kdumpsim.target import TARGET
+
 from .errors import AgentError, AgentProtocolError, AgentTimeout
 from .segments import FileData, LoadSegment
 
@@ -58,7 +60,7 @@ class KexecFlags(IntEnum):
     """Flags of kexec_load(2)."""
 
     ON_CRASH = 0x1
-    ARCH_386 = 3 << 16
+    ARCH = TARGET.machine << 16
 
 
 @dataclass(frozen=True, slots=True)

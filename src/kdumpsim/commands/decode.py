@@ -68,13 +68,13 @@ def decode(directory: Path, kernel: Path | None) -> None:
 def explain(report: Report, info: DebugInfo) -> Iterator[str]:
     """The lines that tell of one report, with rich's markup."""
     yield f"[bold]{escape(report.headline)}[/]" + (f"  in {escape(report.task)}" if report.task else "")
-    if report.eip is not None:
-        yield f"  {place(report.eip, info)}"
-        if (source := _source(report.eip, info)) is not None:
+    if report.address is not None:
+        yield f"  {place(report.address, info)}"
+        if (source := _source(report.address, info)) is not None:
             yield f"[dim]      {escape(source)}[/]"
         yield from _listing(report, info)
     if report.trace:
-        yield "  called from" if report.eip is not None else "  call trace"
+        yield "  called from" if report.address is not None else "  call trace"
         for address in report.trace:
             # A return address belongs to the line of the call before it.
             yield f"    {place(address, info, before=1)}"
@@ -100,27 +100,28 @@ def _source(address: int, info: DebugInfo) -> str | None:
 
 
 def _listing(report: Report, info: DebugInfo) -> Iterator[str]:
-    """Instructions around EIP, from the bytes the kernel printed."""
-    if report.eip is None or not report.code:
+    """Instructions around it, from the bytes the kernel printed."""
+    if report.address is None or not report.code:
         return
-    begin = report.eip - report.before
+    begin = report.address - report.before
     found = info.code(begin, len(report.code))
-    if info.function(report.eip) is not None and found != report.code:
+    if info.function(report.address) is not None and found != report.code:
         yield "    [bold red]these bytes are not those of vmlinux: the code had been overwritten[/]"
     earlier = _aligned(report, info)
-    after = disassemble(report.code[report.before :], report.eip)
+    after = disassemble(report.code[report.before :], report.address)
     for instruction in [*earlier[-BEFORE:], *after[: AFTER + 1]]:
-        mark = "=>" if instruction.address == report.eip else "  "
+        mark = "=>" if instruction.address == report.address else "  "
         yield f"    {mark} {hex_address(instruction.address)}  {instruction.code.hex():<16} {escape(instruction.text)}"
 
 
 def _aligned(report: Report, info: DebugInfo) -> list[Instruction]:
-    """The instructions that lead up to EIP: only its function's beginning tells where they begin."""
-    assert report.eip is not None
-    function = info.function(report.eip)
-    if function is None or report.eip - function.start > MAX_FUNCTION:
+    """The instructions that lead up to it: only its function's beginning tells where they begin."""
+    assert report.address is not None
+    function = info.function(report.address)
+    if function is None or report.address - function.start > MAX_FUNCTION:
         return []
-    begin = max(function.start, report.eip - report.before)
-    printed = report.code[begin - (report.eip - report.before) : report.before]
+    begin = max(function.start, report.address - report.before)
+    printed = report.code[begin - (report.address - report.before) : report.before]
     whole = info.code(function.start, begin - function.start) + printed
-    return [i for i in disassemble(whole + bytes(MAX_INSTRUCTION), function.start) if begin <= i.address < report.eip]
+    every = disassemble(whole + bytes(MAX_INSTRUCTION), function.start)
+    return [instruction for instruction in every if begin <= instruction.address < report.address]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 
 from kdumpsim.disks.toyfs import SECTOR, SectorWriter
+from kdumpsim.target import PAGE_SIZE
 
-PAGE_SIZE = 4096
 SIGNATURE = b"SWAPSPACE2"
 VERSION = 1
 BOOT_BITS = 1024

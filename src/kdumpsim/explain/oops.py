@@ -27,11 +27,11 @@ class Report:
     """One report: what it was about, where, the bytes around, and who had called, innermost first."""
 
     headline: str
-    eip: int | None = None
+    address: int | None = None
     """None where only a call trace was printed."""
     code: bytes = b""
     before: int = 0
-    """How many bytes of `code` lie before EIP."""
+    """How many bytes of `code` lie before it."""
     task: str = ""
     trace: list[int] = field(default_factory=list)
 
@@ -41,18 +41,18 @@ def find_reports(console: str) -> list[Report]:
     reports: list[Report] = []
     current: Report | None = None
     for line in console.splitlines():
-        if _HEADLINES.search(line) and (current is None or current.eip is not None or current.trace):
+        if _HEADLINES.search(line) and (current is None or current.address is not None or current.trace):
             current = Report(line.strip())
             reports.append(current)
         elif current is not None:
             _read(current, line)
-    return [report for report in reports if report.eip is not None or report.trace]
+    return [report for report in reports if report.address is not None or report.trace]
 
 
 def _read(report: Report, line: str) -> None:
     """Take what a line adds to a report."""
-    if (match := _COUNTER.search(line)) and report.eip is None:
-        report.eip = int(match[1] or match[2], 16)
+    if (match := _COUNTER.search(line)) and report.address is None:
+        report.address = int(match[1] or match[2], 16)
     elif match := _TRACE.match(line):
         report.trace.append(int(match[1], 16))
     elif (match := _CODE.match(line)) and not report.code:

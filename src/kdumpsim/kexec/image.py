@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kdumpsim.agent.segments import FileData
-from kdumpsim.target import ELF_CLASSES, TARGET
+from kdumpsim.target import ELF_CLASSES, LOAD_LIMIT, TARGET
 
 from .errors import KexecError
 from .segments import Range, Segment, page_down, page_up
@@ -126,8 +126,8 @@ def load_image(data: bytes, name: str = "kernel") -> KernelImage:
         part = form.unpack_phdr(data, phoff + index * form.phdr_size)
         if part.type != _PT_LOAD or not part.memsz:
             continue
-        if part.filesz > part.memsz or part.offset + part.filesz > len(data) or part.paddr + part.memsz > 1 << 32:
-            raise KexecError(f"{name}: program header {index} lies outside the file or beyond 4 GiB")
+        if part.filesz > part.memsz or part.offset + part.filesz > len(data) or part.paddr + part.memsz > LOAD_LIMIT:
+            raise KexecError(f"{name}: program header {index} lies outside the file or beyond {LOAD_LIMIT >> 30} GiB")
         loads.append(ProgramSegment(part.offset, part.vaddr, part.paddr, part.filesz, part.memsz))
     if not loads:
         raise KexecError(f"{name}: has no loadable segment")

@@ -7,8 +7,10 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
+from kdumpsim.target import PAGE_SIZE
+
 from .errors import KexecError
-from .segments import PAGE_SIZE, Range, joined, page_down, page_up
+from .segments import Range, joined, page_down, page_up
 
 MAX_ADDRESS = 1 << 52
 """Physical addresses have at most 52 bits (Intel SDM, volume 3, section 4.1.4)."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from kdumpsim.agent.client import AgentClient, KexecFlags
 from kdumpsim.agent.errors import AgentError
-from kdumpsim.target import CRASH_NOTES_BYTES
+from kdumpsim.target import CRASH_NOTES_BYTES, ELF32, LOAD_LIMIT, PAGE_SIZE
 
 from .bootparams import LOADER_MAGIC, multiboot_info
 from .cmdline import CAPTURE_DEFAULTS, capture_command_line, checked
@@ -26,11 +26,9 @@ from .errors import KexecError
 from .image import KernelImage, load_image
 from .iomem import MemoryLayout, RangeType, memory_layout
 from .purgatory import Purgatory, purgatory_size
-from .segments import KEXEC_SEGMENT_MAX, PAGE_SIZE, Range, Room, Segment, page_down, page_up, subtract
+from .segments import KEXEC_SEGMENT_MAX, Range, Room, Segment, page_down, page_up, subtract
 
 LOW_MEMORY_END = 1 << 20
-FOUR_GIB = 1 << 32
-"""Purgatory and the kernel are entered with 32-bit addresses: nothing is placed above."""
 KEXEC_LOADED = "/sys/kernel/kexec_loaded"
 CAPTURE_LOADED = "/sys/kernel/kexec_crash_loaded"
 """Whether there is a kernel for kexec -e, and one for a crash."""
@@ -78,11 +76,11 @@ def plan_panic(
     crash = layout.require_crash()
     _check_notes(crash_notes, layout)
     kernel.check_inside(crash)
-    room = Room([Range(crash.start, min(crash.end, FOUR_GIB))], f"the reserved region {crash}")
+    room = Room([Range(crash.start, min(crash.end, LOAD_LIMIT))], f"the reserved region {crash}")
     end = max(part.end for part in layout.ram)
     if elf64 is None:
-        elf64 = end > FOUR_GIB
-    elif not elf64 and end > FOUR_GIB:
+        elf64 = end > 1 << ELF32.bits
+    elif not elf64 and end > 1 << ELF32.bits:
         raise KexecError(f"ELF32 headers cannot tell of memory up to {end - 1:#x}; use --elf64-core-headers")
     segments = kernel.segments(guest_path)
     for segment in segments:
@@ -99,7 +97,7 @@ def plan_panic(
     line = capture_command_line(append, usable, elfcorehdr, acpi=acpi, defaults=defaults)
     entry, rest = _purgatory_and_parameters(kernel, segments, layout, purgatory, line, room, backup)
     return LoadPlan(
-        entry, KexecFlags.ON_CRASH | KexecFlags.ARCH_386, _finished(segments + rest), line, kernel,
+        entry, KexecFlags.ON_CRASH | KexecFlags.ARCH, _finished(segments + rest), line, kernel,
         tuple(usable), header_range, backup_range, crash,
         tuple(Range(address, address + CRASH_NOTES_BYTES) for address in crash_notes),
     )  # fmt: skip
@@ -110,14 +108,14 @@ def plan_normal(
 ) -> LoadPlan:
     """kexec -l: the kernel goes where it is linked, anywhere in System RAM above 1 MiB, when the reboot comes."""
     holes = [Range(0, LOW_MEMORY_END), *([layout.crash] if layout.crash else [])]
-    whole = [Range(page_up(part.start), min(page_down(part.end), FOUR_GIB)) for part in layout.ram]
+    whole = [Range(page_up(part.start), min(page_down(part.end), LOAD_LIMIT)) for part in layout.ram]
     room = Room(subtract([part for part in whole if part.size > 0], holes), "System RAM above 1 MiB")
     segments = kernel.segments(guest_path)
     for segment in segments:
         room.take(segment.range, kernel.name)
     line = checked(append)
     entry, rest = _purgatory_and_parameters(kernel, segments, layout, purgatory, line, room, None)
-    return LoadPlan(entry, KexecFlags.ARCH_386, _finished(segments + rest), line, kernel)
+    return LoadPlan(entry, KexecFlags.ARCH, _finished(segments + rest), line, kernel)
 
 
 def _check_notes(crash_notes: Sequence[int], layout: MemoryLayout) -> None:
@@ -245,4 +243,4 @@ def kexec_load_normal(
 
 def kexec_unload(agent: AgentClient, *, panic: bool) -> None:
     """kexec -u (with `panic`: kexec -p -u): forget what was loaded."""
-    agent.kexec_load(0, [], KexecFlags.ARCH_386 | (KexecFlags.ON_CRASH if panic else 0))
+    agent.kexec_load(0, [], KexecFlags.ARCH | (KexecFlags.ON_CRASH if panic else 0))

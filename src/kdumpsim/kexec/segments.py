@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kdumpsim.agent.segments import FileData
+from kdumpsim.target import PAGE_SIZE
 
 from .errors import KexecError
 
-PAGE_SIZE = 4096
 KEXEC_SEGMENT_MAX = 16
 
 

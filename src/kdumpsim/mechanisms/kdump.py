@@ -17,11 +17,11 @@ from kdumpsim.kexec.load import CAPTURE_LOADED, kexec_load_panic
 from kdumpsim.kexec.segments import Range
 from kdumpsim.lkdtt.outcome import Note, Seen
 from kdumpsim.mechanisms.base import Host, Mechanism, MechanismError, Phase, kernel_words
-from kdumpsim.scenario.conditions import PAGE_SIZE, USUAL_DUMP_DISK
+from kdumpsim.scenario.conditions import USUAL_DUMP_DISK
 from kdumpsim.scenario.options import Kernel
 from kdumpsim.scenario.scenario import check_kernel
 from kdumpsim.scenario.values import ScenarioError, format_size
-from kdumpsim.target import physical
+from kdumpsim.target import PAGE_SIZE, physical
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.reader import Vmcore
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kdumpsim.board.firmware import e820
 from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.target import PAGE_SIZE
 
 OTHER_CPUS: dict[str, str] = {
     "halted": "idle: the load is bound to the crashing CPU",
@@ -40,7 +41,6 @@ INJECTIONS: dict[str, str] = {
 }
 """What can be broken on purpose."""
 
-PAGE_SIZE = 4096
 MIB = 1 << 20
 QEMU_MEMORY_UNIT = 2 * PAGE_SIZE
 QEMU_FIRMWARE = 128 << 10

@@ -19,7 +19,6 @@ from kdumpsim.scenario.conditions import (
     MACHINES,
     MIB,
     OTHER_CPUS,
-    PAGE_SIZE,
     USUAL_DUMP_DISK,
 )
 from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
@@ -41,6 +40,7 @@ from kdumpsim.scenario.values import (
     size_words,
     words_of,
 )
+from kdumpsim.target import PAGE_SIZE
 
 MAX_CPUS = 8
 MIN_RESERVED = 4 * MIB

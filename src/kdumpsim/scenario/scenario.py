@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from kdumpsim.scenario.conditions import (
     MIB,
-    PAGE_SIZE,
     QEMU,
     check_cpus,
     check_dump_disk,
@@ -24,6 +23,7 @@ from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_ty
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.settings import check_word, from_plain, settings_of, to_plain
 from kdumpsim.scenario.values import ScenarioError, format_size, parse_load
+from kdumpsim.target import PAGE_SIZE
 
 DISK_LOAD = ("diskio",)
 """What crosses a crash point that names no program of its own (LKDTT paper, section 3.4)."""

@@ -20,13 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdumpsim.target import TARGET, words
+from kdumpsim.target import PAGE_SIZE, TARGET, words
 
 from .handed import HandedPages
 from .notes import cpu_notes
 from .oracle import DmaWrite, Oracle, RanOn, Region
 from .owners import OwnerMap
-from .picture import CHUNK, PAGE_SIZE, Picture
+from .picture import CHUNK, Picture
 from .reader import Load, Vmcore
 from .registers import RegisterCheck, check_registers
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from .picture import PAGE_SIZE
+from kdumpsim.target import PAGE_SIZE
+
 from .reader import Load, Note
 
 PIECE = 1 << 16

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .picture import PAGE_SIZE, Picture
+from kdumpsim.target import PAGE_SIZE
+
+from .picture import Picture
 
 
 class HandedPages:

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kdumpsim.target import PT_REGS, Call, call_of, stack_pointer
+from kdumpsim.target import PAGE_SIZE, PT_REGS, Call, call_of, stack_pointer
 
 from .handed import HandedPages
-from .picture import PAGE_SIZE, Picture
+from .picture import Picture
 
 if TYPE_CHECKING:
     from kdumpsim.cpu import Activity, Registers

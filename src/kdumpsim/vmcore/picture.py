@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kdumpsim.target import PAGE_SIZE
+
 CHUNK = 1 << 16
-PAGE_SIZE = 4096
 _ZERO = bytes(CHUNK)
 
 

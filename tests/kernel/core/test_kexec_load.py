@@ -17,7 +17,7 @@ from kdumpsim.kexec.segments import Segment
 
 PAGE = 4096
 REGION = 16 << 20  # crashkernel=16M@16M
-CRASH = KexecFlags.ON_CRASH | KexecFlags.ARCH_386
+CRASH = KexecFlags.ON_CRASH | KexecFlags.ARCH
 
 
 def test_the_kernel_reboots_into_itself_as_often_as_one_likes(boot: Callable[..., Any]) -> None:
