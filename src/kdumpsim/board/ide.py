@@ -8,8 +8,8 @@ master registers behind BAR 4 of PCI function 01.1.
 The protocols are in `idechannel.py`, the drives in `ata.py`, the bus master in `busmaster.py`.
 
 A command keeps the drive busy over virtual time: `SEEK_NS` to the first sector, `SECTOR_NS` a sector (60 MB/s). A DMA
-transfer moves `DMA_CHUNKS` sectors at a time, each chunk at the end of its share of the time: a transfer in flight when a
-kernel dies goes on, until it ends, the bus master is stopped, or the channel gets a software reset.
+transfer moves `DMA_CHUNKS` sectors at a time, each chunk at the end of its share of the time: a transfer in flight when
+a kernel dies goes on, until it ends, the bus master is stopped, or the channel gets a software reset.
 
 Choices where boards differ: an absent slave reads as status and error 0, and has the task file that was written for
 both; every register of an empty channel reads as 0 (as QEMU's do). Task file and command writes are ignored while the
