@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "options": ("kdumpsim.commands.options", "Show every kernel option and its value in each profile."),
     "table2": ("kdumpsim.commands.table2", "Crash at every point in every way, beside the LKDTT paper's table."),
     "console": ("kdumpsim.commands.console", "A prompt in the running machine, or a script for it."),
+    "convert": ("kdumpsim.commands.convert", "Write a dump in another format, whole or damaged."),
     "decode": ("kdumpsim.commands.decode", "Explain the oopses and lockups in a run's console log."),
     "boot": ("kdumpsim.commands.boot", "Boot any 32-bit Multiboot kernel on the machine."),
     "kexec": ("kdumpsim.commands.kexec", "Load a kernel for kexec or kdump, or show what would be loaded."),

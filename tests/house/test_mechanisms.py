@@ -24,6 +24,9 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
         "an option that is called after the command which it leaves to the person, and completion of that command",
     ),
     "cli.py": (r'^    "kexec": ', "the list of commands has kexec"),
+    "vmcore/formats/makedumpfile.py": ('"KDUMP   "', "the signature of makedumpfile's format"),
+    "vmcore/formats/convert.py": ('^COMPRESSED = "kdump-"', "its names, for a user"),
+    "commands/convert.py": ("kdump-(zlib|lzo|snappy|zstd) ", "the same names, in the help"),
     "lkdtt/paper.py": ("COLUMN = ", "a column of the paper's Table 2 has that heading"),
     "commands/table2.py": ("kdump 2.6.16", "prints that column beside ours"),
 }

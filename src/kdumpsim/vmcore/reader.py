@@ -87,6 +87,15 @@ def _statuses(notes: Iterable[Note]) -> list[PrStatus]:
     return found
 
 
+def vmcoreinfo_of(notes: Iterable[Note]) -> dict[str, str] | None:
+    """Keys of the VMCOREINFO note; None when there is none."""
+    for note in notes:
+        if note.owner == "VMCOREINFO":
+            lines = note.data.rstrip(b"\0").decode("ascii", "replace").splitlines()
+            return dict(line.partition("=")[::2] for line in lines if "=" in line)
+    return None
+
+
 class Vmcore:
     """An open vmcore; use it as a context manager.
 
@@ -210,11 +219,7 @@ class Vmcore:
     @property
     def vmcoreinfo(self) -> dict[str, str] | None:
         """Keys of the VMCOREINFO note; None when there is none."""
-        for note in self.notes:
-            if note.owner == "VMCOREINFO":
-                lines = note.data.rstrip(b"\0").decode("ascii", "replace").splitlines()
-                return dict(line.partition("=")[::2] for line in lines if "=" in line)
-        return None
+        return vmcoreinfo_of(self.notes)
 
     def read_physical(self, address: int, size: int) -> bytes:
         """Memory at a physical address; VmcoreError if any of it is not in the dump."""

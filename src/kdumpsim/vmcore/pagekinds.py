@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What each page is for, by the kernel's own ``mem_map``, and which of them a dump level leaves out.
+
+The rules are makedumpfile's (makedumpfile(8), "-d dump_level").  Where the flags are comes from the dump's VMCOREINFO
+or, without it, from the kernel's debug information; numbers that neither has are those of Linux 2.6.16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from kdumpsim.target import PAGE_SIZE, TARGET, physical
+
+from .dump import ZERO_PAGE, Dump, pieces, read_physical
+from .layout import Layout
+from .values import NotThere
+
+MAX_LEVEL = 31
+_FLAGS = {"PG_lru": 5, "PG_private": 11, "PG_swapcache": 15, "PG_buddy": 19}
+"""Linux 2.6.16's <linux/page-flags.h>."""
+_PAGE_MAPPING_ANON = 1
+_MAX_ORDER = 11
+_BATCH = 1 << 10
+
+
+class PageKind(Enum):
+    """What a page is for; the value is the dump levels' bits that leave it out, each of which does."""
+
+    KERNEL = 0
+    CACHE = 2 | 4
+    CACHE_PRIVATE = 4
+    USER = 8
+    FREE = 16
+
+
+ZERO = 1
+"""The bit of a dump level that leaves out pages of zeros, whatever they are for."""
+
+
+@dataclass(frozen=True)
+class _PageStruct:
+    """Where ``mem_map`` is, and what of ``struct page`` is looked at: offsets in bytes, numbers of bits."""
+
+    mem_map: int
+    """Address of the first."""
+    size: int
+    flags: int
+    mapping: int
+    private: int
+    bits: Mapping[str, int]
+
+
+def page_kinds(dump: Dump, layout: Layout | None, info: Mapping[str, str]) -> dict[int, PageKind]:
+    """The kind of each page by its number, but for kernel pages.  NotThere if the dump does not tell.
+
+    `layout` is of the kernel's file, where there is one; `info` is VMCOREINFO.
+    """
+    page = _from_vmcoreinfo(dump, info) or _from_layout(dump, layout)
+    last = max((load.paddr + load.size for load in dump.loads), default=0) // PAGE_SIZE
+    kinds: dict[int, PageKind] = {}
+    lru, private, swapcache, buddy = (1 << page.bits[name] for name in _FLAGS)
+    until = 0  # the end of a free block
+    for first in range(0, last, _BATCH):
+        count = min(_BATCH, last - first)
+        data = read_physical(dump, physical(page.mem_map) + first * page.size, count * page.size)
+        if data is None:
+            continue  # no struct page for these: no RAM
+        for pfn in range(first, first + count):
+            at = (pfn - first) * page.size
+            flags = int.from_bytes(data[at + page.flags : at + page.flags + TARGET.word], "little")
+            if pfn < until:
+                kinds[pfn] = PageKind.FREE
+                continue
+            if flags & buddy:
+                order = int.from_bytes(data[at + page.private : at + page.private + TARGET.word], "little")
+                if order < _MAX_ORDER:
+                    kinds[pfn], until = PageKind.FREE, pfn + (1 << order)
+                    continue
+            mapping = data[at + page.mapping]
+            if mapping & _PAGE_MAPPING_ANON:
+                kinds[pfn] = PageKind.USER
+            elif flags & (lru | swapcache):
+                kinds[pfn] = PageKind.CACHE_PRIVATE if flags & private else PageKind.CACHE
+    return kinds
+
+
+def zero_pages(dump: Dump) -> set[int]:
+    """Numbers of the pages that are in the dump and hold zeros only."""
+    zeros: set[int] = set()
+    for load in dump.loads:
+        zeros.update(range(load.paddr // PAGE_SIZE, -(-(load.paddr + load.size) // PAGE_SIZE)))
+    for load in dump.loads:
+        for inside, data in pieces(dump, load, 0, load.size):
+            at = load.paddr + inside
+            while data:
+                take = PAGE_SIZE - at % PAGE_SIZE
+                if data[:take] != ZERO_PAGE[: len(data[:take])]:
+                    zeros.discard(at // PAGE_SIZE)
+                at, data = at + take, data[take:]
+    return zeros
+
+
+def left_out(level: int, dump: Dump, layout: Layout | None, info: Mapping[str, str]) -> set[int]:
+    """Numbers of the pages that a dump level (0 to 31) leaves out; NotThere if the dump does not tell."""
+    pages = zero_pages(dump) if level & ZERO else set()
+    if level & ~ZERO:
+        pages |= {pfn for pfn, kind in page_kinds(dump, layout, info).items() if kind.value & level}
+    return pages
+
+
+def _from_vmcoreinfo(dump: Dump, info: Mapping[str, str]) -> _PageStruct | None:
+    try:
+        symbol = int(info["SYMBOL(mem_map)"], 16)
+        size = int(info["SIZE(page)"])
+        flags, mapping, private = (int(info[f"OFFSET(page.{name})"]) for name in ("flags", "mapping", "private"))
+    except (KeyError, ValueError):
+        return None
+    bits = {name: int(info.get(f"NUMBER({name})", number)) for name, number in _FLAGS.items()}
+    return _PageStruct(_pointer(dump, symbol), size, flags, mapping, private, bits)
+
+
+def _from_layout(dump: Dump, layout: Layout | None) -> _PageStruct:
+    if layout is None:
+        raise NotThere("the dump has no VMCOREINFO with mem_map, and there is no vmlinux beside it")
+    if "mem_map" not in layout.variables:
+        raise NotThere("its kernel has no mem_map")
+    address, shape = layout.variables["mem_map"]
+    members = shape.target.members
+    try:
+        flags, mapping, private = (members[name][0] for name in ("flags", "mapping", "private"))
+    except KeyError as error:
+        raise NotThere(f"its kernel's struct page has no member {error.args[0]}") from None
+    return _PageStruct(_pointer(dump, address), shape.target.size, flags, mapping, private, _FLAGS)
+
+
+def _pointer(dump: Dump, address: int) -> int:
+    data = read_physical(dump, physical(address), TARGET.word)
+    if data is None:
+        raise NotThere("mem_map is not in the dump")
+    return int.from_bytes(data, "little")
