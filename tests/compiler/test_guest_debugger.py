@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 from collections.abc import Callable
@@ -125,6 +126,17 @@ start:
     hlt
 .cfi_endproc
 .size start, .-start
+
+.macro PROCEDURE name
+.balign 64
+.globl \\\\name
+.type \\\\name, @function
+\\\\name:
+    addl %eax, %eax
+    ret
+.size \\\\name, .-\\\\name
+.endm
+PROCEDURE twice
 ''')
 """
 
@@ -177,7 +189,7 @@ def test_backtrace_through_an_interrupt_to_the_start(gdb: Callable[..., str]) ->
     # An interrupted frame is shown at the very instruction to go on with.
     assert f"limit=1099511627776, small=7 '\\a') at m.py:{line_of('return values')}" in frames[3]
     assert f"outermost (n=7) at m.py:{line_of('return wait_for_it')}" in frames[4]
-    assert "start ()" in frames[5]
+    assert f"start () at m.py:{line_of('call outermost')}" in frames[5]
     assert len(frames) == 6
 
 
@@ -268,6 +280,16 @@ def test_source_lines(gdb: Callable[..., str]) -> None:
     shown = gdb("list outermost", "info line dead_end")
     assert "return wait_for_it(task, " in shown
     assert f'Line {line_of("def dead_end")} of "m.py"' in shown
+
+
+def test_lines_of_assembly(gdb: Callable[..., str]) -> None:
+    """Each instruction has its own; a macro's have the line of its use, and a stub's the handler's."""
+    shown = gdb("info line start", "info line *(char *) &start + 2", "info line twice", "info line timer_interrupt")
+    uses = [line_of(text) for text in ("pushl $7", "call outermost", "PROCEDURE twice", "def timer_interrupt")]
+    # The last is two functions: the stub, and what it calls.
+    assert [int(number) for number in re.findall(r'^Line (\d+) of "m.py"', shown, re.MULTILINE)] == [*uses, uses[-1]]
+    assert "PROCEDURE twice" in gdb("list twice")
+    assert "Breakpoint 1 at" in gdb(f"break m.py:{line_of('call outermost')}")
 
 
 def test_a_call_that_never_returns_keeps_its_function(stopped: tuple[Path, Machine], gdb: Callable[..., str]) -> None:

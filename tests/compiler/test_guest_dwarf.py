@@ -13,6 +13,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from kdumpsim import images
+from kdumpsim.vmcore.debuginfo import DebugInfo
 
 
 @pytest.fixture(scope="module", params=["vmlinux", "savecore"])
@@ -53,3 +54,15 @@ def test_each_string_is_there_once(program: Path) -> None:
     section = ELFFile(io.BytesIO(program.read_bytes())).get_section_by_name(".debug_str")
     strings = section.data().split(b"\0")[:-1]
     assert len(strings) == len(set(strings)) > 100
+
+
+def test_every_function_has_lines(program: Path) -> None:
+    """Those in assembly, too."""
+    image = program.read_bytes()
+    debug = DebugInfo(image)
+    symbols = ELFFile(io.BytesIO(image)).get_section_by_name(".symtab").iter_symbols()
+    functions = [symbol for symbol in symbols if symbol["st_info"]["type"] == "STT_FUNC"]
+    assert len(functions) > 20
+    for function in functions:
+        for address in (function["st_value"], function["st_value"] + function["st_size"] - 1):
+            assert debug.line(address) is not None, function.name

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 
 from .asm import KERNEL_DS, interrupt_stub, marked
+from .asmlines import note_lines, note_source
 from .assembler import module_asm_ir
 from .constants import Const, Text
 from .diagnostics import Failure
@@ -92,7 +93,8 @@ class ModuleEmitter:
         if isinstance(chosen, Constant):
             value = self.program.constant(chosen)
             selector = value.value if isinstance(value, Const) else KERNEL_DS
-        self._assembly.append(interrupt_stub(symbol.name, f"{symbol.name}.body", symbol.error_code, selector))
+        stub = interrupt_stub(symbol.name, f"{symbol.name}.body", symbol.error_code, selector)
+        self._assembly.append(note_lines(stub, symbol.node.lineno, each=0))
 
     def _assembly_text(self, node: ast.expr) -> str:
         source = self.module.source
@@ -100,7 +102,7 @@ class ModuleEmitter:
             value = self.program.evaluate(self.module, node)
             if not isinstance(value, Text):
                 self.program.reporter.fail(source, node, "module_asm takes a string")
-            return marked(value.data.decode(), node, source)
+            return self._traceable(value.data.decode(), node)
         text = ""
         for part in node.values:
             if isinstance(part, ast.Constant):
@@ -109,7 +111,11 @@ class ModuleEmitter:
                 number = self.program.evaluate(self.module, part.value)
                 spec = ast.unparse(part.format_spec)[2:-1] if part.format_spec is not None else ""
                 text += number.data.decode() if isinstance(number, Text) else format(number.value, spec)
-        return marked(text, node, source)
+        return self._traceable(text, node)
+
+    def _traceable(self, text: str, node: ast.expr) -> str:
+        """Assembly text whose instructions and errors lead back to their lines."""
+        return marked(note_lines(text, node.lineno), node, self.module.source)
 
     def one_function(self, index: int) -> str:
         """The module with one function only: to find the one that LLVM refuses."""
@@ -127,9 +133,8 @@ class ModuleEmitter:
         own -= {s.name for s in self.scope.names.values() if isinstance(s, Function) and s.kind == "interrupt"}
         parts = [f'source_filename = "{self.module.source.shown}"\ntarget triple = "{TARGET.triple}"\n']
         if self._assembly:
-            parts.append(
-                module_asm_ir("\n".join([".cfi_sections .debug_frame", *map(note_signal_frames, self._assembly)]))
-            )
+            texts = note_source([*map(note_signal_frames, self._assembly)], self.module.source.shown)
+            parts.append(module_asm_ir("\n".join([".cfi_sections .debug_frame", *texts])))
         parts += self._globals
         for data, name in self.unit.strings.items():
             size = len(data) + 1

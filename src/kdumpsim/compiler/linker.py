@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .asmlines import SECTION as ASSEMBLY_LINES
+from .asmlines import AssemblyFunction, AssemblyUnits
 from .diagnostics import GuestError
 from .driver import ObjectFile
 from .elf import (
@@ -167,6 +169,7 @@ class _Linker:
             table.data = bytearray(self._table)
         self._relocate(places)
         self._frames(groups)
+        self._assembly(groups, places)
         if self.layout.entry not in self.globals:
             self.errors.append(f"entry symbol {self.layout.entry} is not defined")
         if self.errors:
@@ -392,6 +395,29 @@ class _Linker:
             table.size = len(table.data)
         if noted is not None:
             groups["debug"].remove(noted)
+
+    def _assembly(self, groups: dict[str, list[_Output]], places: Mapping[int, tuple[_Output, int]]) -> None:
+        noted = self.outputs.get(ASSEMBLY_LINES)
+        if noted is None:
+            return
+        groups["debug"].remove(noted)
+        units = AssemblyUnits({output.name: output.size for output in groups["debug"]})
+        for part in noted.inputs:
+            obj = part.owner
+            functions = [
+                AssemblyFunction(symbol.name, value, symbol.size, symbol.bind != STB_LOCAL)
+                for symbol in obj.symbols
+                if symbol.kind == STT_FUNC and symbol.size
+                if (value := self._value(obj, symbol, places)) is not None
+            ]
+            units.add(functions, bytes(noted.data[part.offset : part.offset + part.section.size]))
+        for name, data in units.sections.items():
+            if name not in self.outputs and data:
+                self.outputs[name] = _Output(name, 0)
+                groups["debug"].append(self.outputs[name])
+            if data:
+                self.outputs[name].data += data
+                self.outputs[name].size += len(data)
 
     @staticmethod
     def _where(obj: Relocatable, section: Section, offset: int) -> str:
