@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from functools import cached_property
 from typing import Any
 
@@ -143,4 +142,4 @@ def _location(die: Any) -> int | None:
     if attribute is None or not isinstance(attribute.value, list) or attribute.value[:1] != [_DW_OP_ADDR]:
         return None
     data = bytes(attribute.value[1:])
-    return int.from_bytes(data, "little") if len(data) in (struct.calcsize("<I"), struct.calcsize("<Q")) else None
+    return int.from_bytes(data, "little") if len(data) == TARGET.word else None
