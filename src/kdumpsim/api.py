@@ -27,7 +27,7 @@ from kdumpsim.runs.account import story
 from kdumpsim.runs.forking import Booted, Worker
 from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result as Record
-from kdumpsim.runs.run import prepare, run_scenario
+from kdumpsim.runs.run import Leave, prepare, run_scenario
 from kdumpsim.runs.session import MachineDead
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.profiles import changes
@@ -188,7 +188,7 @@ class Result:
         """A result with what it needs of a directory that is about to go."""
         result = cls(record)
         result._console = (scratch / CONSOLE).read_text()
-        if record.vmcore_sha256 is not None:
+        if record.vmcore_bytes:
             result._dump = _Dump(scratch / VMCORE)
         return result
 
@@ -367,7 +367,7 @@ class Machine:
         scenario = Scenario(point, kind, **self._described, **settings)
         if wanted := _differences(scenario.boot_key(), booted.key):
             raise ScenarioError(f"{point} {kind} needs a machine booted with {wanted}")
-        booted.truth = None if output is not None else False
+        booted.leave = Leave(truth=None if output is not None else False)
         if output is not None:
             directory = Path(output)
             prepare(directory)

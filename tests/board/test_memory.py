@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from kdumpsim.board.memory import Memory
+from kdumpsim.board import residency
+from kdumpsim.board.memory import Memory, nonzero_pages
 
 MIB = 1 << 20
 
@@ -84,3 +85,55 @@ def test_a_forked_process_has_its_own() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert memory.view[0] == 0
+
+
+def touch(memory: Memory, places: list[tuple[int, bytes]]) -> None:
+    for at, data in places:
+        memory.view[at : at + len(data)] = data
+
+
+PLACES = [(0x5000, b"a"), (0x9F000, b"b"), (0x100FFF, b"cd"), (0x3FF000, bytes(4095) + b"e"), (0x200000, bytes(9))]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_fork_finds_what_it_has_changed_whether_the_host_tells_or_not(
+    told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not told:
+        monkeypatch.setattr(residency, "PAGEMAP", "/nowhere")
+    caplog.set_level("INFO")
+    memory = Memory(4 << 20)
+    touch(memory, PLACES)
+    assert memory.pages() == nonzero_pages(memory.view)
+    assert ("all memory is looked at" in caplog.text) is not told
+    memory.remember()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        touch(memory, [(0x5000, b"x"), (0x9F000, b"\0"), (0x200003, b"new"), (0x300000, b"y"), (0x300000, b"\0")])
+        before, memory.view[0x5000] = memory.pages(), 0
+        after = memory.pages()
+        right = before[0x5000][:1] == b"x" and after == nonzero_pages(memory.view)
+        os.write(writer, bytes([right, 0x5000 in after]))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 2) == b"\1\0"
+    assert memory.pages() == nonzero_pages(memory.view)
+
+
+@pytest.mark.parametrize("how", ["dma", "restore"])
+def test_what_was_remembered_is_forgotten_when_memory_changes(how: str) -> None:
+    memory = Memory(4 << 20)
+    touch(memory, PLACES)
+    state = memory.state()
+    memory.remember()
+    if how == "dma":
+        memory.dma_write(0x300000, b"z")
+    else:
+        memory.restore({"pages": {0x300000: b"z" * 4096}})
+    child = os.fork()
+    if child == 0:
+        os._exit(memory.pages() == nonzero_pages(memory.view))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    memory.restore(state)
+    assert memory.pages() == nonzero_pages(memory.view) == state["pages"]

@@ -7,11 +7,20 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdumpsim.board.disk import SECTOR, Disk
-from kdumpsim.disks.dumpdisk import DATA_OFFSET, DumpHeader, extract, find_dump, format_header, parse_header
+from kdumpsim.disks.dumpdisk import (
+    DATA_OFFSET,
+    DumpHeader,
+    DumpOnDisk,
+    digest,
+    extract,
+    find_dump,
+    format_header,
+    parse_header,
+)
 
 
 def _disk_with(dump: bytes) -> Disk:
@@ -49,9 +58,29 @@ def test_extracting_gives_the_bytes_and_their_digest(tmp_path: Path) -> None:
     disk = _disk_with(dump)
     header = find_dump(disk)
     assert header is not None
-    digest = extract(disk, header, tmp_path / "vmcore")
+    extract(disk, header, tmp_path / "vmcore")
     assert (tmp_path / "vmcore").read_bytes() == dump
-    assert digest == hashlib.sha256(dump).hexdigest()
+    assert digest(disk, header) == hashlib.sha256(dump).hexdigest()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 3 * 4096), st.lists(st.tuples(st.integers(0, 64 * 4096), st.binary(min_size=1, max_size=5000))))
+def test_a_dump_on_the_disk_reads_as_its_copy_does(lead: int, parts: list[tuple[int, bytes]]) -> None:
+    dump = bytearray(80 * 4096 + lead)
+    for at, data in parts:
+        dump[at : at + len(data)] = data
+    disk = _disk_with(bytes(dump))
+    header = find_dump(disk)
+    assert header is not None
+    storage = DumpOnDisk(disk, header)
+    stored = bytearray(len(dump))
+    for start, end in storage.extents():
+        stored[start:end] = storage.read(start, end - start)
+    assert stored == dump
+    assert storage.read(len(dump) - 3, 10) == dump[-3:]
+    assert storage.read(len(dump), 10) == b""
+    for at, data in parts[:5]:
+        assert storage.read(at, len(data)) == dump[at : at + len(data)]
 
 
 def test_an_interrupted_extraction_leaves_nothing(tmp_path: Path) -> None:

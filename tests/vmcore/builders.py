@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdumpsim.board.memory import nonzero_pages
 from kdumpsim.cpu import Activity
 from kdumpsim.mechanisms.kdump import Kdump
 from kdumpsim.target import PRSTATUS
@@ -71,6 +72,9 @@ class FakeMemory:
     e820: list[E820]
     written: Callable[[int, int], None] = lambda begin, end: None
     read: Callable[[int, int], None] | None = None
+
+    def pages(self) -> dict[int, bytes]:
+        return nonzero_pages(self.view)
 
     def dma_read(self, address: int, n: int) -> bytes:
         if self.read is not None:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdumpsim.board.memory import nonzero_pages
 from kdumpsim.target import PAGE_SIZE
 from kdumpsim.vmcore.compare import Judgement, judge, without
 from kdumpsim.vmcore.oracle import Oracle, Region
 from kdumpsim.vmcore.owners import OwnerMap
-from kdumpsim.vmcore.picture import CHUNK, Picture
+from kdumpsim.vmcore.picture import Picture
 from kdumpsim.vmcore.reader import Vmcore
 
 from .builders import (
@@ -225,16 +226,19 @@ def test_pictures_see_every_change(first: list[tuple[int, int]], second: list[tu
     memory = bytearray(4 * MIB)
     for address, value in first:
         memory[address] = value
-    before = Picture(memoryview(memory))
+    before = Picture(nonzero_pages(memoryview(memory)))
     old = bytes(memory)
     for address, value in second:
         memory[address] = value
-    after = Picture(memoryview(memory), before)
+    after = Picture(nonzero_pages(memoryview(memory)), before)
     pages = range(0, len(memory), PAGE_SIZE)
     assert list(before.changed_pages(after)) == [p for p in pages if old[p : p + 4096] != memory[p : p + 4096]]
     for address, _ in second:
         assert after.read(address, address + 1)[0] == memory[address]
-    assert after.read(CHUNK - 100, 3 * CHUNK + 7) == memory[CHUNK - 100 : 3 * CHUNK + 7]
+    assert after.read(PAGE_SIZE - 100, 3 * PAGE_SIZE + 7) == memory[PAGE_SIZE - 100 : 3 * PAGE_SIZE + 7]
+    held = [p for p in pages if any(memory[p : p + PAGE_SIZE])]
+    assert list(after.held(0, len(memory))) == held
+    assert list(after.held(PAGE_SIZE + 1, MIB + 1)) == [p for p in held if PAGE_SIZE <= p <= MIB]
 
 
 spans = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda p: (p[0], p[0] + p[1])), max_size=4)

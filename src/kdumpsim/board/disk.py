@@ -133,6 +133,21 @@ class Disk:
         if self._through:
             self._pwrite(lba * SECTOR, data)
 
+    def stored(self) -> Iterator[tuple[int, int]]:
+        """(start, end) in bytes of what may be anything but zeros, in order."""
+        if self._fd is not None:
+            yield 0, self.size
+            return
+        start = end = 0
+        for index in sorted(self._chunks):
+            if index * CHUNK != end:
+                if end:
+                    yield start, end
+                start = index * CHUNK
+            end = (index + 1) * CHUNK
+        if end:
+            yield start, end
+
     def fileno(self) -> int:
         """The descriptor of the file that holds it; DiskError for a disk in memory."""
         if self._fd is None:

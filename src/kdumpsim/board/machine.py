@@ -300,6 +300,7 @@ class Machine:
         What a signal's handler raises (KeyboardInterrupt) comes out of here, and the next `run` goes on from there.
         Every round retires code, delivers an event or moves the clock; Standstill if they cease to.
         """
+        self.memory.changing()
         with self._signals:
             try:
                 return self._run(until, stop)
@@ -497,6 +498,10 @@ class Machine:
             cpu.forget_observers()
         self.memory.written, self.memory.read = self._memory_written, None
         self.poll = None
+
+    def prepare_fork(self) -> None:
+        """Processes that are forked from now on, until it runs again, find the way to what they change faster."""
+        self.memory.remember()
 
     def close(self) -> None:
         """Nothing: all of it is this process's own memory."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from kdumpsim.board.firmware import E820, e820
+from kdumpsim.board.residency import Residency
 from kdumpsim.board.zeros import known
 from kdumpsim.cpu.bus import PAGE, RamBlock
 
@@ -28,6 +30,20 @@ MAX_MEMORY = 0xC0000000  # PCI and APIC space starts here
 _CHUNK = 64 * PAGE
 _ZERO_CHUNK = bytes(_CHUNK)
 _ZERO_PAGE = bytes(PAGE)
+
+
+def nonzero_pages(view: memoryview) -> dict[int, bytes]:
+    """The pages of memory that are not all zero, by address; address and offset are the same."""
+    pages = {}
+    for chunk in range(0, len(view), _CHUNK):
+        data = bytes(view[chunk : chunk + _CHUNK])
+        if data == _ZERO_CHUNK[: len(data)]:
+            continue
+        for at in range(chunk, chunk + len(data), PAGE):
+            page = data[at - chunk : at - chunk + PAGE]
+            if page != _ZERO_PAGE[: len(page)]:
+                pages[at] = page
+    return pages
 
 
 class Memory:
@@ -50,6 +66,9 @@ class Memory:
         self._map = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(self._map)
         self._host = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self._residency = Residency(self._map, self._host)
+        self._remembered: dict[int, bytes] | None = None
+        self._remembered_by = 0  # the process
         self._ranges = [(0, BASE_MEMORY_END), (TEXT_MEMORY, TEXT_MEMORY_END), (ROM, HIGH_MEMORY), *self._high_ranges()]
 
     def _high_ranges(self) -> list[tuple[int, int]]:
@@ -100,25 +119,42 @@ class Memory:
 
     def dma_write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """What a bus master writes; lost where nobody answers, and in the ROM."""
+        self.changing()
         for begin, end in self._ranges:
             first, last = max(begin, address), min(end, address + len(data))
             if first < last and begin != ROM:
                 self.view[first:last] = data[first - address : last - address]
                 self.written(first, last)
 
+    def remember(self) -> None:
+        """Keep what every page holds, so that `pages` in a process that is forked from this one looks at few of them.
+
+        Forgotten once this process changes memory.
+        """
+        if self._remembered is None or self._remembered_by != os.getpid():
+            self._remembered, self._remembered_by = self.pages(), os.getpid()
+
+    def changing(self) -> None:
+        """Somebody is about to change memory."""
+        if self._remembered is not None and self._remembered_by == os.getpid():
+            self._remembered = None
+
     def pages(self) -> dict[int, bytes]:
         """The pages that are not all zero, by physical address."""
-        pages = {}
         view = self.view
-        for chunk in range(0, self.size, _CHUNK):
-            data = bytes(view[chunk : chunk + _CHUNK])
-            if data == _ZERO_CHUNK[: len(data)]:
-                continue
-            for at in range(chunk, chunk + len(data), PAGE):
-                page = data[at - chunk : at - chunk + PAGE]
-                if page != _ZERO_PAGE:
+        if self._remembered is not None and (own := self._residency.own()) is not None:
+            pages = dict(self._remembered)
+            for at in own:
+                page = bytes(view[at : at + PAGE])
+                if page == _ZERO_PAGE:
+                    pages.pop(at, None)
+                elif pages.get(at) != page:
                     pages[at] = page
-        return pages
+            return pages
+        if (touched := self._residency.touched()) is not None:
+            found = ((at, bytes(view[at : at + PAGE])) for at in touched)
+            return {at: page for at, page in found if page != _ZERO_PAGE}
+        return nonzero_pages(view)
 
     def _empty(self, at: int) -> None:
         """Zero a page, giving it back to the host."""
@@ -136,6 +172,7 @@ class Memory:
     def restore(self, state: dict[str, Any]) -> None:
         """Write what differs, and no more: CPUs keep what they have translated from all other pages."""
         wanted: dict[int, bytes] = state["pages"]
+        self._remembered = None
         view = self.view
         for at in self.pages().keys() - wanted.keys():
             self._empty(at)

@@ -212,7 +212,7 @@ def _show(result: Result, output: Path, *, save_disks: bool) -> None:
     title = f"{scenario.crash_point} / {scenario.crash_type}"
     if scenario.machine != KDUMPSIM:
         title += f" on machine {scenario.machine}"
-    vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_sha256 else None
+    vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_bytes else None
     display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
     for line in next_steps(output, result.judgement, captured=vmcore is not None, modules=scenario.guest_modules):
         display.print(line, soft_wrap=True)
@@ -272,8 +272,10 @@ def crashing_thread(judgement: Judgement | None) -> int | None:
     return next((check.thread for check in checks if check.role == CRASHING), None)
 
 
-def closing_panel(title: str, outcome: Outcome, judgement: Judgement | None, vmcore: tuple[int, str] | None) -> Panel:
-    """What a run came to; `vmcore` is its size in bytes and its SHA-256."""
+def closing_panel(
+    title: str, outcome: Outcome, judgement: Judgement | None, vmcore: tuple[int, str | None] | None
+) -> Panel:
+    """What a run came to; `vmcore` is its size in bytes and its SHA-256, if that is known."""
     from rich.panel import Panel
     from rich.table import Table
 
@@ -290,5 +292,6 @@ def closing_panel(title: str, outcome: Outcome, judgement: Judgement | None, vmc
         right = sum(check.ok for check in judgement.registers)
         grid.add_row("registers", f"{right} of {len(judgement.registers)} CPUs as the machine saw them")
     if vmcore is not None:
-        grid.add_row("vmcore", f"{vmcore[0] / (1 << 20):.1f} MiB, sha256 {vmcore[1][:16]}")
+        size, sha256 = vmcore
+        grid.add_row("vmcore", f"{size / (1 << 20):.1f} MiB" + (f", sha256 {sha256[:16]}" if sha256 else ""))
     return Panel(grid, title=title, title_align="left", border_style="green" if good else "red")

@@ -167,7 +167,11 @@ def table2(
         )
         poll = None if interrupts is None else interrupts.poll
         jobs = jobs or os.cpu_count() or 1
-        _run(planned, jobs, output, display, quiet=quiet, poll=poll, truth=truth, host_timeout=host_timeout)
+        sha256 = as_json or output is not None
+        _run(
+            planned, jobs, output, display,
+            quiet=quiet, poll=poll, truth=truth, sha256=sha256, host_timeout=host_timeout,
+        )  # fmt: skip
     except ScenarioError as error:
         raise click.UsageError(str(error)) from error
     objects = [entry for cell in planned for entry in cell.as_dicts()]
@@ -209,6 +213,7 @@ def _run(
     quiet: bool,
     poll: Poll | None,
     truth: bool | None,
+    sha256: bool,
     host_timeout: float,
 ) -> None:
     by_scenario = {scenario: cell for cell in planned for scenario in cell.scenarios}
@@ -216,7 +221,7 @@ def _run(
     display = _Bar(console, total) if console.is_terminal else _Lines(None if quiet else console, total)
 
     scenarios = scenarios_of(planned)
-    runs = sweep(scenarios, jobs, output, poll=poll, truth=truth, host_timeout=host_timeout)
+    runs = sweep(scenarios, jobs, output, poll=poll, truth=truth, sha256=sha256, host_timeout=host_timeout)
     with display, closing(runs) as reports:
         for report in reports:
             by_scenario[report.scenario].reports.append(report)

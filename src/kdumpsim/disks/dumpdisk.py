@@ -10,18 +10,19 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdumpsim.board.disk import SECTOR, Disk
+from kdumpsim.board.zeros import zeros
 from kdumpsim.files import atomic_file
 
 MAGIC = b"KDUMPSIM-VMCORE1"
 DATA_OFFSET = 4096
 STATUS_COMPLETE = 1
 _HEADER = struct.Struct("<16sIIQQ")
-_CHUNK_SECTORS = 2048
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -58,26 +59,55 @@ def find_dump(disk: Disk) -> DumpHeader | None:
     return header
 
 
+class DumpOnDisk:
+    """A dump as it is on the disk (a `vmcore.reader.Storage`)."""
+
+    def __init__(self, disk: Disk, header: DumpHeader) -> None:
+        self._disk, self._start = disk, header.lba * SECTOR
+        self.size = header.size
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """(start, end) of what may be anything but zeros."""
+        for start, end in self._disk.stored():
+            first, last = max(start - self._start, 0), min(end - self._start, self.size)
+            if first < last:
+                yield first, last
+
+    def read(self, offset: int, size: int) -> bytes:
+        """So many bytes; fewer at the end."""
+        at = self._start + offset
+        end = at + max(min(size, self.size - offset), 0)
+        first, skip = divmod(at, SECTOR)
+        data = self._disk.read(first, -(-end // SECTOR) - first) if at < end else b""
+        return data[skip : skip + end - at]
+
+    def close(self) -> None:
+        """The disk is its machine's."""
+
+
 def save_image(disk: Disk, path: Path) -> None:
     """Write all of a disk to `path` as a raw image, with holes for what is zero."""
     extract(disk, DumpHeader(disk.size, lba=0), path)
 
 
-def extract(disk: Disk, header: DumpHeader, path: Path, progress: Callable[[int, int], None] | None = None) -> str:
-    """Copy the dump to `path`; its sha256 in hex.
+def digest(disk: Disk, header: DumpHeader) -> str:
+    """The dump's sha256 in hex."""
+    sha = hashlib.sha256()
+    for data in _pieces(disk, header):
+        sha.update(data)
+    return sha.hexdigest()
+
+
+def extract(disk: Disk, header: DumpHeader, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Copy the dump to `path`.
 
     The file appears under its name only when it is whole: it is written beside and renamed.  Pages of zeros become
     holes in the file.
     """
-    digest = hashlib.sha256()
-    zero = bytes(_CHUNK_SECTORS * SECTOR)
     with atomic_file(path) as file:
         done = 0
-        while done < header.size:
-            count = min(_CHUNK_SECTORS, -(-(header.size - done) // SECTOR))
-            data = disk.read(header.lba + done // SECTOR, count)[: header.size - done]
-            digest.update(data)
-            if data == zero[: len(data)]:  # bytes with bytes: a memoryview is compared item by item
+        for data in _pieces(disk, header):
+            if data == zeros(len(data)):
                 file.seek(len(data), os.SEEK_CUR)
             else:
                 file.write(data)
@@ -85,4 +115,14 @@ def extract(disk: Disk, header: DumpHeader, path: Path, progress: Callable[[int,
             if progress is not None:
                 progress(done, header.size)
         file.truncate(header.size)
-    return digest.hexdigest()
+
+
+def _pieces(disk: Disk, header: DumpHeader) -> Iterator[bytes]:
+    """The dump from first to last; what the disk does not store is not read."""
+    dump = DumpOnDisk(disk, header)
+    at = 0
+    for start, end in (*dump.extents(), (header.size, header.size)):
+        while at < end:
+            piece = zeros(min(start - at, _PIECE)) if at < start else dump.read(at, min(end - at, _PIECE))
+            yield piece
+            at += len(piece)

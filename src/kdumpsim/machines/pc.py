@@ -58,6 +58,9 @@ class Copying(Protocol):
     def restore(self, snapshot: dict[str, Any], /) -> None:
         """Become what was saved."""
 
+    def prepare_fork(self) -> None:
+        """Make it cheaper to be a copy of it."""
+
     def forget_observers(self) -> None:
         """Call back nobody of those who watched it up to now."""
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.board.machine import StopReason
+from kdumpsim.board.memory import nonzero_pages
 from kdumpsim.cpu import Activity, Registers
 from kdumpsim.errors import QemuLost
 from kdumpsim.machines.qemu_gdb import TRAP, GdbStub, Stop
@@ -112,6 +113,10 @@ class QemuMemory:
             entries.append(E820(base, length, kind))
             at += entry_size + 4
         return entries
+
+    def pages(self) -> dict[int, bytes]:
+        """The pages that are not all zero, by physical address."""
+        return nonzero_pages(self.view)
 
     def dma_read(self, address: int, n: int) -> bytes:
         """As a device would read it."""

@@ -177,12 +177,15 @@ class Mechanism(ABC):
 
     # The dump.
 
-    def extract(self, host: Host, path: Path) -> tuple[int, str] | None:
-        """Copy the dump to a file; its size in bytes and SHA-256, or None where there is none to copy."""
+    def extract(self, host: Host, path: Path | None, *, sha256: bool = True) -> tuple[int, str | None] | None:
+        """Copy the dump to a file, if one is given; its size in bytes and, if wanted, its SHA-256.
+
+        None where there is none to copy.
+        """
         return None
 
-    def judge(self, path: Path, host: Host) -> Judgement:
-        """Hold the file to the machine's own memory.  VmcoreError or ValueError where it cannot be judged."""
+    def judge(self, host: Host) -> Judgement:
+        """Hold the dump to the machine's own memory.  VmcoreError or ValueError where it cannot be judged."""
         raise ValueError(f"a dump by {self.name} is no file")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kdumpsim import images
-from kdumpsim.disks.dumpdisk import extract, find_dump
+from kdumpsim.disks.dumpdisk import DumpOnDisk, digest, extract, find_dump
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.load import CAPTURE_LOADED, kexec_load_panic
 from kdumpsim.kexec.segments import Range
@@ -154,10 +154,17 @@ class Kdump(Mechanism):
         refusal = host.console.last_line("purgatory:")
         return refusal or f"purgatory was entered, the capture kernel was not; {ending}"
 
-    def extract(self, host: Host, path: Path) -> tuple[int, str] | None:
+    def extract(self, host: Host, path: Path | None, *, sha256: bool = True) -> tuple[int, str | None] | None:
         header = find_dump(host.dump_disk)
-        return None if header is None else (header.size, extract(host.dump_disk, header, path))
+        if header is None:
+            return None
+        if path is not None:
+            extract(host.dump_disk, header, path)
+        return header.size, digest(host.dump_disk, header) if sha256 else None
 
-    def judge(self, path: Path, host: Host) -> Judgement:
-        with Vmcore(path) as core:
+    def judge(self, host: Host) -> Judgement:
+        header = find_dump(host.dump_disk)
+        if header is None:
+            raise ValueError("there is no dump on the disk")
+        with Vmcore(f"dump on {self.pc.dump_disk}", storage=DumpOnDisk(host.dump_disk, header)) as core:
             return judge(core, host.oracle)

@@ -33,29 +33,31 @@ class Conclusion:
 
     outcome: Outcome
     judgement: Judgement | None = None
-    vmcore: tuple[int, str] | None = None
-    """Size in bytes and SHA-256; None without a dump."""
+    vmcore: tuple[int, str | None] | None = None
+    """Size in bytes and SHA-256, if it was wanted; None without a dump."""
 
 
-def conclude(session: Session, output: Path, failed: str | None = None) -> Conclusion:
-    """Judge the dump; leaves vmlinux, console.log and, if there is a dump, vmcore in `output`.
+def conclude(
+    session: Session, output: Path, failed: str | None = None, *, large: bool = True, sha256: bool = True
+) -> Conclusion:
+    """Judge the dump; leaves console.log in `output` and, if `large`, vmlinux and vmcore, if there is a dump.
 
     `failed` says why the machine did not get as far as a crash.  HostFailure for files that cannot be written.
     """
-    write_atomically(output / "vmlinux", session.first.elf)  # before the dump: gdb warns of a younger kernel
+    if large:
+        write_atomically(output / "vmlinux", session.first.elf)  # before the dump: gdb warns of a younger kernel
     if failed is None:
         outcome = outcome_of(session)
     else:
         outcome = Outcome(False, reason=f"the machine did not get as far as the crash: {failed}")
     judgement = None
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
-    path = output / "vmcore"
-    vmcore = session.mechanism.extract(session, path)
+    vmcore = session.mechanism.extract(session, output / "vmcore" if large else None, sha256=sha256)
     if vmcore is None:
         session.clock.end("there is no dump to judge")
     else:
         try:
-            judgement = session.mechanism.judge(path, session)
+            judgement = session.mechanism.judge(session)
             session.clock.end(f"accuracy {judgement.accuracy:.6f}, completeness {judgement.completeness:.6f}")
         except (VmcoreError, ValueError) as error:
             outcome.evidence.append(f"the dump cannot be judged: {error}")

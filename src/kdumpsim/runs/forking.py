@@ -30,7 +30,7 @@ from kdumpsim.machines.parent import die_with
 from kdumpsim.machines.pc import capable
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, within
 from kdumpsim.runs.result import Result
-from kdumpsim.runs.run import build_kernels, drive, finish, power_on, start
+from kdumpsim.runs.run import EVERYTHING, Leave, build_kernels, drive, finish, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
@@ -71,8 +71,8 @@ class Report:
 class Booted:
     """A machine at the prompt, its dump mechanism armed; `fork` and `again` crash copies of it, it stays as it is."""
 
-    truth: bool | None = None
-    """Whether copies leave the machine's truth, as for `run.run_scenario`."""
+    leave = EVERYTHING
+    """What copies leave in their directories."""
 
     def __init__(
         self,
@@ -128,6 +128,7 @@ class Booted:
         self._forks += 1
         if self._forks == self._warm_at:
             self.warm(scenario)
+        capable(self.session.machine.copying, self.key.pc, "copied").prepare_fork()
         sys.stdout.flush()  # what the child has unwritten would be written twice
         sys.stderr.flush()
         parent = os.getpid()
@@ -176,7 +177,7 @@ class Booted:
 
     def _crash(self, session: Session, scenario: Scenario, directory: Path, poll: Poll | None) -> Result:
         session.machine.poll = within(self._host_timeout, poll)
-        return finish(session, scenario, directory, self.failed, truth=self.truth)
+        return finish(session, scenario, directory, self.failed, self.leave)
 
 
 def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
@@ -274,32 +275,32 @@ def run_all(
     *,
     fork: bool = CAN_FORK,
     poll: Poll | None = None,
-    truth: bool | None = None,
+    leave: Leave = EVERYTHING,
     host_timeout: float | None = HOST_TIMEOUT_S,
 ) -> Generator[Report, None, None]:
     """Run scenarios, each into a directory of its own, `processes` at a time; reports come as runs end.
 
     Scenarios that can share a boot do.  GuestError where there is no kernel to boot.  Closing the iterator early, or an
     exception in it (KeyboardInterrupt, or what `poll` raises), kills the workers under way.  `host_timeout`: real
-    seconds for each boot and for each run; None: no limit.  `truth` as for `run.run_scenario`.
+    seconds for each boot and for each run; None: no limit.
     """
     groups: dict[tuple[object, ...], deque[Job]] = {}
     for job in jobs:
         groups.setdefault(job[0].boot_key(), deque()).append(job)
     for group in groups.values():
         if not fork:
-            yield from _in_turn(group, poll, truth, host_timeout)
+            yield from _in_turn(group, poll, leave, host_timeout)
     if fork:
-        yield from _forked(groups.values(), max(processes, 1), poll, truth, host_timeout)
+        yield from _forked(groups.values(), max(processes, 1), poll, leave, host_timeout)
 
 
-def _in_turn(group: deque[Job], poll: Poll | None, truth: bool | None, host_timeout: float | None) -> Iterator[Report]:
+def _in_turn(group: deque[Job], poll: Poll | None, leave: Leave, host_timeout: float | None) -> Iterator[Report]:
     booted: Booted | None = None
     for scenario, directory in group:
         result, died, timed_out = None, None, False
         try:
             booted = booted or Booted(scenario, poll, host_timeout)
-            booted.truth = truth
+            booted.leave = leave
             result = booted.again(scenario, directory)
         except GuestError:
             raise
@@ -309,7 +310,7 @@ def _in_turn(group: deque[Job], poll: Poll | None, truth: bool | None, host_time
 
 
 def _forked(
-    groups: Iterable[deque[Job]], processes: int, poll: Poll | None, truth: bool | None, host_timeout: float | None
+    groups: Iterable[deque[Job]], processes: int, poll: Poll | None, leave: Leave, host_timeout: float | None
 ) -> Iterator[Report]:
     workers: set[Worker] = set()
     with selectors.DefaultSelector() as selector:
@@ -333,7 +334,7 @@ def _forked(
                 yield from wait(processes - 1)
                 try:
                     booted = Booted(group[0][0], poll, host_timeout, len(group))
-                    booted.truth = truth
+                    booted.leave = leave
                 except GuestError:
                     raise
                 except Exception as error:

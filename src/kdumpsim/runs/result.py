@@ -28,7 +28,9 @@ class Result:
     phases: list[Phase] = field(default_factory=list)
     judgement: Judgement | None = None
     vmcore_sha256: str | None = None
+    """None without a dump, and where nobody wanted to know."""
     vmcore_bytes: int = 0
+    """0 without a dump."""
     ran_on: list[RanOn] = field(default_factory=list)
     """CPUs that nothing had stopped when another handed over ."""
     version: str = __version__
@@ -36,7 +38,7 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """The object of result.json and of ``--json``; fractions of 1, times in ns (virtual) and s (host)."""
-        judgement = self.judgement
+        judgement, dumped = self.judgement, bool(self.vmcore_bytes or self.vmcore_sha256)
         return {
             "kdumpsim": self.version,
             "outcome": str(self.outcome),
@@ -50,7 +52,7 @@ class Result:
             "pages": judgement.pages if judgement else None,
             "options": self.scenario.to_dict(),
             "command": self.scenario.command(),
-            "vmcore": {"sha256": self.vmcore_sha256, "bytes": self.vmcore_bytes} if self.vmcore_sha256 else None,
+            "vmcore": {"sha256": self.vmcore_sha256, "bytes": self.vmcore_bytes} if dumped else None,
             "registers": [check.as_dict() for check in judgement.registers] if judgement else [],
             "differences": [difference.as_dict() for difference in judgement.differences] if judgement else [],
             "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],

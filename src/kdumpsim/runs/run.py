@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,21 @@ if TYPE_CHECKING:
 
 SYSTEM_IMAGE = "system.img"
 OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img", *TRUTH_FILES)
+
+
+@dataclass(frozen=True)
+class Leave:
+    """What a run leaves in its directory, beside result.json and console.log."""
+
+    large: bool = True
+    """vmcore and vmlinux."""
+    sha256: bool = True
+    """result.json tells the dump's, a sixth of what a forked run costs."""
+    truth: bool | None = None
+    """truth.core and truth-end.core, with vmlinux; None: if no dump was captured."""
+
+
+EVERYTHING = Leave()
 
 
 def run_scenario(
@@ -80,7 +96,7 @@ def run_scenario(
         else:
             failed = start(session)
         with _nothing_half(output):
-            result = _finish(session, scenario, output, failed, truth)
+            result = _finish(session, scenario, output, failed, Leave(truth=truth))
             if recorded is not None:
                 write_atomically(output / "trace.txt", recorded.text().encode())
             if save_disks:
@@ -118,15 +134,13 @@ def start(session: Session) -> str | None:
     return None
 
 
-def finish(
-    session: Session, scenario: Scenario, output: Path, failed: str | None, *, truth: bool | None = None
-) -> Result:
-    """Arm, crash, capture, save, judge; leave the four files in `output`, a directory that was prepared.
+def finish(session: Session, scenario: Scenario, output: Path, failed: str | None, leave: Leave = EVERYTHING) -> Result:
+    """Arm, crash, capture, save, judge; leave the files in `output`, a directory that was prepared.
 
-    `failed` is what `start` said; `truth` as for `run_scenario`.
+    `failed` is what `start` said.
     """
     with _nothing_half(output):
-        return _finish(session, scenario, output, failed, truth)
+        return _finish(session, scenario, output, failed, leave)
 
 
 @contextmanager
@@ -139,10 +153,13 @@ def _nothing_half(output: Path) -> Iterator[None]:
         raise
 
 
-def _finish(session: Session, scenario: Scenario, output: Path, failed: str | None, truth: bool | None) -> Result:
-    conclusion = conclude(session, output, failed or drive(session, scenario))
-    if truth or (truth is None and conclusion.vmcore is None):
+def _finish(session: Session, scenario: Scenario, output: Path, failed: str | None, leave: Leave) -> Result:
+    failed = failed or drive(session, scenario)
+    conclusion = conclude(session, output, failed, large=leave.large, sha256=leave.sha256)
+    if leave.truth or (leave.truth is None and conclusion.vmcore is None):
         write_truth(session, output)
+        if not leave.large:
+            write_atomically(output / "vmlinux", session.first.elf)
     result = Result(scenario, conclusion.outcome, session.clock.phases, conclusion.judgement)
     if conclusion.vmcore is not None:
         result.vmcore_bytes, result.vmcore_sha256 = conclusion.vmcore

@@ -16,10 +16,8 @@ from pathlib import Path
 from kdumpsim.files import scratch_directory, writable_directory
 from kdumpsim.runs.forking import CAN_FORK, Report, run_all
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
-from kdumpsim.runs.truth import AT_CRASH
+from kdumpsim.runs.run import Leave
 from kdumpsim.scenario.scenario import Scenario
-
-VMCORE, VMLINUX = "vmcore", "vmlinux"
 
 
 def directory_name(scenario: Scenario) -> str:
@@ -35,15 +33,19 @@ def sweep(
     fork: bool = CAN_FORK,
     poll: Poll | None = None,
     truth: bool | None = None,
+    sha256: bool | None = None,
     host_timeout: float | None = HOST_TIMEOUT_S,
 ) -> Generator[Report, None, None]:
     """Run all of them; reports come as runs end.  HostFailure if `keep` cannot be written to.
 
-    `truth` as for `runs.run.run_scenario`, where files are kept; none is written where not.
+    `truth` as for `runs.run.run_scenario`, where files are kept; none is written where not.  `sha256`: results tell
+    that of the dump; None: those that are kept.
 
     A run that takes more than `host_timeout` real seconds is ended and reported as such, as is a boot.
     Whatever ends the iteration, no worker and no file outside `keep` is left.
     """
+    kept = keep is not None
+    leave = Leave(large=False, sha256=kept if sha256 is None else sha256, truth=truth if kept else False)
     if keep is not None:
         writable_directory(keep)
     with scratch_directory(keep) as scratch:
@@ -52,17 +54,12 @@ def sweep(
             directory = scratch / directory_name(scenario)
             directory.mkdir()
             jobs.append((scenario, directory))
-        runs = run_all(
-            jobs, processes, fork=fork, poll=poll, truth=False if keep is None else truth, host_timeout=host_timeout
-        )
+        runs = run_all(jobs, processes, fork=fork, poll=poll, leave=leave, host_timeout=host_timeout)
         with closing(runs) as reports:
             for report in reports:
-                (report.directory / VMCORE).unlink(missing_ok=True)
-                if not (report.directory / AT_CRASH).exists():
-                    (report.directory / VMLINUX).unlink(missing_ok=True)
                 if keep is not None and report.result is not None:
-                    kept = keep / report.directory.name
-                    if kept.exists():
-                        shutil.rmtree(kept)
-                    report.directory.rename(kept)
+                    place = keep / report.directory.name
+                    if place.exists():
+                        shutil.rmtree(place)
+                    report.directory.rename(place)
                 yield report

@@ -26,7 +26,7 @@ from .handed import HandedPages
 from .notes import cpu_notes
 from .oracle import DmaWrite, Oracle, RanOn, Region
 from .owners import OwnerMap
-from .picture import CHUNK, Picture
+from .picture import Picture
 from .reader import Load, Vmcore
 from .registers import RegisterCheck, check_registers
 
@@ -264,21 +264,19 @@ def _within(ram: Sequence[Extent], page: int) -> Extent:
 def _different_pages(
     vmcore: Vmcore, loads: Sequence[tuple[Load, int, int]], ram: Sequence[Extent], truth: Picture
 ) -> Iterator[tuple[Load, int]]:
-    """Pages of which the dump holds something else than the truth; big pieces are compared first."""
+    """Pages of which the dump holds something else than the truth; only what either of them stores is compared."""
     for load, inside_start, inside_end in loads:
         for low, high in ram:
-            at, end = max(low, load.paddr + inside_start), min(high, load.paddr + inside_end)
-            while at < end:
-                stop = min(end, (at & -CHUNK) + CHUNK)
-                dumped, true = vmcore.slice(load, at - load.paddr, stop - load.paddr), truth.read(at, stop)
-                if dumped != true:
-                    page = at & -PAGE_SIZE
-                    while page < stop:
-                        a, b = max(page, at) - at, min(page + PAGE_SIZE, stop) - at
-                        if dumped[a:b] != true[a:b]:
-                            yield load, page
-                        page += PAGE_SIZE
-                at = stop
+            start, end = max(low, load.paddr + inside_start), min(high, load.paddr + inside_end)
+            if start >= end:
+                continue
+            suspects = set(truth.held(start, end))
+            for first, last in vmcore.stored(load, start - load.paddr, end - load.paddr):
+                suspects.update(range(load.paddr + first & -PAGE_SIZE, load.paddr + last, PAGE_SIZE))
+            for page in sorted(suspects):
+                a, b = max(page, start), min(page + PAGE_SIZE, end)
+                if vmcore.slice(load, a - load.paddr, b - load.paddr) != truth.read(a, b):
+                    yield load, page
 
 
 def _handed_pages(

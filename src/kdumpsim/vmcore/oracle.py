@@ -80,6 +80,9 @@ class WatchedMemory(Protocol):
     @property
     def e820(self) -> Sequence[MemoryRange]: ...
 
+    def pages(self) -> dict[int, bytes]:
+        """The pages that are not all zero, by physical address."""
+
 
 class WatchedMachine(Protocol):
     """A machine that can be watched."""
@@ -438,6 +441,6 @@ class Oracle:
             memory.read = self.handed.read
 
     def _instant(self, cpu: WatchedCpu, where: str, earlier: Picture | None) -> Instant:
-        picture = Picture(self.machine.memory.view, earlier)
+        picture = Picture(self.machine.memory.pages(), earlier)
         registers = tuple(other.registers() for other in self.machine.cpus)
         return Instant(self.machine.clock.now, cpu.index, where, registers, picture)

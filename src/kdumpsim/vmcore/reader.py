@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import errno
+import itertools
 import os
 import stat
 import struct
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from kdumpsim.errors import KdumpsimError
 from kdumpsim.target import ELF_CLASSES, MACHINES, PAGE_SIZE, PRSTATUS
@@ -96,6 +97,57 @@ def vmcoreinfo_of(notes: Iterable[Note]) -> dict[str, str] | None:
     return None
 
 
+class Storage(Protocol):
+    """The bytes of a dump, wherever they are."""
+
+    @property
+    def size(self) -> int: ...
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """(start, end) of what may be anything but zeros, in order."""
+
+    def read(self, offset: int, size: int, /) -> bytes:
+        """So many bytes; fewer at the end."""
+
+    def close(self) -> None:
+        """Let go of them."""
+
+
+class FileStorage:
+    """A regular file.  VmcoreError for anything else."""
+
+    def __init__(self, path: str | os.PathLike[str], opener: Callable[[str, int], int] = _open_file) -> None:
+        try:
+            self._file = open(path, "rb", buffering=0, opener=opener)  # noqa: SIM115 (`close` closes it)
+        except OSError as error:
+            raise VmcoreError(f"{path}: {error.strerror}") from None
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise VmcoreError(f"{path}: is not a regular file")
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """What is not a hole, as far as the file system tells."""
+        file, at = self._file.fileno(), 0
+        for _ in range(MAX_EXTENTS):
+            try:
+                start = os.lseek(file, at, os.SEEK_DATA)
+                at = os.lseek(file, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # no holes are told of here
+                    yield at, self.size
+                return
+            yield start, at
+        yield at, self.size
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, offset)
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class Vmcore:
     """An open vmcore; use it as a context manager.
 
@@ -103,21 +155,20 @@ class Vmcore:
     the file holds, nothing else, and in time proportional to its headers and notes.
     """
 
-    def __init__(self, path: str | os.PathLike[str], opener: Callable[[str, int], int] = _open_file) -> None:
-        """`opener` as for `open`, for a dump that is no file of that name."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        opener: Callable[[str, int], int] = _open_file,
+        storage: Storage | None = None,
+    ) -> None:
+        """`opener` as for `open`, for a dump that is no file of that name; `storage` for one that is no file at all."""
         self.path = Path(path)
+        self._storage = storage if storage is not None else FileStorage(self.path, opener)
         try:
-            self._file = open(path, "rb", buffering=0, opener=opener)  # noqa: SIM115 (`close` closes it)
-        except OSError as error:
-            raise VmcoreError(f"{self.path}: {error.strerror}") from None
-        try:
-            status = os.fstat(self._file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise VmcoreError(f"{self.path}: is not a regular file")
-            if not status.st_size:
+            self._size = self._storage.size
+            if not self._size:
                 raise VmcoreError(f"{self.path}: is empty")
-            self._size = status.st_size
-            self._stored = list(self._data_extents())
+            self._stored = list(self._storage.extents())
             self._read_headers()
         except BaseException:
             self.close()
@@ -160,20 +211,6 @@ class Vmcore:
         )
         self.notes = tuple(note for span in noted for note in self._notes(self._bytes(*span)))
 
-    def _data_extents(self) -> Iterator[tuple[int, int]]:
-        """(start, end) of what is stored of the file; the rest are holes, which need not be read to be known."""
-        file, at = self._file.fileno(), 0
-        for _ in range(MAX_EXTENTS):
-            try:
-                start = os.lseek(file, at, os.SEEK_DATA)
-                at = os.lseek(file, start, os.SEEK_HOLE)
-            except OSError as error:
-                if error.errno != errno.ENXIO:  # no holes are told of here
-                    yield at, self._size
-                return
-            yield start, at
-        yield at, self._size
-
     def _bytes(self, offset: int, size: int) -> bytes:
         """So many bytes of the file, which had them when it was opened; VmcoreError if it was cut off since."""
         if size <= len(ZEROS):
@@ -182,7 +219,7 @@ class Vmcore:
                 return ZEROS[:size]
         pieces = []
         while size:
-            piece = os.pread(self._file.fileno(), size, offset)
+            piece = self._storage.read(offset, size)
             if not piece:
                 raise VmcoreError(f"{self.path}: was cut off while it was read")
             pieces.append(piece)
@@ -249,6 +286,15 @@ class Vmcore:
         """Bytes `start` to `end` of a load."""
         return self._bytes(load.offset + start, end - start)
 
+    def stored(self, load: Load, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The parts of `start` to `end` of a load that may be anything but zeros, as (start, end), in order."""
+        place = bisect.bisect_right(self._stored, load.offset + start, key=lambda extent: extent[1])
+        for first, last in itertools.islice(self._stored, place, None):
+            first, last = max(first - load.offset, start), min(last - load.offset, end)
+            if first >= last:
+                return
+            yield first, last
+
     def pages(self) -> Iterator[tuple[int, bytes]]:
         """(physical address, contents) of every page, in the order of the file; a last one may be shorter."""
         for load in self.loads:
@@ -257,7 +303,7 @@ class Vmcore:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self._storage.close()
 
     def __enter__(self) -> Self:
         return self
