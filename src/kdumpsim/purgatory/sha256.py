@@ -203,10 +203,10 @@ def sha256_finish(ctx: ptr[Sha256], digest: ptr[u8]) -> None:
     while filled < BLOCK_SIZE - 8:
         ctx.block[filled] = 0
         filled += 1
-    words: ptr[u32] = cast(ptr[u32], ctx.block)
+    words = cast(ptr[u32], ctx.block)
     words[14] = big_endian(u32(bits >> 32))
     words[15] = big_endian(u32(bits))
     sha256_transform(ctx.state, words, ROUND_CONSTANTS, message_schedule)
-    out: ptr[u32] = cast(ptr[u32], digest)
+    out = cast(ptr[u32], digest)
     for i in range(8):
         out[i] = big_endian(ctx.state[i])

@@ -9,7 +9,7 @@ from kdumpsim.compiler.lang import cast, guest, ptr, store_volatile, u8, u32, us
 @guest
 def memset(target: ptr[void], value: u32, count: usize) -> ptr[void]:
     """Fill; the volatile store keeps LLVM from turning the loop into a call of this function."""
-    out: ptr[u8] = cast(ptr[u8], target)
+    out = cast(ptr[u8], target)
     for i in range(count):
         store_volatile(out + i, u8(value))
     return target
@@ -18,8 +18,8 @@ def memset(target: ptr[void], value: u32, count: usize) -> ptr[void]:
 @guest
 def memcpy(target: ptr[void], source: ptr[void], count: usize) -> ptr[void]:
     """Copy between places that do not overlap."""
-    out: ptr[u8] = cast(ptr[u8], target)
-    data: ptr[u8] = cast(ptr[u8], source)
+    out = cast(ptr[u8], target)
+    data = cast(ptr[u8], source)
     for i in range(count):
         store_volatile(out + i, data[i])
     return target

@@ -94,8 +94,8 @@ def do_reboot(command: u32) -> None:
 @guest
 def serve(request: ptr[AgentHeader], count: usize) -> None:
     """Serve one request whose payload lies in `buffer`, NUL-terminated."""
-    words: ptr[u32] = cast(ptr[u32], buffer)
-    op: u32 = u32(request.op)
+    words = cast(ptr[u32], buffer)
+    op: u32 = request.op
     if op == OP_HELLO:
         answer(request, 0, version, version_length)
     elif op == OP_OPEN and count > 4:

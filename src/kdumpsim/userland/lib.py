@@ -199,7 +199,7 @@ def start_workload(name: cstr, argument: cstr) -> i32:
 @guest
 def memset(target: ptr[void], value: i32, count: usize) -> ptr[void]:
     """Fill."""
-    out: ptr[u8] = cast(ptr[u8], target)
+    out = cast(ptr[u8], target)
     for i in range(count):
         out[i] = u8(value)
     return target
@@ -218,8 +218,8 @@ def strcpy(target: ptr[u8], source: cstr) -> None:
 @guest
 def memcpy(target: ptr[void], source: ptr[void], count: usize) -> ptr[void]:
     """Copy between places that do not overlap."""
-    out: ptr[u8] = cast(ptr[u8], target)
-    data: ptr[u8] = cast(ptr[u8], source)
+    out = cast(ptr[u8], target)
+    data = cast(ptr[u8], source)
     for i in range(count):
         out[i] = data[i]
     return target
@@ -280,7 +280,7 @@ def parse_number(text: cstr) -> u32:
     value: u32 = 0
     i: u32 = 0
     while text[i] >= ord("0") and text[i] <= ord("9"):
-        value = value * 10 + u32(text[i] - ord("0"))
+        value = value * 10 + (text[i] - ord("0"))
         i += 1
     return value
 

@@ -67,7 +67,7 @@ def exchange(fd: u32, station: ptr[SockaddrIn], count: usize) -> i32:
 @guest
 def main(argc: u32, argv: ptr[cstr]) -> i32:
     """The program."""
-    port = parse_number(argv[1]) if argc > 1 else u32(ECHO_PORT)
+    port = parse_number(argv[1]) if argc > 1 else ECHO_PORT
     station: SockaddrIn = SockaddrIn(sin_family=AF_INET, sin_addr=STATION)
     station.sin_port = swap_bytes(u16(port & 0xFFFF))
     fd = udp_socket()

@@ -90,7 +90,7 @@ def crc32(data: ptr[u8], count: usize) -> u32:
     """CRC-32 as of IEEE 802.3, bit by bit."""
     crc: u32 = 0xFFFFFFFF
     for i in range(count):
-        crc ^= u32(data[i])
+        crc ^= data[i]
         for _ in range(8):
             crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
     return crc ^ 0xFFFFFFFF
@@ -191,7 +191,7 @@ def send_pages(size: u64) -> None:
         n = sendfile(disk, vmcore, CHUNK if left >= CHUNK else u32(left) & ~(PAGE - 1))
         if n <= 0:
             fail("savecore: cannot copy /proc/vmcore to the dump disk", n if n < 0 else -EIO)
-        done += u64(u32(n))
+        done += u32(n)
         percent = u32(done >> 12) * 100 // total
         if percent >= told:
             puts("savecore: ")

@@ -78,7 +78,7 @@ def submit_bio(bio: ptr[Bio]) -> None:
 @guest
 def bio_wait_end_io(bio: ptr[Bio], error: i32) -> None:
     """Completion of submit_bio_wait(), in interrupt context."""
-    wait: ptr[BioWait] = cast(ptr[BioWait], bio.bi_private)
+    wait = cast(ptr[BioWait], bio.bi_private)
     wait.error = error
     complete(wait.done)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import array, container_of, fn, guest, i32, length, placed, ptr, u32
+from kdumpsim.compiler.lang import array, container_of, fn, guest, i32, length, placed, ptr
 from kdumpsim.kernel.architecture import (
     local_irq_disable,
     local_irq_enable,
@@ -23,7 +23,7 @@ blk_cpu_done: array[ListHead] = length(NR_CPUS)
 @guest
 def blk_complete_request(rq: ptr[Request]) -> None:
     """The device is done with a request: have the softirq of this CPU call the queue's softirq_done_fn."""
-    flags: u32 = local_irq_save()
+    flags = local_irq_save()
     list_add_tail(rq.queuelist, blk_cpu_done[smp_processor_id()])
     raise_softirq_irqoff(SoftirqVector.BLOCK_SOFTIRQ)
     local_irq_restore(flags)
@@ -35,7 +35,7 @@ def blk_done_softirq() -> None:
     local_irq_disable()
     head: ptr[ListHead] = blk_cpu_done[smp_processor_id()]
     while not list_empty(head):
-        rq: ptr[Request] = container_of(head.next, Request, "queuelist")
+        rq = container_of(head.next, Request, "queuelist")
         list_del(rq.queuelist)
         local_irq_enable()
         rq.q.softirq_done_fn(rq)

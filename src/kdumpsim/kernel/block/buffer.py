@@ -189,7 +189,7 @@ def recycle_buffer() -> ptr[BufferHead]:
 def alloc_buffer_head() -> ptr[BufferHead]:
     """A new buffer with its page, or NULL.  Called without locks."""
     global nr_buffers
-    bh: ptr[BufferHead] = cast(ptr[BufferHead], kzalloc(sizeof(BufferHead)))
+    bh = cast(ptr[BufferHead], kzalloc(sizeof(BufferHead)))
     if bh == NULL:
         return NULL
     bh.b_data = cast(ptr[u8], __get_free_pages(0))

@@ -75,7 +75,7 @@ def end_buffer_write_sync(bh: ptr[BufferHead], uptodate: bool) -> None:
 @guest
 def end_bio_bh_io_sync(bio: ptr[Bio], error: i32) -> None:
     """Pass the end of a bio on to its buffer."""
-    bh: ptr[BufferHead] = cast(ptr[BufferHead], bio.bi_private)
+    bh = cast(ptr[BufferHead], bio.bi_private)
     bh.b_end_io(bh, error == 0)
 
 

@@ -99,7 +99,7 @@ def make_request(q: ptr[RequestQueue], bio: ptr[Bio]) -> None:
     segments: u32 = bio_segments(bio)
     bio.bi_next = NULL
     while True:
-        flags: u32 = spin_lock_irqsave(q.queue_lock)
+        flags = spin_lock_irqsave(q.queue_lock)
         if elv_merge(q, bio, segments):
             spin_unlock_irqrestore(q.queue_lock, flags)
             return
@@ -107,7 +107,7 @@ def make_request(q: ptr[RequestQueue], bio: ptr[Bio]) -> None:
             break
         spin_unlock_irqrestore(q.queue_lock, flags)
         wait_for_request(q)
-    rq: ptr[Request] = container_of(q.free_list.next, Request, "queuelist")
+    rq = container_of(q.free_list.next, Request, "queuelist")
     list_del(rq.queuelist)
     rq.bdev = bio.bi_bdev
     rq.rw = bio.bi_rw
@@ -128,7 +128,7 @@ def elv_next_request(q: ptr[RequestQueue]) -> ptr[Request]:
     """Take the next request off the queue, or NULL.  Queue lock held."""
     if list_empty(q.queue_head):
         return NULL
-    rq: ptr[Request] = container_of(q.queue_head.next, Request, "queuelist")
+    rq = container_of(q.queue_head.next, Request, "queuelist")
     list_del(rq.queuelist)
     return rq
 
@@ -146,7 +146,7 @@ def blk_execute_rq(q: ptr[RequestQueue], rq: ptr[Request]) -> None:
     init_completion(done)
     rq.q = q
     rq.waiting = done
-    flags: u32 = spin_lock_irqsave(q.queue_lock)
+    flags = spin_lock_irqsave(q.queue_lock)
     list_add_tail(rq.queuelist, q.queue_head)
     q.request_fn(q)
     spin_unlock_irqrestore(q.queue_lock, flags)

@@ -110,7 +110,7 @@ def elf_get_phdr(elf_class: u8, table: ptr[u8], index: u32, out: ptr[Elf64Phdr])
     if elf_class == ELFCLASS64:
         out[0] = cast(ptr[Elf64Phdr], table)[index]
         return
-    narrow: ptr[Elf32Phdr] = cast(ptr[Elf32Phdr], table) + index
+    narrow = cast(ptr[Elf32Phdr], table) + index
     out.p_type = narrow.p_type
     out.p_flags = narrow.p_flags
     out.p_offset = narrow.p_offset
@@ -127,7 +127,7 @@ def elf_put_phdr(elf_class: u8, table: ptr[u8], index: u32, phdr: ptr[Elf64Phdr]
     if elf_class == ELFCLASS64:
         cast(ptr[Elf64Phdr], table)[index] = phdr[0]
         return
-    narrow: ptr[Elf32Phdr] = cast(ptr[Elf32Phdr], table) + index
+    narrow = cast(ptr[Elf32Phdr], table) + index
     narrow.p_type = phdr.p_type
     narrow.p_flags = phdr.p_flags
     narrow.p_offset = u32(phdr.p_offset)

@@ -30,7 +30,7 @@ OLDMEM_END: Final = 0x100000000
 @guest
 def copy_oldmem_page(pfn: usize, buffer: ptr[u8], offset: usize, count: usize) -> None:
     """Copy a part of one page."""
-    flags: u32 = local_irq_save()
+    flags = local_irq_save()
     page: ptr[u8] = kmap_atomic_pfn(pfn)
     memcpy(buffer, page + offset, count)
     kunmap_atomic()

@@ -120,8 +120,8 @@ def elf_summarise(header: ptr[u8], out: ptr[ElfSummary]) -> bool:
     """Check the file header and take from it what is needed."""
     if not elf_ident_sane(header):
         return False
-    narrow: ptr[Elf32Ehdr] = cast(ptr[Elf32Ehdr], header)
-    wide: ptr[Elf64Ehdr] = cast(ptr[Elf64Ehdr], header)
+    narrow = cast(ptr[Elf32Ehdr], header)
+    wide = cast(ptr[Elf64Ehdr], header)
     is64: bool = header[EI_CLASS] == ELFCLASS64
     out.elf_class = header[EI_CLASS]
     if narrow.e_type != ET_CORE:
@@ -133,7 +133,7 @@ def elf_summarise(header: ptr[u8], out: ptr[ElfSummary]) -> bool:
     if ehsize != elf_ehdr_size(out.elf_class) or phentsize != elf_phdr_size(out.elf_class):
         return vmcore_bad("wrong header sizes")
     out.phnum = u32(wide.e_phnum if is64 else narrow.e_phnum)
-    out.phoff = wide.e_phoff if is64 else u64(narrow.e_phoff)
+    out.phoff = wide.e_phoff if is64 else narrow.e_phoff
     if out.phnum == 0 or out.phnum > MAX_PHDRS:
         return vmcore_bad("no or too many program headers")
     if out.phoff < ehsize or out.phoff > PAGE_SIZE:
@@ -145,11 +145,11 @@ def elf_summarise(header: ptr[u8], out: ptr[ElfSummary]) -> bool:
 def elf_set_phnum(header: ptr[u8], phnum: u16) -> None:
     """Finish the copied file header: program headers follow it at once, sections there are none."""
     if header[EI_CLASS] == ELFCLASS64:
-        wide: ptr[Elf64Ehdr] = cast(ptr[Elf64Ehdr], header)
+        wide = cast(ptr[Elf64Ehdr], header)
         wide.e_phnum = phnum
         wide.e_phoff = sizeof(Elf64Ehdr)
         return
-    narrow: ptr[Elf32Ehdr] = cast(ptr[Elf32Ehdr], header)
+    narrow = cast(ptr[Elf32Ehdr], header)
     narrow.e_phnum = phnum
     narrow.e_phoff = sizeof(Elf32Ehdr)
 
@@ -159,7 +159,7 @@ def real_notes_size(notes: ptr[u8], size: usize) -> usize:
     """Bytes of notes before the null note; a note that does not fit ends them too (Linux update_note_header_size)."""
     at: u32 = 0
     while at + sizeof(ElfNote) <= size:
-        note: ptr[ElfNote] = cast(ptr[ElfNote], notes + at)
+        note = cast(ptr[ElfNote], notes + at)
         if note.n_namesz == 0 or note.n_namesz > size or note.n_descsz > size:
             break
         n: u32 = sizeof(ElfNote) + ((note.n_namesz + 3) & 0xFFFFFFFC) + ((note.n_descsz + 3) & 0xFFFFFFFC)
@@ -200,7 +200,7 @@ def merge_notes(elf_class: u8, table: ptr[u8], phnum: u32, notes: ptr[u8], room:
 def add_range(paddr: usize, size: usize, offset: u64) -> bool:
     """Append a piece of old memory to the list."""
     global vmcore_ranges, vmcore_last_range
-    piece: ptr[VmcoreRange] = cast(ptr[VmcoreRange], kzalloc(sizeof(VmcoreRange)))
+    piece = cast(ptr[VmcoreRange], kzalloc(sizeof(VmcoreRange)))
     if piece == NULL:
         return False
     piece.paddr = paddr
@@ -270,8 +270,8 @@ def vmcore_build(old: ptr[u8], found: ptr[ElfSummary]) -> i32:
         return notes
     phdr.p_type = PT_NOTE
     phdr.p_offset = notes_at
-    phdr.p_filesz = u64(u32(notes))
-    phdr.p_memsz = u64(u32(notes))
+    phdr.p_filesz = u32(notes)
+    phdr.p_memsz = u32(notes)
     elf_put_phdr(elf_class, vmcore_headers + ehsize, 0, phdr)
     vmcore_headers_bytes = notes_at + u32(notes)
     vmcore_data_offset = vmcore_page_up(vmcore_headers_bytes)
@@ -282,7 +282,7 @@ def vmcore_build(old: ptr[u8], found: ptr[ElfSummary]) -> i32:
 def parse_crash_elf_headers() -> i32:
     """Copy the old headers, check them, and build the vmcore from them."""
     found: ElfSummary = ElfSummary()
-    old: ptr[u8] = cast(ptr[u8], __get_free_pages(HEADERS_ORDER))
+    old = cast(ptr[u8], __get_free_pages(HEADERS_ORDER))
     if old == NULL:
         return -ENOMEM
     if elfcorehdr_addr > OLDMEM_END - HEADERS_BYTES:
@@ -339,7 +339,7 @@ def vmcore_send_copy(file: ptr[File], count: usize, out: ptr[File]) -> i32:
         return -ENOMEM
     n = vmcore_read(file, cast(ptr[u8], page), min(count, PAGE_SIZE))
     sent: i32 = out.f_op.sendphys(out, pa(usize(page)), u32(n))
-    file.f_pos -= u64(u32(n - max(sent, 0)))
+    file.f_pos -= u32(n - max(sent, 0))
     free_pages(page, 0)
     return sent
 
@@ -349,7 +349,7 @@ def vmcore_send_pages(file: ptr[File], piece: ptr[VmcoreRange], count: usize, ou
     """Send whole pages of old memory from where they lie."""
     sent: i32 = out.f_op.sendphys(out, piece.paddr + usize(file.f_pos - piece.offset), count)
     if sent > 0:
-        file.f_pos += u64(u32(sent))
+        file.f_pos += u32(sent)
     return sent
 
 

@@ -103,7 +103,7 @@ def exit_notify(task: ptr[TaskStruct]) -> None:
 @guest
 def delayed_put_task_struct(head: ptr[RcuHead]) -> None:
     """Nobody who walked the list of tasks can have this one in hand any more: free it and its stack."""
-    p: ptr[TaskStruct] = container_of(head, TaskStruct, "rcu")
+    p = container_of(head, TaskStruct, "rcu")
     free_pages(p.thread_info, THREAD_ORDER)
     kfree(p)
 
@@ -126,7 +126,7 @@ def do_exit(code: i32) -> NoReturn:
         panic("Attempted to kill init!")
     task.flags |= PF_EXITING
     if in_atomic():
-        printk("<6>note: %s[%d] exited with preempt_count %d\n", task.comm, u32(task.pid), u32(preempt_count()))
+        printk(f"<6>note: {task.comm:s}[{task.pid}] exited with preempt_count {preempt_count()}\n")
     task.exit_code = code
     exit_itimers(task)
     exit_mm(task)

@@ -47,4 +47,4 @@ def in_interrupt() -> bool:
 @guest
 def in_atomic() -> bool:
     """Where sleeping is forbidden."""
-    return preempt_count() & ~i32(PREEMPT_ACTIVE) != 0
+    return preempt_count() & ~PREEMPT_ACTIVE != 0

@@ -157,7 +157,7 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
     action: ptr[IrqAction] = NULL
     if status & (IRQ_DISABLED | IRQ_INPROGRESS) == 0:
         action = desc.action
-        status &= ~u32(IRQ_PENDING)
+        status &= ~IRQ_PENDING
         status |= IRQ_INPROGRESS
     desc.status = status
     if action != NULL:
@@ -169,8 +169,8 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
             note_interrupt(irq, desc, action_ret)
             if desc.status & IRQ_PENDING == 0:
                 break
-            desc.status &= ~u32(IRQ_PENDING)
-        desc.status &= ~u32(IRQ_INPROGRESS)
+            desc.status &= ~IRQ_PENDING
+        desc.status &= ~IRQ_INPROGRESS
     desc.handler.end(irq)
     spin_unlock(desc.lock)
     return 1
@@ -193,7 +193,7 @@ def setup_irq(irq: u32, new: ptr[IrqAction]) -> i32:
     else:
         desc.action = new
         desc.depth = 0
-        desc.status &= ~u32(IRQ_DISABLED | IRQ_INPROGRESS)
+        desc.status &= ~(IRQ_DISABLED | IRQ_INPROGRESS)
         desc.handler.startup(irq)
     spin_unlock_irqrestore(desc.lock, flags)
     return 0
@@ -276,7 +276,7 @@ def enable_irq(irq: u32) -> None:
     desc: ptr[IrqDesc] = irq_desc[irq]
     flags = spin_lock_irqsave(desc.lock)
     if desc.depth == 1:
-        desc.status &= ~u32(IRQ_DISABLED)
+        desc.status &= ~IRQ_DISABLED
         desc.handler.enable(irq)
     if desc.depth > 0:
         desc.depth -= 1

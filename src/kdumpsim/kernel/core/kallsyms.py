@@ -47,7 +47,7 @@ def kallsyms_init() -> i32:
     while i < kallsyms_num_syms and i >> MARKER_SHIFT < MAX_MARKERS:
         if i & ((1 << MARKER_SHIFT) - 1) == 0:
             kallsyms_markers[i >> MARKER_SHIFT] = offset
-        offset += strlen(addr(kallsyms_names[offset])) + 1
+        offset += strlen(kallsyms_names + offset) + 1
         i += 1
     return 0
 
@@ -65,9 +65,9 @@ def symbol_name(index: u32) -> cstr:
         at = marker << MARKER_SHIFT
         offset = kallsyms_markers[marker]
     while at < index:
-        offset += strlen(addr(kallsyms_names[offset])) + 1
+        offset += strlen(kallsyms_names + offset) + 1
         at += 1
-    return addr(kallsyms_names[offset])
+    return kallsyms_names + offset
 
 
 @guest

@@ -83,7 +83,7 @@ def load_image(entry: u32, nr_segments: u32, segments: ptr[KexecSegment], crash:
 @guest
 def sys_kexec_load(entry: u32, nr_segments: u32, segments: ptr[KexecSegment], flags: u32) -> i32:
     """The system call kexec_load: take over an image, or with no segments drop the loaded one."""
-    if flags & KEXEC_FLAGS != flags & ~u32(KEXEC_ARCH_MASK):
+    if flags & KEXEC_FLAGS != flags & ~KEXEC_ARCH_MASK:
         return -EINVAL
     if flags & KEXEC_ARCH_MASK != KEXEC_ARCH_386 and flags & KEXEC_ARCH_MASK != KEXEC_ARCH_DEFAULT:
         return -EINVAL

@@ -108,7 +108,7 @@ def kernel_thread_on_cpu(function: fn[[ptr[void]], i32], arg: ptr[void], name: c
     """Start a kernel thread that stays on one CPU (kthread_bind)."""
     task = create_thread(function, arg, name)
     if task != NULL:
-        set_cpus_allowed(task, u32(1) << cpu)
+        set_cpus_allowed(task, 1 << cpu)
         wake_up_new_task(task)
     return task
 

@@ -64,14 +64,14 @@ def parse_early_param() -> None:
     value: array[u8] = length(VALUE_LENGTH)
     i: usize = 0
     while boot_command_line[i] != 0:
-        word: cstr = addr(boot_command_line[i])
+        word: cstr = boot_command_line + i
         n = word_length(word)
         for param in section("setup_params", ObsKernelParam):
             rest = match_option(word, param.str)
             if rest != NULL:
                 strlcpy(value, rest, min(word_length(rest) + 1, VALUE_LENGTH))
                 if param.setup_func(value) < 0:
-                    printk("<4>Malformed early option '%s%s'\n", usize(param.str), usize(value))
+                    printk(f"<4>Malformed early option '{param.str:s}{value:s}'\n")
         i += n
         while boot_command_line[i] == ord(" "):
             i += 1
@@ -83,7 +83,7 @@ def cmdline_find(name: cstr, buf: ptr[u8], size: usize) -> bool:
     found = False
     i: usize = 0
     while boot_command_line[i] != 0:
-        word: cstr = addr(boot_command_line[i])
+        word: cstr = boot_command_line + i
         rest = match_option(word, name)
         if rest != NULL:
             found = True

@@ -134,7 +134,7 @@ def write_consoles(start: u32, end: u32) -> None:
         count = min(end - start, LOG_BUF_LEN - offset)
         con = console_drivers
         while con != NULL:
-            con.write(con, addr(log_buf[offset]), count)
+            con.write(con, log_buf + offset, count)
             con = con.next
         start += count
 

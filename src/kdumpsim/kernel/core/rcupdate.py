@@ -113,7 +113,7 @@ def rcu_check_quiescent_state(rcp: ptr[RcuCtrlblk], rdp: ptr[RcuData], cpu: u32)
     rdp.qs_pending = False
     spin_lock(rcp.lock)
     if rdp.quiescbatch == rcp.cur:
-        rcp.cpumask &= ~(u32(1) << cpu)
+        rcp.cpumask &= ~(1 << cpu)
         if rcp.cpumask == 0:
             rcp.completed = rcp.cur
             rcu_start_batch(rcp)

@@ -141,7 +141,7 @@ def init_idle(task: ptr[TaskStruct], cpu: u32) -> None:
     task.state = TASK_RUNNING
     task.prio = MAX_PRIO
     task.static_prio = MAX_PRIO
-    task.cpus_allowed = u32(1) << cpu
+    task.cpus_allowed = 1 << cpu
     task.thread_info.cpu = cpu
     task.on_cpu = True
     rq.curr = task
@@ -222,11 +222,11 @@ def try_to_wake_up(p: ptr[TaskStruct], states: u32) -> bool:
     flags: u32 = 0
     rq = task_rq_lock(p, addr(flags))
     if p.on_rq:
-        if u32(p.state) & states:
+        if p.state & states:
             p.state = TASK_RUNNING
         spin_unlock_irqrestore(rq.lock, flags)
         return False
-    if u32(p.state) & states == 0:
+    if p.state & states == 0:
         spin_unlock_irqrestore(rq.lock, flags)
         return False
     cpu = wake_idle(p)
@@ -234,7 +234,7 @@ def try_to_wake_up(p: ptr[TaskStruct], states: u32) -> bool:
         p.thread_info.cpu = cpu
         spin_unlock_irqrestore(rq.lock, flags)
         rq = task_rq_lock(p, addr(flags))
-    if not p.on_rq and u32(p.state) & states:
+    if not p.on_rq and p.state & states:
         p.state = TASK_RUNNING
         p.prio = p.static_prio
         activate_task(p, rq)
@@ -325,7 +325,7 @@ def schedule() -> None:
     The idle task hangs in no queue; one that sleeps all the same, in an oops, comes back at once.
     """
     if in_atomic() and current().flags & PF_EXITING == 0:
-        printk("<3>scheduling while atomic: %s/0x%08x/%d\n", current().comm, u32(preempt_count()), u32(current().pid))
+        printk(f"<3>scheduling while atomic: {current().comm:s}/0x{preempt_count():08x}/{current().pid}\n")
         dump_stack()
     while True:
         preempt_disable()
@@ -336,7 +336,7 @@ def schedule() -> None:
             prev.nvcsw += 1
             if prev.on_rq:
                 dequeue_task(prev, rq)
-        fetch_and(addr(prev.thread_info.flags), ~u32(1 << TIF_NEED_RESCHED))
+        fetch_and(addr(prev.thread_info.flags), ~(1 << TIF_NEED_RESCHED))
         next = pick_next_task(rq)
         if next == prev:
             spin_unlock_irq(rq.lock)

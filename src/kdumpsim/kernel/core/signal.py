@@ -48,15 +48,15 @@ def do_exit(code: i32) -> NoReturn:
 @guest
 def force_sig(signal: u32) -> None:
     """Give this process a signal for what it did; it is dealt with on the way back to ring 3."""
-    fetch_or(addr(current().pending), u32(1) << signal)
-    fetch_or(addr(current_thread_info().flags), u32(1) << TIF_SIGPENDING)
+    fetch_or(addr(current().pending), 1 << signal)
+    fetch_or(addr(current_thread_info().flags), 1 << TIF_SIGPENDING)
 
 
 @guest
 def send_sig(signal: u32, task: ptr[TaskStruct]) -> None:
     """Give a process a signal; it is woken, or made to enter the kernel.  tasklist_lock is held."""
-    fetch_or(addr(task.pending), u32(1) << signal)
-    fetch_or(addr(task.thread_info.flags), u32(1) << TIF_SIGPENDING)
+    fetch_or(addr(task.pending), 1 << signal)
+    fetch_or(addr(task.thread_info.flags), 1 << TIF_SIGPENDING)
     try_to_wake_up(task, TASK_INTERRUPTIBLE)
     resched_task(task)
 

@@ -92,7 +92,7 @@ def wakeup_softirqd() -> None:
 @guest
 def raise_softirq_irqoff(nr: SoftirqVector) -> None:
     """Raise a softirq, with interrupts off; outside of interrupts the thread runs it."""
-    softirq_pending[smp_processor_id()] |= u32(1) << nr
+    softirq_pending[smp_processor_id()] |= 1 << nr
     if not in_interrupt():
         wakeup_softirqd()
 
@@ -123,7 +123,7 @@ def run_softirqs() -> None:
             pending >>= 1
             nr += 1
         local_irq_disable()
-        pending = load_volatile(addr(softirq_pending[cpu]))
+        pending = load_volatile(softirq_pending + cpu)
         restart -= 1
     if pending != 0:
         wakeup_softirqd()
@@ -220,14 +220,14 @@ def queue_tasklet(t: ptr[TaskletStruct], lists: ptr[ptr[TaskletStruct]], nr: Sof
 @guest
 def tasklet_schedule(t: ptr[TaskletStruct]) -> None:
     """Have a tasklet run soon; once, however often it is asked for before that."""
-    if fetch_or(addr(t.state), u32(TaskletState.TASKLET_STATE_SCHED)) & TaskletState.TASKLET_STATE_SCHED == 0:
+    if fetch_or(addr(t.state), TaskletState.TASKLET_STATE_SCHED) & TaskletState.TASKLET_STATE_SCHED == 0:
         queue_tasklet(t, tasklet_vec, SoftirqVector.TASKLET_SOFTIRQ)
 
 
 @guest
 def tasklet_hi_schedule(t: ptr[TaskletStruct]) -> None:
     """The same, before all other softirqs."""
-    if fetch_or(addr(t.state), u32(TaskletState.TASKLET_STATE_SCHED)) & TaskletState.TASKLET_STATE_SCHED == 0:
+    if fetch_or(addr(t.state), TaskletState.TASKLET_STATE_SCHED) & TaskletState.TASKLET_STATE_SCHED == 0:
         queue_tasklet(t, tasklet_hi_vec, SoftirqVector.HI_SOFTIRQ)
 
 

@@ -118,7 +118,7 @@ def sys_sched_setaffinity(regs: ptr[PtRegs]) -> i32:
     online: u32 = 0
     for cpu in range(NR_CPUS):
         if cpu_online(cpu):
-            online |= u32(1) << cpu
+            online |= 1 << cpu
     if mask & online == 0:
         return -EINVAL
     set_cpus_allowed(current(), mask)

@@ -197,7 +197,7 @@ def ata_dev_configure(ap: ptr[AtaPort], dev: ptr[AtaDevice]) -> bool:
     dev.lba48 = dev.id[ID_COMMAND_SET_2] & 0xC400 == 0x4400
     dev.n_sectors = ata_id_double(dev, ID_LBA48_SECTORS) if dev.lba48 else ata_id_double(dev, ID_LBA_SECTORS)
     form: cstr = "LBA48" if dev.lba48 else "LBA"
-    version: u32 = highest_bit(u32(dev.id[ID_MAJOR_VERSION]))
+    version: u32 = highest_bit(dev.id[ID_MAJOR_VERSION])
     printk(f"<6>ata{ap.id}: dev {dev.devno} ATA-{version}, {dev.n_sectors} sectors: {form:s}\n")
     return True
 

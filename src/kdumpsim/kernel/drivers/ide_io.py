@@ -176,7 +176,7 @@ def ide_do_request(hwif: ptr[IdeHwif]) -> None:
 @guest
 def do_ide_request(q: ptr[RequestQueue]) -> None:
     """The queues' request_fn."""
-    drive: ptr[IdeDrive] = cast(ptr[IdeDrive], q.queuedata)
+    drive = cast(ptr[IdeDrive], q.queuedata)
     ide_do_request(drive.hwif)
 
 
@@ -289,9 +289,9 @@ def ide_ready_for_handler(hwif: ptr[IdeHwif]) -> bool:
 @guest
 def ide_intr(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """IRQ 14 and 15.  One that nobody expects is acknowledged by reading the status, as Linux does for PCI."""
-    hwif: ptr[IdeHwif] = cast(ptr[IdeHwif], dev_id)
+    hwif = cast(ptr[IdeHwif], dev_id)
     result: u32 = IRQ_NONE
-    flags: u32 = spin_lock_irqsave(hwif.lock)
+    flags = spin_lock_irqsave(hwif.lock)
     if hwif.handler == NULL:
         ide_inb(hwif, IDE_STATUS)
     elif ide_ready_for_handler(hwif):
@@ -307,8 +307,8 @@ def ide_intr(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
 @guest
 def ide_timer_expiry(data: usize) -> None:
     """A command took too long: an interrupt was lost, or the drive hangs (Linux ide_timer_expiry)."""
-    hwif: ptr[IdeHwif] = cast(ptr[IdeHwif], data)
-    flags: u32 = spin_lock_irqsave(hwif.lock)
+    hwif = cast(ptr[IdeHwif], data)
+    flags = spin_lock_irqsave(hwif.lock)
     handler: fn[[ptr[IdeHwif]], None] = hwif.handler
     if handler != NULL:
         hwif.handler = NULL

@@ -12,23 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import (
-    NULL,
-    addr,
-    array,
-    cast,
-    cstr,
-    fn,
-    guest,
-    i32,
-    length,
-    placed,
-    ptr,
-    u8,
-    u16,
-    u32,
-    usize,
-)
+from kdumpsim.compiler.lang import NULL, array, cast, cstr, fn, guest, i32, length, placed, ptr, u8, u16, u32, usize
 from kdumpsim.kernel.architecture import insw, outb
 from kdumpsim.kernel.block.bio import add_disk
 from kdumpsim.kernel.block.blk_types import BlockDevice
@@ -257,7 +241,7 @@ def ide_probe_hwif(hwif: ptr[IdeHwif]) -> bool:
         if not do_probe(hwif, drive):
             continue
         drive.present = True
-        ide_fix_string(drive.model, addr(ide_identity[ID_MODEL]), 20)
+        ide_fix_string(drive.model, ide_identity + ID_MODEL, 20)
         ide_read_capacity(drive)
         found = True
     ide_probe_select(hwif, 0)

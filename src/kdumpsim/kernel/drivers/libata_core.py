@@ -114,8 +114,8 @@ def ata_host_intr(ap: ptr[AtaPort], qc: ptr[AtaQueuedCmd]) -> bool:
 @guest
 def ata_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """The port's interrupt.  One that belongs to no command is left alone: the drive's INTRQ stays up."""
-    ap: ptr[AtaPort] = cast(ptr[AtaPort], dev_id)
-    flags: u32 = spin_lock_irqsave(ap.lock)
+    ap = cast(ptr[AtaPort], dev_id)
+    flags = spin_lock_irqsave(ap.lock)
     handled: bool = ap.qc.active and ata_host_intr(ap, ap.qc)
     spin_unlock_irqrestore(ap.lock, flags)
     return IRQ_HANDLED if handled else IRQ_NONE
@@ -130,7 +130,7 @@ def ata_qc_complete_internal(qc: ptr[AtaQueuedCmd]) -> None:
 @guest
 def ata_exec_nodata(ap: ptr[AtaPort], dev: ptr[AtaDevice], command: u8, feature: u8, nsect: u8) -> u32:
     """Send a command that moves no data and wait for its interrupt; its err_mask (ata_exec_internal)."""
-    flags: u32 = spin_lock_irqsave(ap.lock)
+    flags = spin_lock_irqsave(ap.lock)
     qc: ptr[AtaQueuedCmd] = ata_qc_new_init(ap, dev)
     init_completion(qc.waiting)
     qc.complete_fn = ata_qc_complete_internal
@@ -159,7 +159,7 @@ def ata_eh_scsidone(cmd: ptr[ScsiCmnd]) -> None:
 def ata_qc_timeout(qc: ptr[AtaQueuedCmd]) -> None:
     """A command did not end in time: stop the bus master, take what the drive says for its end."""
     ap: ptr[AtaPort] = qc.ap
-    flags: u32 = spin_lock_irqsave(ap.lock)
+    flags = spin_lock_irqsave(ap.lock)
     host_stat: u8 = 0
     if qc.tf.protocol == AtaProtocol.ATA_PROT_DMA:
         host_stat = ata_bmdma_status(ap)
@@ -177,7 +177,7 @@ def ata_qc_timeout(qc: ptr[AtaQueuedCmd]) -> None:
 @guest
 def ata_scsi_error(host: ptr[ScsiHost]) -> None:
     """The host's error handler (ata_scsi_error and ata_eng_timeout)."""
-    ap: ptr[AtaPort] = cast(ptr[AtaPort], host.hostdata)
+    ap = cast(ptr[AtaPort], host.hostdata)
     if ap.qc.active and ap.qc.scsicmd != NULL:
         cmd: ptr[ScsiCmnd] = ap.qc.scsicmd
         ata_qc_timeout(ap.qc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, ptr, u8, u32
+from kdumpsim.compiler.lang import NULL, array, cast, fn, guest, ptr, u8, u32
 from kdumpsim.kernel.architecture import inb
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
@@ -84,7 +84,7 @@ def ata_scsi_qc_complete(qc: ptr[AtaQueuedCmd]) -> None:
 def ata_scsi_rw_xlat(qc: ptr[AtaQueuedCmd], cmd: ptr[ScsiCmnd]) -> None:
     """READ (10) and WRITE (10) as READ DMA and WRITE DMA, with 48-bit addresses if the drive has them."""
     tf: ptr[AtaTaskfile] = qc.tf
-    block: u32 = get_be32(addr(cmd.cmnd[2]))
+    block: u32 = get_be32(cmd.cmnd + 2)
     tf.protocol = AtaProtocol.ATA_PROT_DMA
     tf.write = cmd.cmnd[0] == WRITE_10
     tf.lba48 = qc.dev.lba48
@@ -119,7 +119,7 @@ def ata_scsi_translate(ap: ptr[AtaPort], dev: ptr[AtaDevice], cmd: ptr[ScsiCmnd]
 def ata_id_string(dev: ptr[AtaDevice], to: ptr[u8], word: u32, count: u32) -> None:
     """`count` characters of an IDENTIFY string, the first of each word in its high byte."""
     for i in range(count):
-        pair: u32 = u32(dev.id[word + i // 2])
+        pair: u32 = dev.id[word + i // 2]
         to[i] = u8((pair >> 8) & 0xFF) if i & 1 == 0 else u8(pair & 0xFF)
 
 
@@ -145,7 +145,7 @@ def ata_scsi_simulate(dev: ptr[AtaDevice], cmd: ptr[ScsiCmnd]) -> None:
 @guest
 def ata_scsi_queuecmd(cmd: ptr[ScsiCmnd], done: fn[[ptr[ScsiCmnd]], None]) -> None:
     """The host's queuecommand: called with host_lock held, which gives way to the port's own lock."""
-    ap: ptr[AtaPort] = cast(ptr[AtaPort], cmd.device.host.hostdata)
+    ap = cast(ptr[AtaPort], cmd.device.host.hostdata)
     cmd.scsi_done = done
     spin_unlock(ap.host.host_lock)
     spin_lock(ap.lock)

@@ -214,8 +214,8 @@ def serial8250_receive(port: ptr[Uart8250]) -> None:
 @guest
 def serial8250_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     """IRQ 4 and 3."""
-    port: ptr[Uart8250] = cast(ptr[Uart8250], dev_id)
-    flags: u32 = spin_lock_irqsave(port.lock)
+    port = cast(ptr[Uart8250], dev_id)
+    flags = spin_lock_irqsave(port.lock)
     before: u32 = port.head
     serial8250_receive(port)
     received: u32 = port.head - before
@@ -241,7 +241,7 @@ def serial8250_startup(port: ptr[Uart8250], name: cstr) -> bool:
 @guest
 def serial8250_unthrottle(port: ptr[Uart8250]) -> None:
     """The ring has room again."""
-    flags: u32 = spin_lock_irqsave(port.lock)
+    flags = spin_lock_irqsave(port.lock)
     if port.throttled and port.head - port.tail <= RX_SIZE // 2:
         port.throttled = False
         outb(IER_RDI | IER_RLSI, port.base + UART_IER)

@@ -30,7 +30,7 @@ tty_wait: WaitQueue = WaitQueue()
 def tty_insert_char(char: u8) -> None:
     """A character was typed; interrupt context.  When nobody reads, the newest are lost."""
     global tty_head
-    flags: u32 = spin_lock_irqsave(tty_lock)
+    flags = spin_lock_irqsave(tty_lock)
     if tty_head - tty_tail < TTY_SIZE:
         tty_buffer[tty_head % TTY_SIZE] = char
         tty_head += 1
@@ -49,7 +49,7 @@ def tty_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
             break
         schedule()
     finish_wait(tty_wait, wait)
-    flags: u32 = spin_lock_irqsave(tty_lock)
+    flags = spin_lock_irqsave(tty_lock)
     n: usize = min(count, tty_head - tty_tail)
     for i in range(n):
         buffer[i] = tty_buffer[tty_tail % TTY_SIZE]

@@ -73,7 +73,7 @@ def elf_load_sane(phdr: ptr[Elf32Phdr], previous_end: usize) -> bool:
 @guest
 def elf_check(file: ptr[u8], size: usize) -> i32:
     """Check all headers, of which `size` bytes from the file's start are there: 0 or -ENOEXEC."""
-    header: ptr[Elf32Ehdr] = cast(ptr[Elf32Ehdr], file)
+    header = cast(ptr[Elf32Ehdr], file)
     if not elf_header_sane(header, size):
         return -ENOEXEC
     end: usize = 0
@@ -128,7 +128,7 @@ def load_elf_binary(file: ptr[File], headers: ptr[u8], size: usize, mm: ptr[MmSt
     error = elf_check(headers, size)
     if error != 0:
         return error
-    header: ptr[Elf32Ehdr] = cast(ptr[Elf32Ehdr], headers)
+    header = cast(ptr[Elf32Ehdr], headers)
     for i in range(u32(header.e_phnum)):
         phdr = cast(ptr[Elf32Phdr], headers + header.e_phoff) + i
         if phdr.p_type != PT_LOAD:

@@ -187,7 +187,7 @@ def exec_mmap(bprm: ptr[LinuxBinprm]) -> None:
     switch_mm(bprm.mm)
     preempt_enable()
     mmput(old)
-    task.flags &= ~u32(PF_KTHREAD)
+    task.flags &= ~PF_KTHREAD
     strlcpy(task.comm, basename(bprm.path), TASK_COMM_LEN)
 
 
@@ -287,7 +287,7 @@ def spawn_task(bprm: ptr[LinuxBinprm]) -> ptr[TaskStruct]:
     if task.files == NULL:
         put_dead_task(task)
         return NULL
-    task.flags &= ~u32(PF_KTHREAD)
+    task.flags &= ~PF_KTHREAD
     task.cpus_allowed = current().cpus_allowed
     task.mm = bprm.mm
     user_thread_setup(task, bprm.entry, bprm.esp)

@@ -6,7 +6,21 @@ Each process has a table of descriptors of its own, kernel threads share one.
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cast, container_of, fetch_add, guest, i32, ptr, sizeof, u8, u32, usize
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    cast,
+    container_of,
+    fetch_add,
+    fetch_sub,
+    guest,
+    i32,
+    ptr,
+    sizeof,
+    u8,
+    u32,
+    usize,
+)
 from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
@@ -61,7 +75,7 @@ def file_free_rcu(head: ptr[RcuHead]) -> None:
 @guest
 def fput(file: ptr[File]) -> None:
     """Give a file back; the last one closes it."""
-    if fetch_add(addr(file.f_count), u32(-1)) == 1:
+    if fetch_sub(addr(file.f_count), 1) == 1:
         file.f_op.release(file)
         call_rcu(file.f_rcuhead, file_free_rcu)
 

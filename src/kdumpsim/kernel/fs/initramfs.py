@@ -48,7 +48,7 @@ def cpio_number(digits: ptr[u8]) -> u32:
     """Eight hexadecimal digits; CPIO_BAD for anything else, and for sizes no archive can have."""
     value: u32 = 0
     for i in range(8):
-        digit: u32 = u32(digits[i])
+        digit: u32 = digits[i]
         if digit >= ord("0") and digit <= ord("9"):
             digit -= ord("0")
         elif digit | 0x20 >= ord("a") and digit | 0x20 <= ord("f"):

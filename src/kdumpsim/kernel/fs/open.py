@@ -58,5 +58,5 @@ def sys_open(path: cstr, flags: u32) -> i32:
         return fd
     file: ptr[File] = NULL
     error = filp_open(path, flags, addr(file))
-    current_files().fd[u32(fd)] = file
+    current_files().fd[fd] = file
     return error if error != 0 else fd

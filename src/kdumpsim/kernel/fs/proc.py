@@ -51,7 +51,7 @@ proc_entries: ptr[ProcEntry] = NULL
 def proc_add(path: cstr) -> ptr[ProcEntry]:
     """A new entry in the list, or NULL.  `path` must stay valid."""
     global proc_entries
-    entry: ptr[ProcEntry] = cast(ptr[ProcEntry], kzalloc(sizeof(ProcEntry)))
+    entry = cast(ptr[ProcEntry], kzalloc(sizeof(ProcEntry)))
     if entry != NULL:
         entry.path = path
         entry.next = proc_entries
@@ -128,7 +128,7 @@ def proc_make_text(entry: ptr[ProcEntry], text: ptr[ProcText]) -> i32:
 @guest
 def proc_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Copy from the text made at open."""
-    text: ptr[ProcText] = cast(ptr[ProcText], file.private_data)
+    text = cast(ptr[ProcText], file.private_data)
     at: u32 = u32(file.f_pos)
     if text.m.buf == NULL:
         return -EINVAL
@@ -156,7 +156,7 @@ def proc_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
 @guest
 def proc_release(file: ptr[File]) -> None:
     """Free the text."""
-    text: ptr[ProcText] = cast(ptr[ProcText], file.private_data)
+    text = cast(ptr[ProcText], file.private_data)
     if text.m.buf != NULL:
         free_pages(text.m.buf, text.order)
     kfree(text)
@@ -185,7 +185,7 @@ def proc_open(path: cstr, file: ptr[File]) -> i32:
     mode: u32 = file.f_flags & O_ACCMODE
     if (mode != O_RDONLY and entry.store == NULL) or (mode != O_WRONLY and entry.show == NULL):
         return -EACCES
-    text: ptr[ProcText] = cast(ptr[ProcText], kzalloc(sizeof(ProcText)))
+    text = cast(ptr[ProcText], kzalloc(sizeof(ProcText)))
     if text == NULL:
         return -ENOMEM
     if mode != O_WRONLY:

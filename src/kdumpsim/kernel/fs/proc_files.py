@@ -20,7 +20,7 @@ from kdumpsim.kernel.mm.swapfile import nr_swap_pages, swap_info
 @guest
 def cmdline_show(m: ptr[SeqFile]) -> i32:
     """/proc/cmdline"""
-    seq_printf(m, "%s\n", usize(boot_command_line))
+    seq_printf(m, f"{boot_command_line:s}\n")
     return 0
 
 

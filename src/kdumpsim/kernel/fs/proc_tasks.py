@@ -26,7 +26,7 @@ from kdumpsim.kernel.fs.seq_file import seq_printf
 def ps_show(m: ptr[SeqFile]) -> i32:
     """/proc/ps: pid, CPU, state, voluntary context switches and name of every task; idle tasks are not in the list."""
     seq_printf(m, "PID  CPU STAT SWITCHES COMMAND\n")
-    flags: u32 = spin_lock_irqsave(tasklist_lock)
+    flags = spin_lock_irqsave(tasklist_lock)
     for task in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         state: u8 = state_letter(task)
         seq_printf(m, f"{task.pid:<5}{task_cpu(task):<4}{state:c}    {task.nvcsw:<9}{task.comm:s}\n")
@@ -50,7 +50,7 @@ def kmsg_show(m: ptr[SeqFile]) -> i32:
     if m.size <= LOG_BUF_LEN:
         m.count = m.size
         return 0
-    flags: u32 = spin_lock_irqsave(logbuf_lock)
+    flags = spin_lock_irqsave(logbuf_lock)
     kmsg_copy(m)
     spin_unlock_irqrestore(logbuf_lock, flags)
     return 0

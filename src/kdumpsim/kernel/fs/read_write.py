@@ -175,7 +175,7 @@ def sys_lseek(regs: ptr[PtRegs]) -> i32:
     if file == NULL:
         return -EBADF
     error = generic_file_llseek(file, u64(i64(i32(regs.ecx))), regs.edx, MAX_COUNT)
-    return error if error != 0 else i32(u32(file.f_pos))
+    return error if error != 0 else i32(file.f_pos)
 
 
 @guest

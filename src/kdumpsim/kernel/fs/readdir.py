@@ -66,7 +66,7 @@ def proc_list(m: ptr[SeqFile], directory: cstr) -> i32:
             error = 0
             n: usize = component(entry.path + skip)
             if not listed_before(entry, skip + n):
-                seq_printf(m, "%.*s\n", n, usize(entry.path + skip))
+                seq_printf(m, "%.*s\n", n, entry.path + skip)
         entry = entry.next
     return error
 
@@ -83,7 +83,7 @@ def toyfs_list_block(m: ptr[SeqFile], entries: ptr[ToyEntry]) -> i32:
             return error
         mark: cstr = "/" if node.inode.mode & TOYFS_DIR else ""
         toyfs_iput(node)
-        seq_printf(m, "%s%s\n", usize(entries[i].name), usize(mark))
+        seq_printf(m, f"{entries[i].name:s}{mark:s}\n")
     return 0
 
 
@@ -137,7 +137,7 @@ def open_directory(path: cstr, file: ptr[File]) -> i32:
         return -EISDIR
     if path[strlen(path) - 1] != ord("/"):
         return -EINVAL
-    text: ptr[ProcText] = cast(ptr[ProcText], kzalloc(sizeof(ProcText)))
+    text = cast(ptr[ProcText], kzalloc(sizeof(ProcText)))
     if text == NULL:
         return -ENOMEM
     entry.show = directory_show

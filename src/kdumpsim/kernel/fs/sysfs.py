@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, fn, guest, i32, length, placed, ptr, u8, usize, void
+from kdumpsim.compiler.lang import NULL, array, cast, fn, guest, i32, length, placed, ptr, u8, usize, void
 from kdumpsim.kernel.architecture import cpu_online, pa
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_notes, crashk_res, kexec_crash_image, kexec_image
@@ -24,7 +24,7 @@ crash_notes_paths: array[u8] = length(NR_CPUS * NAME_BYTES)
 def crash_notes_show(m: ptr[SeqFile]) -> i32:
     """cpuN/crash_notes: the physical address of the CPU's ELF notes, in hex."""
     cpu = usize(m.private)
-    seq_printf(m, f"{pa(usize(addr(crash_notes[cpu * KEXEC_NOTE_BYTES]))):x}\n")
+    seq_printf(m, f"{pa(usize(crash_notes + cpu * KEXEC_NOTE_BYTES)):x}\n")
     return 0
 
 
@@ -55,7 +55,7 @@ def sysfs_init() -> i32:
     """Make the files."""
     for cpu in range(NR_CPUS):
         if cpu_online(cpu):
-            path: ptr[u8] = addr(crash_notes_paths[cpu * NAME_BYTES])
+            path: ptr[u8] = crash_notes_paths + cpu * NAME_BYTES
             snprintf(path, NAME_BYTES, f"/sys/devices/system/cpu/cpu{cpu}/crash_notes")
             register_proc_data(path, crash_notes_show, NULL, cast(ptr[void], usize(cpu)))
     register_proc("/sys/kernel/kexec_loaded", kexec_loaded_show, NULL)

@@ -139,7 +139,7 @@ def toyfs_mount(name: cstr) -> i32:
     bh: ptr[BufferHead] = bread(bdev, 0)
     if bh == NULL:
         return -EIO
-    sb: ptr[ToySuper] = cast(ptr[ToySuper], bh.b_data)
+    sb = cast(ptr[ToySuper], bh.b_data)
     if memcmp(sb.magic, toyfs_magic, TOYFS_MAGIC_SIZE) != 0 or sb.block_size != BLOCK_SIZE:
         brelse(bh)
         return -EINVAL
@@ -297,7 +297,7 @@ def toyfs_find_entry(directory: ptr[ToyInode], name: cstr, n: usize) -> u32:
         bh: ptr[BufferHead] = bread(toyfs_root.bdev, toyfs_run(directory, index, addr(run)))
         if bh == NULL:
             return 0
-        entries: ptr[ToyEntry] = cast(ptr[ToyEntry], bh.b_data)
+        entries = cast(ptr[ToyEntry], bh.b_data)
         for i in range(ENTRIES_PER_BLOCK):
             if toyfs_name_is(entries[i], name, n):
                 ino: u32 = entries[i].ino
@@ -326,7 +326,7 @@ def toyfs_add_entry(directory: ptr[ToyNode], name: cstr, n: usize, ino: u32) -> 
         if fresh:
             memset(bh.b_data, 0, BLOCK_SIZE)
             set_buffer_uptodate(bh)
-        entries: ptr[ToyEntry] = cast(ptr[ToyEntry], bh.b_data)
+        entries = cast(ptr[ToyEntry], bh.b_data)
         for i in range(ENTRIES_PER_BLOCK):
             if entries[i].ino == 0:
                 entries[i].ino = ino

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, u64, usize
+from kdumpsim.compiler.lang import NULL, addr, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, usize
 from kdumpsim.kernel.block.bio import rw_kernel
 from kdumpsim.kernel.block.blk_types import READ, SECTOR_SHIFT
 from kdumpsim.kernel.block.buffer import (
@@ -158,7 +158,7 @@ def toyfs_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     n: i32 = toyfs_do_read(toyfs_node(file), u32(file.f_pos), buffer, count)
     toyfs_unlock()
     if n > 0:
-        file.f_pos += u64(u32(n))
+        file.f_pos += u32(n)
     return n
 
 
@@ -169,7 +169,7 @@ def toyfs_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     n: i32 = toyfs_do_write(toyfs_node(file), u32(file.f_pos), buffer, count)
     toyfs_unlock()
     if n > 0:
-        file.f_pos += u64(u32(n))
+        file.f_pos += u32(n)
     return n
 
 
@@ -191,7 +191,7 @@ toyfs_file_operations: FileOperations = FileOperations(read=toyfs_read, write=to
 @guest
 def toyfs_open(path: cstr, file: ptr[File]) -> i32:
     """open(): O_CREAT makes a missing file, O_TRUNC empties it."""
-    node: ptr[ToyNode] = cast(ptr[ToyNode], kzalloc(sizeof(ToyNode)))
+    node = cast(ptr[ToyNode], kzalloc(sizeof(ToyNode)))
     if node == NULL:
         return -ENOMEM
     toyfs_lock()

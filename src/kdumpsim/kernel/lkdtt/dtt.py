@@ -28,7 +28,6 @@ from kdumpsim.compiler.lang import (
     section,
     store_volatile,
     u32,
-    usize,
 )
 from kdumpsim.kernel.architecture import smp_processor_id
 from kdumpsim.kernel.core.panic import panic
@@ -71,7 +70,7 @@ NR_CRASH_TYPES: Final = 6
 def dtt_induce(kind: u32, name: cstr) -> None:
     """Execute a crash.  The instant of the crash is the arrival here; type `none` comes back at once."""
     if kind == CrashType.PANIC:
-        panic("LKDTT: crash point %s", usize(name))
+        panic("LKDTT: crash point %s", name)
     elif kind == CrashType.BUG:
         BUG()
     elif kind == CrashType.EXCEPTION:

@@ -63,7 +63,7 @@ def parse_count(text: cstr) -> i32:
     count: u64 = simple_strtoull(text, addr(rest), 10)
     if rest == text or rest[0] != 0 or count == 0 or count > 0x7FFFFFFF:
         return -EINVAL
-    return i32(u32(count))
+    return i32(count)
 
 
 @guest

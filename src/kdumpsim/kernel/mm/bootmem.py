@@ -44,7 +44,7 @@ def init_bootmem(map_pfn: usize, end_pfn: usize) -> None:
 @guest
 def bootmem_map_size() -> usize:
     """Bytes of whole pages that the bitmap takes."""
-    return (((bootmem_pages + 7) >> 3) + PAGE_SIZE - 1) & ~usize(PAGE_SIZE - 1)
+    return (((bootmem_pages + 7) >> 3) + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)
 
 
 @guest

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, fetch_add, guest, ptr, u32, usize
+from kdumpsim.compiler.lang import NULL, addr, fetch_add, fetch_sub, guest, ptr, u32, usize
 from kdumpsim.kernel.architecture import PAGE_MASK, PAGE_PRESENT, PAGE_SIZE, flush_tlb_page, pte_alloc, pte_offset
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memset
@@ -126,7 +126,7 @@ def mmget(mm: ptr[MmStruct]) -> None:
 @guest
 def mmput(mm: ptr[MmStruct]) -> None:
     """Give an address space back; the last one frees it.  NULL is nothing."""
-    if mm != NULL and fetch_add(addr(mm.mm_users), u32(-1)) == 1:
+    if mm != NULL and fetch_sub(addr(mm.mm_users), 1) == 1:
         unlink_mm(mm)
         exit_mmap(mm)
         mm_free(mm)

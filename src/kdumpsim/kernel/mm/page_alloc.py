@@ -131,7 +131,7 @@ def virt_to_page(address: ptr[void]) -> ptr[Page]:
 @guest
 def buddy_pfn(pfn: usize, order: u32) -> usize:
     """The block that makes one of the next order together with this one."""
-    return pfn ^ (u32(1) << order)
+    return pfn ^ (1 << order)
 
 
 @guest
@@ -156,7 +156,7 @@ def remove_block(page: ptr[Page], order: u32) -> None:
 def free_block(pfn: usize, order: u32) -> None:
     """Free a block and join it with its buddies as far as these are free."""
     global nr_free_pages
-    nr_free_pages += u32(1) << order
+    nr_free_pages += 1 << order
     while order < MAX_ORDER - 1:
         other = buddy_pfn(pfn, order)
         if other >= max_pfn:
@@ -176,7 +176,7 @@ def rmqueue(order: u32, mark: u32) -> ptr[Page]:
     global nr_free_pages
     flags = spin_lock_irqsave(zone_lock)
     found = order
-    if nr_free_pages < mark + (u32(1) << order):
+    if nr_free_pages < mark + (1 << order):
         found = MAX_ORDER
     while found < MAX_ORDER and list_empty(free_area[found].free_list):
         found += 1
@@ -187,8 +187,8 @@ def rmqueue(order: u32, mark: u32) -> ptr[Page]:
         pfn = page_to_pfn(page)
         while found > order:
             found -= 1
-            add_block(pfn + (u32(1) << found), found)
-        nr_free_pages -= u32(1) << order
+            add_block(pfn + (1 << found), found)
+        nr_free_pages -= 1 << order
         page._count = 1
     spin_unlock_irqrestore(zone_lock, flags)
     return page
@@ -265,10 +265,10 @@ def free_range(pfn: usize, end: usize) -> None:
     """Free pages pfn..end (exclusive) in blocks as large as their place allows."""
     while pfn < end:
         order: u32 = 0
-        while order < MAX_ORDER - 1 and pfn & (u32(1) << order) == 0 and pfn + (u32(2) << order) <= end:
+        while order < MAX_ORDER - 1 and pfn & (1 << order) == 0 and pfn + (2 << order) <= end:
             order += 1
         free_block(pfn, order)
-        pfn += u32(1) << order
+        pfn += 1 << order
 
 
 @guest

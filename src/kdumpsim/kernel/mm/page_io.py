@@ -3,7 +3,21 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cast, fetch_add, fn, guest, i32, load_volatile, placed, ptr, sizeof, u32
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    cast,
+    fetch_add,
+    fetch_sub,
+    fn,
+    guest,
+    i32,
+    load_volatile,
+    placed,
+    ptr,
+    sizeof,
+    u32,
+)
 from kdumpsim.kernel.block.bio import bio_init, rw_phys, submit_bio
 from kdumpsim.kernel.block.blk_types import READ, WRITE, Bio
 from kdumpsim.kernel.core.printk import printk
@@ -56,7 +70,7 @@ def end_swap_bio_write(bio: ptr[Bio], error: i32) -> None:
     rotate_reclaimable_page(page)
     end_page_writeback(page)
     fetch_add(addr(nr_written), 1)
-    fetch_add(addr(nr_writeback), u32(-1))
+    fetch_sub(addr(nr_writeback), 1)
     wake_up(congestion_wqh)
 
 

@@ -44,7 +44,7 @@ def kmem_cache_init() -> None:
     """Make the caches, empty."""
     for i in range(NR_CACHES):
         spin_lock_init(malloc_sizes[i].lock)
-        malloc_sizes[i].size = u32(1) << (MIN_SHIFT + i)
+        malloc_sizes[i].size = 1 << (MIN_SHIFT + i)
 
 
 @guest

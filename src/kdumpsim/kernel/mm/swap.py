@@ -6,7 +6,20 @@ A page's mapping and its place in the swap cache count as one reference each; a 
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cmpxchg, fetch_add, fn, guest, i32, load_volatile, placed, ptr, u32
+from kdumpsim.compiler.lang import (
+    NULL,
+    addr,
+    cmpxchg,
+    fetch_add,
+    fetch_sub,
+    fn,
+    guest,
+    i32,
+    load_volatile,
+    placed,
+    ptr,
+    u32,
+)
 from kdumpsim.kernel.core.list import init_list_head, list_add, list_add_tail, list_del
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.types import ListHead
@@ -99,7 +112,7 @@ def rotate_reclaimable_page(page: ptr[Page]) -> None:
 @guest
 def page_cache_release(page: ptr[Page]) -> None:
     """Give a reference up; the last one frees the page."""
-    if fetch_add(addr(page._count), i32(-1)) != 1:
+    if fetch_sub(addr(page._count), 1) != 1:
         return
     flags = spin_lock_irqsave(lru_lock)
     if page_flag(page, PG_lru):

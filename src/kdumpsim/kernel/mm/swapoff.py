@@ -42,7 +42,7 @@ def next_mm(mm: ptr[MmStruct]) -> ptr[MmStruct]:
     spin_lock(mmlist_lock)
     entry: ptr[ListHead] = mmlist_head.next if mm == NULL else mm.mmlist.next
     while entry != NULL and entry != mmlist_head:
-        candidate: ptr[MmStruct] = container_of(entry, MmStruct, "mmlist")
+        candidate = container_of(entry, MmStruct, "mmlist")
         if mmget_unless_zero(candidate):
             found = candidate
             break

@@ -101,7 +101,7 @@ def isolate_lru_pages(wanted: u32, source: ptr[ListHead], pages: ptr[ListHead]) 
     taken: u32 = 0
     flags = spin_lock_irqsave(lru_lock)
     while taken < wanted and not list_empty(source):
-        page: ptr[Page] = container_of(source.prev, Page, "lru")
+        page = container_of(source.prev, Page, "lru")
         if not get_page_unless_zero(page):
             list_del(page.lru)
             list_add(page.lru, source)
@@ -117,7 +117,7 @@ def isolate_lru_pages(wanted: u32, source: ptr[ListHead], pages: ptr[ListHead]) 
 def putback_lru_pages(pages: ptr[ListHead]) -> None:
     """Put isolated pages back, each on the list PG_active says, and give the references up."""
     while not list_empty(pages):
-        page: ptr[Page] = container_of(pages.prev, Page, "lru")
+        page = container_of(pages.prev, Page, "lru")
         list_del(page.lru)
         flags = spin_lock_irqsave(lru_lock)
         add_page_to_lru(page)
@@ -192,7 +192,7 @@ def shrink_list(pages: ptr[ListHead]) -> u32:
     init_list_head(keep)
     reclaimed: u32 = 0
     while not list_empty(pages):
-        page: ptr[Page] = container_of(pages.prev, Page, "lru")
+        page = container_of(pages.prev, Page, "lru")
         list_del(page.lru)
         result = shrink_one(page)
         if result == PAGE_CLEAN:

@@ -77,7 +77,7 @@ def ip_auto_config() -> i32:
         return -ENODEV
     dev.address = address
     dev.gateway = gateway
-    dev.netmask = netmask if netmask != 0 else u32(CLASS_C)
+    dev.netmask = netmask if netmask != 0 else CLASS_C
     error = dev_open(dev)
     if error != 0:
         dev.address = 0

@@ -119,13 +119,13 @@ def sys_socket(family: u32, kind: u32, protocol: u32) -> i32:
     if file == NULL or sk == NULL:
         kfree(file)
         kfree(sk)
-        current_files().fd[u32(fd)] = NULL
+        current_files().fd[fd] = NULL
         return -ENOMEM
     file.f_op = socket_file_ops
     file.f_flags = O_RDWR
     file.f_count = 1
     file.private_data = sk
-    current_files().fd[u32(fd)] = file
+    current_files().fd[fd] = file
     return fd
 
 

@@ -98,8 +98,8 @@ def udp_get_port(sk: ptr[Sock], port: u16) -> i32:
     if port == 0:
         port = udp_rover
         while udp_lookup(port) != NULL:
-            port = port + 1 if port < LAST_EPHEMERAL else u16(FIRST_EPHEMERAL)
-        udp_rover = port + 1 if port < LAST_EPHEMERAL else u16(FIRST_EPHEMERAL)
+            port = port + 1 if port < LAST_EPHEMERAL else FIRST_EPHEMERAL
+        udp_rover = port + 1 if port < LAST_EPHEMERAL else FIRST_EPHEMERAL
     elif udp_lookup(port) != NULL:
         error = -EADDRINUSE
     if error == 0:

@@ -26,7 +26,7 @@ from kdumpsim.kernel.testing.workload import Workload
 def irq_set_affinity(irq: u32, mask: u32) -> None:
     """Send a line's interrupts to these CPUs, where its controller can."""
     desc: ptr[IrqDesc] = irq_desc[irq]
-    flags: u32 = spin_lock_irqsave(desc.lock)
+    flags = spin_lock_irqsave(desc.lock)
     desc.affinity = mask
     if desc.action != NULL and desc.handler.set_affinity != NULL:
         desc.handler.set_affinity(irq, mask)
@@ -43,7 +43,7 @@ def parse_online_mask(text: cstr) -> u32:
     mask: u32 = 0
     for cpu in range(NR_CPUS):
         if asked >> cpu & 1 and cpu_online(cpu):
-            mask |= u32(1) << cpu
+            mask |= 1 << cpu
     return mask
 
 

@@ -28,7 +28,7 @@ def dmaread(argument: ptr[void]) -> i32:
     """The thread."""
     if toyfs_root.bdev == NULL:
         return -ENODEV
-    buffer: ptr[u8] = cast(ptr[u8], __get_free_pages(BUFFER_ORDER))
+    buffer = cast(ptr[u8], __get_free_pages(BUFFER_ORDER))
     if buffer == NULL:
         return -ENOMEM
     sectors: u32 = min(SECTORS, toyfs_root.bdev.bd_queue.max_sectors)

@@ -97,7 +97,7 @@ def login(argument: ptr[void]) -> i32:
 def kill_programs() -> u32:
     """Kill all processes but init and those it started itself and would start again; how many there were."""
     killed: u32 = 0
-    flags: u32 = spin_lock_irqsave(tasklist_lock)
+    flags = spin_lock_irqsave(tasklist_lock)
     for task in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         if task.flags & PF_KTHREAD == 0 and task.pid != 1 and task.parent.pid != 1 and task.state != EXIT_ZOMBIE:
             send_sig(SIGKILL, task)

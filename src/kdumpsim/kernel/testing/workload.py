@@ -36,7 +36,7 @@ def start_workload(name: cstr, argument: cstr) -> i32:
     """Start a thread; its pid or a negative errno.  The argument is copied."""
     for workload in section("workloads", Workload):
         if strcmp(workload.name, name) == 0:
-            copy: ptr[u8] = cast(ptr[u8], kmalloc(MAX_ARGUMENT))
+            copy = cast(ptr[u8], kmalloc(MAX_ARGUMENT))
             if copy == NULL:
                 return -ENOMEM
             strlcpy(copy, argument, MAX_ARGUMENT)

@@ -15,7 +15,7 @@ from kdumpsim.compiler.lang import (
     array,
     cast,
     extern,
-    fetch_add,
+    fetch_sub,
     guest,
     i32,
     length,
@@ -194,15 +194,15 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
     """Write this CPU's NT_PRSTATUS note, and the null note that ends the list (crash_save_this_cpu)."""
     if cpu >= NR_CPUS:
         return
-    note: ptr[ElfNote] = cast(ptr[ElfNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
+    note = cast(ptr[ElfNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
     note[0] = prstatus_note
-    prstatus: ptr[ElfPrstatus] = cast(ptr[ElfPrstatus], note + 1)
+    prstatus = cast(ptr[ElfPrstatus], note + 1)
     # Idle tasks all have pid 0, but to gdb a thread numbered 0 is no thread, and it shows the first note for it.
     prstatus.pr_pid = current().pid
     if prstatus.pr_pid == 0:
         prstatus.pr_pid = i32(IDLE_LWP + cpu)
     fill_user_regs(prstatus.pr_reg, regs)
-    last: ptr[ElfNote] = cast(ptr[ElfNote], prstatus + 1)
+    last = cast(ptr[ElfNote], prstatus + 1)
     last[0] = ElfNote()
 
 
@@ -217,7 +217,7 @@ def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
     crash_copy_regs(fixed_regs, regs)
     crash_save_cpu(fixed_regs, cpu)
     disable_local_APIC()
-    fetch_add(addr(waiting_for_crash_ipi), u32(-1))
+    fetch_sub(addr(waiting_for_crash_ipi), 1)
     halt()
     while True:
         cpu_relax()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, addr, array, bits, guest, length, ptr, sizeof, u8, u16, u32
+from kdumpsim.compiler.lang import Struct, array, bits, guest, length, ptr, sizeof, u8, u16, u32
 from kdumpsim.kernel.arch.i386.processor import DescPtr, clear_ldt, load_gdt, load_idt, load_tr
 from kdumpsim.kernel.arch.i386.segment import (
     __KERNEL_CS,
@@ -147,7 +147,7 @@ def set_tss_desc(desc: ptr[DescStruct], tss: ptr[TssStruct]) -> None:
 @guest
 def set_gate(vector: u32, kind: DescType, dpl: u8, entry: u32, selector: u16) -> None:
     """Fill in one gate of the IDT."""
-    gate = addr(idt_table[vector])
+    gate = idt_table + vector
     gate.offset_low = u16(entry)
     gate.offset_high = u16(entry >> 16)
     gate.selector = selector
@@ -185,12 +185,12 @@ def set_task_gate(vector: u32, selector: u16) -> None:
 @guest
 def cpu_load_descriptors(cpu: u32, esp0: u32) -> None:
     """Build this CPU's GDT and TSS and load them, with the IDT (Linux cpu_init)."""
-    gdt = addr(cpu_gdt_table[cpu * GDT_ENTRIES])
+    gdt = cpu_gdt_table + cpu * GDT_ENTRIES
     set_flat_desc(gdt[GDT_ENTRY_KERNEL_CS], DescType.CODE_ER, 0)
     set_flat_desc(gdt[GDT_ENTRY_KERNEL_DS], DescType.DATA_RW, 0)
     set_flat_desc(gdt[GDT_ENTRY_DEFAULT_USER_CS], DescType.CODE_ER, 3)
     set_flat_desc(gdt[GDT_ENTRY_DEFAULT_USER_DS], DescType.DATA_RW, 3)
-    tss = addr(init_tss[cpu])
+    tss = init_tss + cpu
     tss.esp0 = esp0
     tss.ss0 = __KERNEL_DS
     tss.io_bitmap_base = sizeof(TssStruct)

@@ -67,7 +67,7 @@ def add_memory_region(start: u64, size: u64, kind: u32) -> None:
         if kind != E820Type.E820_RAM:
             remove_memory_region(start, size)
         return
-    entry = addr(e820.map[e820.nr_map])
+    entry = e820.map + e820.nr_map
     entry.addr = start
     entry.size = size
     entry.type = kind
@@ -80,7 +80,7 @@ def remove_memory_region(start: u64, size: u64) -> None:
     end: u64 = start + size
     count = e820.nr_map
     for i in range(count):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         entry_end: u64 = entry.addr + entry.size
         if entry.type != E820Type.E820_RAM or entry_end <= start or entry.addr >= end:
             continue
@@ -94,7 +94,7 @@ def sanitize_e820_map() -> None:
     """Drop empty ranges, sort by address, let non-RAM win where ranges overlap, and join neighbours of one kind."""
     count = e820.nr_map
     for i in range(count):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.type != E820Type.E820_RAM and entry.size != 0:
             remove_memory_region(entry.addr, entry.size)
     kept: u32 = 0
@@ -119,8 +119,8 @@ def join_neighbours() -> None:
     """Make one of ranges of a kind that touch or overlap; the map is sorted."""
     kept: u32 = 0
     for i in range(1, e820.nr_map):
-        last = addr(e820.map[kept])
-        entry = addr(e820.map[i])
+        last = e820.map + kept
+        entry = e820.map + i
         if entry.type == last.type and entry.addr <= last.addr + last.size:
             last.size = max(last.addr + last.size, entry.addr + entry.size) - last.addr
             continue
@@ -154,7 +154,7 @@ def type_name(kind: u32) -> cstr:
 def print_memory_map(who: cstr) -> None:
     """Print the map."""
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         printk(f"<6> {who:s}: {entry.addr:016x} - {entry.addr + entry.size:016x} {type_name(entry.type):s}\n")
 
 
@@ -163,7 +163,7 @@ def e820_covers(start: u32, end: u32) -> bool:
     """Whether every byte of [start, end) is RAM (2.6.16 e820_all_mapped)."""
     at: u64 = start
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.type == E820Type.E820_RAM and entry.addr <= at and at < entry.addr + entry.size:
             at = entry.addr + entry.size
             if at >= end:
@@ -175,7 +175,7 @@ def e820_covers(start: u32, end: u32) -> bool:
 def e820_any_mapped(start: u32, end: u32) -> bool:
     """Whether any byte of [start, end) is RAM."""
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.type == E820Type.E820_RAM and entry.addr < end and entry.addr + entry.size > start:
             return True
     return False
@@ -198,7 +198,7 @@ def find_max_low_pfn() -> None:
     """Set max_low_pfn from the map."""
     global max_low_pfn
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.type == E820Type.E820_RAM:
             max_low_pfn = max(max_low_pfn, ram_end(entry) >> PAGE_SHIFT)
 

@@ -35,7 +35,7 @@ def early_map(phys: u32) -> u32:
 @guest
 def early_copy(to: ptr[u8], phys: u32, count: u32) -> None:
     """Copy from physical memory."""
-    source: ptr[u8] = cast(ptr[u8], early_map(phys))
+    source = cast(ptr[u8], early_map(phys))
     for i in range(count):
         to[i] = source[i]
 
@@ -43,7 +43,7 @@ def early_copy(to: ptr[u8], phys: u32, count: u32) -> None:
 @guest
 def early_copy_string(to: ptr[u8], phys: u32, size: u32) -> None:
     """Copy a NUL-terminated text, cut off at `size` bytes."""
-    source: ptr[u8] = cast(ptr[u8], early_map(phys))
+    source = cast(ptr[u8], early_map(phys))
     i: u32 = 0
     while i < size - 1 and source[i] != 0:
         to[i] = source[i]

@@ -95,7 +95,7 @@ def io_apic_write(register: u32, value: u32) -> None:
 @guest
 def ioapic_read_entry(pin: u32, entry: ptr[RouteEntry]) -> None:
     """Read a pin's entry."""
-    words: ptr[u32] = cast(ptr[u32], entry)
+    words = cast(ptr[u32], entry)
     words[0] = io_apic_read(IOAPIC_REDIRECTION + 2 * pin)
     words[1] = io_apic_read(IOAPIC_REDIRECTION + 2 * pin + 1)
 
@@ -103,7 +103,7 @@ def ioapic_read_entry(pin: u32, entry: ptr[RouteEntry]) -> None:
 @guest
 def ioapic_write_entry(pin: u32, entry: ptr[RouteEntry]) -> None:
     """Write a pin's entry, the word with the mask bit last."""
-    words: ptr[u32] = cast(ptr[u32], entry)
+    words = cast(ptr[u32], entry)
     io_apic_write(IOAPIC_REDIRECTION + 2 * pin + 1, words[1])
     io_apic_write(IOAPIC_REDIRECTION + 2 * pin, words[0])
 

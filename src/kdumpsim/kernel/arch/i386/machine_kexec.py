@@ -132,7 +132,7 @@ def machine_kexec(image: ptr[Kimage]) -> NoReturn:
     """Leave this kernel for the image's start address, with paging off and nothing of ours in use."""
     local_irq_disable()
     control: u32 = image.control_code_page
-    page: ptr[u8] = cast(ptr[u8], va(control))
+    page = cast(ptr[u8], va(control))
     for i in range(u32(relocate_new_kernel_end) - u32(relocate_new_kernel)):
         page[i] = relocate_new_kernel[i]
     identity_map_page(control)

@@ -108,7 +108,7 @@ def acpi_find_rsdp() -> ptr[Rsdp]:
     """Scan the BIOS ROM."""
     at: u32 = RSDP_SCAN_START
     while at < RSDP_SCAN_END:
-        rsdp: ptr[Rsdp] = cast(ptr[Rsdp], va(at))
+        rsdp = cast(ptr[Rsdp], va(at))
         if rsdp.signature_low == RSDP_SIGNATURE_LOW and rsdp.signature_high == RSDP_SIGNATURE_HIGH:
             if mp_checksum(cast(ptr[u8], rsdp), sizeof(Rsdp)) == 0:
                 return rsdp
@@ -137,12 +137,12 @@ def acpi_boot_init() -> None:
     """Register the enabled processors of the MADT."""
     if not acpi_find_madt():
         return
-    madt: ptr[Madt] = cast(ptr[Madt], madt_copy)
+    madt = cast(ptr[Madt], madt_copy)
     end: u32 = min(madt.header.size, MAX_TABLE)
     before = mp_config.nr_cpus
     at: u32 = sizeof(Madt)
     while at + 2 <= end:
-        entry: ptr[MadtLocalApic] = cast(ptr[MadtLocalApic], addr(madt_copy[at]))
+        entry = cast(ptr[MadtLocalApic], madt_copy + at)
         if entry.size < 2:
             break
         if entry.type == MADT_LOCAL_APIC and entry.flags & MADT_CPU_ENABLED:

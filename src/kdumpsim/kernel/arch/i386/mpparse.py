@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, addr, array, cast, guest, i32, length, ptr, sizeof, u8, u16, u32
+from kdumpsim.compiler.lang import NULL, Struct, array, cast, guest, i32, length, ptr, sizeof, u8, u16, u32
 from kdumpsim.kernel.arch.i386.early_map import early_copy, early_map
 from kdumpsim.kernel.arch.i386.mpspec import (
     CPU_BOOTPROCESSOR,
@@ -77,7 +77,7 @@ def smp_scan_config(start: u32, size: u32) -> bool:
     """Look for the floating pointer on each paragraph of a range below 1 MiB."""
     at: u32 = start
     while at < start + size:
-        floating: ptr[MpFloating] = cast(ptr[MpFloating], va(at))
+        floating = cast(ptr[MpFloating], va(at))
         if floating.signature == MPF_SIGNATURE and floating.paragraphs == 1:
             if mp_checksum(cast(ptr[u8], floating), sizeof(MpFloating)) == 0:
                 early_copy(cast(ptr[u8], mp_floating), at, sizeof(MpFloating))
@@ -105,7 +105,7 @@ def find_smp_config() -> None:
         printk("<3>MP table has a bad length\n")
         return
     early_copy(mp_table, mp_floating.physptr, size)
-    table: ptr[MpConfigTable] = cast(ptr[MpConfigTable], mp_table)
+    table = cast(ptr[MpConfigTable], mp_table)
     if table.signature != MPC_SIGNATURE or mp_checksum(mp_table, size) != 0:
         printk("<3>MP table is damaged\n")
         return
@@ -175,7 +175,7 @@ def mp_register_intsrc(irqtype: u8, flags: u16, bus: u8, irq: u8, pin: u8) -> No
     """Note where a bus's interrupt line ends."""
     if mp_config.nr_irqs == MAX_IRQ_SOURCES:
         return
-    source = addr(mp_irqs[mp_config.nr_irqs])
+    source = mp_irqs + mp_config.nr_irqs
     source.irqtype = irqtype
     source.irqflag = flags
     source.srcbus = bus
@@ -189,11 +189,11 @@ def get_smp_config() -> None:
     """Walk through the table's entries (2.6.16 smp_read_mpc)."""
     if not mp_config.found:
         return
-    table: ptr[MpConfigTable] = cast(ptr[MpConfigTable], mp_table)
+    table = cast(ptr[MpConfigTable], mp_table)
     mp_config.lapic_address = table.lapic
     at: u32 = sizeof(MpConfigTable)
     while at < table.size:
-        entry = addr(mp_table[at])
+        entry = mp_table + at
         if entry[0] == MpcEntryType.MP_PROCESSOR:
             mp_processor_info(cast(ptr[MpcProcessor], entry))
             at += sizeof(MpcProcessor)
@@ -215,7 +215,7 @@ def get_smp_config() -> None:
 def find_isa_irq_pin(irq: u32, kind: MpIrqType) -> i32:
     """The I/O APIC pin an ISA line ends at, or -1."""
     for i in range(mp_config.nr_irqs):
-        source = addr(mp_irqs[i])
+        source = mp_irqs + i
         if source.irqtype == kind and source.srcbusirq == irq:
             if mp_bus_type[source.srcbus & (MAX_MP_BUSSES - 1)] == MpBus.MP_BUS_ISA:
                 return source.dstirq
@@ -226,7 +226,7 @@ def find_isa_irq_pin(irq: u32, kind: MpIrqType) -> i32:
 def find_irq_source(pin: u32) -> ptr[MpcIntSource]:
     """The entry for an ordinary interrupt that ends at this pin, or NULL."""
     for i in range(mp_config.nr_irqs):
-        source = addr(mp_irqs[i])
+        source = mp_irqs + i
         if source.irqtype == MpIrqType.MP_INT and source.dstirq == pin:
             return source
     return NULL

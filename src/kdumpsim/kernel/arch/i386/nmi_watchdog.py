@@ -110,7 +110,7 @@ def nmi_watchdog_tick(regs: ptr[PtRegs]) -> bool:
     if nmi_watchdog == NMI_NONE:
         return False
     cpu = smp_processor_id()
-    sum: u32 = load_volatile(addr(apic_timer_irqs[cpu]))
+    sum: u32 = load_volatile(apic_timer_irqs + cpu)
     if last_irq_sums[cpu] == sum:
         alert_counter[cpu] += 1
         if alert_counter[cpu] == watchdog_thresh * nmi_hz:

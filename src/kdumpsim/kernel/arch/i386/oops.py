@@ -92,14 +92,14 @@ def show_trace(ebp: u32) -> None:
             if info == NULL or not valid_stack_ptr(info, ebp):
                 return
             printk("<0> =======================\n")
-        frame: ptr[u32] = cast(ptr[u32], ebp)
+        frame = cast(ptr[u32], ebp)
         caller: u32 = frame[1]
         print_trace_address(caller)
         ebp = frame[0]
         if caller >= u32(entry_text_start) and caller < u32(entry_text_end):
             if not valid_stack_ptr(info, frame[2]):
                 return
-            regs: ptr[PtRegs] = cast(ptr[PtRegs], frame[2])
+            regs = cast(ptr[PtRegs], frame[2])
             if user_mode(regs):
                 return
             print_trace_address(regs.eip)
@@ -110,9 +110,9 @@ def show_trace(ebp: u32) -> None:
 @guest
 def show_stack(esp: u32, ebp: u32) -> None:
     """The words on top of the stack, then the call trace (Linux show_stack_log_lvl)."""
-    words: ptr[u32] = cast(ptr[u32], esp)
+    words = cast(ptr[u32], esp)
     for i in range(KSTACK_DEPTH_TO_PRINT):
-        if u32(addr(words[i])) & (THREAD_SIZE - 1) == 0:
+        if u32(words + i) & (THREAD_SIZE - 1) == 0:
             break
         if i != 0 and i % 8 == 0:
             printk("\n<0>       ")
@@ -178,7 +178,7 @@ def handle_BUG(regs: ptr[PtRegs]) -> None:
     """
     if user_mode(regs) or not kern_addr_valid(regs.eip) or not kern_addr_valid(regs.eip + BUG_SIZE - 1):
         return
-    code: ptr[u8] = cast(ptr[u8], regs.eip)
+    code = cast(ptr[u8], regs.eip)
     file = cast(ptr[u32], code + 4)[0]
     if cast(ptr[u16], code)[0] != UD2 or file < u32(__start_rodata) or file >= u32(__end_rodata):
         return

@@ -94,7 +94,7 @@ def kunmap_atomic() -> None:
 @guest
 def map_ragged(pgd_index: u32, phys: u32) -> None:
     """Map those 4 KiB pages of a 4 MiB range that are RAM or firmware."""
-    table: ptr[u32] = cast(ptr[u32], alloc_bootmem(PAGE_SIZE, PAGE_SIZE))
+    table = cast(ptr[u32], alloc_bootmem(PAGE_SIZE, PAGE_SIZE))
     for i in range(PTRS_PER_PTE):
         page: u32 = phys + (i << PAGE_SHIFT)
         if page < LOW_BIOS_END or e820_covers(page, page + PAGE_SIZE):

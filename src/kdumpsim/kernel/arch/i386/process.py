@@ -142,7 +142,7 @@ def __switch_to(next: ptr[TaskStruct]) -> None:
 def kernel_thread_setup(task: ptr[TaskStruct], func: fn[[ptr[void]], i32], arg: ptr[void]) -> None:
     """Make switch_to() start a new task in kernel_thread_start(func, arg)."""
     top: u32 = u32(task.thread_info) + THREAD_SIZE
-    frame: ptr[ThreadFrame] = cast(ptr[ThreadFrame], top - sizeof(ThreadFrame))
+    frame = cast(ptr[ThreadFrame], top - sizeof(ThreadFrame))
     frame.func = func
     frame.arg = arg
     task.thread.esp0 = top

@@ -167,7 +167,7 @@ def outb_p(value: u8, port: u16) -> None:
 @guest
 def insw(port: u16, buffer: ptr[void], count: usize) -> None:
     """Read `count` words from one port."""
-    words: ptr[u16] = cast(ptr[u16], buffer)
+    words = cast(ptr[u16], buffer)
     for i in range(count):
         words[i] = inw(port)
 
@@ -175,7 +175,7 @@ def insw(port: u16, buffer: ptr[void], count: usize) -> None:
 @guest
 def outsw(port: u16, buffer: ptr[void], count: usize) -> None:
     """Write `count` words to one port."""
-    words: ptr[u16] = cast(ptr[u16], buffer)
+    words = cast(ptr[u16], buffer)
     for i in range(count):
         outw(words[i], port)
 

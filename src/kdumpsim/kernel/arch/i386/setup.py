@@ -116,7 +116,7 @@ def memory_left(taken: u64) -> u64:
     """How much low memory a kernel has beside `taken` bytes, its image and the pages' descriptions."""
     left: u64 = 0
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.type == E820Type.E820_RAM and ram_start(entry) < ram_end(entry):
             left += ram_end(entry) - ram_start(entry)
     used: u64 = taken + (u32(_end) - u32(_text)) + max_low_pfn * sizeof(Page)
@@ -171,7 +171,7 @@ def find_bootmap() -> u32:
     """Where the boot allocator's bitmap goes: behind the kernel, in RAM, but not in the memory of the next one."""
     size: u32 = page_align(max_low_pfn + 7 >> 3)
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.type != E820Type.E820_RAM:
             continue
         start: u32 = max(ram_start(entry), page_align(pa(u32(_end))))
@@ -187,7 +187,7 @@ def setup_bootmem_allocator() -> None:
     """Tell the boot allocator what is RAM, and which of it is taken already."""
     init_bootmem(find_bootmap() >> PAGE_SHIFT, max_low_pfn)
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.type == E820Type.E820_RAM and ram_start(entry) < ram_end(entry):
             free_bootmem(ram_start(entry), ram_end(entry) - ram_start(entry))
     reserve_range(pa(u32(_text)), pa(u32(_end)))
@@ -224,7 +224,7 @@ def init_iomem_resources() -> None:
     data_resource.end = pa(u32(_end)) - 1
     request_resource(iomem_resource, system_rom_resource)
     for i in range(e820.nr_map):
-        entry = addr(e820.map[i])
+        entry = e820.map + i
         if entry.addr + entry.size > 0x1_0000_0000:
             continue
         resource: ptr[Resource] = map_resources[i]

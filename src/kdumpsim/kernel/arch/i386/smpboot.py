@@ -96,7 +96,7 @@ def cmos_write(value: u8, register: u8) -> None:
 def smpboot_setup_warm_reset_vector() -> None:
     """For CPUs that know no start-up IPI: INIT shall lead to the trampoline (MP specification B.4)."""
     cmos_write(SHUTDOWN_JUMP, CMOS_SHUTDOWN_CODE)
-    vector: ptr[u16] = cast(ptr[u16], va(WARM_RESET_VECTOR))
+    vector = cast(ptr[u16], va(WARM_RESET_VECTOR))
     vector[0] = TRAMPOLINE_BASE & 0xF
     vector[1] = TRAMPOLINE_BASE >> 4
 

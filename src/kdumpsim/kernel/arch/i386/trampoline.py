@@ -76,7 +76,7 @@ trampoline_alive: array[u8] = external()
 @guest
 def setup_trampoline() -> None:
     """Copy the code to its page."""
-    to: ptr[u8] = cast(ptr[u8], va(TRAMPOLINE_BASE))
+    to = cast(ptr[u8], va(TRAMPOLINE_BASE))
     for i in range(u32(trampoline_end) - u32(trampoline_data)):
         to[i] = trampoline_data[i]
 
@@ -84,5 +84,5 @@ def setup_trampoline() -> None:
 @guest
 def trampoline_was_reached() -> bool:
     """Whether the CPU has run the trampoline, for telling a stuck CPU from a missing one."""
-    word: ptr[u32] = cast(ptr[u32], va(TRAMPOLINE_BASE) + (u32(trampoline_alive) - u32(trampoline_data)))
+    word = cast(ptr[u32], va(TRAMPOLINE_BASE) + (u32(trampoline_alive) - u32(trampoline_data)))
     return word[0] == TRAMPOLINE_ALIVE

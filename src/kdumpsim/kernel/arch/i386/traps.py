@@ -187,11 +187,11 @@ def doublefault_fn() -> NoReturn:
     asm_value(u32, "sgdt ($1); xorl $0, $0", "=r,r,~{memory},~{cc}", gdt)
     printk(f"<0>double fault, gdt at {gdt.address:08x} [{u32(gdt.size)} bytes]\n")
     if looks_like_kernel_pointer(gdt.address):
-        entry: ptr[DescStruct] = cast(ptr[DescStruct], gdt.address + 16 * 8)
+        entry = cast(ptr[DescStruct], gdt.address + 16 * 8)
         address: u32 = u32(entry.base_low) | u32(entry.base_middle) << 16 | u32(entry.base_high) << 24
         printk(f"<0>double fault, tss at {address:08x}\n")
         if looks_like_kernel_pointer(address):
-            tss: ptr[TssStruct] = cast(ptr[TssStruct], address)
+            tss = cast(ptr[TssStruct], address)
             printk(f"<0>eip = {tss.eip:08x}, esp = {tss.esp:08x}\n")
             printk(f"<0>eax = {tss.eax:08x}, ebx = {tss.ebx:08x}, ecx = {tss.ecx:08x}, edx = {tss.edx:08x}\n")
             printk(f"<0>esi = {tss.esi:08x}, edi = {tss.edi:08x}\n")

@@ -7,7 +7,7 @@ ends it by scsi_done(); all that follows runs in the BLOCK softirq (scsi_softirq
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import guest, placed, ptr, u32
+from kdumpsim.compiler.lang import guest, placed, ptr
 from kdumpsim.kernel.block.blk_softirq import blk_complete_request
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_lock_irqsave, spin_unlock, spin_unlock_irqrestore
 from kdumpsim.kernel.drivers.scsi.scsi_timeout import scsi_add_timer, scsi_delete_timer, scsi_eh_wakeup, scsi_times_out
@@ -37,7 +37,7 @@ def scsi_dispatch_cmd(cmd: ptr[ScsiCmnd]) -> None:
     host: ptr[ScsiHost] = cmd.device.host
     scsi_add_timer(cmd, cmd.timeout_per_command, scsi_times_out)
     cmd.device.iorequest_cnt += 1
-    flags: u32 = spin_lock_irqsave(host.host_lock)
+    flags = spin_lock_irqsave(host.host_lock)
     host.cmd_serial_number += 1
     cmd.serial_number = host.cmd_serial_number
     host.queuecommand(cmd, scsi_done)
@@ -65,7 +65,7 @@ def __scsi_done(cmd: ptr[ScsiCmnd]) -> None:
 def scsi_device_unbusy(sdev: ptr[ScsiDevice]) -> None:
     """A command no longer occupies its host and its device."""
     host: ptr[ScsiHost] = sdev.host
-    flags: u32 = spin_lock_irqsave(host.host_lock)
+    flags = spin_lock_irqsave(host.host_lock)
     host.host_busy -= 1
     if host.in_recovery and host.host_failed != 0:
         scsi_eh_wakeup(host)

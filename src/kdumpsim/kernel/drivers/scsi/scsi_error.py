@@ -7,7 +7,7 @@ thread wakes and has the driver's strategy handler clean up.  Commands then are 
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import cast, container_of, guest, i32, ptr, u32, void
+from kdumpsim.compiler.lang import cast, container_of, guest, i32, ptr, void
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
 from kdumpsim.kernel.core.sched import schedule, set_current_state
@@ -24,7 +24,7 @@ from kdumpsim.kernel.drivers.scsi.scsi_types import DRIVER_TIMEOUT, ScsiCmnd, Sc
 def scsi_eh_flush_done_q(done_q: ptr[ListHead]) -> None:
     """Commands the error handler is through with: once more, or the end."""
     while not list_empty(done_q):
-        cmd: ptr[ScsiCmnd] = container_of(done_q.next, ScsiCmnd, "eh_entry")
+        cmd = container_of(done_q.next, ScsiCmnd, "eh_entry")
         list_del(cmd.eh_entry)
         cmd.retries += 1
         if cmd.retries < cmd.allowed:
@@ -39,7 +39,7 @@ def scsi_eh_flush_done_q(done_q: ptr[ListHead]) -> None:
 def scsi_eh_finish_cmd(cmd: ptr[ScsiCmnd], done_q: ptr[ListHead]) -> None:
     """The strategy handler is through with a command."""
     host: ptr[ScsiHost] = cmd.device.host
-    flags: u32 = spin_lock_irqsave(host.host_lock)
+    flags = spin_lock_irqsave(host.host_lock)
     host.host_failed -= 1
     list_del(cmd.eh_entry)
     list_add_tail(cmd.eh_entry, done_q)
@@ -49,7 +49,7 @@ def scsi_eh_finish_cmd(cmd: ptr[ScsiCmnd], done_q: ptr[ListHead]) -> None:
 @guest
 def scsi_eh_ready(host: ptr[ScsiHost]) -> bool:
     """Have commands failed, and is none other left on the host?"""
-    flags: u32 = spin_lock_irqsave(host.host_lock)
+    flags = spin_lock_irqsave(host.host_lock)
     ready: bool = host.host_failed != 0 and host.host_failed == host.host_busy
     spin_unlock_irqrestore(host.host_lock, flags)
     return ready
@@ -58,7 +58,7 @@ def scsi_eh_ready(host: ptr[ScsiHost]) -> bool:
 @guest
 def scsi_restart_operations(host: ptr[ScsiHost]) -> None:
     """Commands may go to the host again."""
-    flags: u32 = spin_lock_irqsave(host.host_lock)
+    flags = spin_lock_irqsave(host.host_lock)
     host.in_recovery = False
     spin_unlock_irqrestore(host.host_lock, flags)
     scsi_run_host_queues(host)
@@ -67,7 +67,7 @@ def scsi_restart_operations(host: ptr[ScsiHost]) -> None:
 @guest
 def scsi_error_handler(data: ptr[void]) -> i32:
     """The thread scsi_eh_N."""
-    host: ptr[ScsiHost] = cast(ptr[ScsiHost], data)
+    host = cast(ptr[ScsiHost], data)
     while True:
         set_current_state(TASK_INTERRUPTIBLE)
         if not scsi_eh_ready(host):

@@ -75,7 +75,7 @@ def scsi_request_fn(q: ptr[RequestQueue]) -> None:
 
     Called with the queue's lock held; it is dropped, and interrupts are let in, around each dispatch.
     """
-    sdev: ptr[ScsiDevice] = cast(ptr[ScsiDevice], q.queuedata)
+    sdev = cast(ptr[ScsiDevice], q.queuedata)
     host: ptr[ScsiHost] = sdev.host
     while sdev.device_busy == 0:
         rq: ptr[Request] = elv_next_request(q)
@@ -106,7 +106,7 @@ def scsi_run_host_queues(host: ptr[ScsiHost]) -> None:
     for i in range(SCSI_MAX_TARGETS):
         sdev: ptr[ScsiDevice] = host.devices[i]
         if sdev.host != NULL:
-            flags: u32 = spin_lock_irqsave(sdev.queue_lock)
+            flags = spin_lock_irqsave(sdev.queue_lock)
             scsi_request_fn(sdev.queue)
             spin_unlock_irqrestore(sdev.queue_lock, flags)
 
@@ -115,7 +115,7 @@ def scsi_run_host_queues(host: ptr[ScsiHost]) -> None:
 def scsi_queue_insert(cmd: ptr[ScsiCmnd]) -> None:
     """Have a command dispatched again, before all others of its device."""
     sdev: ptr[ScsiDevice] = cmd.device
-    flags: u32 = spin_lock_irqsave(sdev.queue_lock)
+    flags = spin_lock_irqsave(sdev.queue_lock)
     elv_requeue_request(sdev.queue, cmd.request)
     spin_unlock_irqrestore(sdev.queue_lock, flags)
     scsi_device_unbusy(sdev)
@@ -125,7 +125,7 @@ def scsi_queue_insert(cmd: ptr[ScsiCmnd]) -> None:
 @guest
 def scsi_softirq_done(rq: ptr[Request]) -> None:
     """A command has ended; BLOCK softirq."""
-    cmd: ptr[ScsiCmnd] = cast(ptr[ScsiCmnd], rq.special)
+    cmd = cast(ptr[ScsiCmnd], rq.special)
     if cmd.result != 0 and scsi_needs_retry(cmd):
         scsi_queue_insert(cmd)
     else:
@@ -139,7 +139,7 @@ def scsi_io_completion(cmd: ptr[ScsiCmnd]) -> None:
     sdev: ptr[ScsiDevice] = cmd.device
     end_that_request_first(rq, -EIO if cmd.result != 0 else 0)
     scsi_device_unbusy(sdev)
-    flags: u32 = spin_lock_irqsave(sdev.queue_lock)
+    flags = spin_lock_irqsave(sdev.queue_lock)
     end_that_request_last(rq)
     spin_unlock_irqrestore(sdev.queue_lock, flags)
     scsi_run_host_queues(sdev.host)
@@ -149,7 +149,7 @@ def scsi_io_completion(cmd: ptr[ScsiCmnd]) -> None:
 def scsi_execute_req(sdev: ptr[ScsiDevice], cdb: ptr[u8], buffer: ptr[u8], count: u32, timeout: u32) -> u32:
     """Send a command that belongs to no file system and wait; its result."""
     rq: Request = Request()
-    flags: u32 = spin_lock_irqsave(sdev.queue_lock)
+    flags = spin_lock_irqsave(sdev.queue_lock)
     cmd: ptr[ScsiCmnd] = scsi_get_command(sdev, rq)
     spin_unlock_irqrestore(sdev.queue_lock, flags)
     memcpy(cmd.cmnd, cdb, MAX_COMMAND_SIZE)

@@ -58,7 +58,7 @@ def scsi_probe_and_add_lun(host: ptr[ScsiHost], target: u32) -> None:
     scsi_inq_str(sdev.model, inquiry, 16, 32)
     scsi_inq_str(sdev.rev, inquiry, 32, 36)
     printk(f"<6>  Vendor: {sdev.vendor:8s}  Model: {sdev.model:16s}  Rev: {sdev.rev:4s}\n")
-    kind: u32 = u32(sdev.type)
+    kind: u32 = sdev.type
     name: cstr = "Direct-Access" if kind == TYPE_DISK else "Unknown"
     printk(f"<6>  Type:   {name:s}                    ANSI SCSI revision: {u32(inquiry[2] & 7):02x}\n")
     if kind == TYPE_DISK:

@@ -38,7 +38,7 @@ def scsi_eh_scmd_add(cmd: ptr[ScsiCmnd]) -> None:
     host: ptr[ScsiHost] = cmd.device.host
     if host.ehandler == NULL:
         panic("Error handler thread not present for host %u", host.host_no)
-    flags: u32 = spin_lock_irqsave(host.host_lock)
+    flags = spin_lock_irqsave(host.host_lock)
     host.in_recovery = True
     list_add_tail(cmd.eh_entry, host.eh_cmd_q)
     host.host_failed += 1

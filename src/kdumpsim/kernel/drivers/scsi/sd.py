@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import addr, array, guest, length, ptr, u8, u32
+from kdumpsim.compiler.lang import array, guest, length, ptr, u8, u32
 from kdumpsim.kernel.block.bio import add_disk
 from kdumpsim.kernel.block.blk_types import READ, BlockDevice, Request
 from kdumpsim.kernel.core.config import HZ
@@ -40,7 +40,7 @@ def get_be32(of: ptr[u8]) -> u32:
     """SCSI's byte order."""
     value: u32 = 0
     for i in range(4):
-        value = (value << 8) | u32(of[i])
+        value = (value << 8) | of[i]
     return value
 
 
@@ -49,7 +49,7 @@ def sd_init_command(cmd: ptr[ScsiCmnd]) -> None:
     """Write the command for a request: READ (10) or WRITE (10)."""
     rq: ptr[Request] = cmd.request
     cmd.cmnd[0] = READ_10 if rq.rw == READ else WRITE_10
-    put_be32(addr(cmd.cmnd[2]), rq.sector)
+    put_be32(cmd.cmnd + 2, rq.sector)
     cmd.cmnd[7] = u8((rq.nr_sectors >> 8) & 0xFF)
     cmd.cmnd[8] = u8(rq.nr_sectors & 0xFF)
     cmd.request_bufflen = rq.nr_sectors * SECTOR_BYTES
