@@ -7,6 +7,7 @@ Run as ``python -m kdumpsim.images --out DIR`` it writes vmlinux, vmlinux-kdump,
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ FIRST_KERNEL_BASE = 0x100000
 KERNEL_ENTRY = "startup_32"
 SHT_SYMTAB = 2
 _PT_LOAD = 1
+_DW_OP_ADDR = 3
 OPTIMIZED = ("kdumpsim.purgatory.sha256",)
 """Modules whose speed matters more than how they look in a debugger."""
 
@@ -33,6 +35,12 @@ USER_PROGRAMS = {
     "/sbin/init": "init",
 }
 """The programs of the system disk: their paths, and their modules below kdumpsim.userland."""
+LOADS = {
+    "memdrain": "drain the guest's memory until it swaps",
+    "diskio": "write, sync and read back a file, for ever",
+    "netload": "exchange datagrams with a station on the network, for ever (kdumpsim console --nic)",
+}
+"""Those of them that are loads, and what each does."""
 INITRAMFS_PROGRAMS = {"/init": "kdump_init", "/sbin/savecore": "savecore"}
 """The programs in every kernel's initramfs, which a capture kernel runs."""
 
@@ -73,6 +81,19 @@ class KernelImage:
         while address and (byte := self.read(address + len(text), 1)) != b"\0":
             text += byte
         return text.decode()
+
+    def place(self, address: int) -> str:
+        """FILE:LINE where the global variable at an address is declared, for messages; the address if it is none's."""
+        from elftools.elf.elffile import ELFFile
+
+        wanted = [_DW_OP_ADDR, *address.to_bytes(TARGET.word, "little")]
+        for unit in ELFFile(io.BytesIO(self.elf)).get_dwarf_info().iter_CUs():
+            top = unit.get_top_DIE()
+            for entry in top.iter_children():
+                location = entry.attributes.get("DW_AT_location")
+                if entry.tag == "DW_TAG_variable" and location is not None and list(location.value) == wanted:
+                    return f"{top.attributes['DW_AT_name'].value.decode()}:{entry.attributes['DW_AT_decl_line'].value}"
+        return f"{address:#x}"
 
 
 def symbol_size(elf: bytes, name: str) -> int:

@@ -23,9 +23,9 @@ NUMBERS: Final = tuple(
 
 
 @contextmanager
-def _blocked() -> Iterator[None]:
-    """No signal arrives inside, so that handlers are exchanged all or none."""
-    if not hasattr(signal, "pthread_sigmask"):
+def _blocked(handlers: int) -> Iterator[None]:
+    """No signal arrives inside, so that so many handlers are exchanged all or none; a single one needs no more."""
+    if handlers < 2 or not hasattr(signal, "pthread_sigmask"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
@@ -53,17 +53,16 @@ class HeldSignals:
 
     def __enter__(self) -> HeldSignals:
         if threading.current_thread() is threading.main_thread():
-            with _blocked():
-                for number in NUMBERS:
-                    handler = signal.getsignal(number)
-                    if callable(handler):
-                        self._handlers[number] = handler
-                        signal.signal(number, self._note)
+            handlers = {number: handler for number in NUMBERS if callable(handler := signal.getsignal(number))}
+            with _blocked(len(handlers)):
+                self._handlers.update(handlers)
+                for number in handlers:
+                    signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._handlers:
-            with _blocked():
+            with _blocked(len(self._handlers)):
                 for number, handler in self._handlers.items():
                     signal.signal(number, handler)
         try:

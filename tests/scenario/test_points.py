@@ -15,7 +15,9 @@ from elftools.elf.elffile import ELFFile
 from kdumpsim import images
 from kdumpsim.compiler import CompileError
 from kdumpsim.mechanisms.base import DUMP_MECHANISM
+from kdumpsim.runs.run import power_on
 from kdumpsim.scenario import points
+from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.target import StructLayout
@@ -130,3 +132,28 @@ def test_files_that_cannot_be_modules(tmp_path: Path, name: str, message: str) -
         (tmp_path / name).write_text("")
     with pytest.raises(ScenarioError, match=message):
         Scenario("FS_DEVRW", "panic", guest_modules=(str(tmp_path / name),))
+
+
+def test_a_name_that_is_taken_is_refused_with_both_places(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HOOK.replace('"MINE"', '"FS_DEVRW"'))
+    message = r"^mine.py:5: FS_DEVRW is a crash point already, of kdumpsim/kernel/block/ll_rw_block.py:\d+; rename it"
+    with pytest.raises(ScenarioError, match=message):
+        Scenario("FS_DEVRW", "panic", guest_modules=(str(path),))
+    with pytest.raises(ScenarioError, match=message):  # as the console does, which names no point
+        power_on(PcPart(), KernelPart(guest_modules=(str(path),)))
+    path.write_text(HOOK.replace("load=", 'alias="TIMERADD", load='))
+    with pytest.raises(ScenarioError, match=r"^mine.py:5: TIMERADD is a crash point already"):
+        Scenario("MINE", "panic", guest_modules=(str(path),))
+
+
+def test_more_points_than_there_are_ids_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    more = points.MAX_ID - len(points.crash_points())
+    points_ = "".join(
+        f'MINE{number}: CrashPoint = placed("cpoints", CrashPoint(name="MINE{number}", help="mine"))\n'
+        for number in range(more)
+    )
+    path.write_text(HOOK + points_)
+    with pytest.raises(ScenarioError, match=r"^mine.py:\d+: the kernel would have 64 crash points; it has ids for 63"):
+        Scenario("MINE", "panic", guest_modules=(str(path),))

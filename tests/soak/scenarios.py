@@ -22,9 +22,8 @@ from kdumpsim.runs import forking
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import OUTPUT_FILES, build_kernels, run_scenario
-from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, INJECTIONS, OTHER_CPUS
+from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, INJECTIONS, MAX_CPUS, OTHER_CPUS
 from kdumpsim.scenario.options import OPTIONS
-from kdumpsim.scenario.parts import MAX_CPUS
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.profiles import PROFILES
 from kdumpsim.scenario.scenario import Scenario

@@ -14,7 +14,8 @@ from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.board.machine import StopReason
 from kdumpsim.commands import console
 from kdumpsim.console.script import PROMPT
-from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused
+from kdumpsim.console.shell import COMMANDS, PATHS, Quit, Refused
+from kdumpsim.images import LOADS
 from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs.account import conclude

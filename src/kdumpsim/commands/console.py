@@ -23,8 +23,9 @@ from kdumpsim.commands.screen import screen
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
-from kdumpsim.console.shell import COMMANDS, LOADS, PATHS, Quit, Refused, Shell, parse
+from kdumpsim.console.shell import COMMANDS, PATHS, Quit, Refused, Shell, parse
 from kdumpsim.files import HostFailure
+from kdumpsim.images import LOADS
 from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs.account import conclude, crash_name, ending

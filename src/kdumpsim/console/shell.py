@@ -19,6 +19,7 @@ from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
 from kdumpsim.console import kexec
 from kdumpsim.console.script import program, split
+from kdumpsim.images import LOADS
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED
 from kdumpsim.lkdtt import ttutils
@@ -33,17 +34,12 @@ CRASH_KEY = "c"
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
 MAX_TIME_NS = 10**6 * 60 * 10**9
 """The longest TIME: a million minutes, two years."""
-LOADS: dict[str, str] = {
-    "memdrain": "drain the guest's memory until it swaps",
-    "diskio": "write, sync and read back a file, for ever",
-    "netload": "exchange datagrams with a station on the network, for ever (kdumpsim console --nic)",
-}
 PATHS = (
     "/proc/cmdline", "/proc/cpuinfo", "/proc/dtt/cpoints", "/proc/dtt/ctrl", "/proc/interrupts", "/proc/iomem",
     "/proc/kmsg", "/proc/meminfo", "/proc/net/dev", "/proc/ps", SYSRQ_TRIGGER, "/proc/version", KEXEC_LOADED,
     CAPTURE_LOADED, "/sys/kernel/kexec_crash_size", "/boot/vmlinux-kdump",
 )  # fmt: skip
-"""Files worth knowing, for completion; what a guest really has, `ls` tells."""
+"""Files worth knowing, for completion, which may not ask the guest: its time stands still while a person types."""
 
 
 class Refused(Exception):

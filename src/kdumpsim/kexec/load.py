@@ -34,6 +34,7 @@ CAPTURE_LOADED = "/sys/kernel/kexec_crash_loaded"
 """Whether there is a kernel for kexec -e, and one for a crash."""
 CRASH_NOTES = "/sys/devices/system/cpu/cpu{}/crash_notes"
 MAX_CPUS = 64
+"""CPUs whose notes are looked for, whatever kernel runs: a limit for damaged answers."""
 
 
 @dataclass(frozen=True, slots=True)

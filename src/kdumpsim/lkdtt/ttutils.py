@@ -16,12 +16,11 @@ from typing import Protocol
 from kdumpsim._version import __version__
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
-from kdumpsim.scenario.points import DEFAULT_COUNT, crash_points, crash_types
+from kdumpsim.scenario.points import DEFAULT_COUNT, MAX_ID, crash_points, crash_types
 
 CTRL = "/proc/dtt/ctrl"
 CPOINTS = "/proc/dtt/cpoints"
 MAX_COUNT = 0x7FFFFFFF
-MAX_ID = 63
 
 _USAGE = """\
 usage: ttutils command [options]

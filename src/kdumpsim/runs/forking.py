@@ -28,7 +28,7 @@ from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.machines.parent import die_with
 from kdumpsim.machines.pc import capable
-from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, within
+from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, check_host_timeout, within
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import EVERYTHING, Leave, build_kernels, drive, finish, power_on, start
 from kdumpsim.runs.session import Session
@@ -86,6 +86,7 @@ class Booted:
         `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.  `forks`: how many
         there will be, if that is known.
         """
+        check_host_timeout(host_timeout)
         self.key = pc, kernel = BootKey(of.pc, of.kernel)
         self._poll = poll
         self._host_timeout = host_timeout

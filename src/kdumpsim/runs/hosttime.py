@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from kdumpsim.errors import KdumpsimError
+from kdumpsim.scenario.values import ScenarioError
 
 Poll = Callable[[], None]
 """Asked often while a machine runs; ends the run by raising."""
@@ -23,6 +24,12 @@ class HostTimeout(KdumpsimError):
 
     def __str__(self) -> str:
         return f"the run has taken more than {self.seconds:g} s of the host's time; allow more with --host-timeout"
+
+
+def check_host_timeout(seconds: float | None) -> None:
+    """ScenarioError for what is no limit: a number that is not positive, or none."""
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+        raise ScenarioError(f"host_timeout is {seconds!r}: give more than 0 seconds, or None for no limit")
 
 
 def within(seconds: float | None, poll: Poll | None = None) -> Poll | None:

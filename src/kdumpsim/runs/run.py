@@ -20,12 +20,13 @@ from kdumpsim.mechanisms.base import Mechanism, MechanismError, check_guest, mec
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.bootcache import begin, usable
 from kdumpsim.runs.events import Observer, Silent
-from kdumpsim.runs.hosttime import within
+from kdumpsim.runs.hosttime import check_host_timeout, within
 from kdumpsim.runs.result import Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.truth import TRUTH_FILES, write_truth
 from kdumpsim.scenario.options import config
 from kdumpsim.scenario.parts import KernelPart, PcPart
+from kdumpsim.scenario.points import points_of
 from kdumpsim.scenario.scenario import Scenario, check_together
 from kdumpsim.scenario.values import format_size
 
@@ -79,6 +80,7 @@ def run_scenario(
     files that cannot be written, HostTimeout after `host_timeout` real seconds; nothing is left in `output` then.
     Whatever the guest does is an outcome, never an exception.
     """
+    check_host_timeout(host_timeout)
 
     def new_session() -> Session:
         session = power_on(scenario.pc, scenario.kernel, observer)
@@ -176,6 +178,7 @@ def build_kernels(pc: PcPart, kernel: KernelPart) -> tuple[images.KernelImage, M
     constants = {**config(kernel.options), **mechanism.constants}
     first = images.kernel(config=constants, modules=kernel.guest_modules)
     check_guest(type(mechanism), kernel, first)
+    points_of(first)  # those of the guest modules may not be possible
     mechanism.build(first, constants)
     return first, mechanism
 

@@ -42,6 +42,8 @@ INJECTIONS: dict[str, str] = {
 """What can be broken on purpose."""
 
 MIB = 1 << 20
+MAX_CPUS = 8
+"""The guest kernel's NR_CPUS."""
 QEMU_MEMORY_UNIT = 2 * PAGE_SIZE
 QEMU_FIRMWARE = 128 << 10
 """Bytes at the top of RAM that QEMU's firmware keeps for its ACPI tables."""
@@ -121,4 +123,4 @@ def check_cpus(cpus: int, crash_cpu: int | None, other_cpus: str | None) -> None
     if crash_cpu is not None and not 0 <= crash_cpu < cpus:
         raise ConditionError(f"crash-cpu {crash_cpu} does not exist: with --cpus {cpus}, choose 0 to {cpus - 1}")
     if other_cpus is not None and cpus == 1:
-        raise ConditionError(f"other-cpus {other_cpus} needs other CPUs: choose --cpus 2 to 8")
+        raise ConditionError(f"other-cpus {other_cpus} needs other CPUs: choose --cpus 2 to {MAX_CPUS}")

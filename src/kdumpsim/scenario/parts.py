@@ -17,6 +17,7 @@ from kdumpsim.scenario.conditions import (
     INJECTIONS,
     KDUMPSIM,
     MACHINES,
+    MAX_CPUS,
     MIB,
     OTHER_CPUS,
     USUAL_DUMP_DISK,
@@ -42,7 +43,6 @@ from kdumpsim.scenario.values import (
 )
 from kdumpsim.target import PAGE_SIZE
 
-MAX_CPUS = 8
 MIN_RESERVED = 4 * MIB
 """Below this the capture kernel has no room for its image, the headers and its own page tables."""
 USUAL_LOAD = ("usual",)
@@ -62,7 +62,9 @@ class PcPart:
     )
     cpus: int = field(
         default=2,
-        metadata=setting("CPUs of the machine, 1 to 8.", metavar="N", parse=integer("cpus"), bounds=(1, MAX_CPUS)),
+        metadata=setting(
+            f"CPUs of the machine, 1 to {MAX_CPUS}.", metavar="N", parse=integer("cpus"), bounds=(1, MAX_CPUS)
+        ),
     )
     memory: int = field(
         default=64 * MIB,

@@ -15,8 +15,11 @@ from functools import cache
 from typing import NamedTuple
 
 from kdumpsim import images
+from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.target import StructLayout
 
+MAX_ID = 63
+"""The largest id of a crash point (section 3.3)."""
 DEFAULT_COUNT = 10
 """Crossings before the crash: the default `pass_num` of ttutils (section 3.3)."""
 CRASH_POINT = StructLayout(
@@ -66,15 +69,36 @@ class CrashType:
 
 
 def points_of(kernel: images.KernelImage) -> dict[str, CrashPoint]:
-    """The crash points of a kernel image by name: the paper's in the order of their ids, then a user's own."""
+    """The crash points of a kernel image by name: the paper's in the order of their ids, then a user's own.
+
+    ScenarioError if two have a name in common, or if there are more than the kernel has ids for.
+    """
     start, stop = kernel.symbols["__start_cpoints"], kernel.symbols["__stop_cpoints"]
+    entries = list(CRASH_POINT.entries(kernel.read(start, stop - start)))
+    _check_points(kernel, entries, start)
     points = {}
-    for entry in sorted(CRASH_POINT.entries(kernel.read(start, stop - start)), key=_id):
+    for entry in sorted(entries, key=_id):
         name, text, alias, needs, load = (
             kernel.string(entry[field]) for field in ("name", "help", "alias", "needs", "load")
         )
         points[name] = CrashPoint(name, text, alias, _options(needs), load, entry["dynamic"])
     return points
+
+
+def _check_points(kernel: images.KernelImage, entries: Sequence[Mapping[str, int]], start: int) -> None:
+    places = [start + number * CRASH_POINT.form.size for number in range(len(entries))]
+    if len(entries) > MAX_ID:
+        raise ScenarioError(
+            f"{kernel.place(places[MAX_ID])}: the kernel would have {len(entries)} crash points; "
+            f"it has ids for {MAX_ID}: take {len(entries) - MAX_ID} out"
+        )
+    first: dict[str, int] = {}
+    for place, entry in zip(places, entries, strict=True):
+        for name in filter(None, (kernel.string(entry["name"]), kernel.string(entry["alias"]))):
+            if first.setdefault(name, place) != place:
+                raise ScenarioError(
+                    f"{kernel.place(place)}: {name} is a crash point already, of {kernel.place(first[name])}; rename it"
+                )
 
 
 def _id(entry: Mapping[str, int]) -> tuple[bool, int]:

@@ -78,7 +78,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
         for name in self.load:
             check_word("load", name, programs(self.modules))
 
-    @property
+    @cached_property
     def pc(self) -> PcPart:
         """The machine, with what the crash asks of it."""
         return _part(PcPart, self, nic=self.has_nic, traffic=self.traffic)
@@ -92,7 +92,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
         asked = dict(self.point.needs) | dict(self.kernel_options)
         return _part(KernelPart, self, kernel_options=changes(self.profile, asked))
 
-    @property
+    @cached_property
     def crash(self) -> CrashPart:
         """The crash, with the load that crosses its point."""
         return _part(CrashPart, self)

@@ -62,8 +62,8 @@ crash_types: array[CrashTypeInfo] = [
     CrashTypeInfo(name="loop", help="loop for ever, interrupts as they are at the point", alias="hang"),
     CrashTypeInfo(name="overflow", help="recurse rec_num times with 1 KiB of stack each"),
 ]
-"""By number (`CrashType`)."""
-NR_CRASH_TYPES: Final = 6
+"""By number (`CrashType`).
+Their number is this table's length."""
 
 
 @guest
@@ -145,7 +145,7 @@ def dtt_find(name: cstr) -> ptr[CrashPoint]:
 @guest
 def dtt_find_type(name: cstr) -> i32:
     """The number of a crash type by its name or alias, or -EINVAL."""
-    for kind in range(NR_CRASH_TYPES):
+    for kind in range(len(crash_types)):
         if same_name(crash_types[kind].name, name) or same_name(crash_types[kind].alias, name):
             return i32(kind)
     return -EINVAL

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What host and guest each have to say themselves, since the host imports no guest module: it is the same."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+
+from kdumpsim import images, target
+from kdumpsim.lkdtt import ttutils
+from kdumpsim.mechanisms import base
+from kdumpsim.scenario import conditions, points
+from kdumpsim.scenario.scenario import DISK_LOAD, NETWORK_LOAD
+
+SAME = [
+    (points.DEFAULT_COUNT, "kernel.lkdtt.dtt", "DEFAULT_COUNT"),
+    (points.MAX_ID + 1, "kernel.lkdtt.dtt", "NR_CPOINTS"),
+    (conditions.MAX_CPUS, "kernel.core.config", "NR_CPUS"),
+    (base.CRASH_PLACES, "kernel.core.dump", "CRASH_PLACES"),
+    (target.CRASH_NOTES_BYTES, "kernel.core.kexec", "KEXEC_NOTE_BYTES"),
+    (target.PAGE_OFFSET, "kernel.arch.i386.page", "PAGE_OFFSET"),
+    (target.TARGET.machine << 16, "kernel.core.kexec_types", "KEXEC_ARCH_386"),
+]
+
+
+@pytest.mark.parametrize(("host", "module", "name"), SAME, ids=[name for _, _, name in SAME])
+def test_a_constant_is_the_guests(host: int, module: str, name: str) -> None:
+    assert host == getattr(importlib.import_module(f"kdumpsim.{module}"), name)
+
+
+def test_loads_are_programs() -> None:
+    known = points.programs()
+    assert {*images.LOADS, *DISK_LOAD, NETWORK_LOAD} <= set(known)
+    assert {point.load for point in points.crash_points().values()} <= {"", *images.LOADS}
+
+
+def test_ttutils_says_what_the_limit_is() -> None:
+    assert re.search(rf"\(1 to {points.MAX_ID}\)", ttutils.usage())
