@@ -45,7 +45,9 @@ from .softtlb import WRITTEN, CodeSharing, SoftTlb
 
 _ADDRESS_SPACE: Final = 1 << 32
 _DR6_BS: Final = 1 << 14
-_FLUSH_ALL: Final = 64  # stale ranges at once, beyond which everything translated is dropped
+_FLUSH_ALL: Final = 64  # stale pages in one write, beyond which everything translated is dropped
+_MANY_STALE: Final = 4096  # the same for stale ranges: to drop one takes 2 us, to translate a block anew 20
+_LONGEST: Final = 15  # bytes of an instruction
 
 _void, _u64, _u32, _int = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int
 _IN = ctypes.CFUNCTYPE(_u32, _void, _u32, _int, _void)
@@ -508,7 +510,7 @@ class Engine:
             self.pause()
 
     def _drop_stale_code(self) -> None:
-        if self.flush_code_pending or self.retranslate_pending or len(self._stale) > _FLUSH_ALL:
+        if self.flush_code_pending or self.retranslate_pending or len(self._stale) > _MANY_STALE:
             self.flush_code()
             return
         soft = self.soft_tlb
@@ -540,7 +542,7 @@ class Engine:
             self._watching[address] = callback
             return
         self.unwatch(address)
-        self.sites.forget(address, address + 15)  # to be found again, behind this watch
+        self.sites.forget(address, address + _LONGEST)  # to be found again, behind this watch
 
         def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
             if at == self._repeating or (at in self.sites.splits and at != self.slice.address):
@@ -558,16 +560,30 @@ class Engine:
         keep, function = native.callback(_CODE, on_code)
         self._keep.append(keep)
         self._watches[address] = native.hook_add(self.uc, UC_HOOK_CODE, function, 0, address, address)
-        self.flush_code_pending = True
-        if self.running:
-            self.pause()  # the rest of the slice might run what is translated
+        self._forget_code_at(address)
 
     def unwatch(self, address: int) -> None:
         self._watching.pop(address, None)
         handle = self._watches.pop(address, None)
         if handle is not None:
             native.hook_del(self.uc, handle)
+            self._forget_code_at(address)
+
+    def _forget_code_at(self, address: int) -> None:
+        """Hooks at a linear address have changed: drop what is translated from there, in whatever physical page that is
+        or has been.
+        """
+        soft = self.soft_tlb
+        if soft is not None and soft.active:
+            first, last = address % PAGE, address % PAGE + _LONGEST
+            for page in soft.marked_pages():
+                self._stale.append((page + first, page + min(last, PAGE)))
+                if last > PAGE:
+                    self._stale.append((page, page + last - PAGE))
+        else:
             self.flush_code_pending = True
+        if self.running:
+            self.pause()  # the rest of the slice might run what is translated
 
     def sleep_watches(self) -> None:
         """Call nobody back. Hooks stay: where a watch is wanted again, nothing has to be translated anew."""

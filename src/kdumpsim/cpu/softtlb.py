@@ -24,8 +24,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import re
 import sys
 from array import array
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -346,6 +348,10 @@ class SoftTlb:
     def marked(self, begin: int, end: int) -> bool:
         """Can there be code translated from this physical range?"""
         return self.marks.find(b"\1", begin >> 12, (end - 1 >> 12) + 1) >= 0
+
+    def marked_pages(self) -> Iterator[int]:
+        """Physical addresses of the pages that there can be code translated from."""
+        return (match.start() * PAGE for match in re.finditer(b"\1", self.marks))
 
     def clear(self, begin: int = 0, end: int = 1 << 32) -> None:
         """Nothing is translated from these pages any more. The TLB has to be flushed, too."""
