@@ -27,6 +27,9 @@ LARGE: Final = 64
 POINTER_DIGITS: Final = 2 * sizeof(usize)
 NO_PRECISION: Final = 0xFFFFFFFF
 
+small_digits: array[u8] = b"0123456789abcdef"
+large_digits: array[u8] = b"0123456789ABCDEF"
+
 
 class Output(Struct):
     """Where the text goes; `pos` runs on past `size` to count what would have been written."""
@@ -75,6 +78,7 @@ def put_number(out: ptr[Output], value: u64, spec: ptr[Conversion]) -> None:
     """Append an integer."""
     flags = spec.flags
     sign: u8 = 0
+    letter: u8 = 0
     if flags & SIGN:
         if value >> 63 != 0:
             value = u64(0) - value
@@ -83,42 +87,34 @@ def put_number(out: ptr[Output], value: u64, spec: ptr[Conversion]) -> None:
             sign = ord("+")
         elif flags & SPACE:
             sign = ord(" ")
-    letter: u32 = ord("A") - 10 if flags & LARGE else ord("a") - 10
+    elif flags & SPECIAL and spec.base != 10:
+        sign = ord("0")
+        if spec.base == 16:
+            letter = ord("X") if flags & LARGE else ord("x")
+    names = large_digits if flags & LARGE else small_digits
     digits: array[u8] = length(24)
     n: u32 = 0
     while value >> 32 != 0:
-        digit = u32(value % spec.base)
-        digits[n] = u8(digit + (ord("0") if digit < 10 else letter))
+        digits[n] = names[u32(value % spec.base)]
         value //= spec.base
         n += 1
     word = u32(value)
     while word != 0 or n == 0:
-        digit = word % spec.base
-        digits[n] = u8(digit + (ord("0") if digit < 10 else letter))
+        digits[n] = names[word % spec.base]
         word //= spec.base
         n += 1
-    precision: u32 = n
+    precision = n
     if spec.precision != NO_PRECISION:
         flags &= ~ZEROPAD
         precision = max(n, spec.precision)
-    prefix: u32 = 0
-    if flags & SPECIAL:
-        if spec.base == 16:
-            prefix = 2
-        elif spec.base == 8:
-            prefix = 1
-    room = i32(spec.width) - i32(precision + prefix) - (1 if sign != 0 else 0)
-    if flags & LEFT:
-        flags &= ~ZEROPAD
-    elif not flags & ZEROPAD:
+    room = i32(spec.width) - i32(precision) - (1 if sign != 0 else 0) - (1 if letter != 0 else 0)
+    if not flags & (LEFT | ZEROPAD):
         pad(out, ord(" "), room)
     if sign != 0:
         put(out, sign)
-    if prefix > 0:
-        put(out, ord("0"))
-    if prefix > 1:
-        put(out, ord("X") if flags & LARGE else ord("x"))
-    if flags & ZEROPAD:
+    if letter != 0:
+        put(out, letter)
+    if flags & ZEROPAD and not flags & LEFT:
         pad(out, ord("0"), room)
     pad(out, ord("0"), i32(precision - n))
     while n > 0:
