@@ -137,6 +137,9 @@ start:
 .size \\\\name, .-\\\\name
 .endm
 PROCEDURE twice
+
+.section .head.text, "ax"  # so that _text is no other name of the first function
+hlt
 ''')
 """
 
@@ -191,6 +194,22 @@ def test_backtrace_through_an_interrupt_to_the_start(gdb: Callable[..., str]) ->
     assert f"outermost (n=7) at m.py:{line_of('return wait_for_it')}" in frames[4]
     assert f"start () at m.py:{line_of('call outermost')}" in frames[5]
     assert len(frames) == 6
+
+
+def test_lldb_finds_the_way_through_the_stub(stopped: tuple[Path, Machine], require_tool: Callable[[str], str]) -> None:
+    folder = stopped[0]
+    for name in ("program", "core"):  # lldb takes no core file whose EI_OSABI is not Linux's
+        image = bytearray((folder / name).read_bytes())
+        image[7] = 3
+        (folder / f"{name}.linux").write_bytes(image)
+    commands = ["target create program.linux --core core.linux", "target modules load --file program.linux --slide 0"]
+    options = [option for command in (*commands, "bt") for option in ("-o", command)]
+    result = subprocess.run(
+        [require_tool("lldb"), "-b", *options], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert "unable to find CIE" not in result.stdout + result.stderr
+    functions = re.findall(r"frame #\d+: 0x\w+ \S+`(\w+)", result.stdout)
+    assert functions == ["stop", "timer_interrupt", "timer_interrupt", "wait_for_it", "outermost", "start"]
 
 
 def test_locals_and_arguments(gdb: Callable[..., str]) -> None:

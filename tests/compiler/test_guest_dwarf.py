@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from kdumpsim import images
+from kdumpsim.compiler.debuginfo import c_tag
+from kdumpsim.compiler.modules import module_path, package_modules
 from kdumpsim.vmcore.debuginfo import DebugInfo
 
 
@@ -66,3 +69,16 @@ def test_every_function_has_lines(program: Path) -> None:
     for function in functions:
         for address in (function["st_value"], function["st_value"] + function["st_size"] - 1):
             assert debug.line(address) is not None, function.name
+
+
+def test_a_tag_means_one_structure_in_the_whole_kernel() -> None:
+    """A debugger takes the first definition that it finds for a name."""
+    tags: dict[str, list[str]] = {}
+    for name in package_modules("kdumpsim.kernel"):
+        path = module_path(name)
+        assert path is not None
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                tags.setdefault(c_tag(node.name), []).append(name)
+    assert len(tags) > 100
+    assert {tag: where for tag, where in tags.items() if len(where) > 1} == {}

@@ -84,14 +84,6 @@ class Elf64Phdr(Struct):
     p_align: u64
 
 
-class ElfNote(Struct):
-    """Note header; name and contents follow, each padded to 4 bytes."""
-
-    n_namesz: u32
-    n_descsz: u32
-    n_type: u32
-
-
 @guest
 def elf_phdr_size(elf_class: u8) -> usize:
     """Size of a program header."""

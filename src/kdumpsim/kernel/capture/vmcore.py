@@ -42,7 +42,6 @@ from kdumpsim.kernel.capture.elf import (
     Elf32Ehdr,
     Elf64Ehdr,
     Elf64Phdr,
-    ElfNote,
     elf_ehdr_size,
     elf_get_phdr,
     elf_phdr_size,
@@ -50,6 +49,7 @@ from kdumpsim.kernel.capture.elf import (
 )
 from kdumpsim.kernel.capture.elfcorehdr import elfcorehdr_addr, is_kdump_kernel
 from kdumpsim.kernel.capture.oldmem import OLDMEM_END, read_from_oldmem
+from kdumpsim.kernel.core.elf import ElfNote
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM

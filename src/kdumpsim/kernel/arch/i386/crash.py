@@ -39,6 +39,7 @@ from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_D
 from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, num_online_cpus, send_IPI_allbutself
 from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.elf import ElfNote
 from kdumpsim.kernel.core.kexec import crash_notes
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
 
@@ -93,17 +94,15 @@ class ElfPrstatus(Struct):
     pr_fpvalid: i32
 
 
-class ElfNote(Struct):
-    """Header of a note, with the name that all of ours have."""
+class CoreNote(Struct):
+    """A note's header and name, which is CORE."""
 
-    n_namesz: u32
-    n_descsz: u32
-    n_type: u32
+    header: ElfNote
     name: array[u8] = length(8)
 
 
-prstatus_note: ElfNote = ElfNote(
-    n_namesz=NOTE_NAME_SIZE, n_descsz=sizeof(ElfPrstatus), n_type=NT_PRSTATUS, name=b"CORE"
+prstatus_note: CoreNote = CoreNote(
+    header=ElfNote(n_namesz=NOTE_NAME_SIZE, n_descsz=sizeof(ElfPrstatus), n_type=NT_PRSTATUS), name=b"CORE"
 )
 crashing_cpu: i32 = -1
 """The CPU that runs machine_crash_shutdown()."""
@@ -194,7 +193,7 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
     """Write this CPU's NT_PRSTATUS note, and the null note that ends the list (crash_save_this_cpu)."""
     if cpu >= NR_CPUS:
         return
-    note = cast(ptr[ElfNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
+    note = cast(ptr[CoreNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
     note[0] = prstatus_note
     prstatus = cast(ptr[ElfPrstatus], note + 1)
     # Idle tasks all have pid 0, but to gdb a thread numbered 0 is no thread, and it shows the first note for it.
