@@ -16,7 +16,7 @@ ROOT = Path(str(files("kdumpsim")))
 
 STOREYS = (
     {"", "__main__", "api", "cli", "commands", "console"},
-    {"sweeps", "explain"},
+    {"sweeps", "explain", "debugger"},
     {"runs"},
     {"lkdtt", "mechanisms"},
     {"machines", "agent", "kexec", "vmcore", "disks"},

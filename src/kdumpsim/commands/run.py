@@ -235,6 +235,7 @@ def _percent(fraction: float) -> str:
 def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, modules: Sequence[str] = ()) -> list[str]:
     """What to type next, each on a line of its own, to be copied.  `modules` are a user's guest modules."""
     from kdumpsim.explain.oops import find_reports
+    from kdumpsim.runs.truth import AT_CRASH
 
     log = output / "console.log"
     if captured:
@@ -256,6 +257,9 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, mod
             lines.append("[yellow]gdb is not installed; on Debian: sudo apt-get install gdb[/]")
     else:
         lines = [f"Next: [bold]{_escape(shlex.join(['less', str(log)]))}[/]"]
+        if (output / AT_CRASH).exists():
+            opened = _escape(shlex.join(["kdumpsim", "open", str(output)]))
+            lines.append(f"[dim]The machine's own memory at the crash, in gdb: {opened}[/]")
     if (output / "trace.txt").exists():
         lines.append(f"[dim]What the CPUs ran last: {_escape(shlex.join(['less', f'{output}/trace.txt']))}[/]")
     if find_reports(log.read_text(errors="replace")):

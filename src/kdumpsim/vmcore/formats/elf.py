@@ -16,10 +16,12 @@ from kdumpsim.target import ELF32, ELF64, MACHINES, PAGE_SIZE, PRSTATUS, ElfClas
 from kdumpsim.vmcore.dump import Dump, pieces
 from kdumpsim.vmcore.reader import NT_PRSTATUS, Load, Note
 
+ELFOSABI_LINUX = 3
 INCOMPLETE = 1
 """e_flags of a dump whose disk was full (makedumpfile's DUMP_ELF_INCOMPLETE)."""
 
 _NUMBERS = {name: number for number, name in MACHINES.items()}
+_EI_OSABI = 7
 _ET_CORE = 4
 _PT_LOAD, _PT_NOTE = 1, 4
 _RWX = 7
@@ -60,10 +62,12 @@ def prstatus(pid: int, registers: Mapping[str, int]) -> Note:
     return Note("CORE", NT_PRSTATUS, bytes(data))
 
 
-def write_elf(dump: Dump, file: BinaryIO, *, left_out: Left | None = None, incomplete: bool = False) -> None:
+def write_elf(
+    dump: Dump, file: BinaryIO, *, left_out: Left | None = None, incomplete: bool = False, abi: int = 0
+) -> None:
     """Write an ELF core; zeros become holes in the file.
 
-    `incomplete`: only the first half of the memory is stored, and e_flags says so.
+    `abi`: EI_OSABI.  `incomplete`: only the first half of the memory is stored, and e_flags says so.
     """
     form = ELF32 if dump.bits == ELF32.bits else ELF64
     notes = pack_notes(dump.notes)
@@ -81,7 +85,9 @@ def write_elf(dump: Dump, file: BinaryIO, *, left_out: Left | None = None, incom
         headers.append(ProgramHeader(_PT_LOAD, at, vaddr, run.load.paddr + run.start, size, memory, _RWX, 0))
         at = _aligned(at + size)
     end = headers[-1].offset + headers[-1].filesz
-    file.write(_elf_header(form, dump, count, table, INCOMPLETE if incomplete else 0))
+    head = bytearray(_elf_header(form, dump, count, table, INCOMPLETE if incomplete else 0))
+    head[_EI_OSABI] = abi
+    file.write(head)
     file.write(b"".join(map(form.pack_phdr, headers)) + notes)
     limit = end if not incomplete else headers[1].offset + (end - headers[1].offset) // 2
     for run, header in zip(runs, headers[1:], strict=True):
