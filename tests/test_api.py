@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import get_type_hints
 import pytest
 
 import kdumpsim
-from kdumpsim import Machine, Result, Scenario, api
+from kdumpsim import Machine, MachineBusy, Result, Scenario, ScenarioError, api, boot, run
 from kdumpsim.runs import forking
 from kdumpsim.runs.forking import Booted, Worker
 from kdumpsim.runs.session import Session
@@ -368,3 +369,70 @@ with boot() as machine:
     assert errors == ""
     assert output.startswith("interrupted\n")
     assert output.endswith(" O\n")
+
+
+TWICE = """
+import os, signal, threading, time
+from pathlib import Path
+
+def children():
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+def interrupt_twice(gap):
+    while not children():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(gap)
+    os.kill(os.getpid(), signal.SIGINT)
+
+with boot() as machine:
+    for gap in (0, 0.0005, 0.001, 0.002):
+        hand = threading.Thread(target=interrupt_twice, args=(gap,))
+        try:
+            hand.start()
+            machine.crash(*crash, **words)
+        except KeyboardInterrupt:
+            pass
+        while hand.is_alive():
+            try:
+                hand.join()
+            except KeyboardInterrupt:
+                pass
+        print(children())
+"""
+
+
+@needs_fork
+def test_two_interrupts_at_once_leave_no_process(tmp_path: Path) -> None:
+    with started(TWICE, tmp_path) as process:
+        output, errors = process.communicate()
+    assert (output, errors) == ("[]\n" * 4, "")
+
+
+def test_a_machine_is_for_one_thread_at_a_time(machine: Machine) -> None:
+    refused: list[Exception] = []
+
+    def use() -> None:
+        for action in (lambda: machine.shell("ps"), lambda: machine.crash("FS_DEVRW", "panic"), machine.close):
+            try:
+                action()
+            except MachineBusy as error:
+                refused.append(error)
+
+    with machine._alone():
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    assert [str(error) for error in refused] == [
+        "this machine is in use by another thread; give each thread a machine of its own"
+    ] * 3
+    with machine._alone() as booted:
+        assert booted.session.now == machine.now
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_host_timeout_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(ScenarioError, match="give more than 0 seconds"):
+        run(Scenario("FS_DEVRW", "panic"), host_timeout=seconds)
+    with pytest.raises(ScenarioError, match="give more than 0 seconds"):
+        boot(host_timeout=seconds)

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +26,7 @@ from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs import forking
 from kdumpsim.runs.account import story
-from kdumpsim.runs.forking import Booted, Worker
+from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result as Record
 from kdumpsim.runs.run import Leave, prepare, run_scenario
@@ -47,6 +49,7 @@ __all__ = [
     "Judgement",
     "KdumpsimError",
     "Machine",
+    "MachineBusy",
     "MachineDead",
     "Outcome",
     "PhysicalMemory",
@@ -83,6 +86,10 @@ class CommandError(KdumpsimError):
 
 class WorkerDied(KdumpsimError):
     """The process that ran a crash was killed or failed.  It says nothing of the guest, so there is no result."""
+
+
+class MachineBusy(KdumpsimError):
+    """The machine is in use, by another thread or by what a signal's handler interrupted."""
 
 
 class BootSettings(TypedDict, total=False):
@@ -302,6 +309,7 @@ class Machine:
     `crash` crashes a copy, so the machine can be crashed again and again; where the host has fork, the copy is a
     process of its own, which ends when this one does.  Use the machine as a context manager, or close it.
     Ctrl-C (KeyboardInterrupt) ends a boot, a crash or a command; the machine can be used on.
+    A machine is for one thread at a time: `crash`, `shell` and `close` raise MachineBusy while another is at it.
     """
 
     def __init__(self, settings: BootSettings, host_timeout: float | None) -> None:
@@ -314,11 +322,22 @@ class Machine:
         asked = KernelPart(**_only(KernelPart, described))
         kernel = replace(asked, kernel_options=changes(asked.profile, dict(asked.kernel_options)))
         self._described = described
+        self._in_use = threading.Lock()
         self._booted: Booted | None = Booted(BootKey(PcPart(**_only(PcPart, described)), kernel), None, host_timeout)
         if self._booted.failed is not None:
             console, why = self.console, self._booted.failed
             self.close()
             raise BootFailed(why, console)
+
+    @contextmanager
+    def _alone(self) -> Iterator[Booted]:
+        """The machine for one user; the engine ends the process where two run it at once."""
+        if not self._in_use.acquire(blocking=False):
+            raise MachineBusy("this machine is in use by another thread; give each thread a machine of its own")
+        try:
+            yield self._alive
+        finally:
+            self._in_use.release()
 
     @property
     def _alive(self) -> Booted:
@@ -361,7 +380,12 @@ class Machine:
         that needs another machine, HostFailure, HostTimeout, and WorkerDied if the copy's process was killed.
         """
         _check_names("crash", settings, CrashSettings)
-        booted = self._alive
+        with self._alone() as booted:
+            return self._crash(booted, point, kind, output, settings)
+
+    def _crash(
+        self, booted: Booted, point: str, kind: str, output: str | os.PathLike[str] | None, settings: CrashSettings
+    ) -> Result:
         if self._described.get("traffic"):
             settings["dma"] = tuple(dict.fromkeys((*settings.get("dma", ()), NETWORK_DMA)))
         scenario = Scenario(point, kind, **self._described, **settings)
@@ -383,13 +407,12 @@ class Machine:
         done for all later crashes.  Raises CommandError for a command that there is not, or that the guest refuses,
         MachineDead if the kernel died of it or is dead.
         """
-        booted = self._alive
         said: list[str] = []
         try:
             action = parse(command)
         except ValueError as error:
             raise CommandError(str(error)) from error
-        with booted.use() as session:
+        with self._alone() as booted, booted.use() as session:
             try:
                 action(Shell(session, said.append, CONTINUE_NS))
             except Quit:
@@ -403,9 +426,10 @@ class Machine:
 
     def close(self) -> None:
         """Away with the machine; results stay."""
-        booted, self._booted = self._booted, None
-        if booted is not None:
-            booted.close()
+        if self._booted is not None:
+            with self._alone() as booted:
+                self._booted = None
+                booted.close()
 
     def __enter__(self) -> Self:
         return self
@@ -444,12 +468,7 @@ def _crashed(booted: Booted, scenario: Scenario, directory: Path) -> Record:
     """Crash a copy, in a process of its own where there can be one."""
     if not forking.CAN_FORK:
         return booted.again(scenario, directory)
-    workers: set[Worker] = set()
-    try:
-        report = booted.fork(scenario, directory, workers).report()
-    finally:
-        for worker in workers:
-            worker.kill()
+    report = booted.crashed(scenario, directory)
     if report.result is None:
         raise report.error or WorkerDied(report.died)
     return report.result

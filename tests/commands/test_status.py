@@ -275,3 +275,24 @@ def test_the_hosts_time_is_limited_in_tables_and_not_in_a_single_run(command: st
     assert found is not None
     (option,) = (one for one in found.params if one.name == "host_timeout")
     assert option.default == seconds
+
+
+EARLY = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "kdumpsim.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["kdumpsim", "--help"]
+from kdumpsim.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_during_the_imports_is_one_line() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (Status.INTERRUPTED, "")
+    assert done.stderr == "Interrupted; nothing half-written was left behind.\n"

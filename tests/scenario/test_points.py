@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from elftools.elf.elffile import ELFFile
 
 from kdumpsim import images
+from kdumpsim.cli import main
 from kdumpsim.compiler import CompileError
 from kdumpsim.mechanisms.base import DUMP_MECHANISM
 from kdumpsim.runs.run import power_on
@@ -157,3 +159,13 @@ def test_more_points_than_there_are_ids_are_refused(tmp_path: Path) -> None:
     path.write_text(HOOK + points_)
     with pytest.raises(ScenarioError, match=r"^mine.py:\d+: the kernel would have 64 crash points; it has ids for 63"):
         Scenario("MINE", "panic", guest_modules=(str(path),))
+
+
+@pytest.mark.parametrize("words", [["--help", "--guest-module"], ["--guest-module"]])
+def test_help_shows_a_modules_points(tmp_path: Path, words: list[str]) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HOOK)
+    done = CliRunner().invoke(main, ["run", *words, str(path), "--help"])
+    assert done.exit_code == 0, done.output
+    assert "mine: nowhere" in done.output
+    assert "mine: nowhere" not in CliRunner().invoke(main, ["run", "--help"]).output

@@ -23,7 +23,8 @@ from kdumpsim.errors import QemuLost
 from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.scenario.conditions import KDUMPSIM
 from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
-from kdumpsim.scenario.points import CrashPoint, CrashType, crash_points, crash_types
+from kdumpsim.scenario.parts import KernelPart
+from kdumpsim.scenario.points import CrashPoint, CrashType, Modules, crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 
@@ -92,18 +93,33 @@ class _TimedOut(click.ClickException):
 STATUSES = status_help(Status.FAILURE, Status.NO_MACHINE, Status.HOST_TIMEOUT)
 
 
+_ARGUMENTS = f"{__name__}.arguments"
+
+
 class _RunCommand(click.Command):
     """A command whose help shows what the kernel can do; the kernel is asked when help is."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.help = HELP.format(
-            points=_table("Crash points (LKDTT paper, section 4.1):", crash_points()),
+            points=_table("Crash points (LKDTT paper, section 4.1):", crash_points(self._modules(ctx))),
             types=_table("Crash types (LKDTT paper, section 3.3; bug means oops, and loop means hang):", crash_types()),
             statuses=STATUSES,
             usual=DEFAULT_MECHANISM,
             story=MECHANISMS[DEFAULT_MECHANISM],
         )
         super().format_help_text(ctx, formatter)
+
+    def _modules(self, ctx: click.Context) -> Modules:
+        """The guest modules of the command line, which click has not looked at when it shows help."""
+        try:
+            given, _, _ = self.make_parser(ctx).parse_args(ctx.meta.get(_ARGUMENTS, []))
+            return KernelPart(guest_modules=tuple(given.get("guest_modules", ()))).modules
+        except ScenarioError as error:
+            raise click.UsageError(str(error)) from error
 
 
 @click.command(cls=_RunCommand, help=HELP, context_settings={"max_content_width": 110})

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import select
 import selectors
 import signal
 import sys
@@ -34,6 +35,7 @@ from kdumpsim.runs.run import EVERYTHING, Leave, build_kernels, drive, finish, p
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.signals import HeldSignals
 
 CAN_FORK = hasattr(os, "fork")
 WORTH_WARMING = 4
@@ -125,10 +127,8 @@ class Booted:
 
         Whatever signal comes meanwhile, a worker that was started is in `workers`.
         """
-        self._check(scenario)
+        self._warm_if_due(scenario)
         self._forks += 1
-        if self._forks == self._warm_at:
-            self.warm(scenario)
         capable(self.session.machine.copying, self.key.pc, "copied").prepare_fork()
         sys.stdout.flush()  # what the child has unwritten would be written twice
         sys.stderr.flush()
@@ -146,6 +146,26 @@ class Booted:
             return worker
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def crashed(self, scenario: Scenario, directory: Path) -> Report:
+        """Crash a copy in a process of its own, and wait for it.
+
+        What a signal's handler raises (KeyboardInterrupt) comes out of here once the process is gone: however many
+        signals come, and however fast, none is heard between its start and its end but here.
+        """
+        self._warm_if_due(scenario)  # which a signal may end
+        with HeldSignals(lambda: None) as signals:
+            worker = self.fork(scenario, directory)
+            try:
+                return worker.report(signals.deliver)
+            finally:
+                worker.kill()
+
+    def _warm_if_due(self, scenario: Scenario) -> None:
+        """Before a fork."""
+        self._check(scenario)
+        if self._forks + 1 == self._warm_at:
+            self.warm(scenario)
 
     def warm(self, scenario: Scenario) -> None:
         """Crash the machine itself and put back what it was: copies find the code translated that a crash runs.
@@ -232,10 +252,14 @@ class Worker:
         self._received += data
         return not data
 
-    def report(self) -> Report:
-        """Wait for the end; what came of it."""
-        while not self.read():
-            pass
+    def report(self, between: Callable[[], object] = lambda: None) -> Report:
+        """Wait for the end; what came of it.  `between` is called every now and then meanwhile, and may raise."""
+        pipe = select.poll()
+        pipe.register(self._pipe, select.POLLIN)
+        while True:
+            between()
+            if pipe.poll(_BETWEEN_POLLS_S * 1000) and self.read():
+                break
         os.close(self._pipe)
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self._reaped = True
@@ -260,11 +284,13 @@ class Worker:
         """End it, whatever it does; nothing after `report`."""
         if self._reaped:
             return
-        self._reaped = True
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        os.close(self._pipe)
-        os.waitpid(self.pid, 0)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self._reaped = True
+        with suppress(OSError):  # `report` may have closed it
+            os.close(self._pipe)
 
 
 Job = tuple[Scenario, Path]
