@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from . import descriptors as x86
-from . import native
+from . import native, spin
 from .activity import Activity, ActivityRecorder
 from .bus import CpuBus
 from .cpuid import SIGNATURE
@@ -47,6 +47,7 @@ from .layout import (
     GS,
     HF2_NMI,
     HF_CPL,
+    HF_CS32,
     HF_INHIBIT_IRQ,
     HFLAGS,
     HFLAGS2,
@@ -74,6 +75,13 @@ _HF_CR0: Final = 0b1110 << 8  # CR0's MP, EM and TS bits (1-3) stand in hflags b
 
 EVENT_BYTES: Final = 8
 """What delivering an event counts as, in code bytes: a handler that faults at once must not stop time."""
+
+
+LONG_SLICE: Final = 20_000
+"""Code bytes from which on it pays to look whether the CPU only waits: `SPIN_PIECE` of them are run before."""
+SPIN_PIECE: Final = 2_000
+SPIN_BLOCKS: Final = 8
+"""Blocks that are run one by one before a loop is given up that has not come around unchanged."""
 
 
 STANDSTILL: Final = 1000
@@ -141,6 +149,7 @@ class Cpu:
         self._stop = False
         self.cut = False  # a stop has cut a slice short: `resume` runs what is left of it
         self._rest: Exit | None = None  # how a slice that was cut at its very end would have ended
+        self._look_for_spin = 0  # what `_start` is to do next
         self._in_block = False  # a watch has cut it within a block
         self.halted = False
         self.waiting_for_sipi = False
@@ -177,6 +186,7 @@ class Cpu:
         shared.stop_at_iret = until_nmi
         shared.limit = shared.retired + max(limit, 1)
         self._heed_counters()
+        self._look_for_spin = 2 if self._may_skip() else 0
         self._stop = self.cut = self._in_block = False
         engine.limit_after_pause = None
         return self._go()
@@ -195,7 +205,7 @@ class Cpu:
             if self._in_block:
                 reason = self._finish_block()
             else:
-                reason = engine.start()
+                reason = self._start() if self._look_for_spin else engine.start()
                 if engine.limit_after_pause is not None:
                     shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
             end = self._after(reason)
@@ -207,6 +217,70 @@ class Cpu:
                 return end
             if still == STANDSTILL:
                 return Exit.LIMIT  # whoever looks at `retired` sees that nothing moves
+
+    # Loops that only wait (`spin.py`).
+
+    def _may_skip(self) -> bool:
+        """Is this slice so long that it pays to look for one?  Not where somebody wants to know of every block."""
+        shared = self._slice
+        long = shared.limit - shared.retired >= LONG_SLICE
+        return long and self._recorder is None and not shared.look & ~LOOK_IF and not shared.stop_at_iret
+
+    def _start(self) -> int:
+        """Run a first piece of the slice, which may leave a handler; then see whether what comes next only waits."""
+        self._look_for_spin -= 1
+        if self._look_for_spin:
+            return self._run_piece(SPIN_PIECE)
+        return self._skip_turns()
+
+    def _run_piece(self, size: int) -> int:
+        """Run so many bytes of a slice; what is left of it stays in `limit_after_pause`."""
+        shared, engine = self._slice, self._engine
+        engine.limit_after_pause = shared.limit
+        shared.limit = min(shared.retired + size, shared.limit)
+        return engine.start()
+
+    def _skip_turns(self) -> int:
+        """Run on; if this is a loop that leaves everything as it was, count its turns instead of running them."""
+        shared, engine = self._slice, self._engine
+        eip, state, begun = engine.context.q[EIP], bytes(engine.context.bytes), shared.retired
+        for _ in range(SPIN_BLOCKS):
+            block = self._waiting_block()
+            if block is None:
+                break
+            at = engine.linear_eip()
+            reason = self._run_piece(1)
+            shared.limit, engine.limit_after_pause = engine.limit_after_pause or 0, None
+            if reason != native.REASON_LIMIT or shared.retired >= shared.limit:
+                return reason
+            if (shared.address, shared.size) != (at, block.size):
+                break
+            if engine.context.q[EIP] != eip:
+                continue
+            if bytes(engine.context.bytes) == state:
+                turn = shared.retired - begun
+                shared.retired += (shared.limit - shared.retired) // turn * turn
+                return reason if shared.retired >= shared.limit else engine.start()
+            state, begun = bytes(engine.context.bytes), shared.retired
+        return engine.start()
+
+    def _waiting_block(self) -> spin.Block | None:
+        """The block that comes next, if all it does is to look at registers and RAM."""
+        engine = self._engine
+        q, d = engine.context.q, engine.context.d
+        if q[EFLAGS] & (x86.TF | x86.RF | x86.VM) or d[HFLAGS] & HF_INHIBIT_IRQ or not d[HFLAGS] & HF_CS32:
+            return None
+        at = engine.linear_eip()
+        code = self.read_linear(at, spin.LONGEST)
+        block = None if code is None else spin.decode(code)
+        if block is None or engine.watched(at, at + block.size):
+            return None
+        for base, displacement in block.operands:
+            linear = q[BASE[DS]] + displacement + (q[base] if base != spin.NO_BASE else 0)
+            physical = self.translate(linear & 0xFFFFFFFF)
+            if physical is None or not self._memory.holds(physical, 4):
+                return None
+        return block
 
     def _finish_block(self) -> int:
         """Run what a watch has left of a block that had begun within the limit, whatever has become of the limit."""

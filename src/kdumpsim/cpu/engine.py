@@ -585,6 +585,10 @@ class Engine:
         if self.running:
             self.pause()  # the rest of the slice might run what is translated
 
+    def watched(self, begin: int, end: int) -> bool:
+        """Is there a hook of a watch at one of these linear addresses?"""
+        return any(begin <= address < end for address in self._watches)
+
     def sleep_watches(self) -> None:
         """Call nobody back. Hooks stay: where a watch is wanted again, nothing has to be translated anew."""
         self._watching.clear()

@@ -46,6 +46,10 @@ class PhysicalMemory:
         self._words = self._flat.cast("I")
         self._end = len(self._present) * PAGE
 
+    def holds(self, address: int, size: int) -> bool:
+        """Are all these bytes in one page of RAM?"""
+        return address + size <= self._end and address & 0xFFF <= PAGE - size and bool(self._present[address >> 12])
+
     def read32(self, address: int) -> int:
         """The 32-bit word at a physical address."""
         if address < self._end and not address & 3 and self._present[address >> 12]:

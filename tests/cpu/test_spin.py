@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Turns of a loop that only waits are counted instead of run, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cpu_box import Box
+
+from kdumpsim.cpu import Exit
+from kdumpsim.cpu import cpu as cpu_module
+from kdumpsim.cpu.engine import Engine
+
+WAITING = {
+    "jump": "1: jmp 1b",
+    "memory": "1: cmpl $0, 0x7000\n je 1b",
+    "byte through a register": "mov $0x6ff0, %ecx\n1: testb $1, 0x10(%ecx)\n nop\n je 1b",
+    "spinlock": "mov $0x7000, %edx\n1: pause\n cmpb $0, (%edx)\n jle 1b",
+    "loaded": "1: movl 0x7000, %eax\n movzbl 0x7004, %ebx\n cmpl %ebx, %eax\n je 1b",
+    "two blocks": "1: cmpl $1, 0x7000\n je 2f\n testl $8, 0x7004\n je 1b\n2: hlt",
+}
+WORKING = {
+    "counter": "1: incl %eax\n jmp 1b",
+    "store": "1: addl $1, 0x7000\n cmpl $0, 0x7004\n je 1b",
+    "device": "1: cmpl $0, 0xFEE00020\n je 1b",
+    "no memory": "1: cmpl $0, 0xD0000000\n jne 1b",
+    "rotating": "mov $1, %eax\n mov $2, %ebx\n1: mov %eax, %ecx\n mov %ebx, %eax\n mov %ecx, %ebx\n jmp 1b",
+    "clock": "1: rdtsc\n cmpl $0, %edx\n je 1b",
+}
+
+
+def outcome(text: str, monkeypatch: pytest.MonkeyPatch, *, skip: bool) -> tuple[dict[str, Any], int]:
+    """All that can be told of the CPU after a slice, and how much code the engine ran."""
+    ran = 0
+    start = Engine.start
+
+    def counted(engine: Engine) -> int:
+        nonlocal ran
+        before = engine.slice.retired
+        reason = start(engine)
+        ran += engine.slice.retired - before
+        return reason
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "start", counted)
+        if not skip:
+            patch.setattr(cpu_module, "LONG_SLICE", 1 << 60)
+        box = Box()
+        exits = [box.run(text, limit=100_003), box.cpu.run(54_321), box.cpu.run(77)]
+        return {"exits": exits, "state": box.cpu.state(), "log": box.bus.log, "memory": bytes(box.memory)}, ran
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_a_loop_that_waits_is_not_run_to_be_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped, ran = outcome(WAITING[name], monkeypatch, skip=True)
+    run, ran_all = outcome(WAITING[name], monkeypatch, skip=False)
+    assert skipped == run
+    assert skipped["exits"] == [Exit.LIMIT] * 3
+    assert ran < ran_all / 20
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_a_loop_that_does_anything_else_is_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped, ran = outcome(WORKING[name], monkeypatch, skip=True)
+    run, ran_all = outcome(WORKING[name], monkeypatch, skip=False)
+    assert skipped == run
+    assert ran == ran_all
+
+
+def test_a_loop_ends_when_what_it_waits_for_has_come() -> None:
+    box = Box()
+    assert box.run("1: cmpl $0, 0x7000\n je 1b\n hlt", limit=100_000) is Exit.LIMIT
+    box.put(0x7000, b"\1")
+    assert box.cpu.run(100_000) is Exit.HALT
+
+
+def test_a_watch_in_a_loop_is_called_every_turn() -> None:
+    box = Box()
+    seen: list[int] = []
+    box.code("1: cmpl $0, 0x7000\n je 1b")
+    box.cpu.watch(0x10000, lambda cpu: seen.append(cpu.registers().eip))
+    assert box.cpu.run(45_000) is Exit.LIMIT
+    assert len(seen) == 45_000 // 9
