@@ -18,7 +18,7 @@ PRELUDE = """\
 from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NoReturn
-from kdumpsim.compiler.lang import (BUG, NULL, Struct, addr, aligned, array, asm, asm_value, barrier, bits, cast,
+from kdumpsim.compiler.lang import (BUG, NULL, Struct, Union, addr, aligned, array, asm, asm_value, barrier, bits, cast,
   cmpxchg, config, container_of, cstr, extern, external, fetch_add, fetch_and, fetch_or, fetch_sub, fn, frame_address,
   guest, i8, i16, i32, i64, interrupt, length, list_for_each_entry, list_for_each_entry_safe, load_volatile,
   module_asm, naked, offsetof, packed, placed, ptr, return_address, section, sizeof, store_volatile, u8, u16, u32, u64,

@@ -28,10 +28,22 @@ class State(IntEnum):
     DEAD = 8
 
 
+pid_t: TypeAlias = u32
+state_t: TypeAlias = State
+
+
+class Payload(Union):
+    word: u32
+    bytes: array[u8] = length(6)
+    low: u32 = bits(4)
+    link: ptr[TaskStruct]
+
+
 class TaskStruct(Struct):
-    pid: u32
+    pid: pid_t
     state: State
     comm: array[u8] = length(8)
+    name: cstr
     low: u32 = bits(3)
     high: u32 = bits(7)
     op: callback_t
@@ -62,8 +74,9 @@ class PtRegs(Struct):
     eflags: u32
 
 
+payload: Payload = Payload(word=0x41424344)
 init_task: TaskStruct = TaskStruct(pid=1, comm=b"swapper", low=5, high=77, op=nothing, next=init_task, alive=True,
-                                   tasks=ListHead(next=tasks))
+                                   name="the first", tasks=ListHead(next=tasks))
 tasks: ListHead = ListHead(next=init_task.tasks)
 
 
@@ -222,7 +235,8 @@ def test_locals_and_arguments(gdb: Callable[..., str]) -> None:
         '"a name"',
         "other = {pid = 2, state = RUNNING",
         "small = 7",
-        'pid = 1, state = DEAD, comm = "swapper", low = 5, high = 77, op = 0x',
+        'pid = 1, state = DEAD, comm = "swapper", name = 0x',
+        '"the first", low = 5, high = 77, op = 0x',
         "<nothing>",
         "<init_task>, stamps = {0, 0}, alive = true, stack = 0, tasks = {next = 0x",
     ):
@@ -268,22 +282,49 @@ def test_types(gdb: Callable[..., str]) -> None:
         "ptype struct task_struct",
         "ptype callback_t",
         "whatis init_task.op",
+        "whatis (state_t)8",
+        "ptype pid_t",
         "print sizeof(struct task_struct)",
         "print (enum state)8",
     )
     for text in (
-        "u32 pid;",
+        "pid_t pid;",
         "enum state state;",
         "u8 comm[8];",
         "u32 low : 3;",
         "u32 high : 7;",
-        "i32 (*op)(u32, void *);",
+        "callback_t op;",
+        "const u8 *name;",
+        "type = i32 (*)(u32, void *)",
         "struct task_struct *next;",
         "u64 stamps[2];",
         "bool alive;",
         "usize stack;",
-        "= 56",
+        "= 60",
         "= DEAD",
+        "type = callback_t",
+        "type = state_t",
+        "type = u32",
+    ):
+        assert text in shown, (text, shown)
+
+
+def test_unions(gdb: Callable[..., str]) -> None:
+    shown = gdb(
+        "ptype union payload",
+        "print sizeof(payload)",
+        "print/x payload.word",
+        "print payload.low",
+        "print payload.bytes",
+    )
+    for text in (
+        "type = union payload {",
+        "u8 bytes[6];",
+        "u32 low : 4;",
+        "$1 = 8\n",
+        "= 0x41424344\n",
+        "= 4\n",
+        '"DCBA',
     ):
         assert text in shown, (text, shown)
 

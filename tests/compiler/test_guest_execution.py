@@ -43,6 +43,12 @@ class Inner(Struct):
     y: array[u32] = length(3)
 
 
+class Word(Union):
+    number: u32
+    halves: array[u16] = length(2)
+    low: u32 = bits(4)
+
+
 @packed
 class Tight(Struct):
     a: u8
@@ -71,6 +77,18 @@ zeroes: array[u8] = length(8)
 @guest
 def twice(a: u32, p: ptr[void]) -> i32:
     return i32(a) * 2
+
+
+static_word: Word = Word(halves=[0x5678, 0x1234])
+
+
+@guest
+def halves(n: u32) -> u32:
+    word: Word = Word(number=n)
+    other: Word = word
+    other.low = 15
+    word.halves[0] = word.halves[1]
+    return word.number + other.number + static_word.number
 
 
 @guest
@@ -343,6 +361,10 @@ def test_an_empty_range_leaves_its_variable(machine: Machine) -> None:
 
 def test_bit_fields(machine: Machine) -> None:
     assert machine.call("bit_fields", 0x1FF) == 2 | 0x7F << 8 | (-4 & 0xFFFF) << 16
+
+
+def test_unions(machine: Machine) -> None:
+    assert machine.call("halves", 0x00010002) == 0x00010001 + 0x0001000F + 0x12345678
 
 
 def test_atomics(machine: Machine) -> None:

@@ -26,7 +26,7 @@ C_TYPES = {
     "u64": "unsigned long long", "i64": "long long", "bool": "_Bool", "ptr[u8]": "unsigned char *",
 }  # fmt: skip
 HEAD = """\
-from kdumpsim.compiler.lang import Struct, aligned, array, bits, length, packed, ptr
+from kdumpsim.compiler.lang import Struct, Union, aligned, array, bits, length, packed, ptr
 from kdumpsim.compiler.lang import i8, i16, i32, i64, u8, u16, u32, u64
 """
 
@@ -133,3 +133,13 @@ def test_wide_integers_are_aligned_to_words() -> None:
     kind = structs("class S(Struct):\n    a: u8\n    b: u64\n@packed\nclass P(Struct):\n    a: u8\n    b: u64\n")
     assert (kind["S"].fields["b"].offset, kind["S"].size, kind["S"].align) == (4, 12, 4)
     assert (kind["P"].fields["b"].offset, kind["P"].size, kind["P"].align) == (1, 9, 1)
+
+
+def test_a_union_is_as_large_as_its_largest_field_and_as_aligned_as_the_strictest() -> None:
+    text = "Union):\n    a: u8\n    b: u32 = bits(3)\n    c: array[u8] = length(6)\n"
+    kind = structs(
+        f"class U({text}@packed\nclass P({text}@aligned(16)\nclass A({text}class S(Struct):\n    x: u8\n    u: U\n"
+    )
+    assert [field.offset for field in kind["U"].fields.values()] == [0, 0, 0]
+    assert [(kind[name].size, kind[name].align) for name in "UPA"] == [(8, 4), (6, 1), (16, 16)]
+    assert (kind["S"].fields["u"].offset, kind["S"].size) == (4, 12)

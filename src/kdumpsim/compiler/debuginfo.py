@@ -31,6 +31,7 @@ from .types import (
     StructType,
     Type,
     VoidType,
+    named,
 )  # fmt: skip
 
 COMP_DIR = "."
@@ -43,6 +44,10 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def c_tag(name: str) -> str:
     """A class's name as the C tag a kernel engineer types: `TaskStruct` is ``struct task_struct``."""
     return _WORD_START.sub("_", name).lower()
+
+
+def _tag(kind: StructType) -> str:
+    return "DW_TAG_union_type" if kind.union else "DW_TAG_structure_type"
 
 
 class DebugInfo:
@@ -115,19 +120,28 @@ class DebugInfo:
         kind = settle(const.value) if isinstance(const.type, ConstType) else const.type
         if kind is None:
             return  # wider than any integer
-        type_ = self.add(f"!DIDerivedType(tag: DW_TAG_const_type, baseType: {self.type(kind)})")
         number = const.value & 0xFFFFFFFFFFFFFFFF
         operator = "DW_OP_consts" if const.value < 0 else "DW_OP_constu"
         value = self.add(f"!DIExpression({operator}, {number}, DW_OP_stack_value)")
         var = self.add(
             f'distinct !DIGlobalVariable(name: "{name}", scope: {self.unit}, file: {self.file}, line: {line}, '
-            f"type: {type_}, isLocal: true, isDefinition: true)"
+            f"type: {self._const(kind)}, isLocal: true, isDefinition: true)"
         )
         self._globals.append(self.add(f"!DIGlobalVariableExpression(var: {var}, expr: {value})"))
 
     def retain(self, kind: Type) -> None:
         """Describe a type defined here even if nothing here uses it."""
         self._retained.append(self.type(kind))
+
+    def typedef(self, name: str, kind: Type, line: int) -> None:
+        """An alias that a module gives a type."""
+        base = self.type(named(kind, ""))
+        node = self.add(
+            f'!DIDerivedType(tag: DW_TAG_typedef, name: "{name}", file: {self.file}, line: {line}, baseType: {base})'
+        )
+        if str(kind) == name:
+            self._types.setdefault((kind, name), node)
+        self._retained.append(node)
 
     # -- types -------------------------------------------------------------------------------------------------------
 
@@ -145,15 +159,22 @@ class DebugInfo:
         if key not in self._types:
             self._types[key] = node = self.add("")  # reserved first: structures point to themselves
             index = len(self.nodes) - 1
-            self.nodes[index] = self._declaration(kind) if declared else self._describe(kind, node)
+            if declared and isinstance(kind, StructType):
+                self.nodes[index] = self._declaration(kind)
+            else:
+                self.nodes[index] = self._describe(kind, node)
         return self._types[key]
 
     @staticmethod
-    def _declaration(kind: Type) -> str:
-        return f'!DICompositeType(tag: DW_TAG_structure_type, name: "{c_tag(str(kind))}", flags: DIFlagFwdDecl)'
+    def _declaration(kind: StructType) -> str:
+        return f'!DICompositeType(tag: {_tag(kind)}, name: "{c_tag(kind.name)}", flags: DIFlagFwdDecl)'
 
     def _describe(self, kind: Type, node: str) -> str:
         match kind:
+            case PtrType(name="cstr"):
+                return self._pointer(self._const(kind.to))
+            case IntType(name=name) | PtrType(name=name) | FnType(name=name) if name not in ("", "usize"):
+                return f'!DIDerivedType(tag: DW_TAG_typedef, name: "{name}", baseType: {self.type(named(kind, ""))})'
             case IntType(bits=bits, signed=signed):
                 # One-byte integers are characters to a debugger, so that it prints strings.
                 encoding = f"DW_ATE_{'signed' if signed else 'unsigned'}{'_char' if bits == 8 else ''}"
@@ -188,12 +209,15 @@ class DebugInfo:
                 kind.complete()
                 elements = self._list([self._member(member, node) for member in kind.fields.values()])
                 return (
-                    f'distinct !DICompositeType(tag: DW_TAG_structure_type, name: "{c_tag(kind.name)}", '
+                    f'distinct !DICompositeType(tag: {_tag(kind)}, name: "{c_tag(kind.name)}", '
                     f"file: {self.file}, line: {kind.line}, size: {kind.size * 8}, elements: {elements})"
                 )
             case ConstType() | PoisonType():
                 return self._describe(IntType(32, True), node)
         raise TypeError(f"no debug type for {kind}")
+
+    def _const(self, kind: Type) -> str:
+        return self.add(f"!DIDerivedType(tag: DW_TAG_const_type, baseType: {self.type(kind)})")
 
     @staticmethod
     def _pointer(target: str) -> str:

@@ -49,6 +49,8 @@ class ModuleEmitter:
                         value = self.program.constant(symbol)
                         if isinstance(value, Const):
                             self.unit.debug.constant(symbol.name, value, symbol.node.lineno)
+                        if isinstance(value, TypeName):
+                            self.unit.debug.typedef(symbol.name, value.type, symbol.node.lineno)
                     case TypeName(type=StructType() | EnumType() as kind):
                         kind.complete()
                         self.unit.debug.retain(kind)

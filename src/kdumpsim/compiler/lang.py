@@ -20,12 +20,12 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
-    "BUG", "NULL", "NoReturn", "Struct", "addr", "aligned", "array", "asm", "asm_value", "barrier", "bits", "cast",
-    "cmpxchg", "config", "container_of", "cstr", "extern", "external", "fetch_add", "fetch_and", "fetch_or",
+    "BUG", "NULL", "NoReturn", "Struct", "Union", "addr", "aligned", "array", "asm", "asm_value", "barrier", "bits",
+    "cast", "cmpxchg", "config", "container_of", "cstr", "extern", "external", "fetch_add", "fetch_and", "fetch_or",
     "fetch_sub", "fn", "frame_address", "guest", "i8", "i16", "i32", "i64", "interrupt", "length",
     "list_for_each_entry", "list_for_each_entry_safe", "load_volatile", "module_asm", "naked", "offsetof", "packed",
-    "placed", "ptr", "return_address", "section", "sizeof", "store_volatile", "u8", "u16", "u32", "u64",
-    "unreachable", "usize", "void", "xchg",
+    "placed", "ptr", "return_address", "section", "sizeof", "store_volatile", "u8", "u16", "u32", "u64", "unreachable",
+    "usize", "void", "xchg",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -170,6 +170,10 @@ class Struct:
         def __index__(self) -> int: ...
         def __len__(self) -> int: ...  # of an array; the compiler refuses it for other pointers
         def __call__(self, *args: Any) -> Any: ...
+
+
+class Union(Struct):
+    """Base of guest unions: a Struct whose fields all begin at its beginning."""
 
 
 S = TypeVar("S", bound=Struct)

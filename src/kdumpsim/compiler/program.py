@@ -10,7 +10,7 @@ from . import lang
 from .constants import Const
 from .diagnostics import Failure, Reporter
 from .modules import KNOWN, Module, import_target
-from .resolve import Resolver
+from .resolve import Resolver, call_of
 from .symbols import Builtin, Constant, Function, Imported, ModuleScope, Symbol, TypeName, Variable
 from .types import (
     CONST,
@@ -147,21 +147,16 @@ class Program(Resolver):
             enum.resolve = lambda kind, node=node: self._fill_enum(scope, node, kind)
             self._define(scope, node.name, TypeName(enum), node)
             return
-        if bases != ["Struct"] or node.keywords:
-            self.reporter.fail(source, node, "a guest class derives from Struct or IntEnum, and from nothing else")
-        struct = StructType(node.name, scope.module.name, node.lineno)
+        if bases not in (["Struct"], ["Union"]) or node.keywords:
+            message = "a guest class derives from Struct, Union or IntEnum, and from nothing else"
+            self.reporter.fail(source, node, message)
+        struct = StructType(node.name, scope.module.name, node.lineno, union=bases == ["Union"])
         for decorator in node.decorator_list:
             match decorator:
                 case ast.Name(id="packed"):
                     struct.packed = True
-                case ast.Call(func=ast.Name(id="aligned"), args=[boundary], keywords=[]):
-                    try:
-                        struct.minimum_align = self.integer(scope.module, boundary)
-                    except Failure:
-                        continue
-                    if struct.minimum_align & (struct.minimum_align - 1) or struct.minimum_align < 1:
-                        self.reporter.error(source, boundary, "an alignment is a power of two")
-                        struct.minimum_align = 1
+                case ast.Call(func=ast.Name(id="aligned"), args=[_], keywords=[]):
+                    pass  # _fill_struct: its constant may be another module's
                 case _:
                     self.reporter.error(source, decorator, "unknown decorator", "structures: packed, aligned(n)")
         struct.resolve = lambda kind, node=node: self._fill_struct(scope, node, kind)
@@ -175,6 +170,9 @@ class Program(Resolver):
             self.reporter.fail(source, node, f"structure {node.name} contains itself", "hold it through ptr[...]")
 
         struct.resolve = again
+        for decorator in node.decorator_list:
+            if (call := call_of(decorator, "aligned")) is not None and len(call.args) == 1:
+                struct.minimum_align = self._alignment(module, call.args[0])
         members: list[tuple[str, Type, int, int]] = []
         seen: set[str] = set()
         for child in node.body:
@@ -194,6 +192,16 @@ class Program(Resolver):
                 if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name):
                     members.append((child.target.id, POISON, 0, child.lineno))
         struct.lay_out(members)
+
+    def _alignment(self, module: Module, node: ast.expr) -> int:
+        try:
+            boundary = self.integer(module, node)
+        except Failure:
+            return 1
+        if boundary & (boundary - 1) or boundary < 1:
+            self.reporter.error(module.source, node, "an alignment is a power of two")
+            return 1
+        return boundary
 
     def _field(self, module: Module, node: ast.AnnAssign) -> tuple[Type, int]:
         source = module.source

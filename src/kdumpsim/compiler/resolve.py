@@ -27,6 +27,7 @@ from .types import (
     PtrType,
     StructType,
     Type,
+    named,
 )
 
 _PLAIN_BUILTINS = {"min", "max", "abs", "len", "ord", "range", "bool"}
@@ -219,7 +220,7 @@ class Resolver:
         if isinstance(node, ast.Subscript | ast.Name):
             kind = self.type_of_expression(module, node)
             if kind is not None:
-                return TypeName(kind)
+                return TypeName(named(kind, symbol.name))
         value = self.evaluate(module, node)
         if annotation is None or (isinstance(annotation, ast.Constant) and annotation.value is None):
             return value

@@ -281,6 +281,8 @@ class FunctionLowering(Loops):
             if isinstance(symbol, TypeName) and symbol.type is kind:
                 if node.args:
                     self.fail(node, f"the fields of {kind}(...) are given by name")
+                if kind.union and len(node.keywords) > 1:
+                    self.fail(node, f"{kind} is a union: one field of it has a value")
                 self._zero(place)
                 for keyword in node.keywords:
                     member = kind.fields.get(keyword.arg or "")

@@ -148,19 +148,21 @@ class StaticValues:
                 self._fail(keyword, f"{kind} has no field {keyword.arg}", f"it has {', '.join(kind.fields)}")
             else:
                 given[keyword.arg] = keyword.value
+        if kind.union and len(given) > 1:
+            self._fail(node, f"{kind} is a union: one field of it has a value")
         if not given:
             return kind.memory, "zeroinitializer"
         parts: list[tuple[str, str]] = []
         end = 0
         units: dict[int, int] = {}
-        for member in kind.fields.values():
+        # Bit-fields share units, so that those without a value have a part in one.
+        members = [m for m in kind.fields.values() if m.name in given or (m.bits and not kind.union)]
+        for member in members:
             if member.bits:
                 self._bit_field(member, given.get(member.name), units)
         done: set[int] = set()
-        for member in kind.fields.values():
+        for member in members:
             if member.bits and member.offset in done:
-                continue
-            if not member.bits and member.name not in given:
                 continue
             if gap := member.offset - end:
                 parts.append(_zeros(gap))

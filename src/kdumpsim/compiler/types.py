@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .target import TARGET
 
@@ -98,7 +98,7 @@ class _Scalar(Type):
 
 @dataclass(frozen=True, slots=True)
 class IntType(_Scalar):
-    """u8 … i64: two's complement of `bits` bits.  usize has a name of its own and is equal to the one of its width."""
+    """u8 … i64: two's complement of `bits` bits.  `name` is usize or an alias's, of a type that is equal without it."""
 
     bits: int
     signed: bool
@@ -150,14 +150,15 @@ class BoolType(Type):
 
 @dataclass(frozen=True, slots=True)
 class PtrType(Type):
-    """ptr[T]."""
+    """ptr[T].  `name` is cstr or an alias's."""
 
     to: Type
+    name: str = field(default="", compare=False)
     size = align = TARGET.word
     ir = memory = "ptr"
 
     def __str__(self) -> str:
-        return f"ptr[{self.to}]"
+        return self.name or f"ptr[{self.to}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +174,18 @@ class NullType(Type):
 
 @dataclass(frozen=True, slots=True)
 class FnType(Type):
-    """A function's type and, as a value, the pointer to it: fn[[A, B], R]."""
+    """A function's type and, as a value, the pointer to it: fn[[A, B], R].  `name` is an alias's."""
 
     params: tuple[Type, ...]
     result: Type
     varargs: bool = False
+    name: str = field(default="", compare=False)
     size = align = TARGET.word
     ir = memory = "ptr"
 
     def __str__(self) -> str:
+        if self.name:
+            return self.name
         params = ", ".join(map(str, self.params)) + (", ..." if self.varargs else "")
         result = "None" if isinstance(self.result, VoidType) else str(self.result)
         return f"fn[[{params}], {result}]"
@@ -226,11 +230,15 @@ class Field:
 
 @dataclass(eq=False, slots=True)
 class StructType(Type):
-    """A class derived from Struct.  Fields are found when first asked for, so that pointers may run in circles."""
+    """A class derived from Struct or, with `union`, from Union.
+
+    Fields are found when first asked for, so that pointers may run in circles.
+    """
 
     name: str
     module: str
     line: int
+    union: bool = False
     packed: bool = False
     minimum_align: int = 1
     resolve: Callable[[StructType], None] | None = None
@@ -260,16 +268,20 @@ class StructType(Type):
         return f"[{self.size} x i8]"
 
     def lay_out(self, members: list[tuple[str, Type, int, int]]) -> None:
-        """Place members ``(name, type, bits, line)`` in order.
+        """Place members ``(name, type, bits, line)`` in order; a union's are all at the beginning.
 
         Bit-fields of one type that follow one another share a unit of that type while they fit.
         """
-        offset, align = 0, 1
+        offset, align, largest = 0, 1, 0
         unit: Type | None = None
         used = 0
         for name, kind, bits, line in members:
             boundary = 1 if self.packed else kind.align
             align = max(align, boundary)
+            if self.union:
+                self.fields[name] = Field(name, kind, 0, line, bits)
+                largest = max(largest, kind.size)
+                continue
             if bits and unit == kind and used + bits <= kind.size * 8:
                 self.fields[name] = Field(name, kind, offset - kind.size, line, bits, used)
                 used += bits
@@ -279,7 +291,7 @@ class StructType(Type):
             offset += kind.size
             unit, used = (kind, bits) if bits else (None, 0)
         self._align = max(align, self.minimum_align)
-        self._size = -(-offset // self._align) * self._align
+        self._size = -(-max(offset, largest) // self._align) * self._align
 
     def __str__(self) -> str:
         return self.name
@@ -322,8 +334,13 @@ INTS = {
 U8, U32, I32, U64, I64 = INTS["u8"], INTS["u32"], INTS["i32"], INTS["u64"], INTS["i64"]
 USIZE = IntType(8 * TARGET.word, False, "usize")
 WORD, WORD_IR = TARGET.word, TARGET.word_ir
-CSTR = PtrType(U8)
+CSTR = PtrType(U8, "cstr")
 VOID_PTR = PtrType(VOID)
+
+
+def named(kind: Type, name: str) -> Type:
+    """A type under an alias's name; one that has a name of its own keeps it."""
+    return replace(kind, name=name) if isinstance(kind, IntType | PtrType | FnType) else kind
 
 
 def as_int(kind: Type) -> IntType | None:

@@ -10,7 +10,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cast, cstr, guest, i32, length, ptr, sizeof, u8, u32, usize
+from kdumpsim.compiler.lang import (
+    NULL,
+    Struct,
+    Union,
+    array,
+    cast,
+    cstr,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u8,
+    u32,
+    usize,
+)
 from kdumpsim.kernel.architecture import PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.block.bio import rw_kernel
 from kdumpsim.kernel.block.blk_types import READ, SECTOR_SHIFT, BlockDevice
@@ -28,13 +43,27 @@ SWAP_VERSION: Final = 1
 SWP_OFFSET_SHIFT: Final = 8
 
 
-class SwapHeader(Struct):
-    """The first page of an area, as mkswap writes it; the signature is in its last ten bytes."""
+class SwapHeaderMagic(Struct):
+    """Where the signature is: at the end of the page."""
+
+    reserved: array[u8] = length(PAGE_SIZE - SIGNATURE_SIZE)
+    magic: array[u8] = length(SIGNATURE_SIZE)
+
+
+class SwapHeaderInfo(Struct):
+    """What stands before it."""
 
     bootbits: array[u8] = length(1024)
     version: u32
     last_page: u32
     nr_badpages: u32
+
+
+class SwapHeader(Union):
+    """The first page of an area, as mkswap writes it."""
+
+    magic: SwapHeaderMagic
+    info: SwapHeaderInfo
 
 
 class SwapInfo(Struct):
@@ -148,10 +177,10 @@ def swap_free(entry: usize) -> None:
 @guest
 def swap_header_valid(header: ptr[SwapHeader], room: usize) -> bool:
     """Whether a page is the first of a swap area that fits into `room` pages."""
-    signature = cast(ptr[u8], header) + (PAGE_SIZE - SIGNATURE_SIZE)
-    if memcmp(signature, SIGNATURE, SIGNATURE_SIZE) != 0 or header.version != SWAP_VERSION:
+    signature = header.magic.magic
+    if memcmp(signature, SIGNATURE, SIGNATURE_SIZE) != 0 or header.info.version != SWAP_VERSION:
         return False
-    return header.nr_badpages == 0 and header.last_page >= 1 and header.last_page < room
+    return header.info.nr_badpages == 0 and header.info.last_page >= 1 and header.info.last_page < room
 
 
 @guest
@@ -188,7 +217,7 @@ def swapon(bdev: ptr[BlockDevice], start: u32) -> i32:
     if rw_kernel(bdev, READ, start, cast(ptr[u8], header), SECTORS_PER_PAGE) != 0:
         error = -EIO
     elif swap_header_valid(header, (bdev.bd_sectors - start) // SECTORS_PER_PAGE):
-        error = enable_swap(bdev, start, header.last_page + 1)
+        error = enable_swap(bdev, start, header.info.last_page + 1)
     free_pages(header, 0)
     if error == 0:
         kilobytes = swap_info.pages << (PAGE_SHIFT - 10)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, array, guest, length, module_asm, u8, u32
+from kdumpsim.compiler.lang import NoReturn, array, guest, length, module_asm, u32
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET
 from kdumpsim.kernel.arch.i386.processor import (
     X86_CR0_AM,
@@ -25,6 +25,7 @@ from kdumpsim.kernel.arch.i386.processor import (
     X86_CR4_PSE,
 )
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
+from kdumpsim.kernel.arch.i386.thread_info import ThreadUnion
 from kdumpsim.kernel.core.config import THREAD_SIZE
 from kdumpsim.kernel.core.main import start_kernel
 
@@ -55,7 +56,7 @@ initial_page_table: array[u32] = length(1024, align=4096)
 swapper_pg_dir: array[u32] = length(1024, align=4096)
 """The kernel's page directory; paging.py fills it in."""
 
-init_thread_union: array[u8] = length(THREAD_SIZE, align=THREAD_SIZE)
+init_thread_union: ThreadUnion = ThreadUnion()
 """Stack and thread_info of the first task."""
 
 stack_start: u32 = 0

@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import Struct, asm_value, cast, guest, i32, ptr, u32
+from kdumpsim.compiler.lang import (
+    Struct,
+    Union,
+    aligned,
+    array,
+    asm_value,
+    cast,
+    guest,
+    i32,
+    length,
+    ptr,
+    sizeof,
+    u32,
+    usize,
+)
 from kdumpsim.kernel.core.config import THREAD_SIZE
 
 if TYPE_CHECKING:
@@ -32,6 +46,14 @@ class ThreadInfo(Struct):
     addr_limit: u32
     previous_esp: u32
     """Of a stack for interrupts or softirqs: where the stack it was entered from had got to; else 0."""
+
+
+@aligned(THREAD_SIZE)
+class ThreadUnion(Union):
+    """A kernel stack, at whose low end its thread_info is."""
+
+    thread_info: ThreadInfo
+    stack: array[usize] = length(THREAD_SIZE // sizeof(usize))
 
 
 @guest
