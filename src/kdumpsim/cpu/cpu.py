@@ -78,8 +78,9 @@ EVENT_BYTES: Final = 8
 
 
 LONG_SLICE: Final = 20_000
-"""Code bytes from which on it pays to look whether the CPU only waits: `SPIN_PIECE` of them are run before."""
+"""Code bytes from which on it pays to look whether the CPU only waits."""
 SPIN_PIECE: Final = 2_000
+"""Code bytes between the first look and the second; twice as many before each further one."""
 SPIN_BLOCKS: Final = 8
 """Blocks that are run one by one before a loop is given up that has not come around unchanged."""
 
@@ -149,7 +150,7 @@ class Cpu:
         self._stop = False
         self.cut = False  # a stop has cut a slice short: `resume` runs what is left of it
         self._rest: Exit | None = None  # how a slice that was cut at its very end would have ended
-        self._look_for_spin = 0  # what `_start` is to do next
+        self._piece = 0  # bytes to run before `_start` looks for a loop that waits; 0: it does not
         self._in_block = False  # a watch has cut it within a block
         self.halted = False
         self.waiting_for_sipi = False
@@ -186,7 +187,7 @@ class Cpu:
         shared.stop_at_iret = until_nmi
         shared.limit = shared.retired + max(limit, 1)
         self._heed_counters()
-        self._look_for_spin = 2 if self._may_skip() else 0
+        self._piece = SPIN_PIECE if self._may_skip() else 0
         self._stop = self.cut = self._in_block = False
         engine.limit_after_pause = None
         return self._go()
@@ -205,7 +206,7 @@ class Cpu:
             if self._in_block:
                 reason = self._finish_block()
             else:
-                reason = self._start() if self._look_for_spin else engine.start()
+                reason = self._start() if self._piece else engine.start()
                 if engine.limit_after_pause is not None:
                     shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
             end = self._after(reason)
@@ -227,11 +228,13 @@ class Cpu:
         return long and self._recorder is None and not shared.look & ~LOOK_IF and not shared.stop_at_iret
 
     def _start(self) -> int:
-        """Run a first piece of the slice, which may leave a handler; then see whether what comes next only waits."""
-        self._look_for_spin -= 1
-        if self._look_for_spin:
-            return self._run_piece(SPIN_PIECE)
-        return self._skip_turns()
+        """See whether what comes next only waits; if not, run a piece of the slice: it may have left a handler then."""
+        shared, piece = self._slice, self._piece
+        if self._waiting_block() is not None:
+            self._piece = 0
+            return self._skip_turns()
+        self._piece = 2 * piece if shared.limit - shared.retired > 4 * piece else 0
+        return self._run_piece(piece) if self._piece else self._engine.start()
 
     def _run_piece(self, size: int) -> int:
         """Run so many bytes of a slice; what is left of it stays in `limit_after_pause`."""
