@@ -19,11 +19,19 @@ from kdumpsim.compiler.modules import module_path, package_modules
 from kdumpsim.vmcore.debuginfo import DebugInfo
 
 
+@pytest.fixture(scope="module")
+def vmlinux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dwarf") / "vmlinux"
+    path.write_bytes(images.kernel().elf)
+    return path
+
+
 @pytest.fixture(scope="module", params=["vmlinux", "savecore"])
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(request: pytest.FixtureRequest, vmlinux: Path) -> Path:
     """The kernel, or a program of ring 3, as a file."""
-    path = tmp_path_factory.mktemp("dwarf") / str(request.param)
-    path.write_bytes(images.kernel().elf if path.name == "vmlinux" else images.user_program("/sbin/savecore"))
+    path = vmlinux.with_name(str(request.param))
+    if path != vmlinux:
+        path.write_bytes(images.user_program("/sbin/savecore"))
     return path
 
 
@@ -69,6 +77,29 @@ def test_every_function_has_lines(program: Path) -> None:
     for function in functions:
         for address in (function["st_value"], function["st_value"] + function["st_size"] - 1):
             assert debug.line(address) is not None, function.name
+
+
+def test_elfutils_finds_a_functions_line_by_its_address(program: Path, require_tool: Callable[[str], str]) -> None:
+    """One compiled function, and one in assembly."""
+    names = ("panic", "common_interrupt") if program.name == "vmlinux" else ("main", "_start")
+    shown = subprocess.run(
+        [require_tool("eu-addr2line"), "-e", program, *names], capture_output=True, text=True, check=True
+    ).stdout
+    places = {
+        "vmlinux": ("kernel/core/panic", "kernel/arch/i386/entry"),
+        "savecore": ("userland/savecore", "userland/start"),
+    }
+    for line, file in zip(shown.splitlines(), places[program.name], strict=True):
+        assert re.fullmatch(rf"\./kdumpsim/{file}\.py:\d+", line)
+
+
+def test_an_embedded_structure_is_said_to_be_where_it_is_declared(
+    vmlinux: Path, require_tool: Callable[[str], str]
+) -> None:
+    shown = subprocess.run(
+        [require_tool("llvm-dwarfdump"), "--name", "list_head", vmlinux], capture_output=True, text=True, check=True
+    ).stdout
+    assert set(re.findall(r'decl_file\s+\("(.*)"\)', shown)) == {"./kdumpsim/kernel/core/types.py"}
 
 
 def test_a_tag_means_one_structure_in_the_whole_kernel() -> None:

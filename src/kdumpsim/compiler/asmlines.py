@@ -118,7 +118,8 @@ class AssemblyUnits:
 
     def __init__(self, sizes: dict[str, int]) -> None:
         self._sizes = sizes
-        self.sections = {name: bytearray() for name in (".debug_info", ".debug_abbrev", ".debug_line", ".debug_ranges")}
+        names = (".debug_info", ".debug_abbrev", ".debug_line", ".debug_ranges", ".debug_aranges")
+        self.sections = {name: bytearray() for name in names}
 
     def _end(self, name: str) -> int:
         return self._sizes.get(name, 0) + len(self.sections[name])
@@ -149,6 +150,12 @@ class AssemblyUnits:
             unit += _address(function.start) + struct.pack("<IB", function.size, function.external)
             self.sections[".debug_ranges"] += _address(function.start) + _address(function.start + function.size)
         self.sections[".debug_ranges"] += _address(0) * 2
+        word = TARGET.word
+        # Version, unit, sizes of an address and of a segment selector; addresses are aligned to two words.
+        aranges = struct.pack("<HIBB", 2, self._end(".debug_info"), word, 0) + bytes(-12 % (2 * word))
+        for function, _ in found:
+            aranges += _address(function.start) + _address(function.size)
+        self.sections[".debug_aranges"] += _sized(aranges + _address(0) * 2)
         header = struct.pack("<HIB", 4, self._abbreviations, TARGET.word)
         self.sections[".debug_info"] += _sized(header + unit + b"\0")
         self.sections[".debug_line"] += _line_table(file, found)
@@ -159,7 +166,8 @@ def _line_table(file: bytes, functions: Sequence[tuple[AssemblyFunction, list[tu
     operands = bytes((0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1))  # of the standard opcodes
     # Of instructions: the shortest, the most in a bundle; is_stmt; line base and range, for special opcodes.
     header = struct.pack("<BBBbBB", 1, 1, 1, -5, 14, len(operands) + 1) + operands
-    header += b"\0" + file + bytes(1 + 3) + b"\0"  # no directories; one file
+    directory, _, name = file.rpartition(b"/")
+    header += directory + bytes(1 + bool(directory)) + name + bytes((0, bool(directory), 0, 0, 0))  # both tables
     program = bytearray()
     for function, rows in functions:
         program += bytes((0, 1 + TARGET.word, 2)) + _address(function.start)  # DW_LNE_set_address

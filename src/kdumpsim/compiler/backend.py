@@ -147,6 +147,8 @@ def main() -> None:
     llvm.initialize_native_asmparser()
     # Two calls of panic() must stay two, or the backtrace names the wrong line.
     llvm.set_option("kdumpsim", "-enable-tail-merge=0")
+    # elfutils finds a unit by address in .debug_aranges only.
+    llvm.set_option("kdumpsim", "-generate-arange-section")
     target = llvm.Target.from_triple(TARGET.triple)
 
     def machine(level: int) -> llvm.TargetMachine:

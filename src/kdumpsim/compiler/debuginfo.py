@@ -9,7 +9,7 @@ pointers, a declaration is enough: debuggers find the definition by name, as in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from . import framebase
 from .constants import Const, settle
@@ -53,7 +53,8 @@ def _tag(kind: StructType) -> str:
 class DebugInfo:
     """The metadata nodes of one module."""
 
-    def __init__(self, source: Source, optimized: bool) -> None:
+    def __init__(self, source: Source, optimized: bool, file_of: Callable[[str], str]) -> None:
+        """`file_of` gives the file of another module by the module's name."""
         self.nodes: list[str] = []
         self._types: dict[tuple[Type, str], str] = {}
         self._locations: dict[tuple[str, int], str] = {}
@@ -61,7 +62,9 @@ class DebugInfo:
         self._retained: list[str] = []
         self.module = source.module
         self.unit = self.add("")
-        self.file = self.add(f'!DIFile(filename: "{source.shown}", directory: "{COMP_DIR}")')
+        self._file_of = file_of
+        self._files: dict[str, str] = {}
+        self.file = self._file(source.module)
         self.expression = self.add("!DIExpression()")
         self.place = self.expression if optimized else self.add(framebase.EXPRESSION)
         self._optimized = optimized
@@ -76,6 +79,11 @@ class DebugInfo:
         """A new node; its reference."""
         self.nodes.append(text)
         return f"!{len(self.nodes) - 1}"
+
+    def _file(self, module: str) -> str:
+        if module not in self._files:
+            self._files[module] = self.add(f'!DIFile(filename: "{self._file_of(module)}", directory: "{COMP_DIR}")')
+        return self._files[module]
 
     def _list(self, items: Iterable[str]) -> str:
         return self.add("!{" + ", ".join(items) + "}")
@@ -202,15 +210,18 @@ class DebugInfo:
                 ]
                 base = self.type(IntType(32, False))
                 return (
-                    f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{c_tag(kind.name)}", file: {self.file}, '
-                    f"line: {kind.line}, baseType: {base}, size: 32, elements: {self._list(members)})"
+                    f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{c_tag(kind.name)}", '
+                    f"file: {self._file(kind.module)}, line: {kind.line}, baseType: {base}, size: 32, "
+                    f"elements: {self._list(members)})"
                 )
             case StructType():
                 kind.complete()
-                elements = self._list([self._member(member, node) for member in kind.fields.values()])
+                elements = self._list(
+                    [self._member(member, node, self._file(kind.module)) for member in kind.fields.values()]
+                )
                 return (
                     f'distinct !DICompositeType(tag: {_tag(kind)}, name: "{c_tag(kind.name)}", '
-                    f"file: {self.file}, line: {kind.line}, size: {kind.size * 8}, elements: {elements})"
+                    f"file: {self._file(kind.module)}, line: {kind.line}, size: {kind.size * 8}, elements: {elements})"
                 )
             case ConstType() | PoisonType():
                 return self._describe(IntType(32, True), node)
@@ -223,13 +234,13 @@ class DebugInfo:
     def _pointer(target: str) -> str:
         return f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {target}, size: {USIZE.bits})"
 
-    def _member(self, member: Field, scope: str) -> str:
+    def _member(self, member: Field, scope: str, file: str) -> str:
         size, offset, extra = member.type.size * 8, member.offset * 8, ""
         if member.bits:
             size, offset = member.bits, offset + member.bit
             extra = f", flags: DIFlagBitField, extraData: i64 {member.offset * 8}"
         return self.add(
-            f'!DIDerivedType(tag: DW_TAG_member, name: "{member.name}", scope: {scope}, file: {self.file}, '
+            f'!DIDerivedType(tag: DW_TAG_member, name: "{member.name}", scope: {scope}, file: {file}, '
             f"line: {member.line}, baseType: {self.type(member.type)}, size: {size}, offset: {offset}{extra})"
         )
 

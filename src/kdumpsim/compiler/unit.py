@@ -16,7 +16,7 @@ class Unit:
         self.program, self.optimize = program, optimize
         self.scope = program.scopes[name]
         self.module = self.scope.module
-        self.debug = DebugInfo(self.module.source, optimize)
+        self.debug = DebugInfo(self.module.source, optimize, lambda name: program.scopes[name].module.source.shown)
         self.functions: list[str] = []
         self.strings: dict[bytes, str] = {}
         self.declared: dict[str, str] = {
