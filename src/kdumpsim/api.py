@@ -195,7 +195,7 @@ class Result:
         """A result with what it needs of a directory that is about to go."""
         result = cls(record)
         result._console = (scratch / CONSOLE).read_text()
-        if record.vmcore_bytes:
+        if record.vmcore:
             result._dump = _Dump(scratch / VMCORE)
         return result
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from kdumpsim.lkdtt.outcome import MARKS, Note, Outcome, Seen
 from kdumpsim.runs.events import Phase
-from kdumpsim.runs.result import Result
+from kdumpsim.runs.result import DumpFile, Result
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.vmcore.compare import Change, Difference, DmaChange, Judgement
+from kdumpsim.vmcore.compare import Change, Difference, DmaChange, Judgement, PageCounts
 from kdumpsim.vmcore.oracle import RanOn
 from kdumpsim.vmcore.registers import RegisterCheck
 
@@ -37,12 +37,13 @@ def outcomes(draw: st.DrawFn, captured: bool) -> Outcome:
 def judgements(draw: st.DrawFn) -> Judgement:
     ram, present, equal = sorted(draw(st.tuples(NUMBERS, NUMBERS, NUMBERS)), reverse=True)
     return Judgement(
-        ram,
-        present,
-        equal,
-        draw(st.lists(st.builds(Difference, TEXTS, NUMBERS, NUMBERS, TEXTS, TEXTS | st.none()), max_size=3)),
-        draw(st.lists(st.builds(Change, PAGES, NAMES.map(tuple)), max_size=3)),
-        draw(st.lists(st.builds(DmaChange, PAGES, TEXTS), max_size=3)),
+        PageCounts(ram, present, equal),
+        differences=draw(
+            st.lists(st.builds(Difference, TEXTS, NUMBERS, NUMBERS, TEXTS, TEXTS | st.none()), max_size=3)
+        ),
+        crash_path=draw(st.lists(st.builds(Change, PAGES, NAMES.map(tuple)), max_size=3)),
+        handed=draw(st.lists(st.builds(Change, PAGES, NAMES.map(tuple)), max_size=3)),
+        dma=draw(st.lists(st.builds(DmaChange, PAGES, TEXTS), max_size=3)),
         registers=draw(
             st.lists(
                 st.builds(
@@ -71,8 +72,7 @@ def results(draw: st.DrawFn) -> Result:
         draw(outcomes(captured)),
         draw(st.lists(st.builds(Phase, TEXTS, TEXTS, TIMES, TIMES, host_s), max_size=3)),
         draw(judgements() | st.none()) if captured else None,
-        "ab" * 32 if captured and filed else None,
-        draw(NUMBERS) if captured and filed else 0,
+        DumpFile(draw(st.just("ab" * 32) | st.none()), draw(NUMBERS)) if captured and filed else None,
         draw(st.lists(st.builds(RanOn, NUMBERS, TEXTS, NUMBERS, written), max_size=3)),
     )
 

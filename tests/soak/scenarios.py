@@ -149,7 +149,7 @@ def check_result(result: Result, directory: Path) -> None:
     data = json.loads((directory / "result.json").read_text())
     if data != json.loads(result.dumps()):
         raise Broken("result.json is not the result")
-    if (directory / "vmcore").exists() != (result.vmcore_sha256 is not None):
+    if (directory / "vmcore").exists() != (result.vmcore is not None):
         raise Broken("vmcore is there and not in the result, or the other way round")
     end = 0
     for phase in result.phases:

@@ -52,7 +52,7 @@ def test_a_perfect_dump(judged: Judge) -> None:
     machine.memory.view[MIB : MIB + 5] = b"hello"
     judgement = judged(machine, crashed(machine))
     assert (judgement.completeness, judgement.accuracy, judgement.differences) == (1, 1, [])
-    assert judgement.ram_pages == 0xA0 + 512
+    assert judgement.pages.ram == 0xA0 + 512
     assert judgement.registers_ok
     assert [(c.cpu, c.role, c.where) for c in judgement.registers] == [
         (0, "crashing", "crash_kexec"),
@@ -81,7 +81,7 @@ def test_a_page_with_more_changes_than_the_devices_is_wrong(judged: Judge) -> No
     machine.memory.view[MIB + 0x3002] ^= 1  # not what the device wrote
     judgement = judged(machine, oracle)
     assert judgement.dma == []
-    assert judgement.present_pages - judgement.equal_pages == 2
+    assert judgement.pages.present - judgement.pages.equal == 2
 
 
 def test_who_ran_on_after_the_jump_is_the_cause_of_what_it_wrote(judged: Judge) -> None:
@@ -157,7 +157,7 @@ def test_a_crash_that_nobody_induced() -> None:
 def test_missing_pages_count_against_completeness(judged: Judge) -> None:
     machine = FakeMachine()
     judgement = judged(machine, crashed(machine), [(0, 0xA0000), (MIB, 2 * MIB - 4096), (3 * MIB + 8192, 4 * MIB)])
-    assert judgement.present_pages == judgement.ram_pages - 3
+    assert judgement.pages.present == judgement.pages.ram - 3
     assert judgement.accuracy == 1
     assert [(d.kind, d.start, d.end) for d in judgement.differences] == [
         ("missing", 2 * MIB - 4096, 2 * MIB),
@@ -174,7 +174,7 @@ def test_what_changes_after_the_jump_is_inaccurate_and_named(judged: Judge) -> N
     machine.memory.view[3 * MIB + 0x3001] = 9
     judgement = judged(machine, oracle)
     assert judgement.completeness == 1
-    assert judgement.equal_pages == judgement.present_pages - 3
+    assert judgement.pages.equal == judgement.pages.present - 3
     assert [(d.kind, d.start, d.end, d.owner) for d in judgement.differences] == [
         ("differs", 0x101010, 0x101014, "log_buf"),
         ("differs", 0x105000, 0x105004, "jiffies"),
@@ -215,7 +215,7 @@ def test_memory_with_holes(judged: Judge) -> None:
     ram = [E820(0, 0x9FC00), E820(MIB, MIB // 2), E820(3 * MIB, MIB - 0x800)]
     machine = FakeMachine(holes=ram)
     judgement = judged(machine, crashed(machine), [(0, 0xA0000), (MIB, MIB + MIB // 2), (3 * MIB, 4 * MIB - 0x800)])
-    assert (judgement.ram_pages, judgement.completeness, judgement.accuracy) == (0xA0 + 128 + 256, 1, 1)
+    assert (judgement.pages.ram, judgement.completeness, judgement.accuracy) == (0xA0 + 128 + 256, 1, 1)
 
 
 patches = st.lists(st.tuples(st.integers(0, 4 * MIB - 1), st.integers(0, 255)), max_size=12)

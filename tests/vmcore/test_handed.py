@@ -79,7 +79,7 @@ def test_a_page_that_is_not_what_the_device_read_is_wrong(
     judgement = judged(oracle, dump(machine.memory.view, ALL))
     (difference,) = judgement.differences
     assert (difference.start & -PAGE_SIZE, difference.cause) == (PAGE, "after it was handed to a device")
-    assert judgement.present_pages - judgement.equal_pages == 1
+    assert judgement.pages.present - judgement.pages.equal == 1
 
 
 def test_a_page_that_was_copied_and_not_handed_over_is_held_to_the_picture(

@@ -228,7 +228,7 @@ def _show(result: Result, output: Path, *, save_disks: bool) -> None:
     title = f"{scenario.crash_point} / {scenario.crash_type}"
     if scenario.machine != KDUMPSIM:
         title += f" on machine {scenario.machine}"
-    vmcore = (result.vmcore_bytes, result.vmcore_sha256) if result.vmcore_bytes else None
+    vmcore = (result.vmcore.bytes, result.vmcore.sha256) if result.vmcore else None
     display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
     for line in next_steps(output, result.judgement, captured=vmcore is not None, modules=scenario.guest_modules):
         display.print(line, soft_wrap=True)

@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Self
+
+from kdumpsim.records import LIST, NOT_STORED, Form, Record, each, stored
 
 NS = 1_000_000_000
 
@@ -69,24 +71,15 @@ CONSOLE_SIGNS: tuple[tuple[re.Pattern[str], Seen], ...] = (
 
 
 @dataclass(frozen=True)
-class Note:
+class Note(Record):
     """Something seen, and when."""
 
     at_ns: int
-    seen: Seen
+    seen: Seen = field(metadata=stored(Form(lambda seen: seen.name.lower(), lambda name: Seen[name.upper()])))
     text: str
 
     def __str__(self) -> str:
         return f"{self.at_ns / NS:.3f} s: {self.text}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """For result.json."""
-        return {"at_ns": self.at_ns, "seen": self.seen.name.lower(), "text": self.text}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Note:
-        """The way back from `as_dict`."""
-        return cls(data["at_ns"], Seen[data["seen"].upper()], data["text"])
 
 
 def console_notes(lines: Iterable[tuple[int, str]]) -> list[Note]:
@@ -100,38 +93,45 @@ def console_notes(lines: Iterable[tuple[int, str]]) -> list[Note]:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Mark(Record):
     """A mark of the legend, what was seen for it, and when."""
 
-    name: str
+    name: str = field(metadata=stored(name="mark"))
     seen: str
     at_ns: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For result.json."""
-        return {"mark": self.name, "meaning": MARKS[self.name], "seen": self.seen, "at_ns": self.at_ns}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Mark:
-        """The way back from `as_dict`."""
-        return cls(data["mark"], data["seen"], data["at_ns"])
+        """Plain data for JSON, with the legend's words."""
+        return {"mark": self.name, "meaning": MARKS[self.name], **super().as_dict()}
 
 
 @dataclass
-class Outcome:
+class Outcome(Record):
     """Success or failure, the marks beside it, and what was seen for each."""
 
     captured: bool
     """A whole dump was brought home, by whatever means."""
-    marks: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list, metadata=NOT_STORED)
     reason: str = ""
-    evidence: list[str] = field(default_factory=list)
-    success: bool | None = None
+    evidence: list[str] = field(default_factory=list, metadata=stored(LIST))
+    success: bool | None = field(default=None, metadata=NOT_STORED)
     """The letter, where it is not that of `captured`."""
     recovered: bool = False
     """The system survived the failure and worked on, so that no dump was called for."""
-    details: list[Mark] = field(default_factory=list)
-    timeline: list[Note] = field(default_factory=list)
+    details: list[Mark] = field(default_factory=list, metadata=stored(each(Mark), name="marks"))
+    timeline: list[Note] = field(default_factory=list, metadata=stored(each(Note)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with letter and marks as ``outcome``."""
+        return {"outcome": str(self), **super().as_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The outcome of `as_dict`."""
+        outcome = super().from_dict(data)
+        outcome.marks = [mark.name for mark in outcome.details]
+        outcome.success = data["outcome"].startswith("O")
+        return outcome
 
     @property
     def ok(self) -> bool:

@@ -4,32 +4,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kdumpsim.records import Form, Record, stored
 
 
 @dataclass(frozen=True)
-class Phase:
+class Phase(Record):
     """A phase that ended: virtual time in ns since power-on at its end, and what it cost in both times."""
 
     name: str
     detail: str
-    virtual_end_ns: int
     virtual_ns: int
-    host_s: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for result.json; the host's time to a microsecond."""
-        return {
-            "name": self.name, "detail": self.detail, "virtual_ns": self.virtual_ns,
-            "virtual_end_ns": self.virtual_end_ns, "host_s": round(self.host_s, 6),
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Phase:
-        """The way back from `as_dict`."""
-        return cls(data["name"], data["detail"], data["virtual_end_ns"], data["virtual_ns"], data["host_s"])
+    virtual_end_ns: int
+    host_s: float = field(metadata=stored(Form(lambda seconds: round(seconds, 6), float)))
 
 
 class Observer(Protocol):
@@ -94,6 +84,6 @@ class PhaseClock:
         name, virtual, host = self._open
         self._open = None
         now = self._virtual_now()
-        phase = Phase(name, detail, now, now - virtual, time.perf_counter() - host)
+        phase = Phase(name, detail, now - virtual, now, time.perf_counter() - host)
         self.phases.append(phase)
         self.observer.end(phase)

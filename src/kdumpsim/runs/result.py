@@ -7,105 +7,75 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kdumpsim._version import __version__
 from kdumpsim.files import atomic_file
-from kdumpsim.lkdtt.outcome import Mark, Note, Outcome
+from kdumpsim.lkdtt.outcome import Outcome
+from kdumpsim.records import NOT_STORED, Form, Record, each, optional, record, stored
 from kdumpsim.runs.events import Phase
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.vmcore.compare import Change, Difference, DmaChange, Judgement
+from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.oracle import RanOn
-from kdumpsim.vmcore.registers import RegisterCheck
+
+_ABSENT: dict[str, Any] = {"accuracy": None, "completeness": None, "pages": None, "registers": [], "differences": [],
+                           "changed_by_crash_path": [], "changed_by_dma": [], "changed_before_handed": []}  # fmt: skip
+"""What result.json says in a judgement's place where there is none."""
+
+
+@dataclass(frozen=True)
+class DumpFile(Record):
+    """The file that a dump was."""
+
+    sha256: str | None
+    """None where it was not asked for."""
+    bytes: int
 
 
 @dataclass
-class Result:
+class Result(Record):
     """All that is known of a run when it is over."""
 
-    scenario: Scenario
-    outcome: Outcome
-    phases: list[Phase] = field(default_factory=list)
-    judgement: Judgement | None = None
-    vmcore_sha256: str | None = None
-    """None without a dump, and where nobody wanted to know."""
-    vmcore_bytes: int = 0
-    """0 without a dump."""
-    ran_on: list[RanOn] = field(default_factory=list)
-    """CPUs that nothing had stopped when another handed over ."""
-    version: str = __version__
+    scenario: Scenario = field(metadata=stored(Form(Scenario.to_dict, Scenario.from_dict), name="options"))
+    outcome: Outcome = field(metadata=NOT_STORED)
+    phases: list[Phase] = field(default_factory=list, metadata=stored(each(Phase)))
+    judgement: Judgement | None = field(default=None, metadata=NOT_STORED)
+    vmcore: DumpFile | None = field(default=None, metadata=stored(optional(record(DumpFile))))
+    """None without a dump that is a file."""
+    ran_on: list[RanOn] = field(default_factory=list, metadata=stored(each(RanOn)))
+    """CPUs that nothing had stopped when another handed over."""
+    version: str = field(default=__version__, metadata=stored(name="kdumpsim"))
     """Of the kdumpsim that ran it."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The object of result.json and of ``--json``; fractions of 1, times in ns (virtual) and s (host)."""
-        judgement, dumped = self.judgement, bool(self.vmcore_bytes or self.vmcore_sha256)
+        """The object of result.json and of ``--json``; fractions of 1, times in ns (virtual) and s (host).
+
+        The parts of outcome and judgement stand beside the result's own, after what a reader looks for first.
+        """
+        scenario, judgement, own = self.scenario, self.judgement, super().as_dict()
+        shares = {} if judgement is None else {"accuracy": judgement.accuracy, "completeness": judgement.completeness}
         return {
-            "kdumpsim": self.version,
-            "outcome": str(self.outcome),
-            "captured": self.outcome.captured,
-            "reason": self.outcome.reason,
-            "crash_point": self.scenario.crash_point,
-            "crash_type": self.scenario.crash_type,
-            "seed": self.scenario.seed,
-            "accuracy": judgement.accuracy if judgement else None,
-            "completeness": judgement.completeness if judgement else None,
-            "pages": judgement.pages if judgement else None,
-            "options": self.scenario.to_dict(),
-            "command": self.scenario.command(),
-            "vmcore": {"sha256": self.vmcore_sha256, "bytes": self.vmcore_bytes} if dumped else None,
-            "registers": [check.as_dict() for check in judgement.registers] if judgement else [],
-            "differences": [difference.as_dict() for difference in judgement.differences] if judgement else [],
-            "changed_by_crash_path": [change.as_dict() for change in judgement.crash_path] if judgement else [],
-            "changed_by_dma": [change.as_dict() for change in judgement.dma] if judgement else [],
-            "ran_on": [ran.as_dict() for ran in self.ran_on],
-            "phases": [phase.as_dict() for phase in self.phases],
-            "evidence": self.outcome.evidence,
-            "recovered": self.outcome.recovered,
-            "marks": [mark.as_dict() for mark in self.outcome.details],
-            "timeline": [note.as_dict() for note in self.outcome.timeline],
+            "kdumpsim": own.pop("kdumpsim"),
+            **self.outcome.as_dict(),
+            "crash_point": scenario.crash_point,
+            "crash_type": scenario.crash_type,
+            "seed": scenario.seed,
+            "command": scenario.command(),
+            **_ABSENT,
+            **shares,
+            **({} if judgement is None else judgement.as_dict()),
+            **own,
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The result of `as_dict`, as result.json has it.
 
         ScenarioError where its scenario can no longer be; KeyError for what a result.json of another version lacks.
         """
-        pages, vmcore = data["pages"], data["vmcore"]
-        details = [Mark.from_dict(mark) for mark in data["marks"]]
-        outcome = Outcome(
-            data["captured"],
-            [mark.name for mark in details],
-            data["reason"],
-            list(data["evidence"]),
-            data["outcome"].startswith("O"),
-            data["recovered"],
-            details,
-            [Note.from_dict(note) for note in data["timeline"]],
-        )
-        judgement = (
-            None
-            if pages is None
-            else Judgement(
-                pages["ram"],
-                pages["present"],
-                pages["equal"],
-                [Difference.from_dict(part) for part in data["differences"]],
-                [Change.from_dict(part) for part in data["changed_by_crash_path"]],
-                [DmaChange.from_dict(part) for part in data["changed_by_dma"]],
-                registers=[RegisterCheck.from_dict(part) for part in data["registers"]],
-            )
-        )
-        return cls(
-            Scenario.from_dict(data["options"]),
-            outcome,
-            [Phase.from_dict(phase) for phase in data["phases"]],
-            judgement,
-            vmcore["sha256"] if vmcore else None,
-            vmcore["bytes"] if vmcore else 0,
-            [RanOn.from_dict(part) for part in data["ran_on"]],
-            data["kdumpsim"],
-        )
+        own = cls.stored_values(data)
+        judgement = None if data["pages"] is None else Judgement.from_dict(data)
+        return cls(outcome=Outcome.from_dict(data), judgement=judgement, **own)
 
     def dumps(self) -> str:
         """The object as JSON text, ending in a newline."""

@@ -21,7 +21,7 @@ from kdumpsim.runs.account import conclude
 from kdumpsim.runs.bootcache import begin, usable
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import check_host_timeout, within
-from kdumpsim.runs.result import Result, remove_stale, write_atomically
+from kdumpsim.runs.result import DumpFile, Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.truth import TRUTH_FILES, write_truth
 from kdumpsim.scenario.options import config
@@ -164,7 +164,8 @@ def _finish(session: Session, scenario: Scenario, output: Path, failed: str | No
             write_atomically(output / "vmlinux", session.first.elf)
     result = Result(scenario, conclusion.outcome, session.clock.phases, conclusion.judgement)
     if conclusion.vmcore is not None:
-        result.vmcore_bytes, result.vmcore_sha256 = conclusion.vmcore
+        size, sha256 = conclusion.vmcore
+        result.vmcore = DumpFile(sha256, size)
     result.ran_on = session.oracle.ran_on()
     write_atomically(output / "result.json", result.dumps().encode())
     return result

@@ -85,7 +85,7 @@ class CellRuns:
                 "evidence": result.outcome.evidence if result else [f"{report.end}: {report.died}"],
                 "reason": result.outcome.reason if result else None,
                 "accuracy": result.judgement.accuracy if result and result.judgement else None,
-                "vmcore_sha256": result.vmcore_sha256 if result else None,
+                "vmcore_sha256": result.vmcore.sha256 if result and result.vmcore else None,
             }
 
 

@@ -16,10 +16,10 @@ Of a kernel that dumps itself, a page that was handed to a device is true if it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from kdumpsim.records import HEX, TUPLE, Record, each, record, stored
 from kdumpsim.target import PAGE_SIZE, TARGET, words
 
 from .handed import HandedPages
@@ -34,95 +34,67 @@ Extent = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Record):
     """Physical memory from `start` up to `end` in which the dump is not the truth, and whose it is."""
 
     kind: str
     """``missing`` from the dump, or it ``differs``."""
-    start: int
-    end: int
+    start: int = field(metadata=stored(HEX))
+    end: int = field(metadata=stored(HEX))
     owner: str
     cause: str | None = None
     """Who wrote to the page after the jump, as far as the machine saw."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for result.json."""
-        return {
-            "kind": self.kind, "start": f"{self.start:#x}", "end": f"{self.end:#x}", "owner": self.owner,
-            "cause": self.cause,
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Difference:
-        """The way back from `as_dict`."""
-        return cls(data["kind"], int(data["start"], 16), int(data["end"], 16), data["owner"], data["cause"])
-
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record):
     """A page that the crash path itself changed between the crash and the jump."""
 
-    page: int
-    owners: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for result.json."""
-        return {"page": f"{self.page:#x}", "owners": list(self.owners)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Change:
-        """The way back from `as_dict`."""
-        return cls(int(data["page"], 16), tuple(data["owners"]))
+    page: int = field(metadata=stored(HEX))
+    owners: tuple[str, ...] = field(metadata=stored(TUPLE))
 
 
 @dataclass(frozen=True, slots=True)
-class DmaChange:
+class DmaChange(Record):
     """A page that differs from the truth at the jump by nothing but a device's writes after it."""
 
-    page: int
+    page: int = field(metadata=stored(HEX))
     owner: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for result.json."""
-        return {"page": f"{self.page:#x}", "owner": self.owner}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DmaChange:
-        """The way back from `as_dict`."""
-        return cls(int(data["page"], 16), data["owner"])
+@dataclass(frozen=True)
+class PageCounts(Record):
+    """Pages of 4 KiB."""
+
+    ram: int
+    """Of RAM, outside the reserved region."""
+    present: int
+    """Of these, in the dump."""
+    equal: int
+    """Of these, equal to the truth at the jump, but for what devices wrote after it."""
 
 
 @dataclass
-class Judgement:
+class Judgement(Record):
     """What a dump is worth."""
 
-    ram_pages: int
-    """Pages of RAM outside the reserved region."""
-    present_pages: int
-    """Of these, pages the dump holds."""
-    equal_pages: int
-    """Of these, pages that equal the truth at the jump, but for what devices wrote after it."""
-    differences: list[Difference] = field(default_factory=list)
-    crash_path: list[Change] = field(default_factory=list)
-    dma: list[DmaChange] = field(default_factory=list)
-    handed: list[Change] = field(default_factory=list)
+    pages: PageCounts = field(metadata=stored(record(PageCounts)))
+    registers: list[RegisterCheck] = field(default_factory=list, metadata=stored(each(RegisterCheck)))
+    differences: list[Difference] = field(default_factory=list, metadata=stored(each(Difference)))
+    crash_path: list[Change] = field(default_factory=list, metadata=stored(each(Change), name="changed_by_crash_path"))
+    dma: list[DmaChange] = field(default_factory=list, metadata=stored(each(DmaChange), name="changed_by_dma"))
+    handed: list[Change] = field(default_factory=list, metadata=stored(each(Change), name="changed_before_handed"))
     """Pages that a kernel which dumps itself changed after the hand-over, and before it handed them to a device."""
-    registers: list[RegisterCheck] = field(default_factory=list)
-
-    @property
-    def pages(self) -> dict[str, int]:
-        """The counts, for result.json."""
-        return {"ram": self.ram_pages, "present": self.present_pages, "equal": self.equal_pages}
 
     @property
     def completeness(self) -> float:
         """Share of RAM pages present, a fraction of 1."""
-        return self.present_pages / self.ram_pages if self.ram_pages else 0.0
+        return self.pages.present / self.pages.ram if self.pages.ram else 0.0
 
     @property
     def accuracy(self) -> float:
         """Share of present pages that are true, a fraction of 1."""
-        return self.equal_pages / self.present_pages if self.present_pages else 0.0
+        return self.pages.equal / self.pages.present if self.pages.present else 0.0
 
     @property
     def registers_ok(self) -> bool:
@@ -166,9 +138,7 @@ def judge(vmcore: Vmcore, oracle: Oracle, owners: OwnerMap | None = None) -> Jud
         elif oracle.handed is not None and oracle.handed.changed(page):
             handed.append(Change(page, (owners.owner(start),)))
     return Judgement(
-        ram_pages=ram_pages,
-        present_pages=ram_pages - len(absent),
-        equal_pages=ram_pages - len(absent) - len(wrong),
+        PageCounts(ram_pages, ram_pages - len(absent), ram_pages - len(absent) - len(wrong)),
         differences=differences,
         crash_path=crash_path_changes(oracle, owners),
         dma=dma,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kdumpsim.records import Form, Record, stored
 from kdumpsim.target import PAGE_SIZE, PT_REGS, Call, call_of, stack_pointer
 
 from .handed import HandedPages
@@ -159,8 +160,22 @@ class Save:
     """The CPU it took itself for: whose notes it wrote."""
 
 
+def _as_runs(pages: Sequence[int]) -> list[dict[str, str]]:
+    """Pages in order as runs of neighbours."""
+    runs: list[tuple[int, int]] = []
+    for page in pages:
+        start = runs.pop()[0] if runs and runs[-1][1] == page else page
+        runs.append((start, page + PAGE_SIZE))
+    return [{"start": hex(start), "end": hex(end)} for start, end in runs]
+
+
+def _of_runs(runs: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+    """The pages of `_as_runs`."""
+    return tuple(page for run in runs for page in range(int(run["start"], 16), int(run["end"], 16), PAGE_SIZE))
+
+
 @dataclass(frozen=True)
-class RanOn:
+class RanOn(Record):
     """A CPU that ran code of the first kernel after another had handed over."""
 
     cpu: int
@@ -168,23 +183,8 @@ class RanOn:
     """`RAN_ON`, or another."""
     code_bytes: int
     """How much of it."""
-    pages: tuple[int, ...]
+    pages: tuple[int, ...] = field(metadata=stored(Form(_as_runs, _of_runs), name="wrote"))
     """Addresses of the pages it wrote to outside the reserved region, in order."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for result.json."""
-        runs: list[tuple[int, int]] = []
-        for page in self.pages:
-            start = runs.pop()[0] if runs and runs[-1][1] == page else page
-            runs.append((start, page + PAGE_SIZE))
-        wrote = [{"start": f"{start:#x}", "end": f"{end:#x}"} for start, end in runs]
-        return {"cpu": self.cpu, "role": self.role, "code_bytes": self.code_bytes, "wrote": wrote}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RanOn:
-        """The way back from `as_dict`."""
-        runs = [range(int(run["start"], 16), int(run["end"], 16), PAGE_SIZE) for run in data["wrote"]]
-        return cls(data["cpu"], data["role"], data["code_bytes"], tuple(page for run in runs for page in run))
 
     def __str__(self) -> str:
         wrote = f"wrote to {len(self.pages)} pages" if self.pages else "wrote nothing"

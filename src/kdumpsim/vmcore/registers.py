@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from kdumpsim.records import HEX, LIST, Record, optional, stored
 from kdumpsim.target import (
     FRAME_POINTER,
     GENERAL_REGISTERS,
@@ -35,33 +35,19 @@ FRAME_REACH = 1024
 
 
 @dataclass
-class RegisterCheck:
+class RegisterCheck(Record):
     """One CPU's registers in the dump, judged."""
 
     cpu: int
     role: str
     """What became of it (`Oracle.role`)."""
     ok: bool
-    problems: list[str] = field(default_factory=list)
-    eip: int | None = None
+    problems: list[str] = field(default_factory=list, metadata=stored(LIST))
+    eip: int | None = field(default=None, metadata=stored(optional(HEX)))
     where: str = ""
     """The function the dump shows the CPU in."""
     thread: int | None = None
     """gdb's number for its registers; None if the dump has none of it."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for result.json."""
-        eip = None if self.eip is None else f"{self.eip:#x}"
-        return {
-            "cpu": self.cpu, "role": self.role, "ok": self.ok, "problems": self.problems, "eip": eip,
-            "where": self.where, "thread": self.thread,
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RegisterCheck:
-        """The way back from `as_dict`."""
-        eip = None if data["eip"] is None else int(data["eip"], 16)
-        return cls(data["cpu"], data["role"], data["ok"], list(data["problems"]), eip, data["where"], data["thread"])
 
 
 def check_registers(notes: Sequence[CpuNote], oracle: Oracle, owners: OwnerMap) -> list[RegisterCheck]:
