@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "table2": ("kdumpsim.commands.table2", "Crash at every point in every way, beside the LKDTT paper's table."),
     "console": ("kdumpsim.commands.console", "A prompt in the running machine, or a script for it."),
     "convert": ("kdumpsim.commands.convert", "Write a dump in another format, whole or damaged."),
+    "corpus": ("kdumpsim.commands.corpus", "Write sample dumps of every variant, with the truth about each."),
     "open": ("kdumpsim.commands.open", "Open a dump in gdb, crash, drgn or lldb."),
     "decode": ("kdumpsim.commands.decode", "Explain the oopses and lockups in a run's console log."),
     "boot": ("kdumpsim.commands.boot", "Boot any 32-bit Multiboot kernel on the machine."),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from kdumpsim.cpu import Registers
 
 __all__ = [
-    "ADDRESS_DIGITS", "CRASH_NOTES_BYTES", "ELF32", "ELF64", "ELF_CLASSES", "FRAME_POINTER", "GENERAL_REGISTERS",
+    "ADDRESS_DIGITS", "CRASH_NOTES_BYTES", "DWARF_REGISTERS", "ELF32", "ELF64", "ELF_CLASSES", "FRAME_POINTER",
+    "GENERAL_REGISTERS",
     "LOAD_LIMIT", "LOWMEM_END", "MACHINES", "PAGE_OFFSET", "PAGE_SIZE", "PROGRAM_COUNTER", "PRSTATUS", "PT_REGS",
     "STACK_POINTER", "TARGET", "Call", "ElfClass", "PrStatusLayout", "ProgramHeader", "RegisterFrame", "StructLayout",
     "call_of", "hex_address", "physical", "registers_at_exception", "significant_bits", "stack_pointer", "virtual",
@@ -116,6 +117,8 @@ PRSTATUS = PrStatusLayout(
 )
 
 STACK_POINTER, FRAME_POINTER, PROGRAM_COUNTER, FLAGS = "esp", "ebp", "eip", "eflags"
+DWARF_REGISTERS = ("eax", "ecx", "edx", "ebx", STACK_POINTER, FRAME_POINTER, "esi", "edi", PROGRAM_COUNTER)
+"""By their numbers in call frame information (System V ABI, Intel386 supplement)."""
 GENERAL_REGISTERS = (
     "eax", "ebx", "ecx", "edx", "esi", "edi", FRAME_POINTER, STACK_POINTER, PROGRAM_COUNTER, FLAGS, "cs", "ds", "es",
 )  # fmt: skip

@@ -34,7 +34,7 @@ LIMIT = 64 << 20
 """Bytes of all entries together; one takes 2 MB."""
 _HEAD = b"kdumpsim booted machine 1\n"
 _SUM = hashlib.sha256().digest_size
-_OTHER_ROOMS = frozenset({"commands", "compiler", "console", "explain", "sweeps"})
+_OTHER_ROOMS = frozenset({"commands", "compiler", "console", "debugger", "explain", "sweeps"})
 """Rooms with no say in what a booted machine is, or only through the images, as the guest's subfolders have."""
 
 

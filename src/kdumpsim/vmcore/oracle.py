@@ -199,6 +199,8 @@ class EntryCall:
     """As it was at the function's first instruction."""
     frame: bytes | None
     """The ``struct pt_regs`` it was given; None if it was called with NULL (from panic)."""
+    registers: Registers
+    """The CPU's, then."""
 
     @property
     def frame_address(self) -> int:
@@ -381,10 +383,11 @@ class Oracle:
 
     def _called(self, cpu: WatchedCpu) -> None:
         """The entry was called; see whether it comes back."""
-        call = call_of(cpu.registers(), cpu.read_linear, arguments=1)
+        registers = cpu.registers()
+        call = call_of(registers, cpu.read_linear, arguments=1)
         (pointer,) = call.arguments
         frame = cpu.read_linear(pointer, PT_REGS.size) if pointer else None
-        self.entry_calls.setdefault(cpu.index, []).append(EntryCall(call, frame))
+        self.entry_calls.setdefault(cpu.index, []).append(EntryCall(call, frame, registers))
         self._watch_once(call.back, self._came_back)
         if self.save_cpu in self.symbols:
             self._watch_once(self.symbols[self.save_cpu], self._saved)

@@ -33,9 +33,12 @@ class Value:
         for name in path.split("."):
             if value.shape.is_pointer:
                 value = value.target
-            if name not in value.shape.members:
+            members = value.shape.members
+            if not members:  # declared only, where this was compiled
+                members = value.memory.layout.structures.get(value.shape.name, value.shape).members
+            if name not in members:
                 raise NotThere(f"struct {value.shape.name} has no member {name}")
-            offset, shape = value.shape.members[name]
+            offset, shape = members[name]
             value = Value(value.memory, value.address + offset, shape)
         return value
 
