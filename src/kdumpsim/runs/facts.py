@@ -25,6 +25,14 @@ from kdumpsim.vmcore.values import KernelMemory, NotThere, Value
 
 STATES = {0: "running", 1: "interruptible", 2: "uninterruptible", 16: "zombie", 32: "dead"}
 """task_struct.state."""
+KINDS = {
+    PageKind.KERNEL: "kernel",
+    PageKind.FREE: "free",
+    PageKind.CACHE: "cache",
+    PageKind.CACHE_PRIVATE: "cache_private",
+    PageKind.USER: "user",
+}
+"""What a kind of page is called."""
 MAX_LOG = 1 << 24
 _LEVEL = re.compile(r"^<\d>", re.MULTILINE)
 
@@ -136,7 +144,7 @@ def _pages(memory: KernelMemory, oracle: Oracle) -> dict[str, Any]:
     for pfn, data in _ram(memory):
         if reserved is not None and pfn * PAGE_SIZE in reserved:
             continue
-        kind = kinds.get(pfn, PageKind.KERNEL).name.lower()
+        kind = KINDS[kinds.get(pfn, PageKind.KERNEL)]
         zero = len(data) == PAGE_SIZE and data == ZERO_PAGE
         counts[kind] = counts.get(kind, 0) + 1
         counts["zero"] = counts.get("zero", 0) + zero

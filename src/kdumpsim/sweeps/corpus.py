@@ -21,6 +21,8 @@ from kdumpsim.runs.result import Result, write_atomically
 from kdumpsim.runs.run import finish, power_on, prepare, start
 from kdumpsim.runs.truth import AT_CRASH, TRUTH_FILES
 from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.vmcore.formats.compressors import COMPRESSIONS
+from kdumpsim.vmcore.formats.convert import COMPRESSED as BY_COMPRESSION
 from kdumpsim.vmcore.formats.convert import Suffering, convert
 from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.reader import Vmcore
@@ -81,7 +83,7 @@ def entries() -> Mapping[str, Entry]:
     return {entry.name: entry for entry in (*crashes, *variants)}
 
 
-COMPRESSED = {name: f"kdump-{name}" for name in ("zlib", "lzo", "snappy", "zstd")}
+COMPRESSED = {name: BY_COMPRESSION + name for name in COMPRESSIONS}
 HOLES = ((40 << 20, 4 << 20), (52 << 20, 1 << 20))
 """Behind the reserved region."""
 
