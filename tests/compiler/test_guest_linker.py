@@ -144,10 +144,10 @@ def test_undefined_and_duplicate_symbols_are_all_named(tmp_path: Path) -> None:
     two = "@guest\ndef same() -> u32:\n    return 0\n"
     with pytest.raises(LinkError) as caught:
         link(objects(tmp_path, one=one, two=two), Layout(BASE, BASE, "nowhere"))
-    message = str(caught.value)
+    message, lines = str(caught.value), PRELUDE.count("\n")
     assert "symbol same is defined in one and in two" in message
-    assert "undefined symbol missing, used in one:f" in message
-    assert "undefined symbol lost, used in one:same" in message
+    assert f"undefined symbol missing, used in one:f (one.py:{lines + 5})" in message
+    assert f"undefined symbol lost, used in one:same (one.py:{lines + 9})" in message
     assert "entry symbol nowhere is not defined" in message
 
 

@@ -46,6 +46,7 @@ from .elf import (
 from .elfwriter import OutputSection, Segment, write_executable
 from .frames import SECTION as SIGNAL_FRAMES
 from .frames import finish_frames
+from .lines import source_line
 from .mergestrings import MergedStrings, is_mergeable
 from .target import TARGET
 
@@ -148,6 +149,7 @@ class _Linker:
     def __init__(self, objects: Sequence[ObjectFile], layout: Layout) -> None:
         self.layout = layout
         self.inputs = [read_object(obj.data, obj.name) for obj in objects]
+        self.files = {obj.name: obj.data for obj in objects}
         self.outputs: dict[str, _Output] = {}
         self.globals: dict[str, int] = {}
         self.errors: list[str] = []
@@ -419,8 +421,7 @@ class _Linker:
                 self.outputs[name].data += data
                 self.outputs[name].size += len(data)
 
-    @staticmethod
-    def _where(obj: Relocatable, section: Section, offset: int) -> str:
+    def _where(self, obj: Relocatable, section: Section, offset: int) -> str:
         """The function or object around an offset, for messages."""
         best = ""
         for symbol in obj.symbols:
@@ -428,7 +429,8 @@ class _Linker:
                 continue
             if symbol.value <= offset < symbol.value + max(symbol.size, 1):
                 best = symbol.name
-        return f"{obj.name}:{best or section.name}"
+        line = source_line(self.files[obj.name], offset) if section.name == ".text" else None
+        return f"{obj.name}:{best or section.name}" + (f" ({line})" if line else "")
 
     # -- output ------------------------------------------------------------------------------------------------------
 
