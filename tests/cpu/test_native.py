@@ -64,6 +64,18 @@ def test_portable_hooks_give_the_same_run(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.skipif(not native.hooks().compiled, reason="no machine code here")
+def test_a_build_that_keeps_its_state_elsewhere_gets_portable_hooks_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "kdumpsim")
+    found = native.hooks()
+    elsewhere = dict(found.addresses, locate=found.addresses["go_on"])
+    monkeypatch.setattr(native, "_machine_code", lambda: native.Hooks(elsewhere, found))
+    assert not native.hooks.__wrapped__().compiled
+    assert "keeps the CPU's state elsewhere" in caplog.text
+
+
+@pytest.mark.skipif(not native.hooks().compiled, reason="no machine code here")
 def test_python_is_asked_about_no_block_but_those_that_may_hold_a_site() -> None:
     """It costs 10 us a block, and most blocks end in bytes like those of a far jump: CLI, MOV, CALL."""
     code, asked = b"", []

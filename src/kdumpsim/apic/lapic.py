@@ -45,6 +45,9 @@ from .timers import Timers
 
 BUS_TICK_NS = 10
 """One cycle of the APIC bus clock."""
+STEADY = frozenset({0x020, 0x030, 0x080, 0x0D0, 0x0E0, 0x0F0, 0x310, 0x380, 0x3E0})
+"""Registers that hold what was written last, and whose reading has no effect."""
+_READABLE = 1 << 32
 MIN_TIMER_EVENT_NS = 1_000
 """A periodic timer faster than this has its interrupts merged, as an IRR bit would merge them anyway."""
 
@@ -94,6 +97,9 @@ class LocalApic:
         self._lint_levels = [False, False]
         self._nmi = self._init = self._extint = False
         self._startup: int | None = None
+        self.steady = memoryview(bytearray(64 * 8)).cast("Q")
+        """STEADY registers by offset / 16, with bit 32 set; 0 for the others. Its CPU may take them from here, without
+        asking (`cpu.Shortcuts`)."""
         self._readers: dict[int, Callable[[], int]] = {
             0x020: lambda: self._id.value,
             0x030: lambda: VERSION | (len(self._lvt) - 1) << 16,
@@ -125,6 +131,7 @@ class LocalApic:
             0x280: self._write_esr,
             0x3E0: self._write_divide,
         }
+        self._show_steady()
 
     # -- what the board asks -------------------------------------------------------------------------------------------
 
@@ -278,10 +285,17 @@ class LocalApic:
         writer = self._writers.get(offset)
         if writer is not None:
             writer(value)
+            if offset in STEADY:
+                self.steady[offset >> 4] = _READABLE | self._readers[offset]()
         elif offset in LVT_OFFSETS:
             self._write_lvt(LVT_OFFSETS[offset], value)
         elif not offset & 0xF and offset not in self._readers and not 0x100 <= offset < 0x280:
             self._error(ErrorStatus.illegal_register.mask)
+
+    def _show_steady(self) -> None:
+        """After a change of many registers, or of whether they can be read at all."""
+        for offset in STEADY:
+            self.steady[offset >> 4] = _READABLE | self._readers[offset]() if self.hardware_enabled else 0
 
     def _write_eoi(self, _value: int) -> None:
         if not self._isr:
@@ -495,6 +509,7 @@ class LocalApic:
         self._nmi = self._extint = False
         self._startup = None
         self._timer.cancel()
+        self._show_steady()
 
     def reset(self) -> None:
         """Power-on. The levels of the pins belong to whoever drives them."""
@@ -528,4 +543,5 @@ class LocalApic:
         self._initial, self._started = state["initial"], state["started"]
         self._lint_levels = list(state["lint_levels"])
         self._nmi, self._init, self._extint = state["nmi"], state["init"], state["extint"]
+        self._show_steady()
         self._startup = state["startup"]

@@ -17,6 +17,7 @@ from typing import Any, Final
 from kdumpsim.apic.i8259 import I8259Pair
 from kdumpsim.apic.ioapic import IoApic
 from kdumpsim.apic.lapic import LocalApic
+from kdumpsim.apic.lapic_registers import ADDRESS as LAPIC_ADDRESS
 from kdumpsim.apic.messages import Line, Message
 from kdumpsim.apic.routing import deliver
 from kdumpsim.board import firmware, multiboot
@@ -37,7 +38,7 @@ from kdumpsim.board.rtl8139 import Rtl8139
 from kdumpsim.board.schedule import PendingRound, Schedule
 from kdumpsim.board.uart import Uart
 from kdumpsim.board.vga import Vga
-from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock
+from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock, Shortcuts
 from kdumpsim.cpu.cpu import STANDSTILL
 from kdumpsim.cpu.cpuid import FEATURES, SIGNATURE
 from kdumpsim.signals import HeldSignals
@@ -140,7 +141,11 @@ class Machine:
         self.mmio_read = devices.mmio.read
         self.mmio_write = devices.mmio.write
         neighbours = Neighbours() if config.cpus > 1 else None
-        self.cpus = [add(Cpu(index, self, bsp=index == 0, neighbours=neighbours)) for index in range(config.cpus)]
+        shortcuts = [Shortcuts(schedule.tsc_word, {LAPIC_ADDRESS: lapic.steady}) for lapic in self.lapics]
+        self.cpus = [
+            add(Cpu(index, self, bsp=index == 0, neighbours=neighbours, shortcuts=shortcuts[index]))
+            for index in range(config.cpus)
+        ]
 
         self.memory.written = self._memory_written
         clock.armed = self._armed
@@ -405,6 +410,7 @@ class Machine:
         start = clock.base + self._schedule.lead[index]
         self._running = index
         clock.follow(cpu, start)
+        cpu.follow(start)
         still = 0
         try:
             while True:

@@ -29,10 +29,20 @@ class Schedule:
         """Nanoseconds each CPU has run past the clock's base."""
         self.alone = False
         """The running CPU is the only one that can."""
+        self.tsc_word = memoryview(bytearray(8)).cast("q")
+        """`tsc`, where CPUs read it without asking (`cpu.Shortcuts`)."""
         self.tsc = -1
-        """What was read of the time stamp counter last, by whichever CPU."""
         self.pending: PendingRound | None = None
         self.reset_cause: str | None = None
+
+    @property
+    def tsc(self) -> int:
+        """What was read of the time stamp counter last, by whichever CPU."""
+        return int(self.tsc_word[0])
+
+    @tsc.setter
+    def tsc(self, ns: int) -> None:
+        self.tsc_word[0] = ns
 
     def reset(self) -> None:
         """No CPU is ahead any more. Times and the stream of jitter go on."""

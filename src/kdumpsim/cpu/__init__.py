@@ -2,7 +2,7 @@
 """Virtual CPUs on Unicorn: the only place that knows Unicorn."""
 
 from .activity import Activity
-from .bus import CpuBus, MmioRegion, RamBlock
+from .bus import CpuBus, MmioRegion, RamBlock, Shortcuts
 from .cpu import Cpu, Exit, Registers
 from .engine import Neighbours
 from .layout import LayoutError
@@ -19,4 +19,5 @@ __all__ = [
     "Neighbours",
     "RamBlock",
     "Registers",
+    "Shortcuts",
 ]

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 PAGE = 4096
@@ -34,6 +34,22 @@ class MmioRegion:
     def __post_init__(self) -> None:
         if self.base % PAGE or self.size % PAGE or self.size <= 0:
             raise ValueError(f"MMIO region {self.base:#x}+{self.size:#x} is not made of whole pages")
+
+
+SharedWords = memoryview
+"""64-bit words of writable memory that machine code reads, too."""
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What machine code may answer in place of the bus (`listings`, "rdtsc" and "steady").  The board keeps it."""
+
+    tsc: SharedWords | None = None
+    """One word, signed: what `CpuBus.time` gave last, to whichever CPU.  Its answer is the time since power-on, but
+    more than that, and becomes that."""
+    steady: Mapping[int, SharedWords] = field(default_factory=dict)
+    """By address of a page of memory-mapped registers: 64 words for those that lie 16 bytes apart.  Each is the
+    register's value with bit 32 set, or 0 where the device has to be asked."""
 
 
 class CpuBus(Protocol):

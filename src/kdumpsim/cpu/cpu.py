@@ -17,7 +17,7 @@ from typing import Any, Final
 from . import descriptors as x86
 from . import native, spin
 from .activity import Activity, ActivityRecorder
-from .bus import CpuBus
+from .bus import CpuBus, Shortcuts
 from .cpuid import SIGNATURE
 from .delivery import Delivery
 from .descriptors import Fault
@@ -130,12 +130,20 @@ class Cpu:
     No exception leaves `run` for anything a guest does.
     """
 
-    def __init__(self, index: int, bus: CpuBus, *, bsp: bool, neighbours: Neighbours | None = None) -> None:
+    def __init__(
+        self,
+        index: int,
+        bus: CpuBus,
+        *,
+        bsp: bool,
+        neighbours: Neighbours | None = None,
+        shortcuts: Shortcuts | None = None,
+    ) -> None:
         self.index = index
         self.name = f"cpu{index}"
         self.bsp = bsp
         self._memory = PhysicalMemory(bus.ram)
-        self._engine = engine = Engine(index, bus, self._memory, neighbours)
+        self._engine = engine = Engine(index, bus, self._memory, neighbours, shortcuts)
         self._slice = engine.slice
         self._counters = PerformanceCounters(bus.ns_per_byte)
         self._delivery = Delivery(engine.context, self._memory)
@@ -191,6 +199,11 @@ class Cpu:
         self._stop = self.cut = self._in_block = False
         engine.limit_after_pause = None
         return self._go()
+
+    def follow(self, now: int) -> None:
+        """Before a slice or the rest of one: what time it is (`Shortcuts.tsc`)."""
+        shared = self._slice
+        shared.zero = now - shared.retired * shared.ns_per_byte
 
     def resume(self) -> Exit:
         """Run what a stop has left of a slice: the run is the one there would have been without the stop."""

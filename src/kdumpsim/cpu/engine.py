@@ -21,7 +21,7 @@ from unicorn.unicorn_const import (
 )
 
 from . import layout, native
-from .bus import PAGE, CpuBus, RamBlock
+from .bus import PAGE, CpuBus, RamBlock, SharedWords, Shortcuts
 from .cpuid import cpuid
 from .descriptors import (
     CR0_PE,
@@ -110,7 +110,14 @@ class Engine:
     Outside `start`, `context` is the CPU's state: read it freely, and set `dirty` after changing it.
     """
 
-    def __init__(self, index: int, bus: CpuBus, memory: PhysicalMemory, neighbours: Neighbours | None = None) -> None:
+    def __init__(
+        self,
+        index: int,
+        bus: CpuBus,
+        memory: PhysicalMemory,
+        neighbours: Neighbours | None = None,
+        shortcuts: Shortcuts | None = None,
+    ) -> None:
         self.index = index
         self.offsets = layout.verify()
         self.uc = native.open_engine()
@@ -131,10 +138,13 @@ class Engine:
         self._bus = bus
         self._memory = memory
         native.no_exits(self.uc)
-        native.warm_up(self.uc)
-        self._map(bus)
+        self.slice.state = native.warm_up(self.uc, native.hooks())
+        if native.hooks().compiled and not self.slice.state:
+            raise layout.LayoutError("unicorn keeps the state of this CPU elsewhere than that of others")
+        shortcuts = shortcuts or Shortcuts()
+        self._map(bus, shortcuts)
         native.hooks().attach(self.uc, self.slice)
-        self._hook_instructions(bus)
+        self._hook_instructions(bus, shortcuts)
         self.context = Context.of(self.uc)
         self._scratch = Context.of(self.uc)
         self.soft_tlb: SoftTlb | None = None
@@ -169,7 +179,7 @@ class Engine:
 
     # Memory.
 
-    def _map(self, bus: CpuBus) -> None:
+    def _map(self, bus: CpuBus, shortcuts: Shortcuts) -> None:
         ram: list[RamBlock] = sorted(bus.ram, key=lambda block: block.base)
         taken = [(block.base, block.size) for block in ram] + [(region.base, region.size) for region in bus.mmio]
         for block in ram:
@@ -179,12 +189,19 @@ class Engine:
                 native.check(lib.uc_mem_protect(self.uc, block.base, block.size, UC_PROT_READ | UC_PROT_EXEC))
                 native.hooks().go_on(self.uc, UC_HOOK_MEM_WRITE_PROT, block.base, block.size)
         for region in bus.mmio:
-            self._map_io(region.base, region.size, bus.mmio_read, bus.mmio_write)
+            self._map_io(region.base, region.size, bus.mmio_read, bus.mmio_write, shortcuts.steady.get(region.base))
         for base, size in holes(taken):
-            self._map_io(base, size, lambda cpu, address, width: ONES[width], lambda cpu, address, width, value: None)
+            self._map_io(
+                base, size, lambda cpu, address, width: ONES[width], lambda cpu, address, width, value: None, None
+            )
 
     def _map_io(
-        self, base: int, size: int, read: Callable[[int, int, int], int], write: Callable[[int, int, int, int], None]
+        self,
+        base: int,
+        size: int,
+        read: Callable[[int, int, int], int],
+        write: Callable[[int, int, int, int], None],
+        steady: SharedWords | None,
     ) -> None:
         index = self.index
 
@@ -204,12 +221,17 @@ class Engine:
         reader, reader_at = native.callback(_MMIO_READ, on_read)
         writer, writer_at = native.callback(_MMIO_WRITE, on_write)
         self._keep += [reader, writer]
-        native.check(lib.uc_mmio_map(self.uc, base, size, reader_at, None, writer_at, None))
+        page = None
+        if steady is not None and native.hooks().compiled:
+            cells = (ctypes.c_void_p * 2)(self._shared_words(steady), reader_at)
+            self._keep.append(cells)
+            reader_at, page = native.hooks().addresses["steady"], ctypes.c_void_p(ctypes.addressof(cells))
+        native.check(lib.uc_mmio_map(self.uc, base, size, reader_at, page, writer_at, None))
         native.hooks().go_on(self.uc, UC_HOOK_MEM_FETCH_PROT, base, size)  # code is read like data
 
     # Instructions the board answers.
 
-    def _hook_instructions(self, bus: CpuBus) -> None:
+    def _hook_instructions(self, bus: CpuBus, shortcuts: Shortcuts) -> None:
         index, port_in, port_out = self.index, bus.port_in, bus.port_out
 
         def on_in(_uc: int, port: int, size: int, _data: int) -> int:
@@ -252,7 +274,18 @@ class Engine:
             self._hook(_IN, lambda u, port, size, d: on_in(u, port, ring(size), d), x86_const.UC_X86_INS_IN)
             self._hook(_OUT, lambda u, port, size, v, d: on_out(u, port, ring(size), v, d), x86_const.UC_X86_INS_OUT)
         self._hook(_INSN, self._on_cpuid, x86_const.UC_X86_INS_CPUID)
-        self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
+        if hooks.compiled and shortcuts.tsc is not None:
+            self.slice.tsc, self.slice.ns_per_byte = self._shared_words(shortcuts.tsc), bus.ns_per_byte
+            shared = ctypes.addressof(self.slice)
+            native.hook_add(uc, UC_HOOK_INSN, hooks.addresses["rdtsc"], shared, 1, 0, x86_const.UC_X86_INS_RDTSC)
+        else:
+            self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
+
+    def _shared_words(self, words: SharedWords) -> int:
+        """Their address, which stays theirs."""
+        first = ctypes.c_uint64.from_buffer(words)
+        self._keep.append(first)
+        return ctypes.addressof(first)
 
     def _hook(self, kind: Callable[..., object], function: Callable[..., int | None], instruction: int) -> None:
         keep, address = native.callback(kind, function)

@@ -20,7 +20,7 @@ from unicorn import x86_const
 from . import native
 from .native import lib
 
-HEADER: Final = 40  # bytes of struct uc_context before the CPU state
+HEADER: Final = native.CONTEXT_HEADER
 
 # 64-bit slots, as indices into the state seen as an array of u64.
 EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(8)

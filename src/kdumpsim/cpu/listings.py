@@ -14,10 +14,13 @@ from unicorn import x86_const
 LOOK_IF, LOOK_RF, LOOK_IRET = 1, 2, 4
 """What the block hook looks for: EFLAGS.IF, which ends the slice; EFLAGS.RF, to clear it; an IRET, which ends it."""
 
+EAX, EDX, EFLAGS, CS_SELECTOR = 0, 16, 136, 208
+"""Where the engine's CPU state has them, from its beginning, in bytes (`Slice.state`; see `layout`)."""
+
 LISTINGS: Final[dict[str, tuple[str, str]]] = {
     # void block(uc %rdi, address %rsi, size %edx, Slice *%rcx)
     "block": (
-        """
+        f"""
         movq (%rcx), %rax
         cmpq 8(%rcx), %rax
         jae stop
@@ -34,47 +37,22 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         movl $1, 24(%rcx)
         jmpq *16(%rcx)
     look:
-        testl $4, 44(%rcx)
+        movl 44(%rcx), %r8d
+        testl $4, %r8d
         jne stop
-        pushq %rdi
-        pushq %rsi
-        pushq %rdx
-        pushq %rcx
-        pushq $0
-        movl $EFLAGS, %esi
-        movq %rsp, %rdx
-        callq *48(%rcx)
-        movq 8(%rsp), %rcx
-        testl $1, 44(%rcx)
+        movq 440(%rcx), %r9
+        testl $1, %r8d
         je 1f
-        testl $0x200, (%rsp)
-        jne enabled
+        testl $0x200, {EFLAGS}(%r9)
+        jne stop
     1:  btrl $1, 44(%rcx)
-        jnc 2f
-        btrl $16, (%rsp)
-        jnc 2f
-        movq 32(%rsp), %rdi
-        movl $EFLAGS, %esi
-        movq %rsp, %rdx
-        callq *408(%rcx)
-    2:  popq %rax
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
-        movq (%rcx), %rax
+        jnc count
+        btrl $16, {EFLAGS}(%r9)
         jmp count
-    enabled:
-        popq %rax
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
-        jmp stop
-        """.replace("EFLAGS", str(x86_const.UC_X86_REG_EFLAGS)),
-        "488b01483b4108731683792c00751a89d24801d048890148897120895128c3c7411801000000ff6110f7412c0400000075ed"
-        "575652516a00be190000004889e2ff5130488b4c2408f7412c010000007409f7042400020000752b0fba712c01731a0fba34"
-        "24107313488b7c2420be190000004889e2ff919801000058595a5e5f488b01eb8a58595a5e5feb93",
+        """,
+        "488b01483b4108731683792c00751a89d24801d048890148897120895128c3c7411801000000ff6110448b412c41f7c004"
+        "00000075e94c8b89b801000041f7c001000000740d41f781880000000002000075cc0fba712c0173b5410fbab188000000"
+        "10ebaa",
     ),
     # void interrupt(uc %rdi, vector %esi, Slice *%rdx)
     "interrupt": (
@@ -100,56 +78,29 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
     ),
     # u32 port_in(uc %rdi, port %esi, size %edx, Slice *%rcx): the size gets bit 8 when ring 3 asks
     "port_in": (
-        """
-        pushq %rdi
-        pushq %rsi
-        pushq %rdx
-        pushq %rcx
-        pushq $0
-        movl $CS, %esi
-        movq %rsp, %rdx
-        callq *48(%rcx)
-        popq %rax
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
+        f"""
+        movq 440(%rcx), %rax
+        movl {CS_SELECTOR}(%rax), %eax
         andl $3, %eax
         cmpl $3, %eax
         jne 1f
         orl $0x100, %edx
     1:  jmpq *360(%rcx)
-        """.replace("CS", str(x86_const.UC_X86_REG_CS)),
-        "575652516a00be0b0000004889e2ff513058595a5e5f83e00383f803750681ca00010000ffa168010000",
+        """,
+        "488b81b80100008b80d000000083e00383f803750681ca00010000ffa168010000",
     ),
     # void port_out(uc %rdi, port %esi, size %edx, value %ecx, Slice *%r8)
     "port_out": (
-        """
-        pushq %rdi
-        pushq %rsi
-        pushq %rdx
-        pushq %rcx
-        pushq %r8
-        pushq $0
-        subq $8, %rsp
-        movl $CS, %esi
-        leaq 8(%rsp), %rdx
-        callq *48(%r8)
-        addq $8, %rsp
-        popq %rax
-        popq %r8
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
+        f"""
+        movq 440(%r8), %rax
+        movl {CS_SELECTOR}(%rax), %eax
         andl $3, %eax
         cmpl $3, %eax
         jne 1f
         orl $0x100, %edx
     1:  jmpq *368(%r8)
-        """.replace("CS", str(x86_const.UC_X86_REG_CS)),
-        "5756525141506a004883ec08be0b000000488d54240841ff50304883c408584158595a5e5f83e00383f803750681ca000100"
-        "0041ffa070010000",
+        """,
+        "498b80b80100008b80d000000083e00383f803750681ca0001000041ffa070010000",
     ),
     # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
     # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those that may have an instruction of `sites`:
@@ -252,30 +203,18 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
     # void iret(uc %rdi, address %rsi, size %edx, Slice *%rcx): RF lasts for one instruction after an IRET, a waiting
     # NMI comes at the instruction it goes to, and a nested task (NT) saves its flags
     "iret": (
-        """
+        f"""
         orl $2, 44(%rcx)
         cmpl $0, 416(%rcx)
         je 1f
         orl $4, 44(%rcx)
-    1:  pushq %rdi
-        pushq %rsi
-        pushq %rdx
-        pushq %rcx
-        pushq $0
-        movl $EFLAGS, %esi
-        movq %rsp, %rdx
-        callq *48(%rcx)
-        popq %rax
-        popq %rcx
-        popq %rdx
-        popq %rsi
-        popq %rdi
-        testl $0x4000, %eax
+    1:  movq 440(%rcx), %rax
+        testl $0x4000, {EFLAGS}(%rax)
         je 2f
         jmpq *432(%rcx)
     2:  ret
-        """.replace("EFLAGS", str(x86_const.UC_X86_REG_EFLAGS)),
-        "83492c0283b9a001000000740483492c04575652516a00be190000004889e2ff513058595a5e5fa9004000007406ffa1b0010000c3",
+        """,
+        "83492c0283b9a001000000740483492c04488b81b8010000f78088000000004000007406ffa1b0010000c3",
     ),
     # void split(uc %rdi, address %rsi, size %edx, Slice *%rcx): let the instruction begin a block. There it finds its
     # flags folded into EFLAGS, while inside of a block the engine may keep them where its helper doesn't look.
@@ -325,6 +264,57 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         "83791800756353574883ec184889cb41b8190000004889f0482b4320741d488b0b8b532829c248291389432848398ba80100"
         "00743541b81a000000448944240848c70424000000004489c64889e2ff5330488b7c24188b7424084889e2ff939801000048"
         "83c4185f5bc3c7431805000000ff5310ebed",
+    ),
+    # int rdtsc(uc %rdi, Slice *%rsi): `CpuBus.time` (see `Shortcuts.tsc`); 1: the engine is not to read it itself
+    "rdtsc": (
+        f"""
+        movq (%rsi), %rax
+        imulq 464(%rsi), %rax
+        addq 456(%rsi), %rax
+        movq 448(%rsi), %rcx
+        movq (%rcx), %rdx
+        incq %rdx
+        cmpq %rdx, %rax
+        cmovlq %rdx, %rax
+        movq %rax, (%rcx)
+        movq 440(%rsi), %rcx
+        movl %eax, %edx
+        movq %rdx, {EAX}(%rcx)
+        shrq $32, %rax
+        movq %rax, {EDX}(%rcx)
+        movl $1, %eax
+        ret
+        """,
+        "488b06480faf86d0010000480386c8010000488b8ec0010000488b1148ffc24839d0480f4cc2488901488b8eb801000089"
+        "c248891148c1e82048894110b801000000c3",
+    ),
+    # u64 steady(uc %rdi, offset %rsi, size %edx, Page *%rcx): a read of a device's registers, which asks its callback
+    # where `Shortcuts.steady` has no value
+    "steady": (
+        """
+        cmpl $4, %edx
+        jne slow
+        testl $0xfffffc0f, %esi
+        jne slow
+        movq (%rcx), %r8
+        movl %esi, %eax
+        shrl $1, %eax
+        movq (%r8,%rax), %rax
+        btrq $32, %rax
+        jnc slow
+        ret
+    slow:
+        jmpq *8(%rcx)
+        """,
+        "83fa04751bf7c60ffcffff75134c8b0189f0d1e8498b0400480fbaf0207301c3ff6108",
+    ),
+    # void locate(uc %rdi, address %rsi, size %edx, u64 *%rcx): the CPU state, to which TCG's code for x86-64 keeps %rbp
+    "locate": (
+        """
+        movq %rbp, (%rcx)
+        ret
+        """,
+        "488929c3",
     ),
     # bool go_on(...): the answer to "may this access to protected memory proceed?"
     "go_on": ("movl $1, %eax\nret\n", "b801000000c3"),

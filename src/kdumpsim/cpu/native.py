@@ -33,6 +33,8 @@ from unicorn.unicorn_const import (
     UC_PROT_ALL,
 )
 
+from kdumpsim.notices import notice
+
 from .listings import LISTINGS, LOOK_IF, LOOK_IRET, LOOK_RF
 
 REG_EAX, REG_EBX, REG_ECX, REG_EDX = x86.UC_X86_REG_EAX, x86.UC_X86_REG_EBX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX
@@ -84,6 +86,7 @@ def function_address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+CONTEXT_HEADER: Final = 40  # bytes of struct uc_context before the CPU state
 IF, NT, RF = 1 << 9, 1 << 14, 1 << 16  # of EFLAGS
 
 RING_3 = 0x100
@@ -120,6 +123,10 @@ class Slice(ctypes.Structure):
         ("stop_at_iret", ctypes.c_uint32),  # 416: an NMI waits for an IRET
         ("hooked", ctypes.c_uint64),  # 424: `retired` when the last hook of an instruction was called that stays in C
         ("split", ctypes.c_void_p),  # 432: the hook of that name
+        ("state", ctypes.c_void_p),  # 440: the engine's CPU state (`state_address`)
+        ("tsc", ctypes.c_void_p),  # 448: `Shortcuts.tsc`
+        ("zero", ctypes.c_int64),  # 456: the time at which the CPU would have retired nothing, as it runs now, in ns
+        ("ns_per_byte", ctypes.c_int64),  # 464
     )
     retired: int
     limit: int
@@ -143,6 +150,10 @@ class Slice(ctypes.Structure):
     stop_at_iret: int
     hooked: int
     split: int
+    state: int
+    tsc: int
+    zero: int
+    ns_per_byte: int
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(
@@ -180,11 +191,21 @@ class Hooks:
 @cache
 def hooks() -> Hooks:
     """The fastest hooks this host can have."""
-    if platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32":
+    why = f"there is none for {platform.machine()} on {sys.platform}"
+    if platform.machine().lower() in ("x86_64", "amd64") and sys.platform == "linux":
         try:
-            return _machine_code()
-        except OSError:
-            pass  # a host that forbids executable anonymous memory
+            found = _machine_code()
+            uc = open_engine()
+            try:
+                no_exits(uc)
+                if warm_up(uc, found):
+                    return found
+            finally:
+                lib.uc_close(uc)
+            why = "this build of Unicorn keeps the CPU's state elsewhere"
+        except OSError as error:  # a host that forbids executable anonymous memory
+            why = str(error.strerror or error)
+    notice(f"the engine's hooks are Python's, not machine code, so that a run takes several times as long: {why}")
     return portable_hooks()
 
 
@@ -329,12 +350,46 @@ def no_exits(uc: ctypes.c_void_p) -> None:
     check(lib.uc_ctl(uc, _CTL_EXITS, ctypes.c_void_p(None), ctypes.c_size_t(0)))
 
 
-def warm_up(uc: ctypes.c_void_p) -> None:
-    """Run a block on an engine without memory: UC_HOOK_EDGE_GENERATED says nothing before one has come to its end."""
+def warm_up(uc: ctypes.c_void_p, hooks: Hooks) -> int:
+    """Run a block on an engine without memory: UC_HOOK_EDGE_GENERATED says nothing before one has come to its end.
+
+    Returns where the engine has its CPU state, for hooks in machine code: the register in which translated code has it,
+    if what is there is what a context holds.  0 if it is not.
+    """
+    place = ctypes.c_uint64()
+    handle = 0
+    if hooks.compiled:
+        handle = hook_add(uc, UC_HOOK_BLOCK, hooks.addresses["locate"], ctypes.addressof(place))
     check(lib.uc_mem_map(uc, ctypes.c_uint64(0), ctypes.c_size_t(4096), UC_PROT_ALL))
     check(lib.uc_mem_write(uc, ctypes.c_uint64(0), b"\xeb\x00\xf4", ctypes.c_size_t(3)))  # jmp 1f; 1: hlt
     check(lib.uc_emu_start(uc, 0, 0, 0, 0))
     check(lib.uc_mem_unmap(uc, ctypes.c_uint64(0), ctypes.c_size_t(4096)))
+    if not hooks.compiled:
+        return 0
+    hook_del(uc, handle)
+    check(lib.uc_ctl(uc, CTL_FLUSH_TB))
+    return place.value if _same_as_context(uc, place.value) else 0
+
+
+def _same_as_context(uc: ctypes.c_void_p, address: int) -> bool:
+    """Is there at an address, which may be none, what a saved context has?"""
+    context = ctypes.c_void_p()
+    check(lib.uc_context_alloc(uc, ctypes.byref(context)))
+    try:
+        for value in (0x55AA1234, 0x0FF1CE):  # so that a state of zeros is not taken for another
+            reg_write(uc, REG_EDI, value)
+            check(lib.uc_context_save(uc, context))
+            saved = ctypes.string_at((context.value or 0) + CONTEXT_HEADER, lib.uc_context_size(uc) - CONTEXT_HEADER)
+            with open("/proc/self/mem", "rb", buffering=0) as memory:
+                memory.seek(address)
+                if memory.read(len(saved)) != saved:
+                    return False
+        reg_write(uc, REG_EDI, 0)
+        return True
+    except (OSError, OverflowError, ValueError):
+        return False
+    finally:
+        lib.uc_context_free(context)
 
 
 class _Mmr(ctypes.Structure):

@@ -34,21 +34,8 @@ from typing import Final
 from unicorn.unicorn_const import UC_HOOK_TLB_FILL, UC_TLB_CPU, UC_TLB_VIRTUAL
 
 from .bus import PAGE, RamBlock
-from .native import (
-    CTL_FLUSH_TLB,
-    CTL_TLB_TYPE,
-    REG_CR0,
-    REG_CR3,
-    REG_CR4,
-    REG_CS,
-    REG_EFLAGS,
-    REG_TR,
-    Slice,
-    check,
-    executable,
-    hook_add,
-    lib,
-)
+from .layout import CR0, CR3, CR4, CS, EFLAGS, SELECTOR, TR
+from .native import CTL_FLUSH_TLB, CTL_TLB_TYPE, Slice, check, executable, hook_add, lib
 
 PAGES: Final = 1 << 20
 WRITTEN: Final = 64  # stores to code pages noted in one slice, beyond which every other CPU forgets all its code
@@ -61,68 +48,41 @@ LISTING: Final = f"""
         pushq %r12
         pushq %r13
         pushq %r14
-        subq $48, %rsp
+        pushq %r15
+        subq $8, %rsp
         movq %rdi, %rbx
         movl %esi, %ebp
         movl %edx, %r12d
         movq %rcx, %r13
         movq %r8, %r14
+        movq 440(%r14), %r15             # the CPU state
         cmpl $18, %r12d
         je steady
-        movl ${REG_TR}, %esi              # 24 bytes, the selector first
-        leaq 8(%rsp), %rdx
-        callq *48(%r14)
-        movzwl 8(%rsp), %eax
+        movzwl {4 * SELECTOR[TR]}(%r15), %eax
         cmpl 392(%r14), %eax
         je steady
         movl %eax, 392(%r14)
         callq *400(%r14)
     steady:
-        movq %rbx, %rdi
-        xorl %eax, %eax
-        movq %rax, (%rsp)
-        movq %rax, 8(%rsp)
-        movq %rax, 16(%rsp)
-        movq %rax, 24(%rsp)
-        movq %rax, 32(%rsp)
-        movl ${REG_CR0}, %esi
-        movq %rsp, %rdx
-        callq *48(%r14)
-        cmpl $0, (%rsp)
+        cmpl $0, {8 * CR0}(%r15)
         jl paged
         movl %ebp, %edi
         movl $3, %r10d
         jmp mark
     paged:
-        movq %rbx, %rdi
-        movl ${REG_CR3}, %esi
-        leaq 8(%rsp), %rdx
-        callq *48(%r14)
-        movq %rbx, %rdi
-        movl ${REG_CR4}, %esi
-        leaq 16(%rsp), %rdx
-        callq *48(%r14)
-        movq %rbx, %rdi
-        movl ${REG_CS}, %esi
-        leaq 24(%rsp), %rdx
-        callq *48(%r14)
-        movq %rbx, %rdi
-        movl ${REG_EFLAGS}, %esi
-        leaq 32(%rsp), %rdx
-        callq *48(%r14)
-        testb $0x20, 16(%rsp)            # CR4.PAE
+        testb $0x20, {8 * CR4}(%r15)        # CR4.PAE
         jne refuse
         xorl %r9d, %r9d                  # user access? CPL 3 or virtual-8086
-        movl 24(%rsp), %eax
+        movl {4 * SELECTOR[CS]}(%r15), %eax
         andl $3, %eax
         cmpl $3, %eax
         je user
-        testl $0x20000, 32(%rsp)
+        testl $0x20000, {8 * EFLAGS}(%r15)
         je walk
     user:
         movl $4, %r9d
     walk:
-        movl 8(%rsp), %eax
+        movl {8 * CR3}(%r15), %eax
         andl $0xfffff000, %eax
         movl %ebp, %ecx
         shrl $20, %ecx
@@ -134,7 +94,7 @@ LISTING: Final = f"""
         movl %eax, %esi
         testb $0x80, %al                 # a 4 MiB page?
         je small
-        testb $0x10, 16(%rsp)            # CR4.PSE
+        testb $0x10, {8 * CR4}(%r15)        # CR4.PSE
         je small
         testl $0x3fe000, %eax
         jne refuse
@@ -169,7 +129,7 @@ LISTING: Final = f"""
         je refuse
         jmp accessed
     supervisor:
-        testl $0x10000, (%rsp)           # CR0.WP
+        testl $0x10000, {8 * CR0}(%r15)  # CR0.WP
         jne accessed
         movl $2, %r11d
     accessed:
@@ -244,7 +204,8 @@ LISTING: Final = f"""
         movl %r10d, 8(%r13)
         movl $1, %eax
     out:
-        addq $48, %rsp
+        addq $8, %rsp
+        popq %r15
         popq %r14
         popq %r13
         popq %r12
@@ -272,20 +233,18 @@ LISTING: Final = f"""
 """
 
 CODE: Final = (
-    "53554154415541564883ec304889fb89f54189d44989cd4d89c64183fc12742abef5000000488d54240841ff56300fb74424"
-    "08413b8688010000740e4189868801000041ff96900100004889df31c0488904244889442408488944241048894424184889"
-    "442420be320000004889e241ff5630833c24007c0d89ef41ba03000000e9480100004889dfbe35000000488d54240841ff56"
-    "304889dfbe36000000488d54241041ff56304889dfbe0b000000488d54241841ff56304889dfbe19000000488d54242041ff"
-    "5630f6442410200f859a0100004531c98b44241883e00383f803740af744242000000200740641b9040000008b4424082500"
-    "f0ffff89e9c1e91481e1fc0f000009c8e864010000a8010f845801000089c6a8807426f644241010741fa900e03f000f8540"
-    "01000089c781e70000c0ff89e981e100f03f0009cfeb31a8207504418308202500f0ffff89e9c1e90a81e1fc0f000009c8e8"
-    "11010000a8010f840501000021c689c781e700f0ffff4189f34183e3024585c9740c40f6c6040f84e5000000eb0ff7042400"
-    "000100750641bb02000000b9200000004183fc11750e4585db0f84c0000000b96000000089c221ca39ca740509c841090841"
-    "ba01000000a84074034509da89f849894500c1e80c498b4e484183fc127538803c0100752cc6040101498b56504885d2740b"
-    "c6040201498b565848ff024489d54889dfbe0b00004031c041ff56384189ea4183ca04eb06803c010075f441f6c202743449"
-    "8b56504885d2742b418b4500c1e80c803c0200741e4183fc1174064183e205eb12418b4e6083f94077094189448e6441ff46"
-    "6045895508b8010000004883c430415e415d415c5d5bc331c0ebef4189c041c1e80c498b56404e8b04c24d85c0740f89c181"
-    "e1ff0f00004901c8418b00c34883c408ebd3"
+    "535541544155415641574883ec084889fb89f54189d44989cd4d89c64d8bbeb80100004183fc12741f410fb7876001000041"
+    "3b8688010000740e4189868801000041ff96900100004183bfa8010000007c0d89ef41ba03000000e91701000041f687c801"
+    "0000200f85ac0100004531c9418b87d000000083e00383f803740d41f7878800000000000200740641b904000000418b87c0"
+    "0100002500f0ffff89e9c1e91481e1fc0f000009c8e86d010000a8010f846101000089c6a880742941f687c801000010741f"
+    "a900e03f000f854601000089c781e70000c0ff89e981e100f03f0009cfeb31a8207504418308202500f0ffff89e9c1e90a81"
+    "e1fc0f000009c8e817010000a8010f840b01000021c689c781e700f0ffff4189f34183e3024585c9740c40f6c6040f84eb00"
+    "0000eb1341f787a801000000000100750641bb02000000b9200000004183fc11750e4585db0f84c2000000b96000000089c2"
+    "21ca39ca740509c841090841ba01000000a84074034509da89f849894500c1e80c498b4e484183fc127538803c0100752cc6"
+    "040101498b56504885d2740bc6040201498b565848ff024489d54889dfbe0b00004031c041ff56384189ea4183ca04eb0680"
+    "3c010075f441f6c2027434498b56504885d2742b418b4500c1e80c803c0200741e4183fc1174064183e205eb12418b4e6083"
+    "f94077094189448e6441ff466045895508b8010000004883c408415f415e415d415c5d5bc331c0ebed4189c041c1e80c498b"
+    "56404e8b04c24d85c0740f89c181e1ff0f00004901c8418b00c34883c408ebd3"
 )
 
 
