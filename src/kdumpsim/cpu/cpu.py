@@ -79,8 +79,10 @@ EVENT_BYTES: Final = 8
 
 LONG_SLICE: Final = 20_000
 """Code bytes from which on it pays to look whether the CPU only waits."""
-SPIN_PIECE: Final = 2_000
-"""Code bytes between the first look and the second; twice as many before each further one."""
+SPIN_PIECE: Final = 4_000
+"""Code bytes between the first look and the second, a long handler; twice as many before each further one."""
+SPIN_REST: Final = 16
+"""Long slices that are run without a look after one in which looking was in vain."""
 SPIN_BLOCKS: Final = 8
 """Blocks that are run one by one before a loop is given up that has not come around unchanged."""
 
@@ -158,6 +160,9 @@ class Cpu:
         self._stop = False
         self.cut = False  # a stop has cut a slice short: `resume` runs what is left of it
         self._rest: Exit | None = None  # how a slice that was cut at its very end would have ended
+        self._ended_at = 0  # where the last long slice ended
+        self._dwells = False  # the one before it ended there, too
+        self._long_slices_unseen = 0  # how many more are run without a look
         self._piece = 0  # bytes to run before `_start` looks for a loop that waits; 0: it does not
         self._in_block = False  # a watch has cut it within a block
         self.halted = False
@@ -195,10 +200,14 @@ class Cpu:
         shared.stop_at_iret = until_nmi
         shared.limit = shared.retired + max(limit, 1)
         self._heed_counters()
-        self._piece = SPIN_PIECE if self._may_skip() else 0
+        long = shared.limit - shared.retired >= LONG_SLICE
+        self._piece = SPIN_PIECE if long and self._dwells and self._may_skip() else 0
         self._stop = self.cut = self._in_block = False
         engine.limit_after_pause = None
-        return self._go()
+        end = self._go()
+        if long:
+            self._see_where_it_ended()
+        return end
 
     def follow(self, now: int) -> None:
         """Before a slice or the rest of one: what time it is (`Shortcuts.tsc`)."""
@@ -235,19 +244,29 @@ class Cpu:
     # Loops that only wait (`spin.py`).
 
     def _may_skip(self) -> bool:
-        """Is this slice so long that it pays to look for one?  Not where somebody wants to know of every block."""
+        """May turns of one be left out of this slice?  Not where somebody wants to know of every block."""
         shared = self._slice
-        long = shared.limit - shared.retired >= LONG_SLICE
-        return long and self._recorder is None and not shared.look & ~LOOK_IF and not shared.stop_at_iret
+        return self._recorder is None and not shared.look & ~LOOK_IF and not shared.stop_at_iret
+
+    def _see_where_it_ended(self) -> None:
+        """A CPU that waits ends long slices at one place: only then it pays to look closer, and only if that helps."""
+        if self._piece:
+            self._long_slices_unseen = SPIN_REST  # it was looked at, and did not wait
+        elif self._long_slices_unseen:
+            self._long_slices_unseen -= 1
+        self._dwells = not self._long_slices_unseen and self._near_the_last_end()
+        self._ended_at = self._engine.context.q[EIP]
+
+    def _near_the_last_end(self) -> bool:
+        return abs(self._engine.context.q[EIP] - self._ended_at) < spin.LONGEST
 
     def _start(self) -> int:
         """See whether what comes next only waits; if not, run a piece of the slice: it may have left a handler then."""
-        shared, piece = self._slice, self._piece
-        if self._waiting_block() is not None:
+        if self._near_the_last_end():
             self._piece = 0
             return self._skip_turns()
-        self._piece = 2 * piece if shared.limit - shared.retired > 4 * piece else 0
-        return self._run_piece(piece) if self._piece else self._engine.start()
+        self._piece *= 2
+        return self._run_piece(self._piece // 2)
 
     def _run_piece(self, size: int) -> int:
         """Run so many bytes of a slice; what is left of it stays in `limit_after_pause`."""
