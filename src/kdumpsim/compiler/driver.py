@@ -72,11 +72,14 @@ def data_object(name: str, section: str, data: bytes) -> ObjectFile:
 
     With a C identifier for `section` the linker defines `__start_section` and `__stop_section` around it.
     """
-    from . import backend
+    from .elf import SHF_ALLOC, SHT_PROGBITS, SHT_STRTAB, StringTable
+    from .relocatable import write_relocatable
 
-    text = "".join(f"\\{byte:02x}" for byte in data)
-    ir = f'@data = private constant [{len(data)} x i8] c"{text}", section "{section}", align 4\n'
-    return ObjectFile(name, backend.shared_worker().emit(ir))
+    names = StringTable()
+    headers = [(names.add(section), SHT_PROGBITS, SHF_ALLOC, len(data), 0, 0, 4)]
+    own_name = names.add(".shstrtab")
+    headers.append((own_name, SHT_STRTAB, 0, len(names.data), 0, 0, 1))
+    return ObjectFile(name, write_relocatable(headers, [data, bytes(names.data)]))
 
 
 def _object_keys(loaded: Mapping[str, Module], settings: object) -> dict[str, str]:

@@ -11,13 +11,9 @@ from collections.abc import Sequence
 
 from .driver import ObjectFile
 from .elf import (
-    EHDR,
-    ET_REL,
     REL,
-    SHDR,
     SHN_ABS,
     SHN_UNDEF,
-    SHT_NOBITS,
     SHT_REL,
     SHT_STRTAB,
     SHT_SYMTAB,
@@ -32,9 +28,7 @@ from .elf import (
     Symbol,
     read_object,
 )
-from .target import TARGET
-
-_Header = tuple[int, int, int, int, int, int, int]
+from .relocatable import Header, write_relocatable
 
 
 class _Symbols:
@@ -93,7 +87,7 @@ def merge(objects: Sequence[ObjectFile]) -> bytes:
     )
     symtab_at = len(kept) + 1
     bodies: list[bytes] = []
-    headers: list[_Header] = []  # name, type, flags, size, link, info, alignment
+    headers: list[Header] = []  # name, type, flags, size, link, info, alignment
     for _, _, section in kept:
         bodies.append(section.data)
         headers.append((names.add(section.name), section.kind, section.flags, section.size, 0, 0, section.align))
@@ -110,7 +104,7 @@ def merge(objects: Sequence[ObjectFile]) -> bytes:
     own_name = names.add(".shstrtab")
     bodies.append(bytes(names.data))
     headers.append((own_name, SHT_STRTAB, 0, len(names.data), 0, 0, 1))
-    return _file(headers, bodies)
+    return write_relocatable(headers, bodies)
 
 
 def _relocations(section: Section, number: int, symbols: _Symbols) -> bytes:
@@ -118,22 +112,3 @@ def _relocations(section: Section, number: int, symbols: _Symbols) -> bytes:
         REL.pack(rel.offset, symbols.index[number, rel.symbol] << 8 | rel.kind if rel.symbol else rel.kind)
         for rel in section.relocations
     )
-
-
-def _file(headers: Sequence[_Header], bodies: Sequence[bytes]) -> bytes:
-    """ELF header, bodies, section headers; the last section holds the section names."""
-    image = bytearray(EHDR.size)
-    table = bytearray(SHDR.size)
-    for (name, kind, flags, size, link, info, align), body in zip(headers, bodies, strict=True):
-        image += bytes(-len(image) % align)
-        entry = REL.size if kind == SHT_REL else SYM.size if kind == SHT_SYMTAB else 0
-        table += SHDR.pack(name, kind, flags, 0, len(image), size, link, info, align, entry)
-        if kind != SHT_NOBITS:
-            image += body
-    image += bytes(-len(image) % 4)
-    count = len(headers) + 1
-    EHDR.pack_into(
-        image, 0, TARGET.elf.ident, ET_REL, TARGET.machine, 1, 0, 0, len(image), 0, EHDR.size, 0, 0, SHDR.size, count,
-        count - 1,
-    )  # fmt: skip
-    return bytes(image + table)
