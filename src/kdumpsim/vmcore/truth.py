@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from kdumpsim.target import LOWMEM_END, MACHINES, PAGE_OFFSET, TARGET
 
-from .formats.elf import prstatus
+from .formats.elf import prpsinfo, prstatus
 from .oracle import Instant
 from .picture import Picture
 from .reader import Load, Note
@@ -35,10 +35,10 @@ class TruthDump:
             for start, end in parts
             if start < end
         )
-        self.notes: tuple[Note, ...] = tuple(
+        self.notes: tuple[Note, ...] = (
+            prpsinfo("vmlinux"),  # eu-stack opens no core without
             # A pid of its own each: gdb takes notes of one pid for one thread.
-            prstatus(cpu + 1, asdict(registers))
-            for cpu, registers in enumerate(instant.registers)
+            *(prstatus(cpu + 1, asdict(registers)) for cpu, registers in enumerate(instant.registers)),
         )
 
     def slice(self, load: Load, start: int, end: int) -> bytes:

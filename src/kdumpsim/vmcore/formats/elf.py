@@ -27,6 +27,9 @@ _PT_LOAD, _PT_NOTE = 1, 4
 _RWX = 7
 _PN_XNUM = 0xFFFF
 _NO_SYSTEM_CALL = -1
+_NT_PRPSINFO = 3
+_PRPSINFO = struct.Struct("<BcBBIHH4I16s80s")
+"""State as number and letter, zombie, nice; flags, uid, gid; pid, ppid, pgrp, sid; name, arguments."""
 
 Left = Callable[[int], bool]
 """Whether the page with this number is left out."""
@@ -60,6 +63,11 @@ def prstatus(pid: int, registers: Mapping[str, int]) -> Note:
     packed = PRSTATUS.registers.pack({"orig_eax": _NO_SYSTEM_CALL, **registers})
     data[PRSTATUS.reg : PRSTATUS.reg + len(packed)] = packed
     return Note("CORE", NT_PRSTATUS, bytes(data))
+
+
+def prpsinfo(name: str) -> Note:
+    """An NT_PRPSINFO note (``struct elf_prpsinfo`` of i386): a program of that name that runs, and no more."""
+    return Note("CORE", _NT_PRPSINFO, _PRPSINFO.pack(0, b"R", 0, 0, 0, 0, 0, 1, 0, 0, 0, name.encode(), name.encode()))
 
 
 def write_elf(
