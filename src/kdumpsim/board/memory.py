@@ -17,7 +17,7 @@ from typing import Any
 
 from kdumpsim.board.firmware import E820, e820
 from kdumpsim.board.residency import Residency
-from kdumpsim.board.zeros import known
+from kdumpsim.board.zeros import zeros
 from kdumpsim.cpu.bus import PAGE, RamBlock
 
 BASE_MEMORY_END = 0xA0000
@@ -30,6 +30,10 @@ MAX_MEMORY = 0xC0000000  # PCI and APIC space starts here
 _CHUNK = 64 * PAGE
 _ZERO_CHUNK = bytes(_CHUNK)
 _ZERO_PAGE = bytes(PAGE)
+_ZEROS = (ctypes.c_char * _CHUNK)()
+_ZEROS_AT = ctypes.addressof(_ZEROS)
+_memcmp = ctypes.PyDLL(None).memcmp
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
 def nonzero_pages(view: memoryview) -> dict[int, bytes]:
@@ -106,8 +110,9 @@ class Memory:
             if begin <= address and address + n <= end:
                 if self.read is not None:
                     self.read(address, address + n)
-                data = bytes(self.view[address : address + n])
-                return known(data) if n >= PAGE else data
+                if n >= PAGE and self._is_zero(address, n):
+                    return zeros(n)
+                return bytes(self.view[address : address + n])
         result = bytearray(b"\xff" * n)
         for begin, end in self._ranges:
             first, last = max(begin, address), min(end, address + n)
@@ -116,6 +121,16 @@ class Memory:
                     self.read(first, last)
                 result[first - address : last - address] = self.view[first:last]
         return bytes(result)
+
+    def _is_zero(self, address: int, n: int) -> bool:
+        """Whether so many bytes of the mapping are all zero."""
+        end = address + n
+        while address < end:
+            step = min(end - address, _CHUNK)
+            if _memcmp(self._host + address, _ZEROS_AT, step):
+                return False
+            address += step
+        return True
 
     def dma_write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """What a bus master writes; lost where nobody answers, and in the ROM."""

@@ -10,9 +10,3 @@ from functools import lru_cache
 def zeros(size: int) -> bytes:
     """So many zeros."""
     return bytes(size)
-
-
-def known(data: bytes) -> bytes:
-    """The same bytes; if all of them are zero, the object that `zeros` has."""
-    empty = zeros(len(data))
-    return empty if data == empty else data

@@ -191,9 +191,19 @@ class Engine:
         for region in bus.mmio:
             self._map_io(region.base, region.size, bus.mmio_read, bus.mmio_write, shortcuts.steady.get(region.base))
         for base, size in holes(taken):
-            self._map_io(
-                base, size, lambda cpu, address, width: ONES[width], lambda cpu, address, width, value: None, None
-            )
+            self._map_hole(base, size)
+
+    def _map_hole(self, base: int, size: int) -> None:
+        """Nobody answers there."""
+        hooks = native.hooks()
+        if hooks.compiled:
+            reader_at, writer_at = hooks.addresses["ones"], hooks.addresses["nothing"]
+        else:
+            reader, reader_at = native.callback(_MMIO_READ, lambda _uc, _offset, width, _data: ONES[width])
+            writer, writer_at = native.callback(_MMIO_WRITE, lambda _uc, _offset, _width, _value, _data: None)
+            self._keep += [reader, writer]
+        native.check(lib.uc_mmio_map(self.uc, base, size, reader_at, None, writer_at, None))
+        hooks.go_on(self.uc, UC_HOOK_MEM_FETCH_PROT, base, size)
 
     def _map_io(
         self,

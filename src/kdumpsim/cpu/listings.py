@@ -318,5 +318,19 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
     ),
     # bool go_on(...): the answer to "may this access to protected memory proceed?"
     "go_on": ("movl $1, %eax\nret\n", "b801000000c3"),
+    # u64 ones(uc %rdi, offset %rsi, size %edx, nothing %rcx): what a bus without an answer reads as
+    "ones": (
+        """
+        movl $8, %ecx
+        subl %edx, %ecx
+        shll $3, %ecx
+        movq $-1, %rax
+        shrq %cl, %rax
+        ret
+    """,
+        "b90800000029d1c1e10348c7c0ffffffff48d3e8c3",
+    ),
+    # void nothing(uc %rdi, offset %rsi, size %edx, value %rcx, nothing %r8): a write to nobody
+    "nothing": ("ret\n", "c3"),
 }
 """Host code for x86-64 System V: AT&T listing and the bytes it assembles to."""
