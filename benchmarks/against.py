@@ -20,8 +20,7 @@ LOOP = """
 import sys
 sys.path.insert(0, {benchmarks!r})
 from loops import LOOPS, under_machine
-from kdumpsim.compiler.assembler import assemble
-code = assemble(LOOPS[{name!r}])
+code = LOOPS[{name!r}].code()
 for _ in range(3):
     under_machine(code)
 """
@@ -42,11 +41,12 @@ def jobs() -> dict[str, list[str]]:
     """Arguments for the interpreter, by figure."""
     found = {
         f"guest loop of {name}": ["-c", LOOP.format(benchmarks=str(HERE / "benchmarks"), name=name)]
-        for name in ("arithmetic", "stores", "calls")
+        for name in ("arithmetic", "stores", "calls", "RDTSC", "local APIC read", "IN")
     }
     return {
         **found,
         "import kdumpsim": ["-c", "import kdumpsim"],
+        "--help": ["-m", "kdumpsim.cli", "--help"],
         "run --help": ["-m", "kdumpsim.cli", "run", "--help"],
         "warm run": RUN,
         "hang and its watchdog": HANG,

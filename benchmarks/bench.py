@@ -3,9 +3,12 @@
 """Speed and size of kdumpsim, as ratios within one run.  ``python benchmarks/bench.py [--runs N] [--against DIR]``
 
 * guest speed: a loop under the Machine (block hook, slices, timers, devices) against the same loop on a bare
-  Unicorn engine without any hook, in turn, ratio pair by pair.  The Machine fills the engine's TLB itself, which makes
-  stores cheaper than the bare engine's (docs/design.md, "Engine facts"), hence the figures above 1;
-* a warm ``kdumpsim run`` as a whole process: wall time, the part from the crash to the saved dump, peak memory;
+  Unicorn engine without any hook, in turn, CPU time, ratio pair by pair.  The Machine fills the engine's TLB itself,
+  which makes stores cheaper than the bare engine's (docs/design.md, "Engine facts"), hence the figures above 1;
+* the same loops, and reads of the time stamp counter, the local APIC and a port, against QEMU's TCG where it is
+  installed: CPU time, ratio pair by pair;
+* a warm ``kdumpsim run`` as a whole process: CPU time with the machine booted from the cache and from power-on, wall
+  time, the part from the crash to the saved dump, peak memory; CPU time of ``--help``;
 * runs forked from a booted machine (`forked.py`): CPU time from arming to the judged dump of a panic, without and with
   its SHA-256, and from arming to the words on the console for hangs that the 5 s NMI watchdog and the 10 s soft-lockup
   watchdog find; memory that a worker has for itself;
@@ -29,15 +32,19 @@ from pathlib import Path
 
 import against
 import forked
-from loops import LOOPS, bare_unicorn, under_machine
+from loops import LOOPS, bare_unicorn, have_qemu, under_machine, under_qemu
 from rich.console import Console
 from rich.table import Table
 
-from kdumpsim.compiler.assembler import assemble
 from kdumpsim.runs.forking import Booted
 
 TARGETS = {
-    **{f"guest speed, {name}": ("at least", 0.75, "× bare") for name in LOOPS},
+    **{f"guest speed, {name}": ("at least", 0.75, "× bare") for name, loop in LOOPS.items() if loop.bare},
+    **{f"{name}, CPU": ("at most", loop.aim, "× QEMU") for name, loop in LOOPS.items() if loop.aim},
+    "kdumpsim --help, CPU": ("at most", 0.15, "s"),
+    "kdumpsim run --help, CPU": ("at most", 0.15, "s"),
+    "warm run, CPU": ("at most", 0.55, "s"),
+    "warm run from power-on, CPU": ("at most", 0.9, "s"),
     "warm run, wall": ("at most", 2.0, "s"),
     "crash to saved dump": ("at most", 0.7, "s"),
     "peak memory": ("at most", 300.0, "MB"),
@@ -52,15 +59,15 @@ TARGETS = {
 }
 
 
-def run_once(arguments: list[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
-    """Wall seconds and peak memory (MB) of a process."""
+def run_once(arguments: list[str], environment: dict[str, str] | None = None) -> tuple[float, float, float]:
+    """Wall seconds, peak memory (MB) and CPU seconds of a process."""
     start = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 1):
         raise SystemExit(f"{' '.join(arguments)} failed with {process.returncode}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1000
+    return time.perf_counter() - start, usage.ru_maxrss / 1000, usage.ru_utime + usage.ru_stime
 
 
 def measure_forked(runs: int, figures: dict[str, list[float]]) -> None:
@@ -76,14 +83,23 @@ def measure_forked(runs: int, figures: dict[str, list[float]]) -> None:
         figures[name] = forked.FIGURES[figure](booted, runs)
 
 
+def measure_loops(runs: int, figures: dict[str, list[float]]) -> None:
+    """Loops, beside a bare engine and beside QEMU."""
+    for name, loop in LOOPS.items():
+        code = loop.code()
+        under_machine(code)
+        for _ in range(runs):
+            ours = under_machine(code)
+            if loop.bare:
+                figures[f"guest speed, {name}"].append(bare_unicorn(code) / ours)
+            if loop.aim and have_qemu():
+                figures[f"{name}, CPU"].append(ours / under_qemu(loop))
+
+
 def measure(runs: int) -> dict[str, list[float]]:
     """All figures, `runs` times each."""
     figures: dict[str, list[float]] = {name: [] for name in TARGETS}
-    for name, text in LOOPS.items():
-        code = assemble(text)
-        bare_unicorn(code), under_machine(code)
-        for _ in range(runs):
-            figures[f"guest speed, {name}"].append(bare_unicorn(code) / under_machine(code))
+    measure_loops(runs, figures)
     build = [sys.executable, "-c", "from kdumpsim import images as i; i.kernel(); i.kernel(16 << 20); i.purgatory()"]
     with tempfile.TemporaryDirectory() as scratch:
         cache = {"XDG_CACHE_HOME": scratch}
@@ -92,8 +108,14 @@ def measure(runs: int) -> dict[str, list[float]]:
             figures["images from the cache"].append(run_once(build, cache)[0])
         dump = Path(scratch) / "dump"
         command = [sys.executable, "-m", "kdumpsim.cli", "run", "--crashpoint", "FS_DEVRW", "--type", "panic"]
+        command += ["--json", "--output", str(dump)]
+        run_once(command, cache)
         for _ in range(runs):
-            wall, memory = run_once([*command, "--json", "--output", str(dump)], cache)
+            for name in ("kdumpsim --help", "kdumpsim run --help"):
+                figures[f"{name}, CPU"].append(run_once([sys.executable, "-m", *name.split()], cache)[2])
+            figures["warm run from power-on, CPU"].append(run_once([*command, "--no-cached-boot"], cache)[2])
+            wall, memory, cpu = run_once(command, cache)
+            figures["warm run, CPU"].append(cpu)
             figures["warm run, wall"].append(wall)
             figures["peak memory"].append(memory)
             phases = {
@@ -121,6 +143,8 @@ def main() -> None:
         return
     table = Table("figure", "median", "min", "max", "aim", title=f"{runs} runs, {os.cpu_count()} cores")
     for name, values in measure(runs).items():
+        if not values:
+            continue  # it needs QEMU
         word, aim, unit = TARGETS[name]
         cells = (f"{value:.2f} {unit}" for value in (statistics.median(values), min(values), max(values)))
         table.add_row(name, *cells, f"{word} {aim:g} {unit}")

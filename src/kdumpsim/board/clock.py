@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
+
+from kdumpsim.cpu import Counter
 
 NS_PER_BYTE = 32
 """Nanoseconds of virtual time per retired code byte: about 10 MIPS."""
@@ -20,13 +22,6 @@ MAX_EVENTS_AT_ONCE = 100_000
 
 class Standstill(RuntimeError):
     """A fault of this program: virtual time does not move on. It says nothing about the guest."""
-
-
-class Retiring(Protocol):
-    """What the clock reads of a running CPU."""
-
-    @property
-    def retired(self) -> int: ...
 
 
 class ClockTimer:
@@ -61,7 +56,7 @@ class Clock:
     def __init__(self) -> None:
         self.base = 0
         self.armed: Callable[[int], None] = lambda deadline: None
-        self._cpu: Retiring | None = None
+        self._cpu: Counter | None = None
         self._zero = 0  # `now` minus the running CPU's retired bytes, in ns
         self._queue: list[tuple[int, int, ClockTimer]] = []
         self._order = 0
@@ -88,10 +83,11 @@ class Clock:
 
     # For the Machine.
 
-    def follow(self, cpu: Retiring, now: int) -> None:
-        """From now on, time is what this CPU retires, starting at `now`."""
+    def follow(self, cpu: Counter, now: int) -> int:
+        """From now on, time is what this CPU retires, starting at `now`.  Returns its `zero`, which is set."""
         self._cpu = cpu
-        self._zero = now - cpu.retired * NS_PER_BYTE
+        self._zero = cpu.zero = zero = now - cpu.retired * NS_PER_BYTE
+        return zero
 
     def unfollow(self) -> int:
         """Stop following; the time that CPU has reached. `base` is not moved."""

@@ -409,20 +409,21 @@ class Machine:
         clock, cpu, lapic = self.clock, self.cpus[index], self.lapics[index]
         start = clock.base + self._schedule.lead[index]
         self._running = index
-        clock.follow(cpu, start)
-        cpu.follow(start)
+        counter = cpu.counter
+        zero = clock.follow(counter, start)
         still = 0
         try:
             while True:
                 if self._cut_wanted():
                     return False
-                before = cpu.retired
+                before = counter.retired
                 if cpu.cut:
                     result = cpu.resume()
                 else:
-                    limit = (self._round_end - clock.now) // NS_PER_BYTE
-                    if limit <= 0 and clock.now >= self._round_end:
+                    left = self._round_end - zero - before * NS_PER_BYTE
+                    if left <= 0:
                         break
+                    limit = left // NS_PER_BYTE
                     waiting = lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint())
                     result = cpu.run(limit, until_interruptible=waiting, until_nmi=lapic.nmi_pending)
                 if result is Exit.STOPPED:
@@ -436,7 +437,7 @@ class Machine:
                 self._deliver(index)
                 if cpu.halted or cpu.waiting_for_sipi or cpu.shutdown:
                     break
-                still = still + 1 if cpu.retired == before else 0
+                still = still + 1 if counter.retired == before else 0
                 if still == STANDSTILL:
                     self._standstill = True
                     break

@@ -68,6 +68,7 @@ class SystemControl(Register):
     parity_error = Field(7, access=Access.RO)
 
 
+_REFRESH, _OUTPUT2 = SystemControl.refresh.mask, SystemControl.output2.mask
 LATCH, LOW_BYTE, HIGH_BYTE, BOTH_BYTES = range(4)
 
 
@@ -296,9 +297,10 @@ class Pit:
     def port_read(self, port: int, size: int) -> int:
         now = ticks_at(self._timers.now)
         if port == 0x61:
-            self._control.refresh = now // REFRESH_TICKS
-            self._control.output2 = self._channels[2].output(now)
-            return self._control.value
+            value = self._control.value & ~(_REFRESH | _OUTPUT2)
+            value |= _REFRESH if now // REFRESH_TICKS & 1 else 0
+            self._control.value = value = value | _OUTPUT2 if self._channels[2].output(now) else value
+            return value
         return self._channels[port - 0x40].read(now) if port < 0x43 else 0xFF
 
     def port_write(self, port: int, size: int, value: int) -> None:

@@ -2,7 +2,7 @@
 """Virtual CPUs on Unicorn: the only place that knows Unicorn."""
 
 from .activity import Activity
-from .bus import CpuBus, MmioRegion, RamBlock, Shortcuts
+from .bus import Counter, CpuBus, MmioRegion, RamBlock, Shortcuts
 from .cpu import Cpu, Exit, Registers
 from .engine import Neighbours
 from .layout import LayoutError
@@ -11,6 +11,7 @@ from .native import ENGINE
 __all__ = [
     "ENGINE",
     "Activity",
+    "Counter",
     "Cpu",
     "CpuBus",
     "Exit",

@@ -36,6 +36,15 @@ class MmioRegion:
             raise ValueError(f"MMIO region {self.base:#x}+{self.size:#x} is not made of whole pages")
 
 
+class Counter(Protocol):
+    """What a CPU has run, for those who ask often, and for machine code."""
+
+    retired: int
+    """Code bytes since power-on (`Cpu.retired`)."""
+    zero: int
+    """The time (ns) at which it would have retired nothing, had it always run as it does in this turn."""
+
+
 SharedWords = memoryview
 """64-bit words of writable memory that machine code reads, too."""
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from . import descriptors as x86
 from . import native, spin
 from .activity import Activity, ActivityRecorder
-from .bus import CpuBus, Shortcuts
+from .bus import Counter, CpuBus, Shortcuts
 from .cpuid import SIGNATURE
 from .delivery import Delivery
 from .descriptors import Fault
@@ -177,6 +177,11 @@ class Cpu:
         """Code bytes since power-on, and `EVENT_BYTES` for every event delivered."""
         return self._slice.retired
 
+    @property
+    def counter(self) -> Counter:
+        """Where `retired` is counted; `zero` is for the board to set before a turn."""
+        return self._slice
+
     def run(self, limit: int, *, until_interruptible: bool = False, until_nmi: bool = False) -> Exit:
         """Run at most about `limit` code bytes (the block that passes the limit is finished).
 
@@ -199,7 +204,8 @@ class Cpu:
             limit = 1
         shared.stop_at_iret = until_nmi
         shared.limit = shared.retired + max(limit, 1)
-        self._heed_counters()
+        if self._counters.deadline is not None:
+            self._heed_counters()
         long = shared.limit - shared.retired >= LONG_SLICE
         self._piece = SPIN_PIECE if long and self._dwells and self._may_skip() else 0
         self._stop = self.cut = self._in_block = False
@@ -208,11 +214,6 @@ class Cpu:
         if long:
             self._see_where_it_ended()
         return end
-
-    def follow(self, now: int) -> None:
-        """Before a slice or the rest of one: what time it is (`Shortcuts.tsc`)."""
-        shared = self._slice
-        shared.zero = now - shared.retired * shared.ns_per_byte
 
     def resume(self) -> Exit:
         """Run what a stop has left of a slice: the run is the one there would have been without the stop."""
@@ -388,7 +389,8 @@ class Cpu:
 
     def take_perf_overflow(self) -> bool:
         """Has a performance counter that is to interrupt overflowed since this was asked last? Between slices only."""
-        return self._counters.take_overflow(self.retired)
+        counters = self._counters
+        return (counters.deadline is not None or counters.overflowed) and counters.take_overflow(self.retired)
 
     def _carry_out(self) -> None:
         """An instruction comes next that is not the engine's."""

@@ -34,7 +34,7 @@ class PerformanceCounters:
         self._select = [0, 0]
         self._value = [0, 0]
         self._since = 0  # `retired` when the values were right
-        self._overflowed = False
+        self.overflowed = False
 
     def _counts(self, index: int) -> bool:
         select = self._select[index]
@@ -47,7 +47,7 @@ class PerformanceCounters:
         for index in range(2):
             if self._counts(index):
                 value = self._value[index] + clocks
-                self._overflowed |= value >= _WRAP and bool(self._select[index] & INT)
+                self.overflowed |= value >= _WRAP and bool(self._select[index] & INT)
                 self._value[index] = value % _WRAP
 
     def _plan(self) -> None:
@@ -85,23 +85,23 @@ class PerformanceCounters:
         if self.deadline is not None and retired >= self.deadline:
             self._advance(retired)
             self._plan()
-        taken, self._overflowed = self._overflowed, False
+        taken, self.overflowed = self.overflowed, False
         return taken
 
     def reset(self) -> None:
         """RESET. INIT leaves the counters alone (table 9-1)."""
         self._select, self._value = [0, 0], [0, 0]
-        self._overflowed, self.deadline = False, None
+        self.overflowed, self.deadline = False, None
 
     def state(self) -> dict[str, Any]:
         return {
             "select": list(self._select),
             "value": list(self._value),
             "since": self._since,
-            "overflowed": self._overflowed,
+            "overflowed": self.overflowed,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._select, self._value = list(state["select"]), list(state["value"])
-        self._since, self._overflowed = state["since"], state["overflowed"]
+        self._since, self.overflowed = state["since"], state["overflowed"]
         self._plan()
