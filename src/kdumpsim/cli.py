@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kdumpsim.commands.run", "Crash a kernel at a chosen point and judge the dump."),
     "options": ("kdumpsim.commands.options", "Show every kernel option and its value in each profile."),
     "table2": ("kdumpsim.commands.table2", "Crash at every point in every way, beside the LKDTT paper's table."),
+    "sweep": ("kdumpsim.commands.sweep", "Run many scenarios into a store, and count how they end."),
     "console": ("kdumpsim.commands.console", "A prompt in the running machine, or a script for it."),
     "convert": ("kdumpsim.commands.convert", "Write a dump in another format, whole or damaged."),
     "corpus": ("kdumpsim.commands.corpus", "Write sample dumps of every variant, with the truth about each."),

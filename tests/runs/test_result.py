@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.lkdtt.outcome import MARKS, Note, Outcome, Seen
+from kdumpsim.runs.calls import Crash
 from kdumpsim.runs.events import Phase
 from kdumpsim.runs.result import DumpFile, Result
 from kdumpsim.scenario.scenario import Scenario
@@ -74,6 +75,7 @@ def results(draw: st.DrawFn) -> Result:
         draw(judgements() | st.none()) if captured else None,
         DumpFile(draw(st.just("ab" * 32) | st.none()), draw(NUMBERS)) if captured and filed else None,
         draw(st.lists(st.builds(RanOn, NUMBERS, TEXTS, NUMBERS, written), max_size=3)),
+        draw(st.builds(Crash, TIMES, NUMBERS, NAMES.map(tuple)) | st.none()),
     )
 
 

@@ -216,14 +216,14 @@ def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> No
             message = pickle.dumps(run())
             status = 0
         except BaseException as error:
-            message = pickle.dumps(error if isinstance(error, _TOLD) else _cause(error))
+            message = pickle.dumps(error if isinstance(error, _TOLD) else cause(error))
         with open(pipe, "wb") as file:
             file.write(message)
     finally:
         os._exit(status)
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """What a worker died of: a sentence for the host's failures, a traceback for a bug."""
     if isinstance(error, _TOLD):
         return str(error)
@@ -332,7 +332,7 @@ def _in_turn(group: deque[Job], poll: Poll | None, leave: Leave, host_timeout: f
         except GuestError:
             raise
         except Exception as error:
-            died, timed_out = _cause(error), isinstance(error, HostTimeout)
+            died, timed_out = cause(error), isinstance(error, HostTimeout)
         yield Report(scenario, directory, result, died, timed_out)
 
 
@@ -365,7 +365,7 @@ def _forked(
                 except GuestError:
                     raise
                 except Exception as error:
-                    died, timed_out = _cause(error), isinstance(error, HostTimeout)
+                    died, timed_out = cause(error), isinstance(error, HostTimeout)
                     yield from (Report(scenario, directory, None, died, timed_out) for scenario, directory in group)
                     continue
                 with closing(booted):

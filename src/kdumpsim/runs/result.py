@@ -13,6 +13,7 @@ from kdumpsim._version import __version__
 from kdumpsim.files import atomic_file
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.records import NOT_STORED, Form, Record, each, optional, record, stored
+from kdumpsim.runs.calls import Crash
 from kdumpsim.runs.events import Phase
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.compare import Judgement
@@ -44,6 +45,8 @@ class Result(Record):
     """None without a dump that is a file."""
     ran_on: list[RanOn] = field(default_factory=list, metadata=stored(each(RanOn)))
     """CPUs that nothing had stopped when another handed over."""
+    crash: Crash | None = field(default=None, metadata=stored(optional(record(Crash))))
+    """None if the kernel did not begin to die."""
     version: str = field(default=__version__, metadata=stored(name="kdumpsim"))
     """Of the kdumpsim that ran it."""
 

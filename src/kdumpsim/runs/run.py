@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
+from kdumpsim.compiler.cache import digest
 from kdumpsim.disks.dumpdisk import save_image
 from kdumpsim.files import writable_directory
 from kdumpsim.lkdtt.operator import Operator
@@ -19,6 +20,7 @@ from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import Mechanism, MechanismError, check_guest, mechanism_of
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.bootcache import begin, usable
+from kdumpsim.runs.calls import Crash
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import check_host_timeout, within
 from kdumpsim.runs.result import DumpFile, Result, remove_stale, write_atomically
@@ -167,6 +169,7 @@ def _finish(session: Session, scenario: Scenario, output: Path, failed: str | No
         size, sha256 = conclusion.vmcore
         result.vmcore = DumpFile(sha256, size)
     result.ran_on = session.oracle.ran_on()
+    result.crash = Crash.of(session.oracle)
     write_atomically(output / "result.json", result.dumps().encode())
     return result
 
@@ -182,6 +185,13 @@ def build_kernels(pc: PcPart, kernel: KernelPart) -> tuple[images.KernelImage, M
     points_of(first)  # those of the guest modules may not be possible
     mechanism.build(first, constants)
     return first, mechanism
+
+
+def images_digest(pc: PcPart, kernel: KernelPart) -> str:
+    """Stand for all guest code of a run: the kernel, what its mechanism needs, the programs.  Errors as for a run."""
+    first, mechanism = build_kernels(pc, kernel)
+    files = {**mechanism.files(), **images.userland()}
+    return digest([first.stripped, *mechanism.parts(), *(part for pair in sorted(files.items()) for part in pair)])
 
 
 def prepare(output: Path) -> None:

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim sweep`: many runs into a store."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from kdumpsim.commands.hosttime import host_timeout_option
+from kdumpsim.commands.interrupts import Interrupted, Interrupts
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import Status, status_help
+from kdumpsim.files import writable_directory
+from kdumpsim.runs.hosttime import HOST_TIMEOUT_S
+from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.sweeps.extras import MissingExtra
+from kdumpsim.sweeps.plan import AXES, FIELDS, OPTION_AXES, Plan
+from kdumpsim.sweeps.row import HOST_TIMEOUT, Row
+from kdumpsim.sweeps.running import Progress, Runner, run_plan
+from kdumpsim.sweeps.store import Store, StoreError
+from kdumpsim.sweeps.tally import cells, table
+from kdumpsim.sweeps.workers import Ways, pieces, run_locally
+
+HELP = f"""Run every crash point in every way, at every count, from every seed, with every option, into a store.
+
+The plan is a TOML file or the options below; lists are written as 1,3,5-9 and A,B. A field of a scenario
+(--cpus, --profile, …) that is given twice is varied, too. `kdumpsim help sweeps` tells of plans, of the store and of
+the figures.
+
+A machine is booted once for each seed and each combination of options, and forked for each run. The store, one SQLite
+file, has each run as soon as it ends: whatever ends a sweep, `--resume` goes on where it ended, and runs nothing
+twice. Another kernel is another experiment.
+
+The exit status is 0 when every run came to an outcome, whichever it is.
+
+\b
+Examples:
+  kdumpsim sweep --points FS_DEVRW,TIMERADD --types panic,exception --counts 1-20 --seeds 0-4
+  kdumpsim sweep --points TASKLET --types overflow --seeds 0-99 --option stack=4k,8k --store stacks.sqlite
+  kdumpsim sweep plan.toml --store stacks.sqlite --resume
+  kdumpsim sweep --store stacks.sqlite --resume       # the plan that the store has
+
+{status_help(Status.HOST_TIMEOUT)}
+"""
+LINE_EVERY_S = 5.0
+
+
+class _Display:
+    """Progress: a bar on a terminal, elsewhere a line every few seconds."""
+
+    def __init__(self, console: Console, progress: Progress, *, quiet: bool) -> None:
+        self._progress, self._console, self._quiet = progress, console, quiet
+        self._last = time.monotonic()
+        self._bar: Bar | None = None
+        if console.is_terminal and not quiet:
+            columns = (BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
+            # Drawn only when told to: a thread of its own would not survive a fork.
+            self._bar = Bar(*columns, console=console, auto_refresh=False, transient=True)
+            self._task = self._bar.add_task("booting", total=progress.total)
+            self._bar.start()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self) -> None:
+        """Show how it stands."""
+        progress, now = self._progress, time.monotonic()
+        if self._bar is not None:
+            done = progress.before + progress.done
+            self._bar.update(self._task, completed=done, description=_story(progress), refresh=True)
+        elif not self._quiet and (now - self._last >= LINE_EVERY_S or progress.left == 0):
+            self._last = now
+            done = progress.before + progress.done
+            self._console.print(f"{done}/{progress.total} runs, {_story(progress)}", soft_wrap=True, markup=False)
+
+
+def _story(progress: Progress) -> str:
+    ends = ", ".join(f"{end} {runs}" for end, runs in sorted(progress.ends.items()))
+    eta = f", {_duration(progress.eta)} left" if progress.eta is not None else ""
+    return f"{progress.rate:.0f} a minute{eta}: {ends}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each field of a scenario, which is varied if it is given several times."""
+    for named in reversed(list(FIELDS.values())):
+        chosen = named.setting
+        if chosen.flag:
+            decorate = click.option(named.option, named.name, is_flag=True, help=named.help)
+        else:
+            decorate = click.option(named.option, named.name, multiple=True, metavar=chosen.metavar, help=named.help)
+        command = decorate(command)
+    return command
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.argument("plan_file", required=False, type=click.Path(path_type=Path), metavar="[PLAN.toml]")
+@click.option("--points", metavar="P,…", help="Crash points.")
+@click.option("--types", metavar="T,…", help="Crash types.")
+@click.option("--counts", metavar="N,…", help="Crossings of the point before the crash.  [default: 10]")
+@click.option("--seeds", metavar="N,…", help="Seeds.  [default: 0]")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=V,…", help="Vary a kernel option; repeatable: `stack=4k,8k`."
+)
+@click.option(
+    "--store",
+    default="sweep.sqlite",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where the runs are kept.",
+)
+@click.option("--resume", is_flag=True, help="Go on with a store that is there; without a plan, with its last one.")
+@click.option("--jobs", default=None, type=click.IntRange(1), help="Workers side by side.  [default: the CPUs here]")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep result.json and console.log of each run in DIR.",
+)
+@host_timeout_option(default=HOST_TIMEOUT_S)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a cell, and nothing else.")
+@_plan_options
+@click.pass_obj
+def sweep(
+    interrupts: Interrupts | None,
+    /,
+    plan_file: Path | None,
+    options: tuple[str, ...],
+    store: Path,
+    resume: bool,
+    jobs: int | None,
+    keep: Path | None,
+    host_timeout: float,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Parse, run, show."""
+    poll = None if interrupts is None else interrupts.poll
+    try:
+        plan = _plan(plan_file, options, given)
+        if plan is None and not resume:
+            raise click.UsageError("nothing to run: give PLAN.toml, or --points and --types")
+        if store.exists() and not resume:
+            raise click.UsageError(
+                f"the store '{store}' is there: go on with it by --resume, or choose another --store"
+            )
+        with Store(store, create=plan is not None) as opened:
+            plan = plan or _last_plan(opened)
+            if keep is not None:
+                writable_directory(keep)
+            jobs = jobs or os.cpu_count() or 1
+            ways = Ways(host_timeout, keep)
+            total = plan.total
+
+            def runner(groups: Any) -> Any:
+                return run_locally(pieces(groups, total, jobs), jobs, ways, poll)
+
+            ended = _run(plan, opened, runner, as_json=as_json)
+    except (ScenarioError, StoreError, MissingExtra) as error:
+        raise click.UsageError(str(error)) from error
+    dead = [row for row in ended if row.ok is None]
+    for row in dead:
+        click.echo(
+            f"{row.end}: {row.crash_point} {row.crash_type} count {row.count} seed {row.seed}: {row.reason}", err=True
+        )
+    if dead:
+        sys.exit(Status.HOST_TIMEOUT if all(row.end == HOST_TIMEOUT for row in dead) else Status.HOST_FAILURE)
+
+
+def _plan(path: Path | None, options: Sequence[str], given: dict[str, Any]) -> Plan | None:
+    """The plan that was asked for; None if none was."""
+    data: dict[str, Any] = {}
+    for name, value in given.items():
+        if value not in (None, (), False):
+            data[name] = value if name in AXES or not isinstance(value, tuple) else list(value)
+    for word in options:
+        name, equals, values = word.partition("=")
+        if not equals:
+            raise ScenarioError(f"option '{word}' has no values: write NAME=VALUE,…, such as stack=4k,8k")
+        if name in data.setdefault(OPTION_AXES, {}):
+            raise ScenarioError(f"option {name} is given twice: write all its values in one, such as {name}=A,B")
+        data[OPTION_AXES][name] = values
+    if path is None:
+        return Plan.from_dict(data) if data else None
+    if data:
+        raise ScenarioError(f"the plan is {path}: {', '.join(data)} cannot be given beside it; change the file")
+    return Plan.read(path)
+
+
+def _last_plan(store: Store) -> Plan:
+    plans = store.plans
+    if not plans:
+        raise StoreError(f"the store '{store.path}' has no plan: give PLAN.toml, or --points and --types")
+    return plans[-1]
+
+
+def _run(plan: Plan, store: Store, runner: Runner, *, as_json: bool) -> list[Row]:
+    """Run; the rows without an outcome.  The table is printed however it ends."""
+    progress = Progress(plan.total)
+    display = _Display(screen(stderr=as_json), progress, quiet=as_json)
+    dead = []
+    try:
+        with closing(display), closing(run_plan(plan, store, runner, progress)) as rows:
+            for row in rows:
+                display.tell()
+                if row.ok is None:
+                    dead.append(row)
+    except Interrupted:
+        _show(plan, store, progress, as_json=as_json)
+        raise
+    _show(plan, store, progress, as_json=as_json)
+    return dead
+
+
+def _show(plan: Plan, store: Store, progress: Progress, *, as_json: bool) -> None:
+    tallies = cells(store)
+    if as_json:
+        settings = {arm.id: arm.settings for arm in store.arms}
+        objects = [
+            {
+                "crash_point": point, "crash_type": kind, "runs": tally.ends.total(), "ok": tally.ok, "n": tally.n,
+                "rate": tally.rate, "interval": [tally.interval.low, tally.interval.high], "ends": tally.ends,
+                "settings": settings[arm],
+            }
+            for (arm, point, kind), tally in tallies.items()
+        ]  # fmt: skip
+        click.echo(json.dumps(objects, indent=2))
+        return
+    for line in table(tallies, store.arms):
+        click.echo(line)
+    there = progress.before + progress.done
+    if there < plan.total:
+        click.echo(f"{there} of {plan.total} runs are in {store.path}: go on with --resume.")
+    else:
+        click.echo(f"{len(store)} runs in {store.path}, {progress.done} of them new.")

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A run of a sweep as a row: what its result says, in figures that can be counted, and which boot it shared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from kdumpsim._version import __version__
+from kdumpsim.compiler.cache import digest
+from kdumpsim.lkdtt.outcome import Outcome, Seen
+from kdumpsim.runs.events import Phase
+from kdumpsim.runs.forking import Report
+from kdumpsim.runs.result import Result
+from kdumpsim.runs.run import images_digest
+from kdumpsim.scenario.scenario import BootKey, Scenario
+
+KEY_BYTES = 16
+WORKER_DIED, HOST_TIMEOUT = "worker died", "host time-out"
+"""How a run without an outcome ended."""
+_TIMES = re.compile(r"\d+\.\d+ m?s|\b0x[0-9a-f]+\b|\b\d{3,}\b")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run and what came of it."""
+
+    key: bytes
+    """Stands for the scenario and all guest code: another kernel is another experiment."""
+    boot: str
+    """Stands for the boot: runs with the same are not independent of each other."""
+    crash_point: str
+    crash_type: str
+    count: int
+    seed: int
+    end: str
+    """The outcome in the paper's legend, or `WORKER_DIED` or `HOST_TIMEOUT`."""
+    ok: bool | None
+    """Whether the outcome is O; None for a run without one."""
+    captured: bool | None
+    ended_in: str | None
+    """How far it got: first kernel, where the mechanism's own code begins, capture kernel, dump."""
+    reason: str
+    accuracy: float | None
+    completeness: float | None
+    wrong_registers: int | None
+    """CPUs whose registers the dump does not have as they were; None without a dump."""
+    crash_ns: int | None
+    """Virtual time at which the kernel began to die."""
+    hand_over_ns: int | None
+    """Virtual time at which it handed over to its dump mechanism."""
+    calls: str
+    """The functions that were being called at the crash, innermost first."""
+    evidence: str
+    """What was seen, a line each; only of runs that are not O."""
+    host_s: float | None
+    """Seconds of the host's time from the arming on; the boot is shared."""
+    version: str = __version__
+
+    @classmethod
+    def of(cls, report: Report) -> Row:
+        """The row of a run that ended."""
+        result = report.result
+        if result is None:
+            return cls.without_outcome(report.scenario, report.end, report.died or "")
+        return _of_result(result)
+
+    @classmethod
+    def without_outcome(cls, scenario: Scenario, end: str, why: str) -> Row:
+        """The row of a run whose worker died or did not answer in time."""
+        key, boot = identity(scenario)
+        point, kind, count, seed = _named(scenario)
+        return cls(
+            key, boot, point, kind, count, seed, end,
+            ok=None, captured=None, ended_in=None, reason=why, accuracy=None, completeness=None, wrong_registers=None,
+            crash_ns=None, hand_over_ns=None, calls="", evidence="", host_s=None,
+        )  # fmt: skip
+
+
+def _named(scenario: Scenario) -> tuple[str, str, int, int]:
+    return scenario.crash_point, scenario.crash_type, scenario.count, scenario.seed
+
+
+def identity(scenario: Scenario) -> tuple[bytes, str]:
+    """Key and boot of a run.  GuestError where there is no kernel to boot, ScenarioError where it does not fit."""
+    boot = scenario.boot_key()
+    code = _code(boot._replace(pc=replace(boot.pc, seed=0)))
+    plain = scenario.to_dict()
+    del plain["asked_kernel_options"]  # all of them are there
+    return bytes.fromhex(digest([sorted(plain.items()), code]))[:KEY_BYTES], digest([repr(boot), code])[: 2 * KEY_BYTES]
+
+
+@cache
+def _code(boot: BootKey) -> str:
+    return images_digest(*boot)
+
+
+def _of_result(result: Result) -> Row:
+    outcome, judgement, crash = result.outcome, result.judgement, result.crash
+    key, boot = identity(result.scenario)
+    point, kind, count, seed = _named(result.scenario)
+    at = {note.seen: note.at_ns for note in reversed(outcome.timeline)}
+    return Row(
+        key,
+        boot,
+        point,
+        kind,
+        count,
+        seed,
+        end=str(outcome),
+        ok=outcome.ok,
+        captured=outcome.captured,
+        ended_in=ended_in(outcome),
+        reason=outcome.reason,
+        accuracy=judgement.accuracy if judgement else None,
+        completeness=judgement.completeness if judgement else None,
+        wrong_registers=sum(not check.ok for check in judgement.registers) if judgement else None,
+        crash_ns=crash.at_ns if crash else None,
+        hand_over_ns=at.get(Seen.HANDED_OVER),
+        calls=" < ".join(crash.calls) if crash else "",
+        evidence="" if outcome.ok else "\n".join(outcome.evidence),
+        host_s=round(sum(phase.host_s for phase in _own(result.phases)), 3),
+        version=result.version,
+    )
+
+
+def _own(phases: Sequence[Phase]) -> Sequence[Phase]:
+    """The phases that a run does not share with others of its boot."""
+    names = [phase.name for phase in phases]
+    return phases[names.index("arm") :] if "arm" in names else ()
+
+
+def ended_in(outcome: Outcome) -> str:
+    """How far a run got on its way to a dump."""
+    seen = {note.seen: note.text for note in outcome.timeline}
+    if outcome.captured:
+        return "dump"
+    if Seen.CAPTURE_STARTED in seen:
+        return "capture kernel"
+    return seen.get(Seen.HANDED_OVER, "first kernel").removesuffix(" was entered")
+
+
+def without_times(text: str) -> str:
+    """A sentence without the times and addresses by which alike failures differ."""
+    return _TIMES.sub("…", text)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A plan run into a store: what is there already is left out, what ends is kept at once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from kdumpsim.sweeps.plan import Arm, Group, Plan
+from kdumpsim.sweeps.row import Row, identity
+from kdumpsim.sweeps.store import Store
+
+Runner = Callable[[Iterable[Group]], Generator[tuple[Arm, Row], None, None]]
+"""Runs groups, by local workers (`workers.run_locally`) or others; rows come as runs end."""
+RATE_OVER_S = 60.0
+
+
+@dataclass
+class Progress:
+    """How a sweep gets on."""
+
+    total: int
+    before: int = 0
+    """Runs that were in the store before."""
+    done: int = 0
+    """Runs that ended in this sweep."""
+    ends: Counter[str] = field(default_factory=Counter)
+    """How they ended, by O, X and what has no outcome."""
+    _began: float = field(default_factory=time.monotonic)
+    _marks: list[tuple[float, int]] = field(default_factory=list)
+
+    def tell(self, row: Row) -> None:
+        """One run more."""
+        self.done += 1
+        self.ends[row.end if row.ok is None else "O" if row.ok else "X"] += 1
+        now = time.monotonic()
+        if not self._marks or now - self._marks[-1][0] >= 1:
+            self._marks.append((now, self.done))
+            while now - self._marks[0][0] > RATE_OVER_S:
+                del self._marks[0]
+
+    @property
+    def rate(self) -> float:
+        """Runs a minute of the host's time, over the last minute; 0 at first."""
+        now, (since, done) = time.monotonic(), self._marks[0] if len(self._marks) > 1 else (self._began, 0)
+        return 60 * (self.done - done) / (now - since) if now > since else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds of the host's time that are left, by the rate; None before there is one."""
+        return 60 * self.left / self.rate if self.rate else None
+
+    @property
+    def left(self) -> int:
+        """Runs to come."""
+        return self.total - self.before - self.done
+
+
+def run_plan(plan: Plan, store: Store, runner: Runner, progress: Progress | None = None) -> Generator[Row, None, None]:
+    """Run what the store has not, and keep each run when it ends.
+
+    Runs that are there without an outcome, since their worker died, are run again.  Whatever ends the iteration,
+    the store has all that came out of it.
+    """
+    progress = progress or Progress(plan.total)
+    store.keep_plan(plan)
+    with closing(runner(missing(plan, store, progress))) as rows:
+        for arm, row in rows:
+            store.add(arm, [row])
+            progress.tell(row)
+            yield row
+
+
+def missing(plan: Plan, store: Store, progress: Progress) -> Iterator[Group]:
+    """The groups of a plan less what is in the store."""
+    for group in plan.groups():
+        keys = {identity(scenario)[0]: scenario for scenario in group.scenarios}
+        there = store.has(list(keys))
+        progress.before += len(there)
+        if left := tuple(scenario for key, scenario in keys.items() if key not in there):
+            yield replace(group, scenarios=left)
