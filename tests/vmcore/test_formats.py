@@ -28,7 +28,7 @@ INFO = Note("VMCOREINFO", 0, b"OSRELEASE=2.6.16\nPAGESIZE=4096\n")
 class MemoryDump:
     """A dump that is in memory: contents by physical address."""
 
-    machine, bits = "EM_386", 32
+    machine, bits, abi = "EM_386", 32, 3
 
     def __init__(self, parts: dict[int, bytes], notes: tuple[Note, ...] = ()) -> None:
         self._parts = parts
@@ -79,6 +79,7 @@ def test_an_elf_file_reads_as_it_was_written(tmp_path: Path) -> None:
         assert core.read_physical(0x100000, 300 * PAGE) == contents(300)
         assert core.read_virtual(0xC0000000, 160 * PAGE) == contents(160)
         assert [cpu.registers["eip"] for cpu in core.cpus] == [0xC0100000, 0xC0200000]
+        assert (core.machine, core.abi) == ("EM_386", 3)
         assert core.vmcoreinfo == {"OSRELEASE": "2.6.16", "PAGESIZE": "4096"}
 
 

@@ -93,7 +93,10 @@ def _lldb(subject: Subject, more: Sequence[str]) -> list[str]:
 
 
 def _linux_core(core: Path) -> Path:
-    """A copy whose header names Linux as the OS, or lldb would not open it; beside the dump, made once."""
+    """The dump, if its header names Linux as the OS, or lldb would not open it; else a copy that does, made once."""
+    with Vmcore(core) as dump:
+        if dump.abi == ELFOSABI_LINUX:
+            return core
     copy = core.with_name(f"{core.name}.lldb")
     if not copy.exists() or copy.stat().st_mtime_ns < core.stat().st_mtime_ns:
         with Vmcore(core) as dump, atomic_file(copy) as file:

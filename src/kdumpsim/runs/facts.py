@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a reader of a dump should find in it, by the machine's own memory and registers: the object of truth.json.
 
-Nothing here is read from the dump.  Memory is the picture at the hand-over (without one, at the crash); the registers
-are those that the machine saw each CPU stop with.  Addresses and names come from the kernel's debug information.
+Nothing here is read from the dump.  Memory is the picture at the hand-over (without a dump, at the crash); the
+registers are those that the machine saw each CPU stop with.  Addresses and names come from the kernel's debug information.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ MAX_LOG = 1 << 24
 _LEVEL = re.compile(r"^<\d>", re.MULTILINE)
 
 
-def facts(session: Session) -> dict[str, Any]:
+def facts(session: Session, *, captured: bool) -> dict[str, Any]:
     """Plain data for truth.json of a session whose kernel crashed; numbers that are addresses or registers are hex.
 
-    ValueError where the machine saw no crash.
+    They are of the hand-over if a dump was `captured`, else of the crash, as truth.core is.  ValueError where the
+    machine saw no crash.
     """
     oracle = session.oracle
-    instant = oracle.jump or oracle.led_to_dump
     crash = oracle.led_to_dump
+    instant = oracle.jump if captured else crash
     if instant is None or crash is None:
         raise ValueError("the machine saw no crash")
     layout, unwinder = Layout(session.first.elf), Unwinder(session.first.elf)
@@ -63,7 +64,7 @@ def _cpu(index: int, oracle: Oracle, instant: Instant, memory: KernelMemory, unw
     at, registers = _registers(index, oracle, instant)
     return {
         "cpu": index,
-        "role": oracle.role(index) if oracle.jump is not None else None,
+        "role": oracle.role(index) if instant is oracle.jump else None,
         "at": at,
         "registers": {name: f"{value:#x}" for name, value in registers.items()},
         "backtrace": _backtrace(registers, memory, unwinder),
@@ -72,12 +73,14 @@ def _cpu(index: int, oracle: Oracle, instant: Instant, memory: KernelMemory, unw
 
 def _registers(index: int, oracle: Oracle, instant: Instant) -> tuple[str, dict[str, int]]:
     """What a CPU held, and when: the crashing one at its exception or in the mechanism's entry, others at their NMI."""
+    if instant is not oracle.jump:
+        return instant.where, asdict(instant.registers[index])
     entered = oracle.entry_call
-    if oracle.jump is not None and oracle.role(index) == CRASHING and entered is not None:
+    if oracle.role(index) == CRASHING and entered is not None:
         if entered.frame is not None:
             return "its exception", registers_at_exception(entered.frame, entered.frame_address)
         return f"its call of {oracle.entry}, which saves its registers a little later", asdict(entered.registers)
-    if oracle.jump is not None and index in oracle.nmi:
+    if index in oracle.nmi:
         return "the NMI that stopped it", asdict(oracle.nmi[index])
     return instant.where, asdict(instant.registers[index])
 

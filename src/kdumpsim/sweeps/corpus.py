@@ -140,7 +140,7 @@ def _write_group(directory: Path, scenario: Scenario, group: list[Entry], poll: 
         session.machine.poll = within(None, poll)
         prepare(place)
         result = finish(session, scenario, place, start(session))
-        true = {"scenario": scenario.to_dict(), **_told(result), **facts(session)}
+        true = {"scenario": scenario.to_dict(), **_told(result), **facts(session, captured=result.outcome.captured)}
     source = place / (VMCORE if (place / VMCORE).exists() else AT_CRASH)
     layout = Layout((place / VMLINUX).read_bytes())
     try:

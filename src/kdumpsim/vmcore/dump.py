@@ -28,6 +28,10 @@ class Dump(Protocol):
         """Width of its headers: 32 or 64."""
 
     @property
+    def abi(self) -> int:
+        """EI_OSABI of its header; 0 says nothing."""
+
+    @property
     def loads(self) -> Sequence[Load]:
         """Ranges of physical memory."""
 

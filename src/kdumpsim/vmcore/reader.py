@@ -32,6 +32,7 @@ MAX_NOTES = 4 << 20
 """Bytes of notes that are read: some 10,000 CPUs."""
 
 _EHDR_SIZE = max(form.ehdr.size for form in ELF_CLASSES.values())
+_EI_OSABI = 7
 _ET_CORE = 4
 _PT_LOAD, _PT_NOTE = 1, 4
 _SH_INFO = 7
@@ -185,6 +186,7 @@ class Vmcore:
         self.machine = MACHINES.get(machine, f"machine {machine}")
         """``EM_386``, ``EM_X86_64``, or the number of another."""
         self.bits = form.bits
+        self.abi = data[_EI_OSABI]
         if count == _PN_XNUM:
             if shoff + form.shdr.size > size:
                 raise VmcoreError(f"{self.path}: is cut off: the section header that counts its segments is missing")

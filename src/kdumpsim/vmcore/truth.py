@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from kdumpsim.target import LOWMEM_END, MACHINES, PAGE_OFFSET, TARGET
 
-from .formats.elf import prpsinfo, prstatus
+from .formats.elf import ELFOSABI_LINUX, prpsinfo, prstatus
 from .oracle import Instant
 from .picture import Picture
 from .reader import Load, Note
@@ -19,6 +19,7 @@ class TruthDump:
 
     machine = MACHINES[TARGET.machine]
     bits = TARGET.elf.bits
+    abi = ELFOSABI_LINUX  # lldb opens no other core
 
     def __init__(self, instant: Instant, ram: Sequence[tuple[int, int]]) -> None:
         """`ram` is (start, end) of each range, as the firmware reports them."""

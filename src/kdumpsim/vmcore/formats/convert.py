@@ -52,7 +52,8 @@ class _WithNotes:
 
     def __init__(self, dump: Dump, notes: tuple[Note, ...]) -> None:
         self._dump = dump
-        self.machine, self.bits, self.loads, self.notes = dump.machine, dump.bits, dump.loads, notes
+        self.machine, self.bits, self.abi = dump.machine, dump.bits, dump.abi
+        self.loads, self.notes = dump.loads, notes
 
     def slice(self, load: Load, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of a load."""

@@ -71,11 +71,12 @@ def prpsinfo(name: str) -> Note:
 
 
 def write_elf(
-    dump: Dump, file: BinaryIO, *, left_out: Left | None = None, incomplete: bool = False, abi: int = 0
+    dump: Dump, file: BinaryIO, *, left_out: Left | None = None, incomplete: bool = False, abi: int | None = None
 ) -> None:
     """Write an ELF core; zeros become holes in the file.
 
-    `abi`: EI_OSABI.  `incomplete`: only the first half of the memory is stored, and e_flags says so.
+    `abi`: another EI_OSABI than the dump's.  `incomplete`: only the first half of the memory is stored, and e_flags
+    says so.
     """
     form = ELF32 if dump.bits == ELF32.bits else ELF64
     notes = pack_notes(dump.notes)
@@ -94,7 +95,7 @@ def write_elf(
         at = _aligned(at + size)
     end = headers[-1].offset + headers[-1].filesz
     head = bytearray(_elf_header(form, dump, count, table, INCOMPLETE if incomplete else 0))
-    head[_EI_OSABI] = abi
+    head[_EI_OSABI] = dump.abi if abi is None else abi
     file.write(head)
     file.write(b"".join(map(form.pack_phdr, headers)) + notes)
     limit = end if not incomplete else headers[1].offset + (end - headers[1].offset) // 2
