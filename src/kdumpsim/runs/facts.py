@@ -2,7 +2,7 @@
 """What a reader of a dump should find in it, by the machine's own memory and registers: the object of truth.json.
 
 Nothing here is read from the dump.  Memory is the picture at the hand-over (without a dump, at the crash); the
-registers are those that the machine saw each CPU stop with.  Addresses and names come from the kernel's debug information.
+registers are those that the machine saw each CPU stop with.  Addresses and names come from debug information.
 """
 
 from __future__ import annotations
