@@ -127,8 +127,9 @@ class Machine:
         readers, writers = devices.ports.readers, devices.ports.writers
 
         def port_in(_cpu: int, port: int, size: int) -> int:
-            reader = readers.get(port)
-            return (1 << 8 * size) - 1 if reader is None else reader(port, size)
+            if port in readers:
+                return readers[port](port, size)
+            return (1 << 8 * size) - 1
 
         def port_out(_cpu: int, port: int, size: int, value: int) -> None:
             writer = writers.get(port)

@@ -295,7 +295,7 @@ class Pit:
         return [(0x40, 4), (0x61, 1)]
 
     def port_read(self, port: int, size: int) -> int:
-        now = ticks_at(self._timers.now)
+        now = self._timers.now * PIT_HZ // NS_PER_S
         if port == 0x61:
             value = self._control.value & ~(_REFRESH | _OUTPUT2)
             value |= _REFRESH if now // REFRESH_TICKS & 1 else 0

@@ -242,12 +242,12 @@ class Engine:
     # Instructions the board answers.
 
     def _hook_instructions(self, bus: CpuBus, shortcuts: Shortcuts) -> None:
-        index, port_in, port_out = self.index, bus.port_in, bus.port_out
+        index, port_in, port_out, ring_3 = self.index, bus.port_in, bus.port_out, native.RING_3
 
         def on_in(_uc: int, port: int, size: int, _data: int) -> int:
             try:
-                if size & native.RING_3:
-                    size &= ~native.RING_3
+                if size & ring_3:
+                    size &= ~ring_3
                     if self._deny(port, size):
                         return ONES[size]
                 return port_in(index, port, size)
@@ -257,8 +257,8 @@ class Engine:
 
         def on_out(_uc: int, port: int, size: int, value: int, _data: int) -> None:
             try:
-                if size & native.RING_3:
-                    size &= ~native.RING_3
+                if size & ring_3:
+                    size &= ~ring_3
                     if self._deny(port, size):
                         return
                 port_out(index, port, size, value)
@@ -266,6 +266,13 @@ class Engine:
                 self.fail(error)
 
         uc, hooks = self.uc, native.hooks()
+        # First, since for each of these instructions the engine goes through all hooks in this order.
+        if hooks.compiled and shortcuts.tsc is not None:
+            self.slice.tsc, self.slice.ns_per_byte = self._shared_words(shortcuts.tsc), bus.ns_per_byte
+            shared = ctypes.addressof(self.slice)
+            native.hook_add(uc, UC_HOOK_INSN, hooks.addresses["rdtsc"], shared, 1, 0, x86_const.UC_X86_INS_RDTSC)
+        else:
+            self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
         if hooks.compiled:
             for name, kind, function, instruction in (
                 ("port_in", _IN, on_in, x86_const.UC_X86_INS_IN),
@@ -284,12 +291,6 @@ class Engine:
             self._hook(_IN, lambda u, port, size, d: on_in(u, port, ring(size), d), x86_const.UC_X86_INS_IN)
             self._hook(_OUT, lambda u, port, size, v, d: on_out(u, port, ring(size), v, d), x86_const.UC_X86_INS_OUT)
         self._hook(_INSN, self._on_cpuid, x86_const.UC_X86_INS_CPUID)
-        if hooks.compiled and shortcuts.tsc is not None:
-            self.slice.tsc, self.slice.ns_per_byte = self._shared_words(shortcuts.tsc), bus.ns_per_byte
-            shared = ctypes.addressof(self.slice)
-            native.hook_add(uc, UC_HOOK_INSN, hooks.addresses["rdtsc"], shared, 1, 0, x86_const.UC_X86_INS_RDTSC)
-        else:
-            self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
 
     def _shared_words(self, words: SharedWords) -> int:
         """Their address, which stays theirs."""
