@@ -29,6 +29,7 @@ from kdumpsim.commands.screen import screen
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.truth import truth_option
+from kdumpsim.commands.verbose import listen
 from kdumpsim.lkdtt.paper import cells
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
@@ -165,6 +166,8 @@ def table2(
             types=_names("crash type", types, [cell.crash_type for cell in cells()], aliases(crash_types())),
             **common,
         )
+        if verbose:
+            listen()
         poll = None if interrupts is None else interrupts.poll
         jobs = jobs or os.cpu_count() or 1
         sha256 = as_json or output is not None

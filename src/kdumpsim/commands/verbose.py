@@ -27,8 +27,12 @@ def verbose_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _listen(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if not wanted:
-        return
+    if wanted:
+        listen()
+
+
+def listen() -> None:
+    """Have notices on standard error from now on."""
     import logging
 
     handler = logging.StreamHandler()

@@ -22,7 +22,7 @@ MAGIC = b"KDUMPSIM-VMCORE1"
 DATA_OFFSET = 4096
 STATUS_COMPLETE = 1
 _HEADER = struct.Struct("<16sIIQQ")
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True)

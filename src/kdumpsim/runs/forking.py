@@ -29,6 +29,7 @@ from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.machines.parent import die_with
 from kdumpsim.machines.pc import capable
+from kdumpsim.notices import notice
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, check_host_timeout, within
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import EVERYTHING, Leave, build_kernels, drive, finish, power_on, start
@@ -187,6 +188,8 @@ class Booted:
         """Crash a copy in this process, without fork."""
         self._check(scenario)
         if self._state is None:
+            if not CAN_FORK:
+                notice("this host has no fork: each run restores the booted machine and translates its code anew")
             self._state = self.session.state()
         copy = power_on(*self.key)
         copy.restore(self._state)
