@@ -57,9 +57,17 @@ def test_a_forked_run_is_the_cold_run_byte_for_byte(booted: Booted, cold: tuple[
 
 
 def test_without_fork_a_booted_machines_state_gives_the_cold_run_byte_for_byte(
-    booted: Booted, cold: tuple[Result, Path], tmp_path: Path
+    booted: Booted,
+    cold: tuple[Result, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(forking, "CAN_FORK", False)
+    monkeypatch.setattr(booted, "_state", None)
+    caplog.set_level("INFO")
     same_run(cold, (booted.again(cold[0].scenario, tmp_path), tmp_path))
+    assert "has no fork" in caplog.text
 
 
 def test_a_machine_that_has_crashed_and_was_put_back_is_the_booted_one(booted: Booted) -> None:
