@@ -31,6 +31,7 @@ import time
 from pathlib import Path
 
 import against
+import convert
 import forked
 from loops import LOOPS, bare_unicorn, have_qemu, under_machine, under_qemu
 from rich.console import Console
@@ -53,6 +54,10 @@ TARGETS = {
     "a worker's private memory": ("at most", 12.0, "MB"),
     "hang found by the 5 s NMI watchdog, CPU": ("at most", 0.25, "s"),
     "soft lockup found after 10 s, CPU": ("at most", 0.4, "s"),
+    "convert to elf": ("at least", 300.0, "MB/s"),
+    "convert to kdump-snappy": ("at least", 300.0, "MB/s"),
+    "convert to kdump-zlib": ("at least", 0.8, "× zlib"),
+    "convert to kdump-zstd": ("at least", 0.7, "× zstd"),
     "table2, all cells, 2 jobs": ("at most", 25.0, "s"),
     "first build of all images": ("at most", 10.0, "s"),
     "images from the cache": ("at most", 0.3, "s"),
@@ -96,10 +101,22 @@ def measure_loops(runs: int, figures: dict[str, list[float]]) -> None:
                 figures[f"{name}, CPU"].append(ours / under_qemu(loop))
 
 
+def measure_convert(runs: int, figures: dict[str, list[float]]) -> None:
+    """Conversion of dumps: MB/s of CPU time, or beside the compressor alone where that is slower."""
+    dump = convert.memory()
+    for _ in range(runs):
+        figures["convert to elf"].append(convert.converted(dump, "elf"))
+        figures["convert to kdump-snappy"].append(convert.converted(dump, "kdump-snappy"))
+        for name in ("zlib", "zstd"):
+            share = convert.converted(dump, f"kdump-{name}") / convert.compressed(dump, name)
+            figures[f"convert to kdump-{name}"].append(share)
+
+
 def measure(runs: int) -> dict[str, list[float]]:
     """All figures, `runs` times each."""
     figures: dict[str, list[float]] = {name: [] for name in TARGETS}
     measure_loops(runs, figures)
+    measure_convert(runs, figures)
     build = [sys.executable, "-c", "from kdumpsim import images as i; i.kernel(); i.kernel(16 << 20); i.purgatory()"]
     with tempfile.TemporaryDirectory() as scratch:
         cache = {"XDG_CACHE_HOME": scratch}

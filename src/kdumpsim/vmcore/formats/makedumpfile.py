@@ -23,6 +23,8 @@ VERSION = 6
 INCOMPLETE = 0x8
 """Status of a file that its disk had no room for."""
 
+_GATHER = 1 << 8
+"""Pages that are written at once."""
 _UTS_FIELD = 65
 _HEADER = struct.Struct(f"<8si{6 * _UTS_FIELD}s2xqIiiIIIIIIi")
 _SUB_HEADER = struct.Struct("<IiiIIQIQIQIQQQ")
@@ -94,9 +96,10 @@ def _write_pages(
     dump: Dump, file: BinaryIO | Sink, compression: Compression, wanted: Sequence[int], at: int, *, share_zeros: bool
 ) -> tuple[bytearray, int]:
     """Pages from offset `at` on; their descriptors, and where they end."""
-    compress, flag = compression.compressor(), compression.flag
+    compress, flag, describe = compression.compressor(), compression.flag, _DESCRIPTOR.pack
     descriptors = bytearray()
     zero, zero_at = bytes(compress(ZERO_PAGE)), 0
+    gathered: list[bytes] = []
     numbers = iter(wanted)
     awaited = next(numbers, None)
     for pfn, page in pages(dump):
@@ -105,7 +108,7 @@ def _write_pages(
         awaited = next(numbers, None)
         if page is ZERO_PAGE:
             if zero_at:
-                descriptors += _DESCRIPTOR.pack(zero_at, len(zero), flag, 0)
+                descriptors += describe(zero_at, len(zero), flag, 0)
                 continue
             packed = zero
             zero_at = at if share_zeros else 0
@@ -113,15 +116,19 @@ def _write_pages(
             packed = compress(page)
         size = len(packed)
         if size < PAGE_SIZE:
-            descriptors += _DESCRIPTOR.pack(at, size, flag, 0)
-            file.write(packed)
-            at += size
+            descriptors += describe(at, size, flag, 0)
+            gathered.append(packed)
         else:
-            descriptors += _DESCRIPTOR.pack(at, PAGE_SIZE, 0, 0)
-            file.write(page)
-            at += PAGE_SIZE
+            size = PAGE_SIZE
+            descriptors += describe(at, size, 0, 0)
+            gathered.append(page)
+        at += size
+        if len(gathered) == _GATHER:
+            file.write(b"".join(gathered))
+            gathered.clear()
         if awaited is None:
             break
+    file.write(b"".join(gathered))
     return descriptors, at
 
 
