@@ -189,9 +189,10 @@ def table2(
         click.echo(
             f"{report.end} (seed {report.scenario.seed}): {report.scenario.command()}\n  {report.died}", err=True
         )
-    if output is not None and not quiet and any(cell.reports for cell in planned):
-        example = next(directory_name(cell.scenarios[0]) for cell in planned if cell.built)
-        display.print(f"[dim]Kept in {escape(str(output))}: {example}/console.log and so on.[/]", soft_wrap=True)
+    kept = (report.scenario for cell in planned for report in cell.reports if report.result is not None)
+    if output is not None and not quiet and (example := next(kept, None)) is not None:
+        place = f"{escape(str(output))}: {directory_name(example)}/console.log"
+        display.print(f"[dim]Kept in {place} and so on.[/]", soft_wrap=True)
     if not dead:
         sys.exit(Status.SUCCESS)
     sys.exit(Status.HOST_TIMEOUT if all(report.timed_out for report in dead) else Status.HOST_FAILURE)
