@@ -29,6 +29,7 @@ HOST: dict[tuple[type, str], str] = {
     (Machine, "ram"): "addresses in this process; their contents are Memory.view's",
     (Memory, "_map"): "the mapping behind Memory.view",
     (Memory, "_host"): "its address in this process",
+    (Memory, "_residency"): "what this process has touched of it",
     (Memory, "written"): "a wire to the CPUs, or to an observer of theirs",
     (Memory, "read"): "an observer of the host's",
     (Clock, "_queue"): "deadlines of armed and stale timers; deep() looks at the armed ones in their order",
@@ -46,6 +47,10 @@ HOST: dict[tuple[type, str], str] = {
     (Cpu, "_in_block"): "means something while `cut` only",
     (Cpu, "_watches"): "a debugger's",
     (Cpu, "_resume_at"): "a watch's",
+    (Cpu, "_ended_at"): "when to look for a loop that waits, which changes no run",
+    (Cpu, "_dwells"): "see Cpu._ended_at",
+    (Cpu, "_long_slices_unseen"): "see Cpu._ended_at",
+    (Cpu, "_piece"): "see Cpu._ended_at",
 }
 """What is no state of the PC, with the reason."""
 

@@ -53,8 +53,9 @@ def test_words_are_packed_by_the_targets_format() -> None:
     """`<I` and its like are for formats that are what they are on every machine."""
     users = set()
     for name, tree in modules():
+        prose = docstrings(tree)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
                 if re.fullmatch(r"[<>=!@](\d*[BbHhIiLlQqsx])+", node.value):
                     users.add(name)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cast":
@@ -91,11 +92,12 @@ def test_addresses_are_printed_as_wide_as_the_target_has_them() -> None:
 def test_registers_are_named_by_the_target() -> None:
     named = set()
     for name, tree in modules():
+        prose = docstrings(tree)
         for node in ast.walk(tree):
             match node:
                 case ast.Name(id=text) | ast.Attribute(attr=text) | ast.arg(arg=text) | ast.keyword(arg=str(text)):
                     found = text
-                case ast.Constant(value=str(text)) if id(node) not in docstrings(tree):
+                case ast.Constant(value=str(text)) if id(node) not in prose:
                     found = text
                 case _:
                     continue
