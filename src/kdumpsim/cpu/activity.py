@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +17,7 @@ from unicorn.unicorn_const import UC_HOOK_MEM_WRITE
 
 from . import native
 from .bus import PAGE
-from .physical import PhysicalMemory
+from .physical import PhysicalMemory, noted
 
 PAGES: Final = 1 << 20
 
@@ -77,5 +76,4 @@ class ActivityRecorder:
     def activity(self) -> Activity:
         """What there was so far."""
         end = self._shared.retired if self._end is None else self._end
-        pages = tuple(match.start() * PAGE for match in re.finditer(b"\1", self._pages))
-        return Activity(end - self._begin, pages)
+        return Activity(end - self._begin, tuple(noted(self._pages)))

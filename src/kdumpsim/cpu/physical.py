@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+import mmap
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from .bus import PAGE, RamBlock
@@ -29,6 +30,15 @@ def _flat(blocks: tuple[RamBlock, ...]) -> tuple[memoryview, bytearray]:
         present[first : first + count] = b"\1" * count
     array = (ctypes.c_ubyte * end).from_address(distance)
     return memoryview(array).cast("B"), present
+
+
+def noted(table: mmap.mmap) -> Iterator[int]:
+    """Addresses of the physical pages whose byte in a table is 1."""
+    data = table[:]  # searched ten times as fast as the mapping
+    page = data.find(1)
+    while page >= 0:
+        yield page * PAGE
+        page = data.find(1, page + 1)
 
 
 class PhysicalMemory:

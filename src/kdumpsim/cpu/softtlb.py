@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import re
 import sys
 from array import array
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from unicorn.unicorn_const import UC_HOOK_TLB_FILL, UC_TLB_CPU, UC_TLB_VIRTUAL
 from .bus import PAGE, RamBlock
 from .layout import CR0, CR3, CR4, CS, EFLAGS, SELECTOR, TR
 from .native import CTL_FLUSH_TLB, CTL_TLB_TYPE, Slice, check, executable, hook_add, lib
+from .physical import noted
 
 PAGES: Final = 1 << 20
 WRITTEN: Final = 64  # stores to code pages noted in one slice, beyond which every other CPU forgets all its code
@@ -310,7 +310,7 @@ class SoftTlb:
 
     def marked_pages(self) -> Iterator[int]:
         """Physical addresses of the pages that there can be code translated from."""
-        return (match.start() * PAGE for match in re.finditer(b"\1", self.marks))
+        return noted(self.marks)
 
     def clear(self, begin: int = 0, end: int = 1 << 32) -> None:
         """Nothing is translated from these pages any more. The TLB has to be flushed, too."""
