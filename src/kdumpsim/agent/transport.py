@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from .errors import AgentGone, AgentUnreachable, BadAddress
 
 if TYPE_CHECKING:
+    import socket
+
     from kdumpsim.board.machine import StopReason
 
 NS = 1_000_000_000
@@ -100,6 +101,8 @@ class SocketTransport:
     @classmethod
     def connect(cls, address: str, timeout: float = 10.0) -> SocketTransport:
         """Connect to ``unix:PATH`` or ``tcp:HOST:PORT``; BadAddress or AgentUnreachable if that fails."""
+        import socket  # most machines are in this process
+
         kind, _, rest = address.partition(":")
         try:
             if kind == "unix" and rest:

@@ -21,7 +21,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from .framebase import FrameBaseError, find_from_cfa
 from .target import TARGET
 
 if TYPE_CHECKING:
@@ -141,6 +140,8 @@ def shared_worker() -> Worker:
 def main() -> None:
     """Serve requests until stdin ends."""
     import llvmlite.binding as llvm
+
+    from .framebase import FrameBaseError, find_from_cfa
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
