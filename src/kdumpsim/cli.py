@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "options": ("kdumpsim.commands.options", "Show every kernel option and its value in each profile."),
     "table2": ("kdumpsim.commands.table2", "Crash at every point in every way, beside the LKDTT paper's table."),
     "sweep": ("kdumpsim.commands.sweep", "Run many scenarios into a store, and count how they end."),
+    "compare": ("kdumpsim.commands.compare", "Compare two options of a sweep, pair by pair."),
+    "report": ("kdumpsim.commands.report", "Write what a sweep's store says as a page, a table or test results."),
     "console": ("kdumpsim.commands.console", "A prompt in the running machine, or a script for it."),
     "convert": ("kdumpsim.commands.convert", "Write a dump in another format, whole or damaged."),
     "corpus": ("kdumpsim.commands.corpus", "Write sample dumps of every variant, with the truth about each."),

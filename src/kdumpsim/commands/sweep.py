@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from kdumpsim.commands.compare import look_text
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupted, Interrupts
+from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.files import writable_directory
@@ -48,6 +50,7 @@ The exit status is 0 when every run came to an outcome, whichever it is.
 Examples:
   kdumpsim sweep --points FS_DEVRW,TIMERADD --types panic,exception --counts 1-20 --seeds 0-4
   kdumpsim sweep --points TASKLET --types overflow --seeds 0-99 --option stack=4k,8k --store stacks.sqlite
+  kdumpsim sweep --points FS_DEVRW --types exception --counts 1-20 --option panic_on_oops=1,0 --precision 0.05
   kdumpsim sweep plan.toml --store stacks.sqlite --resume
   kdumpsim sweep --store stacks.sqlite --resume       # the plan that the store has
 
@@ -121,6 +124,18 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--option", "options", multiple=True, metavar="NAME=V,…", help="Vary a kernel option; repeatable: `stack=4k,8k`."
 )
 @click.option(
+    "--precision",
+    type=float,
+    metavar="F",
+    help="Take as many seeds as an interval of ± F needs for each option, a fraction of 1: 0.05 needs 385 runs.",
+)
+@click.option(
+    "--looks",
+    type=int,
+    metavar="N",
+    help="Compare the two values of --option N times on the way; end when they differ, at 5 % for all looks.",
+)
+@click.option(
     "--store",
     default="sweep.sqlite",
     show_default=True,
@@ -138,6 +153,7 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @host_timeout_option(default=HOST_TIMEOUT_S)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a cell, and nothing else.")
+@report_options
 @_plan_options
 @click.pass_obj
 def sweep(
@@ -151,6 +167,9 @@ def sweep(
     keep: Path | None,
     host_timeout: float,
     as_json: bool,
+    html_file: Path | None,
+    junit_file: Path | None,
+    form: str | None,
     **given: Any,
 ) -> None:
     """Parse, run, show."""
@@ -175,6 +194,8 @@ def sweep(
                 return run_locally(pieces(groups, total, jobs), jobs, ways, poll)
 
             ended = _run(plan, opened, runner, as_json=as_json)
+            for path in write(opened, html_file, junit_file, form):
+                click.echo(f"Wrote {path}.", err=as_json)
     except (ScenarioError, StoreError, MissingExtra) as error:
         raise click.UsageError(str(error)) from error
     dead = [row for row in ended if row.ok is None]
@@ -247,8 +268,10 @@ def _show(plan: Plan, store: Store, progress: Progress, *, as_json: bool) -> Non
         return
     for line in table(tallies, store.arms):
         click.echo(line)
+    for look in store.looks:
+        click.echo(look_text(look))
     there = progress.before + progress.done
-    if there < plan.total:
+    if there < plan.total and not any(look.decided for look in store.looks):
         click.echo(f"{there} of {plan.total} runs are in {store.path}: go on with --resume.")
     else:
         click.echo(f"{len(store)} runs in {store.path}, {progress.done} of them new.")

@@ -24,9 +24,11 @@ from kdumpsim.scenario.profiles import effective
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.settings import Named, settings_of, to_plain
 from kdumpsim.scenario.values import ScenarioError, words_of
+from kdumpsim.sweeps.statistics import sample_size
 
 MAX_NUMBERS = 1_000_000
 """Of counts or seeds."""
+MAX_LOOKS = 20
 AXES = ("points", "types", "counts", "seeds")
 OPTION_AXES = "options"
 FIELDS: Mapping[str, Named] = {
@@ -144,6 +146,10 @@ class Plan:
     """Kernel options with the values that each takes."""
     fields: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     """Other fields of a scenario with the values that each takes."""
+    looks: int = 0
+    """How often two arms are compared on the way, the end included; 0: not at all."""
+    precision: float | None = None
+    """Half the width that each arm's interval may have at 95 %, a fraction of 1."""
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -161,8 +167,8 @@ class Plan:
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         """The plan of plain data.  ScenarioError for one that makes no sense or contradicts itself."""
         for name in data:
-            if name not in (*AXES, OPTION_AXES, *FIELDS):
-                raise ScenarioError(unknown("line of a plan", name, [*AXES, OPTION_AXES, *FIELDS]))
+            if name not in (*_LINES, *FIELDS):
+                raise ScenarioError(unknown("line of a plan", name, [*_LINES, *FIELDS]))
         for name in ("points", "types"):
             if name not in data:
                 raise ScenarioError(f"the plan has no {name}: name one or more, such as {_EXAMPLES[name]}")
@@ -184,14 +190,18 @@ class Plan:
                 for name, values in varied.items()
             ),
             fields=tuple((name, _values(FIELDS[name], data[name])) for name in FIELDS if name in data),
+            looks=_number("looks", data.get("looks", 0), int),
+            precision=_number("precision", data["precision"], float) if "precision" in data else None,
         )
-        return plan._checked()
+        return plan._checked()._sized(given="seeds" in data)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, which `from_dict` understands."""
         data: dict[str, Any] = {"points": list(self.points), "types": list(self.types)}
         data |= {"counts": ranges(self.counts), "seeds": ranges(self.seeds)}
         data |= {OPTION_AXES: {name: list(values) for name, values in self.options}} if self.options else {}
+        data |= {"looks": self.looks} if self.looks else {}
+        data |= {"precision": self.precision} if self.precision is not None else {}
         return data | {name: [_shown(FIELDS[name], value) for value in values] for name, values in self.fields}
 
     def _checked(self) -> Plan:
@@ -205,6 +215,27 @@ class Plan:
         for count in (min(self.counts), max(self.counts)):
             arm.scenario(point, kind, count, self.seeds[0])
         return checked
+
+    def _sized(self, *, given: bool) -> Plan:
+        """With as many seeds as the precision wants, unless they were given; looks have something to look at."""
+        if self.looks and not (2 <= self.looks <= MAX_LOOKS and len(self.arms) == 2):
+            raise ScenarioError(
+                f"looks compare two arms, 2 to {MAX_LOOKS} times: this plan has {len(self.arms)} arms and "
+                f"{self.looks} looks; vary one option with two values, such as stack=4k,8k"
+            )
+        if self.looks > len(self.seeds) and (given or self.precision is None):
+            raise ScenarioError(f"{self.looks} looks need as many seeds at least: this plan has {len(self.seeds)}")
+        if self.precision is None:
+            return self
+        wanted = sample_size(self.precision)
+        if not given:
+            return replace(self, seeds=tuple(range(max(-(-wanted // self.per_seed), self.looks))))
+        if (runs := self.per_seed * len(self.seeds)) < wanted:
+            raise ScenarioError(
+                f"precision {self.precision:g} wants {wanted} runs of each arm, and the plan has {runs}: give "
+                f"{-(-wanted // self.per_seed)} seeds, or leave them out"
+            )
+        return self
 
     def _probe(self, arm: Arm, point: str, kind: str) -> Scenario:
         try:
@@ -250,7 +281,15 @@ class Plan:
                 yield Group(arm, tuple(scenarios))
 
 
+_LINES = (*AXES, OPTION_AXES, "looks", "precision")
 _EXAMPLES = {"points": "FS_DEVRW,TIMERADD", "types": "panic,exception"}
+
+
+def _number(what: str, given: Any, kind: type[int] | type[float]) -> Any:
+    try:
+        return kind(given)
+    except (TypeError, ValueError):
+        raise ScenarioError(f"{what} '{given}' is no number") from None
 
 
 def _values(named: Named, given: object) -> tuple[Any, ...]:

@@ -9,9 +9,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from kdumpsim.scenario.settings import to_plain
+from kdumpsim.sweeps.comparing import compare
 from kdumpsim.sweeps.plan import Arm, Group, Plan
 from kdumpsim.sweeps.row import Row, identity
-from kdumpsim.sweeps.store import Store
+from kdumpsim.sweeps.statistics import looks
+from kdumpsim.sweeps.store import Look, Store
+from kdumpsim.sweeps.tally import shown
 
 Runner = Callable[[Iterable[Group]], Generator[tuple[Arm, Row], None, None]]
 """Runs groups, by local workers (`workers.run_locally`) or others; rows come as runs end."""
@@ -63,15 +67,41 @@ def run_plan(plan: Plan, store: Store, runner: Runner, progress: Progress | None
     """Run what the store has not, and keep each run when it ends.
 
     Runs that are there without an outcome, since their worker died, are run again.  Whatever ends the iteration,
-    the store has all that came out of it.
+    the store has all that came out of it.  A plan with looks ends at the first one that shows a difference.
     """
     progress = progress or Progress(plan.total)
     store.keep_plan(plan)
-    with closing(runner(missing(plan, store, progress))) as rows:
-        for arm, row in rows:
-            store.add(arm, [row])
-            progress.tell(row)
-            yield row
+    for part, look in _parts(plan):
+        with closing(runner(missing(part, store, progress))) as rows:
+            for arm, row in rows:
+                store.add(arm, [row])
+                progress.tell(row)
+                yield row
+        if look is not None and _taken(plan, store, *look).decided:
+            return
+
+
+def _parts(plan: Plan) -> Iterator[tuple[Plan, tuple[int, float] | None]]:
+    """The plan in parts, seed by seed, each with the look after it: its number and the level for its p-value."""
+    if not plan.looks:
+        yield plan, None
+        return
+    ends = [-(-number * len(plan.seeds) // plan.looks) for number in range(1, plan.looks + 1)]
+    levels = looks([end / len(plan.seeds) for end in ends])
+    for number, (begin, end, level) in enumerate(zip([0, *ends], ends, levels, strict=False), 1):
+        yield replace(plan, seeds=plan.seeds[begin:end]), (number, level)
+
+
+def _taken(plan: Plan, store: Store, number: int, level: float) -> Look:
+    """The look as it is kept: the first time that it is taken counts."""
+    earlier = {look.number: look for look in store.looks}
+    if number not in earlier:
+        (name, values), *_ = [axis for axis in (*plan.options, *plan.fields) if len(axis[1]) > 1]
+        a, b = ({name: shown(to_plain(value))} for value in values)
+        found = compare(store, a, b)
+        earlier[number] = Look(number, found.pairs, found.p, level)
+        store.keep_look(earlier[number])
+    return earlier[number]
 
 
 def missing(plan: Plan, store: Store, progress: Progress) -> Iterator[Group]:

@@ -71,8 +71,20 @@ def cluster_bootstrap(
     if len({s / n for s, n in kinds}) == 1:
         successes, tries = next(iter(kinds))
         return wilson(round(total * successes / tries), total, confidence)
-    numpy = extra("numpy")
-    pairs = sorted(kinds.items())
+    return _drawn(kinds, confidence, resamples, seed)
+
+
+def cluster_difference(
+    clusters: Iterable[tuple[int, int]], confidence: float = CONFIDENCE, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The same for the difference of two rates on pairs: a cluster is (only A - only B, pairs)."""
+    kinds = Counter((d, n) for d, n in clusters if n)
+    return _drawn(kinds, confidence, resamples, seed) if kinds else Interval(-1.0, 1.0)
+
+
+def _drawn(kinds: Counter[tuple[int, int]], confidence: float, resamples: int, seed: int) -> Interval:
+    """Percentiles of sum / sum over clusters drawn with replacement; clusters that are alike are drawn together."""
+    numpy, pairs, total = extra("numpy"), sorted(kinds.items()), kinds.total()
     drawn = numpy.random.default_rng(seed).multinomial(total, [count / total for _, count in pairs], size=resamples)
     rates = drawn @ numpy.array([s for (s, _), _ in pairs]) / (drawn @ numpy.array([n for (_, n), _ in pairs]))
     tail = 50 * (1 - confidence)

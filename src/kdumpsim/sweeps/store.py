@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,9 @@ from kdumpsim.sweeps.row import Row
 
 APPLICATION = 0x6B64756D  # "kdum"
 VERSION = 1
+CACHE_KIB = 64 << 10
+MAPPED = 1 << 30
+"""Bytes of the file that are read by mapping it: a report looks at all of them several times."""
 _FULL = ("database or disk is full", "disk I/O error")
 _TEXTS = ("calls", "reason")
 """Columns of which few texts are shared by many runs, kept once."""
@@ -31,7 +35,7 @@ CREATE TABLE plans (id INTEGER PRIMARY KEY, plan TEXT NOT NULL);
 CREATE TABLE arms (id INTEGER PRIMARY KEY, settings TEXT NOT NULL UNIQUE, words TEXT NOT NULL);
 CREATE TABLE boots (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE looks (number INTEGER PRIMARY KEY, seeds INTEGER, pairs INTEGER, p REAL, level REAL, stopped INTEGER);
+CREATE TABLE looks (number INTEGER PRIMARY KEY, pairs INTEGER NOT NULL, p REAL NOT NULL, level REAL NOT NULL);
 CREATE TABLE runs (
   key BLOB PRIMARY KEY,
   arm INTEGER NOT NULL REFERENCES arms, boot INTEGER NOT NULL REFERENCES boots,
@@ -40,6 +44,7 @@ CREATE TABLE runs (
   accuracy REAL, completeness REAL, wrong_registers INTEGER, crash_ns INTEGER, hand_over_ns INTEGER,
   calls INTEGER NOT NULL REFERENCES texts, evidence TEXT NOT NULL, host_s REAL, version TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX runs_of_arm ON runs (arm, crash_point, crash_type, count, seed, ok, boot);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 """
@@ -65,6 +70,23 @@ class StoredArm:
     settings: dict[str, Any]
     words: str
     """Its options for ``kdumpsim run``."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A declared look at the data, and what it showed."""
+
+    number: int
+    """From 1 on."""
+    pairs: int
+    p: float
+    level: float
+    """A p-value up to this one ends the sweep."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the two arms differ, as far as the looks' common level allows to say so."""
+        return self.p <= self.level
 
 
 class Store:
@@ -106,7 +128,13 @@ class Store:
                 f"'{self.path}' is a store of version {version}, and this kdumpsim has version {VERSION}: "
                 "read it with the kdumpsim that made it, or begin another"
             )
-        run("PRAGMA synchronous = NORMAL")
+        for pragma in (
+            "synchronous = NORMAL",
+            "temp_store = MEMORY",
+            f"cache_size = -{CACHE_KIB}",
+            f"mmap_size = {MAPPED}",
+        ):
+            run(f"PRAGMA {pragma}")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -139,7 +167,13 @@ class Store:
         return [Plan.from_dict(json.loads(text)) for (text,) in found]
 
     def keep_plan(self, plan: Plan) -> None:
-        """Note a plan that is about to be run, unless it is the last one."""
+        """Note a plan that is about to be run, unless it is the last one.
+
+        StoreError where looks were declared, or were not, and the plan has others: that is decided beforehand.
+        """
+        if any(earlier.looks != plan.looks for earlier in self.plans):
+            declared = self.plans[-1].looks
+            raise StoreError(f"'{self.path}' was begun with {declared} looks, not {plan.looks}: begin another store")
         text = json.dumps(plan.to_dict())
         with self._told():
             last = self.connection.execute("SELECT plan FROM plans ORDER BY id DESC LIMIT 1").fetchone()
@@ -199,6 +233,21 @@ class Store:
             )
             return int(made.lastrowid or 0)
         return int(found[0])
+
+    def counted(self, text: str) -> Counter[tuple[Any, ...]]:
+        """How often each row of a SELECT comes; quicker than GROUP BY, which sorts."""
+        with self._told():
+            return Counter(self.connection.execute(text))
+
+    @property
+    def looks(self) -> list[Look]:
+        """Looks that were taken, in order."""
+        return [Look(*row) for row in self.query("SELECT number, pairs, p, level FROM looks ORDER BY number")]
+
+    def keep_look(self, look: Look) -> None:
+        """Note a look; the first one with its number stays."""
+        with self._told():
+            self.connection.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?)", astuple(look))
 
     def query(self, text: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of a SELECT, as they come."""

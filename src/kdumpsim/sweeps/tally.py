@@ -56,8 +56,8 @@ CellKey = tuple[int, str, str]
 def cells(store: Store) -> dict[CellKey, Tally]:
     """By arm, crash point and crash type."""
     found: dict[CellKey, Tally] = {}
-    text = 'SELECT arm, crash_point, crash_type, "end", ok, count(*) FROM runs GROUP BY 1, 2, 3, 4, 5'
-    for arm, point, kind, end, ok, runs in store.query(text):
+    counted = store.counted('SELECT arm, crash_point, crash_type, "end", ok FROM runs')
+    for (arm, point, kind, end, ok), runs in counted.items():
         found.setdefault((arm, point, kind), Tally()).add(end, None if ok is None else bool(ok), runs)
     return found
 
