@@ -44,12 +44,8 @@ class HeldSignals:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        self._seen: list[tuple[int, FrameType | None]] = []
-
-    @property
-    def waiting(self) -> bool:
-        """Has a signal arrived whose handler has not been called yet?"""
-        return bool(self._seen)
+        self.waiting: list[tuple[int, FrameType | None]] = []
+        """Signals that have arrived and whose handlers have not been called yet."""
 
     def __enter__(self) -> HeldSignals:
         if threading.current_thread() is threading.main_thread():
@@ -69,17 +65,17 @@ class HeldSignals:
             self.deliver()
         finally:
             self._handlers.clear()
-            self._seen.clear()
+            self.waiting.clear()
 
     def deliver(self) -> bool:
         """Call the handlers of the signals that have arrived, in order; they may raise. False if there were none."""
-        if not self._seen:
+        if not self.waiting:
             return False
-        while self._seen:
-            number, frame = self._seen.pop(0)
+        while self.waiting:
+            number, frame = self.waiting.pop(0)
             self._handlers[number](number, frame)
         return True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._seen.append((number, frame))
+        self.waiting.append((number, frame))
         self._wake()

@@ -294,9 +294,6 @@ class Machine:
         if self._running is not None:
             self.cpus[self._running].stop()
 
-    def _cut_wanted(self) -> bool:
-        return self._stop_requested or self._schedule.reset_cause is not None or self._signals.waiting
-
     def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
         """Run until a virtual time, until `stop()` holds, or until something else ends it.
 
@@ -320,7 +317,7 @@ class Machine:
             self.reset()
         still = 0
         while True:
-            signalled = self._signals.deliver()
+            signalled = bool(self._signals.waiting) and self._signals.deliver()
             if self.poll is not None:
                 self.poll()
             if signalled and stop is not None and stop():
@@ -408,14 +405,15 @@ class Machine:
     def _turn(self, index: int) -> bool:
         """One CPU's share of the round; False if it was cut, and is to be taken up again at the same place."""
         clock, cpu, lapic = self.clock, self.cpus[index], self.lapics[index]
-        start = clock.base + self._schedule.lead[index]
+        schedule, signals, many = self._schedule, self._signals, len(self.cpus) > 1
+        start = clock.base + schedule.lead[index]
         self._running = index
         counter = cpu.counter
         zero = clock.follow(counter, start)
         still = 0
         try:
             while True:
-                if self._cut_wanted():
+                if self._stop_requested or schedule.reset_cause is not None or signals.waiting:
                     return False
                 before = counter.retired
                 if cpu.cut:
@@ -433,7 +431,7 @@ class Machine:
                     lapic.perf_overflow()
                 if result is Exit.SHUTDOWN and self._shut_down(index):
                     return False
-                if self._schedule.alone and result is Exit.LIMIT and self._others_wake(index):
+                if schedule.alone and many and result is Exit.LIMIT and self._others_wake(index):
                     break
                 self._deliver(index)
                 if cpu.halted or cpu.waiting_for_sipi or cpu.shutdown:
@@ -443,7 +441,7 @@ class Machine:
                     self._standstill = True
                     break
         finally:
-            self._schedule.lead[index] = clock.unfollow() - clock.base
+            schedule.lead[index] = clock.unfollow() - clock.base
             self._running = None
         return True
 
