@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -77,6 +78,14 @@ def crossings() -> Iterator[tuple[str, str]]:
 def test_every_room_has_its_storey() -> None:
     rooms = {room(module) for module in modules()}
     assert rooms == set().union(GUESTS, *STOREYS)
+
+
+def test_the_map_shows_every_room() -> None:
+    """docs/design.md; what begins with an underscore is not on it."""
+    page = (Path(__file__).parents[2] / "docs/design.md").read_text()
+    shown = re.findall(r"^  (\w+)(?:\.py|/)", page.partition("Imports point one way")[0], re.M)
+    rooms = {room(module) for module in modules()} - {"", "__main__", "_version"}
+    assert rooms == set(shown) - {"__init__"}
 
 
 def test_imports_point_down() -> None:

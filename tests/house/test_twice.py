@@ -9,6 +9,8 @@ import re
 import pytest
 
 from kdumpsim import images, target
+from kdumpsim.agent.client import Op
+from kdumpsim.kexec import cmdline, purgatory, segments
 from kdumpsim.lkdtt import ttutils
 from kdumpsim.mechanisms import base
 from kdumpsim.scenario import conditions, points
@@ -18,6 +20,11 @@ SAME = [
     (points.DEFAULT_COUNT, "kernel.lkdtt.dtt", "DEFAULT_COUNT"),
     (points.MAX_ID + 1, "kernel.lkdtt.dtt", "NR_CPOINTS"),
     (conditions.MAX_CPUS, "kernel.core.config", "NR_CPUS"),
+    (conditions.E820MAX, "kernel.arch.i386.e820", "E820MAX"),
+    (cmdline.COMMAND_LINE_SIZE, "kernel.core.config", "COMMAND_LINE_SIZE"),
+    (segments.KEXEC_SEGMENT_MAX, "kernel.core.kexec_types", "KEXEC_SEGMENT_MAX"),
+    (segments.KEXEC_SEGMENT_MAX, "userland.agent_kexec", "KEXEC_SEGMENT_MAX"),
+    (purgatory.MAX_REGIONS, "purgatory.purgatory", "MAX_REGIONS"),
     (base.CRASH_PLACES, "kernel.core.dump", "CRASH_PLACES"),
     (target.CRASH_NOTES_BYTES, "kernel.core.kexec", "KEXEC_NOTE_BYTES"),
     (target.PAGE_OFFSET, "kernel.arch.i386.page", "PAGE_OFFSET"),
@@ -25,9 +32,14 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize(("host", "module", "name"), SAME, ids=[name for _, _, name in SAME])
+@pytest.mark.parametrize(("host", "module", "name"), SAME, ids=[f"{module}.{name}" for _, module, name in SAME])
 def test_a_constant_is_the_guests(host: int, module: str, name: str) -> None:
     assert host == getattr(importlib.import_module(f"kdumpsim.{module}"), name)
+
+
+@pytest.mark.parametrize("op", Op, ids=lambda op: op.name)
+def test_a_request_to_the_agent_is_what_the_guest_takes_it_for(op: Op) -> None:
+    assert op == getattr(importlib.import_module("kdumpsim.userland.agent"), f"OP_{op.name}")
 
 
 def test_loads_are_programs() -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""LKDTT on the host: crash points, scenarios, and one run from power-on to a judged dump."""
+"""LKDTT on the host: ttutils, the operator, the outcomes he names, and the paper's tables."""
