@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 ROOT = Path(str(files("kdumpsim")))
-ROOMS = ("runs", "lkdtt", "vmcore", "sweeps", "explain", "commands", "console", "api.py", "cli.py")
+ROOMS = ("runs", "lkdtt", "vmcore", "sweeps", "explain", "debugger", "commands", "console", "api.py", "cli.py")
 OWN = re.compile(r"kexec|purgatory|\bkdump\b|vmlinux-kdump|crash_save|elfcorehdr|MECHANISMS\[\"|CAPTURE_LOADED", re.I)
 """Names of kdump's own: its guest functions, files, tools and words, anywhere on a line, comments included."""
 
