@@ -425,7 +425,7 @@ class Machine:
         return "".join(said)
 
     def close(self) -> None:
-        """Away with the machine; results stay."""
+        """Shut the machine down; results stay."""
         if self._booted is not None:
             with self._alone() as booted:
                 self._booted = None

@@ -56,7 +56,7 @@ class KernelImage:
 
     @property
     def physical_end(self) -> int:
-        """First physical byte behind the image, its bss included."""
+        """First physical byte after the image, its bss included."""
         return physical(self.symbols["_end"])
 
     @property

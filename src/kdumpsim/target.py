@@ -67,7 +67,7 @@ def words(data: bytes) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class RegisterFrame:
-    """Registers that lie in memory one behind another, each a word."""
+    """Registers that lie in memory one after another, each a word."""
 
     names: tuple[str, ...]
 
@@ -140,7 +140,7 @@ def significant_bits(register: str) -> int:
 def registers_at_exception(frame: bytes, address: int) -> dict[str, int]:
     """`GENERAL_REGISTERS` at an exception, from its ``struct pt_regs``, which is at a linear address.
 
-    Without a change of rings the CPU pushes no stack pointer: it pointed right behind what was pushed.
+    Without a change of rings the CPU pushes no stack pointer: it pointed right above what was pushed.
     """
     values = PT_REGS.unpack(frame)
     if not values["cs"] & _RING:

@@ -275,7 +275,7 @@ class AgentClient:
         return status, frame.payload[4:]
 
     def _note(self, frame: Frame) -> None:
-        """A frame nobody asked for: a greeting is remembered, a late answer to a request given up is dropped."""
+        """Take an unsolicited frame: remember a greeting, drop a late answer to a request that was given up."""
         if frame.op & ~ANSWER == Op.HELLO and frame.tag == 0:
             self.version = _text(frame.payload[4:])
 

@@ -164,7 +164,7 @@ class I8259:
         self.reset()
         self.elcr = elcr
         self.imr = 0
-        self.irr = self.lines & elcr  # an edge has to come anew
+        self.irr = self.lines & elcr  # an edge has to come again
         self.needs_icw4 = bool(icw1.needs_icw4)
         self.single = bool(icw1.single)
         self.expected = 2
@@ -228,7 +228,7 @@ class I8259Pair:
         return [(0x20, 2), (0xA0, 2), (0x4D0, 2)]
 
     def set_irq(self, irq: int, level: bool) -> None:
-        """A device's line; IRQ 2 is the cascade and nobody else's."""
+        """A device's line; IRQ 2 is the cascade alone."""
         if irq < 8:
             if irq != CASCADE:
                 self.master.set_line(irq, level)

@@ -102,7 +102,7 @@ class Keyboard:
 
     def command(self, byte: int) -> None:
         command, self._command = self._command, None
-        if command is not None and byte < 0x80:  # a command byte in place of a parameter starts anew
+        if command is not None and byte < 0x80:  # a command byte in place of a parameter starts again
             self._parameter(command, byte)
         elif byte in (SET_LEDS, SCANCODE_SET, TYPEMATIC):
             self._command = byte

@@ -51,7 +51,7 @@ def nonzero_pages(view: memoryview) -> dict[int, bytes]:
 
 
 class Memory:
-    """RAM of `size` bytes with `holes` (base, size) nobody answers in."""
+    """RAM of `size` bytes with `holes` (base, size), where nothing answers."""
 
     name = "memory"
 
@@ -105,7 +105,7 @@ class Memory:
         return any(begin <= address < end for begin, end in self._ranges if begin not in (TEXT_MEMORY, ROM))
 
     def dma_read(self, address: int, n: int) -> bytes:
-        """What a bus master reads; all-ones where nobody answers."""
+        """What a bus master reads; all-ones where nothing answers."""
         for begin, end in self._ranges:
             if begin <= address and address + n <= end:
                 if self.read is not None:
@@ -133,7 +133,7 @@ class Memory:
         return True
 
     def dma_write(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """What a bus master writes; lost where nobody answers, and in the ROM."""
+        """What a bus master writes; lost where nothing answers, and in the ROM."""
         self.changing()
         for begin, end in self._ranges:
             first, last = max(begin, address), min(end, address + len(data))

@@ -311,7 +311,7 @@ class Rtl8139:
 
     def _write_ring(self, packet: bytes) -> None:
         at, size = self.write_pointer.offset, self._ring_size
-        split = len(packet) if self.receive_config.wrap else size - at  # WRAP: the tail goes on behind the ring's end
+        split = len(packet) if self.receive_config.wrap else size - at  # WRAP: the tail goes on after the ring's end
         self._memory.dma_write(self.ring.value + at, packet[:split])
         if packet[split:]:
             self._memory.dma_write(self.ring.value, packet[split:])

@@ -29,7 +29,7 @@ class EscapeKeys:
         self._escaped = False
 
     def feed(self, data: bytes) -> tuple[bytes, bool, bool]:
-        """(bytes for the guest, leave, show help). Nothing behind the key that leaves is the guest's."""
+        """(bytes for the guest, leave, show help). Nothing after the key that leaves is the guest's."""
         out, help_wanted = bytearray(), False
         for byte in data:
             if not self._escaped:

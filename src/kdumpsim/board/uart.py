@@ -314,7 +314,7 @@ class Uart:
         return len(fifo) != before
 
     def _arrive(self, value: int) -> None:
-        """A byte over loop-back, where nobody watches for room."""
+        """A byte over loop-back, where nothing watches for room."""
         if len(self._fifo) < self._capacity:
             self._fifo.append(value)
             self._lsr.value |= _DATA_READY

@@ -30,7 +30,7 @@ DAC_MASK, DAC_READ, DAC_WRITE, DAC_DATA = 0x3C6, 0x3C7, 0x3C8, 0x3C9
 STATUS = 0x3DA
 
 CURSOR_START, CURSOR_END = 0x0A, 0x0B  # of the CRT controller
-START, CURSOR = 0x0C, 0x0E  # high byte, and the low one behind it
+START, CURSOR = 0x0C, 0x0E  # high byte, and the low one after it
 MODE_CONTROL = 0x10  # of the attribute controller
 GRAPHICS_MISC = 0x06  # of the graphics controller
 DAC_BYTES = 3 * 256

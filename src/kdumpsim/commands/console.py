@@ -196,7 +196,7 @@ class Talk:
         return 0
 
     def replay(self, lines: list[Line]) -> int:
-        """Do a script's commands, each one echoed behind a prompt."""
+        """Do a script's commands, each one echoed after a prompt."""
         for line in lines:
             if self._session.over:
                 if program(line.text.split()[0]) in WAITING:

@@ -19,7 +19,7 @@ from .target import TARGET
 SECTION = ".debug_asm_lines"
 _NOTE = struct.Struct("<II")
 _NO_ASSEMBLY = 0
-"""The line of what stands behind the assembly in .text."""
+"""The line of what follows the assembly in .text."""
 _LABELS = re.compile(r"\s*(?:[\w.$]+:\s*)*")
 _PRODUCER = "kdumpsim guest compiler"
 _COMP_DIR = "."

@@ -21,7 +21,7 @@ _POPPED = bytes((0x0C, 4, 4))
 """DW_CFA_def_cfa ESP, 4: only the return address is left (DWARF 4, section 6.4.2; ESP is register 4, EBP 5)."""
 _RESTORE_EBP = bytes((0xC0 | 5,))
 _AGAIN = bytes((0x0C, 5, 8))
-"""DW_CFA_def_cfa EBP, 8: the code behind an epilogue in the middle of a function."""
+"""DW_CFA_def_cfa EBP, 8: the code after an epilogue in the middle of a function."""
 _SAVED_EBP = bytes((0x80 | 5, 2))
 
 

@@ -364,7 +364,7 @@ def barrier() -> None:
 
 
 def BUG() -> NoReturn:
-    """An impossible state: UD2, and behind it the line (16 bits) and the address of the file's name (32 bits)."""
+    """An impossible state: UD2, followed by the line (16 bits) and the address of the file's name (32 bits)."""
     _compiled_only("BUG")
 
 

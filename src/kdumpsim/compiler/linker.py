@@ -111,7 +111,7 @@ class _Output:
     strings: MergedStrings | None = None
 
     def append(self, owner: Relocatable, section: Section) -> None:
-        """Add an input section behind the others."""
+        """Add an input section after the others."""
         if self.strings is not None:
             self.strings.add(section)
             self.inputs.append(_Input(owner, section))

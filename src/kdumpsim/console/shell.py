@@ -65,7 +65,7 @@ Action = Callable[[Shell], None]
 
 @dataclass(frozen=True)
 class Command:
-    """`parse` makes an action of the words behind the name, or raises ValueError."""
+    """`parse` makes an action of the words after the name, or raises ValueError."""
 
     usage: str
     help: str

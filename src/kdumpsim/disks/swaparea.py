@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mkswap on the host: the swap area behind the file system of the system disk.
+"""mkswap on the host: the swap area after the file system of the system disk.
 
-The layout is mkswap's version 1 (mkswap(8), include/linux/swap.h of Linux 2.6): the first page holds, behind 1024 bytes
+The layout is mkswap's version 1 (mkswap(8), include/linux/swap.h of Linux 2.6): the first page holds, after 1024 bytes
 for boot loaders, the version and the number of the last page, and the signature in its last ten bytes.
 """
 
@@ -18,7 +18,7 @@ BOOT_BITS = 1024
 
 
 def mkswap(target: SectorWriter, first_sector: int, sectors: int) -> None:
-    """Make the sectors from `first_sector` on a swap area; the guest's kernel looks for one behind its root's end."""
+    """Make the sectors from `first_sector` on a swap area; the kernel looks for one after the end of its root."""
     pages = sectors * SECTOR // PAGE_SIZE
     if pages < 10:
         raise ValueError(f"a swap area needs 10 pages, {sectors} sectors are {pages}")

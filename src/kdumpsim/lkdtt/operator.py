@@ -143,12 +143,12 @@ class _Visit:
                 continue
             count = scene.crossings_left()
             if count == 0:
-                self._note(Seen.HIT, "the crash point's counter stands at 0: the failure was induced")
+                self._note(Seen.HIT, "the crash point's counter is 0: the failure was induced")
                 counted, before = scene.now, scene.tasks() or {}
             elif count != left:
                 left, counted = count, scene.now
             elif scene.now - counted >= self._patience:
-                self._note(Seen.NOT_CROSSED, f"the crash point is not being crossed: its counter stands at {left}")
+                self._note(Seen.NOT_CROSSED, f"the crash point is not being crossed: its counter is {left}")
                 return Verdict.UNTESTED
         if left is not None and before is None and not scene.gone:
             self._note(Seen.NOT_CROSSED, f"time ran out before the crash: {left} crossings of the point were left")

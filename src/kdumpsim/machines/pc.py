@@ -40,7 +40,7 @@ class Memory(WatchedMemory, Protocol):
 
 
 class Keyboard(Protocol):
-    """What somebody at the keyboard can do."""
+    """Keys of the keyboard."""
 
     def press(self, key: str, /) -> None:
         """Press a key."""
@@ -62,7 +62,7 @@ class Copying(Protocol):
         """Make it cheaper to be a copy of it."""
 
     def forget_observers(self) -> None:
-        """Call back nobody of those who watched it up to now."""
+        """Drop all watches and callbacks."""
 
 
 class TracedCpu(Protocol):
@@ -119,7 +119,7 @@ class Pc(WatchedMachine, SerialMachine, Protocol):
         """Let it run."""
 
     def close(self) -> None:
-        """Away with it."""
+        """Shut it down."""
 
 
 Capability = TypeVar("Capability")

@@ -75,7 +75,7 @@ def outcome_of(session: Session) -> Outcome:
         notes.append(Note(session.oracle.jump.time_ns, Seen.HANDED_OVER, f"{mechanism.hand_over} was entered"))
     notes += mechanism.notes(session)
     if captured:
-        notes.append(Note(now, Seen.DUMP_SAVED, f"a whole dump stands on {mechanism.place}"))
+        notes.append(Note(now, Seen.DUMP_SAVED, f"a whole dump is on {mechanism.place}"))
     if session.stop_reason is StopReason.RESET:
         notes.append(Note(now, Seen.RESET, f"the machine reset ({session.machine.reset_cause})"))
     elif captured and not session.interrupted:

@@ -7,7 +7,7 @@ it up to there.  Virtual time is part of the state and the host's is not, so a r
 power-on, byte for byte.
 
 Entries are plain data (`kdumpsim.plaindata`) below a checksum over key and content.  One that is damaged, or of another
-machine, counts as absent and is written anew.  They are written beside and renamed; the ones that were not used for the
+machine, counts as absent and is written again.  They are written beside and renamed; those that were not used for the
 longest time go when there are more than `LIMIT` bytes of them.  A cache that cannot be written costs time only.
 """
 

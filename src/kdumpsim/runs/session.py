@@ -38,7 +38,7 @@ from kdumpsim.vmcore.oracle import Oracle
 
 SYSTEM_DISK_SECTORS = 16384
 SWAP_SECTORS = 65536
-"""Behind the file system."""
+"""After the file system."""
 AGENT_TIMEOUT_S = 30
 ARMED_TIMEOUT_S = 3
 """Once a crash point is armed, silence of the agent may be the crash."""
@@ -222,7 +222,7 @@ class Session:
         self.advance(KEY_NS)
 
     def close(self) -> None:
-        """Away with the machine; what the session knows stays."""
+        """Shut the machine down; what the session knows stays."""
         self.machine.close()
 
     # Kernels.

@@ -17,7 +17,7 @@ OTHER_CPUS: dict[str, str] = {
 """States the other CPUs can be put into before the crash."""
 
 DMA: dict[str, str] = {
-    "disk": "long reads, one behind the other, so that it writes to memory when the capture kernel takes over",
+    "disk": "long reads, one after the other, so that it writes to memory when the capture kernel takes over",
     "net": "a network card whose receiver is on, and traffic on the network before and after the crash",
 }
 """Devices that can be kept busy with DMA."""

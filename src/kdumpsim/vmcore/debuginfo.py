@@ -59,7 +59,7 @@ class DebugInfo:
         self._line_starts = [start for start, _, _ in self._lines]
 
     def _read_lines(self, dwarf: DWARFInfo) -> list[tuple[int, str, int]]:
-        """Rows of all line tables: address, file, line (0 behind the end of a sequence)."""
+        """Rows of all line tables: address, file, line (0 after the end of a sequence)."""
         rows = []
         for unit in dwarf.iter_CUs():
             program = dwarf.line_program_for_CU(unit)
