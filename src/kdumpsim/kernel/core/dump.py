@@ -6,7 +6,7 @@ A mechanism is one entry, which stands in its own sources; nothing else has to k
     MINE: DumpMechanism = placed("dump_mechanisms5", DumpMechanism(name="mine", hooks=[NULL, my_dump, NULL, my_dump]))
 
 The four places are those at which the patches of 2.6's time had their calls: die(), panic(), the NMI watchdog and
-SysRq-C.  There the entries are asked in the order of their levels (the digit behind the table's name), those of one
+SysRq-C.  There the entries are asked in the order of their levels (the digit after the table's name), those of one
 level in the linker's order.  A mechanism that takes a dump does not come back.  One that comes back is not armed, or
 does not want this crash: the next one is asked, and after the last the place goes on as a kernel without any would.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from kdumpsim.compiler.lang import NULL, Struct, array, cstr, external, fn, guest, length, ptr
+from kdumpsim.compiler.lang import NULL, Struct, array, cstr, fn, guest, length, ptr, section
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs
@@ -45,16 +45,10 @@ class DumpMechanism(Struct):
     """What each place calls, with the registers of the crash or NULL; NULL where it is not hooked in."""
 
 
-__start_dump_mechanisms: array[DumpMechanism] = external()
-__stop_dump_mechanisms: array[DumpMechanism] = external()
-
-
 @guest
 def try_crashdump(place: CrashPlace, regs: ptr[PtRegs]) -> None:
     """Ask the mechanisms for a dump; comes back if none takes one."""
-    mechanism: ptr[DumpMechanism] = __start_dump_mechanisms
-    while mechanism < __stop_dump_mechanisms:
+    for mechanism in section("dump_mechanisms", DumpMechanism):
         hook: fn[[ptr[PtRegs]], None] = mechanism.hooks[place]
         if hook != NULL:
             hook(regs)
-        mechanism += 1
