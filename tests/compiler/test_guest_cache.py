@@ -122,3 +122,15 @@ def test_the_command_checks_and_links(tmp_path: Path) -> None:
     (tmp_path / "mod.py").write_text(PRELUDE + "@guest\ndef _start() -> u32:\n    return 1\n")
     assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0
     assert (tmp_path / "out").read_bytes()[:4] == b"\x7fELF"
+
+
+def test_a_cache_that_cannot_be_written_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "kdumpsim")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "kdumpsim").write_text("a file where the folder should be")
+    for key in ("0" * 64, "1" * 64):
+        cache.store(key, b"content")
+        assert cache.load(key) is None
+    assert caplog.text.count(f"cannot be kept in {tmp_path / 'kdumpsim'}") == 1

@@ -20,6 +20,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from kdumpsim.notices import notice
+
 from . import backend
 from .modules import module_path, package_modules
 
@@ -69,7 +71,7 @@ def load(key: str) -> bytes | None:
 
 
 def store(key: str, content: bytes) -> None:
-    """Write an entry; failure to do so is ignored."""
+    """Write an entry; a failure to do so is said to those who ask (`kdumpsim.notices`), and ignored."""
     path = _path(key)
     temporary = ""
     try:
@@ -85,6 +87,13 @@ def store(key: str, content: bytes) -> None:
                 os.unlink(temporary)
         if not isinstance(error, OSError):
             raise
+        _cannot_keep(directory(), error.strerror)
+
+
+@lru_cache
+def _cannot_keep(folder: Path, why: str) -> None:
+    """Say so, once."""
+    notice(f"compiled kernels: cannot be kept in {folder} ({why}), so that every run compiles them")
 
 
 def _clear(folder: Path) -> None:
