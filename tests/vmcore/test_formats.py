@@ -12,14 +12,16 @@ from random import Random
 
 import pytest
 
+from kdumpsim.vmcore.dump import present_pages
 from kdumpsim.vmcore.formats import compressors
 from kdumpsim.vmcore.formats.compressors import COMPRESSIONS, CompressorMissing
 from kdumpsim.vmcore.formats.convert import FORMATS, Suffering, convert
 from kdumpsim.vmcore.formats.elf import prstatus, write_elf
 from kdumpsim.vmcore.formats.flattened import Flattened
-from kdumpsim.vmcore.formats.pages import pages, present_pages
+from kdumpsim.vmcore.formats.pages import pages
 from kdumpsim.vmcore.pagekinds import zero_pages
 from kdumpsim.vmcore.reader import Load, Note, Vmcore, VmcoreError
+from kdumpsim.vmcore.values import NotThere
 
 PAGE = 4096
 INFO = Note("VMCOREINFO", 0, b"OSRELEASE=2.6.16\nPAGESIZE=4096\n")
@@ -198,6 +200,24 @@ def test_a_missing_library_is_named(name: str, module: str, monkeypatch: pytest.
     with pytest.raises(CompressorMissing, match=rf"pip install {module}.*kdumpsim\[formats\]"):
         COMPRESSIONS[name].compressor()
     assert compressors.COMPRESSIONS["zlib"].compressor()(bytes(PAGE))
+
+
+@pytest.mark.parametrize(
+    "damage", [b"SIZE(page)=0", b"OFFSET(page.flags)=4096", b"NUMBER(PG_lru)=99999999", b"NUMBER(PG_lru)=-1"]
+)
+def test_a_vmcoreinfo_that_makes_no_sense_is_refused(damage: bytes, tmp_path: Path) -> None:
+    lines = [
+        b"SYMBOL(mem_map)=c0000000", b"SIZE(page)=32", b"OFFSET(page.flags)=0", b"OFFSET(page.mapping)=12",
+        b"OFFSET(page.private)=8", damage,
+    ]  # fmt: skip
+    with pytest.raises(NotThere, match="makes no sense"):
+        written("elf", Suffering(level=31), tmp_path / "core", dump((Note("VMCOREINFO", 0, b"\n".join(lines)),)))
+
+
+def test_memory_at_an_absurd_address_costs_nothing(tmp_path: Path) -> None:
+    source = MemoryDump({0: contents(4), 1 << 50: contents(4)})
+    with pytest.raises(ValueError, match=r"memory at 0x4000000003000: this format is written up to 1 TiB"):
+        written("kdump-zlib", Suffering(), tmp_path / "dump", source)
 
 
 def test_same_dump_same_bytes(tmp_path: Path) -> None:

@@ -66,3 +66,15 @@ def read_physical(dump: Dump, address: int, size: int) -> bytes | None:
         else:
             return None
     return bytes(found)
+
+
+def present_pages(dump: Dump) -> list[tuple[int, int]]:
+    """(first, last + 1) of each run of page numbers in the dump, in order; a page of which it has a part counts."""
+    runs: list[tuple[int, int]] = []
+    for load in sorted(dump.loads, key=lambda load: load.paddr):
+        first, end = load.paddr // PAGE_SIZE, -(-(load.paddr + load.size) // PAGE_SIZE)
+        if runs and first <= runs[-1][1]:
+            runs[-1] = runs[-1][0], max(runs[-1][1], end)
+        elif first < end:
+            runs.append((first, end))
+    return runs

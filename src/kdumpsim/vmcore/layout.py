@@ -15,6 +15,8 @@ from kdumpsim.target import TARGET
 from .debuginfo import DebugInfoError
 
 _TRANSPARENT = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type")
+_MAX_NESTED = 64
+"""Typedefs of typedefs that are looked through."""
 _MEMBERS = ("DW_TAG_structure_type", "DW_TAG_union_type")
 _DW_OP_ADDR = 3
 _SIGNED = (5, 6, 13)  # DW_ATE_signed, DW_ATE_signed_char, and what some compilers make of enumerations
@@ -25,7 +27,9 @@ class Shape:
 
     def __init__(self, die: Any) -> None:
         """`die`: the debugging information entry; None for void."""
-        while die is not None and die.tag in _TRANSPARENT:
+        for _ in range(_MAX_NESTED):
+            if die is None or die.tag not in _TRANSPARENT:
+                break
             die = _type_of(die)
         self._die = die
 
@@ -66,7 +70,7 @@ class Shape:
     def count(self) -> int:
         """Elements of an array."""
         count = 1
-        for child in self._die.iter_children():
+        for child in _children(self._die):
             number, last = _number(child, "DW_AT_count"), _number(child, "DW_AT_upper_bound")
             count *= number if number is not None else 0 if last is None else last + 1
         return count
@@ -77,7 +81,7 @@ class Shape:
         found: dict[str, tuple[int, Shape]] = {}
         if self._die is None or self._die.tag not in _MEMBERS:
             return found
-        for child in self._die.iter_children():
+        for child in _children(self._die):
             if child.tag == "DW_TAG_member":
                 offset, shape = _number(child, "DW_AT_data_member_location") or 0, Shape(_type_of(child))
                 if name := _name(child):
@@ -133,7 +137,17 @@ def _number(die: Any, what: str) -> int | None:
 
 
 def _type_of(die: Any) -> Any:
-    return die.get_DIE_from_attribute("DW_AT_type") if "DW_AT_type" in die.attributes else None
+    try:
+        return die.get_DIE_from_attribute("DW_AT_type") if "DW_AT_type" in die.attributes else None
+    except Exception as error:  # as above
+        raise DebugInfoError(f"damaged debug information ({type(error).__name__}: {error})") from error
+
+
+def _children(die: Any) -> list[Any]:
+    try:
+        return list(die.iter_children())
+    except Exception as error:
+        raise DebugInfoError(f"damaged debug information ({type(error).__name__}: {error})") from error
 
 
 def _location(die: Any) -> int | None:

@@ -7,13 +7,13 @@ or, without it, from the kernel's debug information; numbers that neither has ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from kdumpsim.target import PAGE_SIZE, TARGET, physical
 
-from .dump import ZERO_PAGE, Dump, pieces, read_physical
+from .dump import ZERO_PAGE, Dump, pieces, present_pages, read_physical
 from .layout import Layout
 from .values import NotThere
 
@@ -51,6 +51,13 @@ class _PageStruct:
     private: int
     bits: Mapping[str, int]
 
+    @property
+    def makes_sense(self) -> bool:
+        """Whether all of it is in the structure."""
+        last = self.size - TARGET.word
+        offsets = all(0 <= offset <= last for offset in (self.flags, self.mapping, self.private))
+        return offsets and self.size <= PAGE_SIZE and all(0 <= bit < 8 * TARGET.word for bit in self.bits.values())
+
 
 def page_kinds(dump: Dump, layout: Layout | None, info: Mapping[str, str]) -> dict[int, PageKind]:
     """The kind of each page by its number, but for kernel pages.  NotThere if the dump does not tell.
@@ -58,12 +65,12 @@ def page_kinds(dump: Dump, layout: Layout | None, info: Mapping[str, str]) -> di
     `layout` is of the kernel's file, where there is one; `info` is VMCOREINFO.
     """
     page = _from_vmcoreinfo(dump, info) or _from_layout(dump, layout)
-    last = max((load.paddr + load.size for load in dump.loads), default=0) // PAGE_SIZE
+    if not page.makes_sense:
+        raise NotThere("what is said of its struct page makes no sense")
     kinds: dict[int, PageKind] = {}
     lru, private, swapcache, buddy = (1 << page.bits[name] for name in _FLAGS)
     until = 0  # the end of a free block
-    for first in range(0, last, _BATCH):
-        count = min(_BATCH, last - first)
+    for first, count in _batches(dump):
         data = read_physical(dump, physical(page.mem_map) + first * page.size, count * page.size)
         if data is None:
             continue  # no struct page for these: no RAM
@@ -84,6 +91,13 @@ def page_kinds(dump: Dump, layout: Layout | None, info: Mapping[str, str]) -> di
             elif flags & (lru | swapcache):
                 kinds[pfn] = PageKind.CACHE_PRIVATE if flags & private else PageKind.CACHE
     return kinds
+
+
+def _batches(dump: Dump) -> Iterator[tuple[int, int]]:
+    """(first page number, how many) of all memory in the dump, in order, at most _BATCH at a time."""
+    for first, end in present_pages(dump):
+        for at in range(first, end, _BATCH):
+            yield at, min(_BATCH, end - at)
 
 
 def zero_pages(dump: Dump) -> set[int]:
@@ -112,12 +126,11 @@ def left_out(level: int, dump: Dump, layout: Layout | None, info: Mapping[str, s
 
 def _from_vmcoreinfo(dump: Dump, info: Mapping[str, str]) -> _PageStruct | None:
     try:
-        symbol = int(info["SYMBOL(mem_map)"], 16)
-        size = int(info["SIZE(page)"])
+        symbol, size = int(info["SYMBOL(mem_map)"], 16), int(info["SIZE(page)"])
         flags, mapping, private = (int(info[f"OFFSET(page.{name})"]) for name in ("flags", "mapping", "private"))
+        bits = {name: int(info.get(f"NUMBER({name})", number)) for name, number in _FLAGS.items()}
     except (KeyError, ValueError):
         return None
-    bits = {name: int(info.get(f"NUMBER({name})", number)) for name, number in _FLAGS.items()}
     return _PageStruct(_pointer(dump, symbol), size, flags, mapping, private, bits)
 
 

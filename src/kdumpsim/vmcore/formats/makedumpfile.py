@@ -13,16 +13,18 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
 
 from kdumpsim.target import PAGE_SIZE
-from kdumpsim.vmcore.dump import ZERO_PAGE, Dump
+from kdumpsim.vmcore.dump import ZERO_PAGE, Dump, present_pages
 
 from .compressors import Compression
 from .elf import pack_notes
-from .pages import pages, present_pages
+from .pages import pages
 
 VERSION = 6
 INCOMPLETE = 0x8
 """Status of a file that its disk had no room for."""
 
+MAX_PAGES = (1 << 40) // PAGE_SIZE
+"""What bitmaps are made for."""
 _GATHER = 1 << 8
 """Pages that are written at once."""
 _UTS_FIELD = 65
@@ -58,8 +60,10 @@ def write_compressed(
     data, as makedumpfile has it.  `incomplete`: half of the pages are missing, and the header says so.
     """
     runs = present_pages(dump)
-    stored = [pfn for first, end in runs for pfn in range(first, end) if not left_out(pfn)]
     top = runs[-1][1] if runs else 0
+    if top > MAX_PAGES:
+        raise ValueError(f"the dump has memory at {(top - 1) * PAGE_SIZE:#x}: this format is written up to 1 TiB")
+    stored = [pfn for first, end in runs for pfn in range(first, end) if not left_out(pfn)]
     bitmap_blocks = _blocks(-(-top // 8))
     notes = pack_notes(dump.notes)
     info_at, info_size = _vmcoreinfo(dump, PAGE_SIZE + _SUB_HEADER.size)

@@ -9,18 +9,6 @@ from kdumpsim.target import PAGE_SIZE
 from kdumpsim.vmcore.dump import PIECE, ZERO_PAGE, Dump
 
 
-def present_pages(dump: Dump) -> list[tuple[int, int]]:
-    """(first, last + 1) of each run of page numbers in the dump, in order; a page of which it has a part counts."""
-    runs: list[tuple[int, int]] = []
-    for load in sorted(dump.loads, key=lambda load: load.paddr):
-        first, end = load.paddr // PAGE_SIZE, -(-(load.paddr + load.size) // PAGE_SIZE)
-        if runs and first <= runs[-1][1]:
-            runs[-1] = runs[-1][0], max(runs[-1][1], end)
-        elif first < end:
-            runs.append((first, end))
-    return runs
-
-
 def pages(dump: Dump) -> Iterator[tuple[int, bytes]]:
     """(page number, 4 KiB) in order; what the dump does not have of a page is zeros.  One page of zeros is ZERO_PAGE.
 
