@@ -23,9 +23,9 @@ __all__ = [
     "ADDRESS_DIGITS", "CRASH_NOTES_BYTES", "DWARF_REGISTERS", "ELF32", "ELF64", "ELF_CLASSES", "FRAME_POINTER",
     "GENERAL_REGISTERS",
     "LOAD_LIMIT", "LOWMEM_END", "MACHINES", "PAGE_OFFSET", "PAGE_SIZE", "PROGRAM_COUNTER", "PRSTATUS", "PT_REGS",
-    "STACK_POINTER", "TARGET", "Call", "ElfClass", "PrStatusLayout", "ProgramHeader", "RegisterFrame", "StructLayout",
-    "call_of", "hex_address", "physical", "registers_at_exception", "significant_bits", "stack_pointer", "virtual",
-    "words",
+    "SEGMENTS", "STACK_POINTER", "TARGET", "Call", "ElfClass", "PrStatusLayout", "ProgramHeader",
+    "RegisterFrame", "StructLayout", "call_of", "hex_address", "physical", "registers_at_exception",
+    "significant_bits", "stack_pointer", "virtual", "words",
 ]  # fmt: skip
 
 PAGE_SIZE = 4096
@@ -123,7 +123,8 @@ GENERAL_REGISTERS = (
     "eax", "ebx", "ecx", "edx", "esi", "edi", FRAME_POINTER, STACK_POINTER, PROGRAM_COUNTER, FLAGS, "cs", "ds", "es",
 )  # fmt: skip
 """What an exception frame and a note both hold of a CPU that ran in the kernel."""
-_SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss")
+SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss")
+"""Those of them that hold selectors, and the others of their kind."""
 _RESUME_FLAG = 1 << 16
 """EFLAGS.RF is set in the image a fault pushes and is not part of what the program saw (SDM vol. 3, 18.3.1.1)."""
 _RING = 3
@@ -132,7 +133,7 @@ _RING = 3
 
 def significant_bits(register: str) -> int:
     """A mask of those bits of a register that say something of the program."""
-    if register in _SEGMENTS:
+    if register in SEGMENTS:
         return 0xFFFF
     return (1 << 8 * TARGET.word) - 1 & ~(_RESUME_FLAG if register == FLAGS else 0)
 

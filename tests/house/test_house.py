@@ -19,7 +19,7 @@ STOREYS = (
     {"", "__main__", "api", "cli", "commands", "console"},
     {"sweeps", "explain", "debugger"},
     {"runs"},
-    {"lkdtt", "mechanisms"},
+    {"lkdtt", "mechanisms", "faults"},
     {"machines", "agent", "kexec", "vmcore", "disks"},
     {"scenario", "images", "target"},
     {"board"},

@@ -30,6 +30,7 @@ FORMATS = {
 """Modules that pack bytes of a format which is no matter of the guest's word, and which; beside `vmcore/formats/`."""
 REGISTERS = re.compile(r"\b[er](ax|bx|cx|dx|si|di|bp|sp|ip|flags)\b", re.I)
 REGISTER_NAMES = {
+    "faults/text.py": "changes machine code of x86, whose encodings name registers by number",
     "commands/boot.py": "looks at the PC's interrupt flag, whatever kernel runs on it",
     "kexec/purgatory.py": "what Multiboot has a kernel find in EAX and EBX",
     "vmcore/registers.py": "`eip` is a name of result.json and of the public RegisterCheck",

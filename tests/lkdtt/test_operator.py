@@ -30,6 +30,7 @@ class Timetable:
     sysrq_works: bool = True
     reboots: bool = True
     crossings: int = 10
+    counted: bool = True
     now: int = 0
     deadline: int = 600 * NS
     pressed: list[int] = field(default_factory=list)

@@ -105,7 +105,7 @@ def test_a_cpu_that_the_crashing_one_takes_itself_for_runs_on_and_is_named(
 ) -> None:
     """crash_nmi_callback() lets the crashing CPU go on: here that is CPU 0, which is somebody else."""
     with closing(panics(0)) as session:
-        session.arm(SCENARIO.crash)
+        session.arm(SCENARIO.crash_part)
         session.crash(Operator(15 * NS))
         assert session.jumped
         session.machine.run(until=session.machine.clock.now + 50_000_000)

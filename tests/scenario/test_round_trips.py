@@ -41,6 +41,16 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "crash_point": st.sampled_from([*crash_points(), "FS_SUBMIT_BH"]),
     "crash_type": st.sampled_from([*crash_types(), "oops", "hang"]),
     "count": st.integers(1, 1_000_000),
+    "at": st.sampled_from(["instant", "instant:1@3.125"]),
+    "fault": st.lists(
+        st.sampled_from(
+            ["text", "text-bit:uniform", "stack", "register:1.esp.3@2.5", "store:0xc0000000=0xff@0.000000001"]
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    "faults": st.integers(1, 1000),
+    "draw": st.integers(0, 2**64 - 1),
     "crash_cpu": st.none() | st.integers(0, 7),
     "other_cpus": st.none() | st.sampled_from(list(OTHER_CPUS)),
     "dma": st.lists(st.sampled_from(list(DMA)), unique=True).map(tuple),
@@ -76,7 +86,8 @@ def test_every_field_that_can_be_chosen_is_drawn() -> None:
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     """Any scenario; fields that were not drawn have their defaults."""
-    given = draw(st.fixed_dictionaries({name: FIELDS[name] for name in MUST}, optional=CAN))
+    strikes = {name: FIELDS[name] for name in draw(st.sampled_from(STRIKES))}
+    given = draw(st.fixed_dictionaries(strikes, optional=CAN))
     try:
         return Scenario(**given)
     except ScenarioError:
@@ -84,8 +95,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         raise
 
 
-MUST = ("crash_point", "crash_type")
-CAN = {name: strategy for name, strategy in FIELDS.items() if name not in MUST}
+STRIKES = (("crash_point", "crash_type"), ("at", "crash_type"), ("fault",))
+CAN = {name: strategy for name, strategy in FIELDS.items() if not any(name in strike for strike in STRIKES)}
 
 
 @given(scenarios())

@@ -150,6 +150,7 @@ class Machine:
 
         self.memory.written = self._memory_written
         clock.armed = self._armed
+        self._appointments: list[tuple[int, Callable[[], None]]] = []
         self._round_end = 0
         self._running: int | None = None
         self._stop_requested = False
@@ -325,6 +326,7 @@ class Machine:
             before = clock.base
             if self._schedule.pending is None:
                 clock.fire()
+                self._keep_appointments()
                 if self._stop_requested:
                     self._stop_requested = False
                     return StopReason.STOPPED
@@ -332,7 +334,7 @@ class Machine:
                     return StopReason.STOPPED
                 if until is not None and clock.base >= until:
                     return StopReason.UNTIL
-                end = self._idle(until)
+                end = self._idle(self._next_halt(until))
                 if self._schedule.reset_cause is not None:
                     self._stop_requested = False
                     return StopReason.RESET
@@ -354,6 +356,27 @@ class Machine:
             if self._stop_requested:
                 self._stop_requested = False
                 return StopReason.STOPPED
+
+    def appoint(self, at_ns: int, callback: Callable[[], None]) -> None:
+        """Call back between the first two rounds from a time on, when every CPU is between slices and may be changed.
+
+        Like `until`, and unlike a timer, it cuts no round of several CPUs: the run up to there, and the run after it if
+        nothing is changed, is the one without it.  It belongs to the observer: no snapshot has it.
+        """
+        self._appointments.append((at_ns, callback))
+        self._appointments.sort(key=lambda appointment: appointment[0])
+
+    def _keep_appointments(self) -> None:
+        while self._appointments and self._appointments[0][0] <= self.clock.base:
+            self.memory.changing()
+            self._appointments.pop(0)[1]()
+
+    def _next_halt(self, until: int | None) -> int | None:
+        """Until when a lone CPU may run, or the clock may jump, for those outside."""
+        if not self._appointments:
+            return until
+        at = self._appointments[0][0]
+        return at if until is None else min(at, until)
 
     def _idle(self, until: int | None) -> StopReason | int | None:
         """Wake who can be woken; the end of the coming round, None if the clock jumped, or why nothing can run."""
@@ -503,6 +526,7 @@ class Machine:
         for cpu in self.cpus:
             cpu.forget_observers()
         self.memory.written, self.memory.read = self._memory_written, None
+        self._appointments.clear()
         self.poll = None
 
     def prepare_fork(self) -> None:

@@ -70,6 +70,8 @@ Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu   # the same crash on another PC
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200   # what led to the triple fault
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
+  kdumpsim run --at instant --type oops --draw 7   # anywhere in the kernel; --draw 8 is another place
+  kdumpsim run --fault text:executed               # no crash is induced: a bit flips, or an instruction changes
 
 {statuses}
 """
@@ -170,7 +172,14 @@ def run(
 ) -> None:
     """Parse, run, show."""
     try:
-        scenario = Scenario(**fields_of(Scenario, given))
+        fields = fields_of(Scenario, given)
+        if not fields.keys() & {"crash_point", "at", "fault"}:
+            points = crash_points(KernelPart(guest_modules=fields.get("guest_modules", ())).modules)
+            raise click.UsageError(
+                f"Missing option '--crashpoint', '--at' or '--fault'. Choose from: {', '.join(points)}; "
+                "or give --at instant, or --fault MODEL"
+            )
+        scenario = Scenario(**fields)
         result = _run(
             scenario,
             output,
@@ -225,7 +234,7 @@ def _show(result: Result, output: Path, *, save_disks: bool) -> None:
     from kdumpsim.runs.run import boot_command
 
     scenario, display = result.scenario, screen()
-    title = f"{scenario.crash_point} / {scenario.crash_type}"
+    title = scenario.title
     if scenario.machine != KDUMPSIM:
         title += f" on machine {scenario.machine}"
     vmcore = (result.vmcore.bytes, result.vmcore.sha256) if result.vmcore else None

@@ -3,29 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from kdumpsim.scenario.parts import CrashPart, KernelPart, PcPart
-from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.settings import Named, settings_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PARTS: Mapping[type, str] = {CrashPart: "The crash", KernelPart: "The kernels", PcPart: "The PC"}
-_KNOWN: Mapping[str, Callable[[], Iterable[str]]] = {"crash_point": crash_points, "crash_type": crash_types}
-
-
-class _Word(click.types.StringParamType):
-    """A word that must be given: what there is to choose from is said when it is missing."""
-
-    def __init__(self, known: Callable[[], Iterable[str]]) -> None:
-        self._known = known
-
-    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"Choose from: {', '.join(self._known())}"
 
 
 def scenario_options(part: type, only: Collection[str] | None = None) -> Callable[[Command], Command]:
@@ -47,10 +34,7 @@ def _option(named: Named) -> Callable[[Command], Command]:
         return click.option(*names, is_flag=True, help=named.help)
     if chosen.each:
         return click.option(*names, multiple=True, metavar=chosen.metavar, help=named.help)
-    if default is MISSING:
-        kind = _Word(_KNOWN[named.name])
-        return click.option(*names, required=True, type=kind, metavar=chosen.metavar, help=named.help)
-    text = None if default in (None, ()) else chosen.show(default)
+    text = None if default in (None, (), "") else chosen.show(default)
     return click.option(*names, default=text, show_default=True, metavar=chosen.metavar, help=named.help)
 
 
@@ -87,8 +71,6 @@ def options_table() -> str:
 
 
 def _default(named: Named) -> str:
-    if named.default is MISSING:
-        return "must be given"
-    if named.setting.flag or named.default is None or named.default == ():
+    if named.setting.flag or named.default in (None, (), ""):
         return ""
     return f"`{named.setting.show(named.default)}`"

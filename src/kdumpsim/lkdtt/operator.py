@@ -55,6 +55,10 @@ class Scene(Protocol):
     def answers(self) -> bool:
         """Whether the machine answers at once when spoken to."""
 
+    @property
+    def counted(self) -> bool:
+        """Whether a crash point was armed, whose counter he can look at.  Nothing announces any other trouble."""
+
     def crossings_left(self) -> int | None:
         """What ``ttutils ls`` says of the crash point's counter; None without an answer."""
 
@@ -125,7 +129,7 @@ class _Visit:
         scene = self._scene
         answered = counted = scene.now
         left: int | None = None
-        before: Mapping[int, Task] | None = None  # None until the crash point was hit
+        before: Mapping[int, Task] | None = None  # None until the crash point was hit, or until he looks for trouble
         while not self._over:
             scene.wait(min(scene.now + LOOK_NS, scene.deadline))
             if scene.gone:
@@ -141,6 +145,9 @@ class _Visit:
                 if verdict is not None:
                     return verdict
                 continue
+            if not scene.counted:
+                counted, before = scene.now, scene.tasks() or {}
+                continue
             count = scene.crossings_left()
             if count == 0:
                 self._note(Seen.HIT, "the crash point's counter is 0: the failure was induced")
@@ -155,7 +162,10 @@ class _Visit:
         return Verdict.GONE
 
     def _examine(self, hit: int, before: Mapping[int, Task]) -> Verdict | None:
-        """The failure was induced before `hit` and the machine answers: is all well?  None: it is too early to say."""
+        """The machine answers; the failure was induced before `hit`, or he looks for trouble since then: is all well?
+
+        None: it is too early to say.
+        """
         scene = self._scene
         if not scene.log_in(self._patience):
             if self._over:

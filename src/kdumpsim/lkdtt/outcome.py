@@ -44,6 +44,7 @@ class Seen(Enum):
     UNKILLABLE = "the load could not be killed"
     NOT_CROSSED = "the crash point was not crossed"
     RECOVERED = "the system worked again"
+    NO_EFFECT = "the machine was the one without the fault"
     REBOOTING = "the operator rebooted the machine"
     REBOOT_HANGS = "the machine hung on reboot"
     SYSRQ_PRESSED = "the operator pressed Alt-SysRq-C"
@@ -181,7 +182,7 @@ def name_outcome(notes: Sequence[Note]) -> Outcome:
     if outcome.captured:
         outcome.success = not (by_sysrq or by_watchdog)
     else:
-        outcome.success = outcome.recovered and Seen.HANDED_OVER not in first
+        outcome.success = (outcome.recovered or Seen.NO_EFFECT in first) and Seen.HANDED_OVER not in first
     return outcome
 
 

@@ -23,3 +23,8 @@ class OwnMachine(Machine):
     def inspecting(self) -> Machine:
         """Its devices say what they are about."""
         return self
+
+    @property
+    def striking(self) -> Machine:
+        """It can be struck between two instructions."""
+        return self

@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from kdumpsim.agent.transport import SerialMachine
+from kdumpsim.board.clock import Clock
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.ide import IdeController
 from kdumpsim.board.machine import MachineConfig, StopReason
+from kdumpsim.board.memory import Memory as RealMemory
 from kdumpsim.board.network import NetworkConfig
 from kdumpsim.board.rtl8139 import Rtl8139
+from kdumpsim.cpu import Cpu
 from kdumpsim.machines.own import OwnMachine
 from kdumpsim.scenario.conditions import KDUMPSIM, QEMU
 from kdumpsim.scenario.parts import PcPart
@@ -94,6 +97,32 @@ class Devices(Protocol):
     def nic(self) -> Rtl8139 | None: ...
 
 
+class Striking(Protocol):
+    """A machine that whatever strikes it can change, between two instructions of every CPU."""
+
+    @property
+    def cpus(self) -> Sequence[Cpu]: ...
+    @property
+    def memory(self) -> RealMemory: ...
+    @property
+    def clock(self) -> Clock: ...
+
+    def appoint(self, at_ns: int, callback: Callable[[], None], /) -> None:
+        """Call back at a time, from between two rounds."""
+
+    def watch(self, address: int, callback: Callable[[Cpu], None], /) -> None:
+        """Call back before the instruction at a linear address."""
+
+    def unwatch(self, address: int, /) -> None:
+        """Forget every watch there."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """All there is to it."""
+
+    def run(self, *, until: int | None = None) -> StopReason:
+        """Let it run."""
+
+
 class Pc(WatchedMachine, SerialMachine, Protocol):
     """What a session does with a machine; `board.machine.Machine` tells what it means."""
 
@@ -111,6 +140,8 @@ class Pc(WatchedMachine, SerialMachine, Protocol):
     def tracing(self) -> Tracing | None: ...
     @property
     def inspecting(self) -> Devices | None: ...
+    @property
+    def striking(self) -> Striking | None: ...
 
     def load_multiboot(self, image: bytes, cmdline: str) -> None:
         """Power on, up to the kernel's first instruction."""

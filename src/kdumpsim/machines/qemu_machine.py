@@ -223,7 +223,7 @@ class QemuCpu:
 class QemuMachine:
     """One PC, powered on by `load_multiboot` and gone after `close`.  Any call may raise QemuLost."""
 
-    copying = tracing = inspecting = None
+    copying = tracing = inspecting = striking = None
     """What the gdbstub and QMP are not asked for (`machines.pc`)."""
 
     def __init__(self, cpus: int, memory: int, disks: Mapping[int, Disk]) -> None:

@@ -167,6 +167,10 @@ class Mechanism(ABC):
         """What could be seen of it between the hand-over and the dump."""
         return []
 
+    def stage(self, host: Host) -> str:
+        """How far the machine has come since the hand-over: where a run ended that has no dump."""
+        return self.hand_over
+
     @abstractmethod
     def captured(self, host: Host) -> bool:
         """Whether a whole dump is where it belongs."""

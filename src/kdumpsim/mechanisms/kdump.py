@@ -148,6 +148,9 @@ class Kdump(Mechanism):
     def captured(self, host: Host) -> bool:
         return find_dump(host.dump_disk) is not None
 
+    def stage(self, host: Host) -> str:
+        return "purgatory" if self._started_ns is None else "capture kernel"
+
     def failure(self, host: Host, ending: str) -> str:
         if self._started_ns is not None:
             return "the capture kernel was reached and did not bring a dump home"

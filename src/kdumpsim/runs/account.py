@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kdumpsim.runs.session import Session
 
 MAX_NAME = 64
-SIGNS = (Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
+SIGNS = (Seen.NO_EFFECT, Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
 """What is evidence as it stands."""
 
 
@@ -83,7 +83,8 @@ def outcome_of(session: Session) -> Outcome:
     outcome = name_outcome(notes)
     outcome.reason = _reason(session, outcome)
     conditions = session.conditions.seen(session.machine) if session.conditions else []
-    outcome.evidence[:0] = [story(session), *map(str, session.oracle.ran_on()), *conditions]
+    struck = session.strikes.struck if session.strikes else []
+    outcome.evidence[:0] = [*map(str, struck), story(session), *map(str, session.oracle.ran_on()), *conditions]
     outcome.evidence += [str(note) for note in outcome.timeline if note.seen in SIGNS]
     if not outcome.captured and (last := session.console.last_line()):
         outcome.evidence.append(f"last line on the console: {last}")
@@ -98,6 +99,8 @@ def _reason(session: Session, outcome: Outcome) -> str:
         return "a dump was captured, but the kernel did not get there by itself"
     if session.jumped:
         return session.mechanism.failure(session, ending(session))
+    if any(note.seen is Seen.NO_EFFECT for note in outcome.timeline):
+        return "the fault had no effect: no dump was called for"
     if outcome.recovered:
         return "the system survived and works: no dump was called for"
     return f"no dump was started: {ending(session)}"
@@ -111,9 +114,11 @@ def story(session: Session) -> str:
     if session.armed is None:
         name = crash_name(session.oracle) or f"{crash.where}()"
     elif crash.where == INDUCED:
-        name = session.armed.crash_point
-    else:
+        name = session.armed.crash_point or f"{session.armed.crash_type} at an instant"
+    elif session.armed.crash_point:
         name = f"{crash.where}(), not {session.armed.crash_point}, which was armed,"
+    else:
+        name = f"{crash.where}()"
     where = f"{name} on CPU {crash.cpu} at {crash.time_ns / NS:.3f} s"
     if jump is None:
         return f"{where}; {session.mechanism.hand_over} was not reached: {ending(session)}"

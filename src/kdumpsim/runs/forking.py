@@ -26,13 +26,15 @@ from typing import Any, NoReturn
 
 from kdumpsim.compiler import GuestError
 from kdumpsim.errors import KdumpsimError
+from kdumpsim.faults.survey import Survey
 from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.machines.parent import die_with
 from kdumpsim.machines.pc import capable
 from kdumpsim.notices import notice
+from kdumpsim.runs.drawing import SurveyKey, wants_survey
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, check_host_timeout, within
 from kdumpsim.runs.result import Result
-from kdumpsim.runs.run import EVERYTHING, Leave, build_kernels, drive, finish, power_on, start
+from kdumpsim.runs.run import EVERYTHING, Leave, build_kernels, drive, finish, look_ahead, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
@@ -43,6 +45,8 @@ WORTH_WARMING = 4
 """So many forks make up for a crash of the machine itself (`Booted.warm`)."""
 WARMING_S = 2.0
 """Of the host's time: a crash takes a tenth."""
+WARMING_POINT = "FS_DEVRW"
+"""Where the machine is crashed for scenarios that strike elsewhere: a file-system load comes by at once."""
 _PIECE = 1 << 16
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 _BETWEEN_POLLS_S = 0.1
@@ -96,6 +100,7 @@ class Booted:
         self.session = power_on(pc, kernel)
         capable(self.session.machine.copying, pc, "copied")
         self._state: dict[str, Any] | None = None
+        self._surveys: dict[SurveyKey, Survey | None] = {}
         self._forks = 0
         self._warm_at = WORTH_WARMING if forks is None else 1 if forks > WORTH_WARMING else None
         """Before which fork to call `warm`; None: before none."""
@@ -112,6 +117,7 @@ class Booted:
     def use(self) -> Iterator[Session]:
         """Its session, for something that is to be done on the machine itself, and so on all later copies."""
         self._state = self._warm_at = None
+        self._surveys.clear()
         self.session.machine.poll = within(self._host_timeout, self._poll)
         try:
             yield self.session
@@ -129,6 +135,7 @@ class Booted:
         Whatever signal comes meanwhile, a worker that was started is in `workers`.
         """
         self._warm_if_due(scenario)
+        seen = self._look_ahead(scenario)
         self._forks += 1
         capable(self.session.machine.copying, self.key.pc, "copied").prepare_fork()
         sys.stdout.flush()  # what the child has unwritten would be written twice
@@ -139,7 +146,7 @@ class Booted:
         try:
             pid = os.fork()
             if pid == 0:
-                _child(parent, reader, writer, lambda: self._crash(self.session, scenario, directory, None))
+                _child(parent, reader, writer, lambda: self._crash(self.session, scenario, directory, None, seen))
             os.close(writer)
             worker = Worker(pid, reader, scenario, directory)
             if workers is not None:
@@ -155,6 +162,7 @@ class Booted:
         signals come, and however fast, none is heard between its start and its end but here.
         """
         self._warm_if_due(scenario)  # which a signal may end
+        self._look_ahead(scenario)
         with HeldSignals(lambda: None) as signals:
             worker = self.fork(scenario, directory)
             try:
@@ -180,28 +188,51 @@ class Booted:
         try:
             self.session.machine.poll = within(WARMING_S)
             with suppress(Exception):  # whatever becomes of it, a copy's own run will tell
-                drive(self.session, replace(scenario, crash_type="panic"))
+                drive(self.session, _warming(scenario))
         finally:
             self.session = self.session.rewound(state, build_kernels(*self.key)[1])
 
     def again(self, scenario: Scenario, directory: Path) -> Result:
         """Crash a copy in this process, without fork."""
         self._check(scenario)
+        seen = self._look_ahead(scenario)
         if self._state is None:
             if not CAN_FORK:
                 notice("this host has no fork: each run restores the booted machine and translates its code anew")
             self._state = self.session.state()
         copy = power_on(*self.key)
         copy.restore(self._state)
-        return self._crash(copy, scenario, directory, self._poll)
+        return self._crash(copy, scenario, directory, self._poll, seen)
 
     def _check(self, scenario: Scenario) -> None:
         if scenario.boot_key() != self.key:
             raise ValueError(f"'{scenario.command()}' needs a machine that was booted otherwise")
 
-    def _crash(self, session: Session, scenario: Scenario, directory: Path, poll: Poll | None) -> Result:
+    def _look_ahead(self, scenario: Scenario) -> Survey | None:
+        """The survey that a scenario needs: one for all scenarios with the same load."""
+        if self.failed is not None or not wants_survey(scenario):
+            return None
+        key = SurveyKey.of(scenario)
+        if key not in self._surveys:
+            self.session.machine.poll = within(self._host_timeout, self._poll)
+            try:
+                self._surveys[key] = look_ahead(self.session, scenario)
+            finally:
+                self.session.machine.poll = None
+        return self._surveys[key]
+
+    def _crash(
+        self, session: Session, scenario: Scenario, directory: Path, poll: Poll | None, seen: Survey | None
+    ) -> Result:
         session.machine.poll = within(self._host_timeout, poll)
-        return finish(session, scenario, directory, self.failed, self.leave)
+        return finish(session, scenario, directory, self.failed, self.leave, seen)
+
+
+def _warming(scenario: Scenario) -> Scenario:
+    """A crash that is like the scenario's as far as it matters for what is translated."""
+    if scenario.crash_point:
+        return replace(scenario, crash_type="panic")
+    return replace(scenario, crash_point=WARMING_POINT, crash_type="panic", at=None, fault=())
 
 
 def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:

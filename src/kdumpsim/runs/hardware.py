@@ -40,8 +40,10 @@ class Conditions:
         return self._crash.crash_cpu
 
     def set_command(self) -> str:
-        """What /proc/dtt/ctrl is told."""
+        """What /proc/dtt/ctrl is told; empty for a fault, of which the guest is told nothing."""
         crash = self._crash
+        if not crash.crash_point:
+            return f"strike {crash.crash_type}" if crash.at else ""
         command = f"set {crash.crash_point} {crash.crash_type} {crash.count}"
         return command if self.cpu is None else f"{command} {self.cpu}"
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from kdumpsim._version import __version__
+from kdumpsim.faults.strikes import Struck
 from kdumpsim.files import atomic_file
+from kdumpsim.lkdtt.effect import Effect
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.records import NOT_STORED, Form, Record, each, optional, record, stored
 from kdumpsim.runs.calls import Crash
@@ -47,6 +49,12 @@ class Result(Record):
     """CPUs that nothing had stopped when another handed over."""
     crash: Crash | None = field(default=None, metadata=stored(optional(record(Crash))))
     """None if the kernel did not begin to die."""
+    struck: list[Struck] = field(default_factory=list, metadata=stored(each(Struck)))
+    """What struck other than at a crash point."""
+    effect: Effect | None = field(default=None, metadata=stored(optional(record(Effect))))
+    """What came of it, in a word."""
+    asked: str | None = None
+    """The command that left something to chance; the scenario has what was drawn."""
     version: str = field(default=__version__, metadata=stored(name="kdumpsim"))
     """Of the kdumpsim that ran it."""
 

@@ -14,6 +14,7 @@ from kdumpsim import images
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.compiler.cache import digest
 from kdumpsim.disks.dumpdisk import save_image
+from kdumpsim.faults.survey import Survey
 from kdumpsim.files import writable_directory
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
@@ -21,6 +22,8 @@ from kdumpsim.mechanisms.base import Mechanism, MechanismError, check_guest, mec
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.bootcache import begin, usable
 from kdumpsim.runs.calls import Crash
+from kdumpsim.runs.drawing import drawn, survey, wants_survey
+from kdumpsim.runs.effect import effect_of, without_effect
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import check_host_timeout, within
 from kdumpsim.runs.result import DumpFile, Result, remove_stale, write_atomically
@@ -100,7 +103,8 @@ def run_scenario(
         else:
             failed = start(session)
         with _nothing_half(output):
-            result = _finish(session, scenario, output, failed, Leave(truth=truth))
+            seen = look_ahead(session, scenario) if failed is None else None
+            result = _finish(session, scenario, output, failed, Leave(truth=truth), seen)
             if recorded is not None:
                 write_atomically(output / "trace.txt", recorded.text().encode())
             if save_disks:
@@ -138,13 +142,31 @@ def start(session: Session) -> str | None:
     return None
 
 
-def finish(session: Session, scenario: Scenario, output: Path, failed: str | None, leave: Leave = EVERYTHING) -> Result:
+def look_ahead(session: Session, scenario: Scenario) -> Survey | None:
+    """A survey of the booted machine under the scenario's load, on a copy, where the scenario wants one."""
+    if not wants_survey(scenario):
+        return None
+    state = session.state()
+    copy = power_on(session.pc, session.kernel)
+    copy.restore(state)
+    copy.machine.poll = session.machine.poll
+    return survey(copy, scenario)
+
+
+def finish(
+    session: Session,
+    scenario: Scenario,
+    output: Path,
+    failed: str | None,
+    leave: Leave = EVERYTHING,
+    seen: Survey | None = None,
+) -> Result:
     """Arm, crash, capture, save, judge; leave the files in `output`, a directory that was prepared.
 
-    `failed` is what `start` said.
+    `failed` is what `start` said, `seen` what `look_ahead` did.
     """
     with _nothing_half(output):
-        return _finish(session, scenario, output, failed, leave)
+        return _finish(session, scenario, output, failed, leave, seen)
 
 
 @contextmanager
@@ -157,10 +179,13 @@ def _nothing_half(output: Path) -> Iterator[None]:
         raise
 
 
-def _finish(session: Session, scenario: Scenario, output: Path, failed: str | None, leave: Leave) -> Result:
-    failed = failed or drive(session, scenario)
+def _finish(
+    session: Session, asked: Scenario, output: Path, failed: str | None, leave: Leave, seen: Survey | None
+) -> Result:
+    scenario = drawn(asked, seen, session) if failed is None else asked
+    failed = failed or drive(session, scenario, seen)
     conclusion = conclude(session, output, failed, large=leave.large, sha256=leave.sha256)
-    if leave.truth or (leave.truth is None and conclusion.vmcore is None):
+    if leave.truth or (leave.truth is None and conclusion.vmcore is None and not conclusion.outcome.ok):
         write_truth(session, output)
         if not leave.large:
             write_atomically(output / "vmlinux", session.first.elf)
@@ -170,6 +195,9 @@ def _finish(session: Session, scenario: Scenario, output: Path, failed: str | No
         result.vmcore = DumpFile(sha256, size)
     result.ran_on = session.oracle.ran_on()
     result.crash = Crash.of(session.oracle)
+    result.effect = effect_of(session, conclusion)
+    result.struck = session.strikes.struck if session.strikes is not None else []
+    result.asked = asked.command() if asked != scenario else None
     write_atomically(output / "result.json", result.dumps().encode())
     return result
 
@@ -200,12 +228,17 @@ def prepare(output: Path) -> None:
     remove_stale(output, OUTPUT_FILES)
 
 
-def drive(session: Session, scenario: Scenario) -> str | None:
-    """From arming up to the reboot, or to where it ends instead; why there was no crash to wait for, or None."""
+def drive(session: Session, scenario: Scenario, seen: Survey | None = None) -> str | None:
+    """From arming up to the reboot, or to where it ends instead; why there was no crash to wait for, or None.
+
+    With a survey's control, a fault without effect ends it early.
+    """
     try:
-        session.arm(scenario.crash)
+        session.arm(scenario.crash_part)
     except AgentFailure as error:
         return str(error)
+    if seen is not None and without_effect(session, seen):
+        return None
     session.crash(Operator(scenario.patience * NS))
     if session.jumped:
         session.dump()

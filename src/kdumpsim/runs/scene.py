@@ -59,6 +59,11 @@ class MachineScene:
             return False
         return True
 
+    @property
+    def counted(self) -> bool:
+        """Is there a crash point's counter to look at?"""
+        return bool(self._session.armed and self._session.armed.crash_point)
+
     def crossings_left(self) -> int | None:
         """The counter of the armed point."""
         armed = self._session.armed

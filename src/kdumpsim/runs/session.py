@@ -21,6 +21,8 @@ from kdumpsim.board.machine import StopReason
 from kdumpsim.disks.dumpdisk import DATA_OFFSET
 from kdumpsim.disks.swaparea import mkswap
 from kdumpsim.disks.toyfs import mkfs
+from kdumpsim.faults.strikes import Strikes
+from kdumpsim.lkdtt.effect import EffectClass
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
 from kdumpsim.machines.pc import Pc, capable, new_disk, new_pc
@@ -117,6 +119,10 @@ class Session:
         self.armed: CrashPart | None = None
         """The crash that was armed, and the conditions it asked for."""
         self.conditions: Conditions | None = None
+        self.strikes: Strikes | None = None
+        """What strikes other than at a crash point."""
+        self.no_effect: EffectClass | None = None
+        """The class of a fault that was found to have none."""
         self.loads: dict[int, str] = {}
         """Programs that were started in the guest, by pid."""
         self.notes: list[Note] = []
@@ -277,35 +283,40 @@ class Session:
     # A crash, phase by phase.
 
     def arm(self, crash: CrashPart) -> None:
-        """Start the load and set the crash point that it crosses through /proc/dtt/ctrl.
+        """Start the load and set the crash point that it crosses through /proc/dtt/ctrl, or have strikes come in time.
 
-        The crash may come as soon as the point is set.
+        The crash may come as soon as the point is set.  Strikes that are not drawn yet do not come.
         """
-        self.clock.begin("arm", f"arming {crash.crash_point}")
+        self.clock.begin("arm", f"arming {crash.title}")
         self.give(crash.timeout)
         self.armed = crash
         self.conditions = conditions = Conditions(crash, self.pc.cpus)
         self._armed_at = len(self.console.lines) - 1
         self.agent.timeout = ARMED_TIMEOUT_S
-        if number := crash_points(self.kernel.modules)[crash.crash_point].dynamic:
+        if crash.crash_point and (number := crash_points(self.kernel.modules)[crash.crash_point].dynamic):
             self.agent.write_file("/proc/dtt/ctrl", f"add {crash.crash_point} {number}\n".encode())
         conditions.before_arming(self.agent)
-        command = f"{conditions.set_command()}\n"
         try:
             # As in the paper's Table 1: what crosses the point is the load at work, not its being started.
             for name in conditions.programs():
                 self.loads[self.agent.start(name)] = name
-            self.agent.write_file("/proc/dtt/ctrl", command.encode())
+            if command := conditions.set_command():
+                self.agent.write_file("/proc/dtt/ctrl", f"{command}\n".encode())
         except (AgentGone, AgentTimeout):
             if not self.crashed:
                 raise
         runs = f"; {', '.join(self.loads.values())} runs" if self.loads else ""
-        self.clock.end(f"{crash.crash_point} {crash.crash_type}, at crossing {crash.count}{runs}")
+        if crash.strikes and all(not strike.to_draw for strike in crash.strikes):
+            self.strikes = Strikes(capable(self.machine.striking, self.pc, "struck"), self.first, crash.strikes)
+            self.strikes.appoint()
+        where = f"{crash.crash_point} {crash.crash_type}, at crossing {crash.count}"
+        self.clock.end(f"{where if crash.crash_point else crash.title}{runs}")
 
     def crash(self, operator: Attendant) -> None:
         """Leave the armed machine to its load and to the operator, until the first kernel is gone or given up."""
         assert self.armed is not None
-        self.clock.begin("crash", f"waiting for {self.armed.crash_point} to be crossed")
+        waiting = f"{self.armed.crash_point} to be crossed" if self.armed.crash_point else self.armed.title
+        self.clock.begin("crash", f"waiting for {waiting}")
         self.notes += operator.attend(MachineScene(self), self.loads)
         if not self.gone and self.now >= self.deadline:
             self._stopped = StopReason.UNTIL

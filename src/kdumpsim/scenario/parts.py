@@ -7,7 +7,7 @@ can share a boot.  Each part checks itself; `scenario.scenario` checks what they
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from hashlib import sha256
 
 from kdumpsim.images import ModuleError, module_files
@@ -27,6 +27,7 @@ from kdumpsim.scenario.options import checked, parse
 from kdumpsim.scenario.points import DEFAULT_COUNT, Modules
 from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES, effective
 from kdumpsim.scenario.settings import check_values, integer, setting
+from kdumpsim.scenario.strikes import FAULTS, INSTANT, TEXT, At, Fault
 from kdumpsim.scenario.values import (
     NO_LOAD,
     Reservation,
@@ -199,16 +200,56 @@ class CrashPart:
     """Where and how the kernel crashes, and what goes on meanwhile.  `timeout` and `patience` in virtual seconds."""
 
     crash_point: str = field(
+        default="",
         kw_only=False,
         metadata=setting("Where to crash: a crash point.", metavar="NAME", option="crashpoint"),
     )
     crash_type: str = field(
-        kw_only=False, metadata=setting("How to crash: a crash type.", metavar="TYPE", option="type")
+        default="",
+        kw_only=False,
+        metadata=setting("How to crash: a crash type.", metavar="TYPE", option="type"),
     )
     count: int = field(
         default=DEFAULT_COUNT,
         metadata=setting(
             "Crossings of the point before the crash.", metavar="N", parse=integer("count"), bounds=(1, 1_000_000)
+        ),
+    )
+    at: str | None = field(
+        default=None,
+        metadata=setting(
+            f"In place of a crash point: {INSTANT}, a random instant at which a CPU is busy in the kernel, drawn from "
+            f"the seed; or {INSTANT}:CPU@TIME, the one that was drawn.",
+            metavar="WHEN",
+        ),
+    )
+    fault: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "In place of a crash: a fault; repeatable. MODEL:TARGET is drawn from the seed, MODEL:TARGET@TIME is the "
+            f"one that was drawn. Models: {TEXT} (one of those of text); "
+            + "; ".join(f"{name} ({row.help}; {'|'.join(row.drawn)})" for name, row in FAULTS.items())
+            + ". See `kdumpsim help faults`.",
+            metavar="FAULT",
+            each=True,
+        ),
+    )
+    faults: int = field(
+        default=1,
+        metadata=setting(
+            "How many faults of each --fault are drawn for the run.",
+            metavar="N",
+            parse=integer("faults"),
+            bounds=(1, 1000),
+        ),
+    )
+    draw: int = field(
+        default=0,
+        metadata=setting(
+            "Which draw: another number is another instant, fault or variation on the same booted machine.",
+            metavar="N",
+            parse=integer("draw"),
+            bounds=(0, 2**64 - 1),
         ),
     )
     crash_cpu: int | None = field(
@@ -258,8 +299,39 @@ class CrashPart:
         ),
     )
 
-    def __post_init__(self) -> None:
+    crash: InitVar[At | Fault | None] = None
+    """What strikes, in place of crash point and type, `at` or `fault`."""
+
+    def __post_init__(self, crash: At | Fault | None) -> None:
+        if isinstance(crash, At):
+            object.__setattr__(self, "at", str(crash))
+            object.__setattr__(self, "crash_type", crash.type)
+        elif isinstance(crash, Fault):
+            object.__setattr__(self, "fault", (str(crash),))
         check_values(CrashPart, self)
+        if self.at is not None:
+            object.__setattr__(self, "at", str(At.parse(self.at)))
+        object.__setattr__(self, "fault", tuple(str(Fault.parse(text)) for text in self.fault))
+        if sum(map(bool, (self.crash_point, self.at, self.fault))) != 1:
+            raise ScenarioError(
+                f"choose what strikes: a crash point (--crashpoint), --at {INSTANT} or --fault, and one of them only"
+            )
+        if self.fault and self.crash_type:
+            raise ScenarioError(f"a fault has no crash type: leave out {self.crash_type}")
+
+    @property
+    def title(self) -> str:
+        """What strikes, in a few words."""
+        if self.fault:
+            return f"fault {', '.join(self.fault)}"
+        return f"{self.crash_point or self.at} / {self.crash_type}"
+
+    @property
+    def strikes(self) -> tuple[At | Fault, ...]:
+        """What strikes other than at a crash point."""
+        if self.at is not None:
+            return (At.parse(self.at, self.crash_type),)
+        return tuple(map(Fault.parse, self.fault))
 
 
 def parse_pairs(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:

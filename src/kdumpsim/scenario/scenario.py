@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from kdumpsim.scenario.conditions import (
+    KDUMPSIM,
     MIB,
     QEMU,
     check_cpus,
@@ -22,6 +23,7 @@ from kdumpsim.scenario.parts import USUAL_LOAD, CrashPart, KernelPart, PcPart
 from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_types, programs
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.settings import check_word, from_plain, settings_of, to_plain
+from kdumpsim.scenario.strikes import At, Fault
 from kdumpsim.scenario.values import ScenarioError, format_size, parse_load
 from kdumpsim.target import PAGE_SIZE
 
@@ -48,12 +50,12 @@ class Scenario(CrashPart, KernelPart, PcPart):
     Fields are those of its three parts; the crash point and the crash type are positional.
     """
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, crash: At | Fault | None) -> None:
         PcPart.__post_init__(self)
         KernelPart.__post_init__(self)
-        CrashPart.__post_init__(self)
+        CrashPart.__post_init__(self, crash)
         self._names()
-        for name, needed in self.point.needs.items():
+        for name, needed in self.needs.items():
             if (asked := dict(self.kernel_options).get(name, needed)) != needed:
                 raise ScenarioError(
                     f"{self.crash_point} is never crossed with kernel option {name}={asked}; it takes {needed}"
@@ -63,6 +65,8 @@ class Scenario(CrashPart, KernelPart, PcPart):
         object.__setattr__(self, "traffic", "net" in self.dma)
         if self.machine == QEMU:
             check_qemu_dma(self.dma)
+            if self.strikes:
+                raise ScenarioError(f"{self.title} cannot strike machine {QEMU}; it can strike {KDUMPSIM}")
         check_together(self.pc, self.kernel)
         check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
 
@@ -71,10 +75,15 @@ class Scenario(CrashPart, KernelPart, PcPart):
         points, types = crash_points(self.modules), crash_types()
         object.__setattr__(self, "crash_point", aliases(points).get(self.crash_point, self.crash_point))
         object.__setattr__(self, "crash_type", aliases(types).get(self.crash_type, self.crash_type))
-        check_word("crash point", self.crash_point, points, aliases(points))
-        check_word("crash type", self.crash_type, types, aliases(types))
+        if self.crash_point:
+            check_word("crash point", self.crash_point, points, aliases(points))
+        if not self.fault:
+            if not self.crash_type:
+                raise ScenarioError(f"how to crash is missing (--type): choose from: {', '.join(types)}")
+            check_word("crash type", self.crash_type, types, aliases(types))
         if self.load == USUAL_LOAD:
-            object.__setattr__(self, "load", parse_load(self.point.load) if self.point.load else DISK_LOAD)
+            crosses = self.point.load if self.crash_point else ""
+            object.__setattr__(self, "load", parse_load(crosses) if crosses else DISK_LOAD)
         for name in self.load:
             check_word("load", name, programs(self.modules))
 
@@ -89,11 +98,11 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
         Made with the scenario and kept, so that it does not read the guest modules again.
         """
-        asked = dict(self.point.needs) | dict(self.kernel_options)
+        asked = dict(self.needs) | dict(self.kernel_options)
         return _part(KernelPart, self, kernel_options=changes(self.profile, asked))
 
     @cached_property
-    def crash(self) -> CrashPart:
+    def crash_part(self) -> CrashPart:
         """The crash, with the load that crosses its point."""
         return _part(CrashPart, self)
 
@@ -103,8 +112,13 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
     @property
     def point(self) -> CrashPoint:
-        """The crash point, as the kernel describes it."""
+        """The crash point, as the kernel describes it; KeyError where something else strikes."""
         return crash_points(self.modules)[self.crash_point]
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """Kernel options without which nothing would cross the crash point."""
+        return self.point.needs if self.crash_point else {}
 
     @property
     def options(self) -> dict[str, str]:

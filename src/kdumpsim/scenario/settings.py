@@ -95,8 +95,8 @@ def integer(what: str) -> Callable[[str], int]:
 
 
 def settings_of(part: type) -> Iterator[Named]:
-    """The settings of a part of a scenario (or of all of it): those that must be given, then the others."""
-    for item in sorted(fields(part), key=lambda item: item.default is not MISSING):
+    """The settings of a part of a scenario (or of all of it): those that can be given by place, then the others."""
+    for item in sorted(fields(part), key=lambda item: bool(item.kw_only)):
         if _KEY in item.metadata:
             yield Named(item.name, item.metadata[_KEY], item.default)
 

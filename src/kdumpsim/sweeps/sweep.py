@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Generator, Iterable
 from contextlib import closing
+from hashlib import sha256 as digest
 from pathlib import Path
 
 from kdumpsim.files import scratch_directory, writable_directory
@@ -21,8 +22,11 @@ from kdumpsim.scenario.scenario import Scenario
 
 
 def directory_name(scenario: Scenario) -> str:
-    """Where a run's files are kept; runs of a sweep differ in these three."""
-    return f"{scenario.crash_point}-{scenario.crash_type}-seed{scenario.seed}"
+    """Where a run's files are kept; crashes at points differ in these three, other strikes in their commands."""
+    if scenario.crash_point:
+        return f"{scenario.crash_point}-{scenario.crash_type}-seed{scenario.seed}"
+    title = "-".join(scenario.title.replace(":", " ").replace("/", " ").replace(",", " ").split())[:40]
+    return f"{title}-seed{scenario.seed}-draw{scenario.draw}-{digest(scenario.command().encode()).hexdigest()[:8]}"
 
 
 def sweep(

@@ -27,7 +27,7 @@ def armed(cpus: int) -> Session:
     session = power_on(scenario.pc, scenario.kernel)
     session.boot()
     session.prepare_dump()
-    session.arm(scenario.crash)
+    session.arm(scenario.crash_part)
     return session
 
 

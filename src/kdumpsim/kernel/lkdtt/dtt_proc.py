@@ -2,7 +2,7 @@
 """/proc/dtt/ctrl and /proc/dtt/cpoints, which ttutils talks to (LKDTT paper, section 3.3).
 
 ctrl takes one command a write: ``set NAME TYPE [COUNT [CPU]]``, ``reset NAME [-f]``, ``add NAME ID`` and
-``rmv NAME``.  CPU is our own: with it only crossings on that CPU count.
+``rmv NAME``.  CPU is our own: with it only crossings on that CPU count.  So is ``strike TYPE`` (`lkdtt.instant`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from kdumpsim.kernel.lkdtt.dtt import (
     dtt_set,
 )
 from kdumpsim.kernel.lkdtt.dynamic import dtt_add, dtt_remove
+from kdumpsim.kernel.lkdtt.instant import dtt_set_strike
 
 MAX_COMMAND: Final = 128
 MAX_WORDS: Final = 5
@@ -149,6 +150,8 @@ def dtt_ctrl_store(text: cstr, count: usize) -> i32:
         return ctrl_add(words, nr)
     if strcmp(words[0], "rmv") == 0:
         return ctrl_rmv(words, nr)
+    if strcmp(words[0], "strike") == 0:
+        return dtt_set_strike(words[1]) if nr == 2 else -EINVAL
     return -EINVAL
 
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What strikes a kernel other than at a crash point: a crash at an instant, or a fault, and how they are written.
+
+``instant:CPU@TIME`` and ``MODEL:TARGET@TIME``; TIME is virtual seconds since power-on.  What is left out is drawn from
+the seed (`kdumpsim.faults`), and the printed command has what was drawn.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kdumpsim.choices import unknown
+from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.target import GENERAL_REGISTERS, SEGMENTS
+
+NS = 1_000_000_000
+INSTANT = "instant"
+_TIME = re.compile(r"(\d{1,6})(?:\.(\d{1,9}))?")
+
+
+@dataclass(frozen=True)
+class FaultRow:
+    """A fault model, as users meet it."""
+
+    help: str
+    drawn: tuple[str, ...]
+    """Words for targets that are drawn; the first is meant where none is given."""
+    target: str
+    """How a target that was drawn is written."""
+    syntax: re.Pattern[str]
+
+
+_NUMBER = r"0x[0-9a-f]{1,8}"
+_BIT = re.compile(rf"{_NUMBER}\.\d{{1,3}}")
+_AT = re.compile(_NUMBER)
+_TEXT = ("executed", "uniform")
+
+FAULTS: dict[str, FaultRow] = {
+    "text-bit": FaultRow("a bit of an instruction flips", _TEXT, "ADDRESS.BIT", _BIT),
+    "text-nop": FaultRow("an instruction becomes NOPs", _TEXT, "ADDRESS", _AT),
+    "text-branch": FaultRow("a conditional branch is inverted", _TEXT, "ADDRESS", _AT),
+    "text-destination": FaultRow(
+        "an instruction writes another register", _TEXT, "ADDRESS=REGISTER", re.compile(rf"{_NUMBER}=[a-z]{{3}}")
+    ),
+    "text-init": FaultRow("the initialisation of a local variable is gone", _TEXT, "ADDRESS", _AT),
+    "stack": FaultRow("a bit of the live stack of a busy CPU flips", ("live",), "ADDRESS.BIT", _BIT),
+    "data": FaultRow("a bit of the kernel's data flips", ("touched", "uniform"), "ADDRESS.BIT", _BIT),
+    "heap": FaultRow("a bit of memory that the page allocator gave away flips", ("used",), "ADDRESS.BIT", _BIT),
+    "register": FaultRow(
+        "a bit of a register flips in a CPU that is busy in the kernel",
+        ("busy",),
+        "CPU.REGISTER.BIT",
+        re.compile(rf"\d{{1,2}}\.({'|'.join(name for name in GENERAL_REGISTERS if name not in SEGMENTS)})\.\d{{1,2}}"),
+    ),
+    "store": FaultRow(
+        "a wild store of a word", ("uniform",), "ADDRESS=VALUE", re.compile(rf"{_NUMBER}={_NUMBER}")
+    ),
+    "dma": FaultRow(
+        "a device writes 512 bytes to the wrong place", ("uniform",), "ADDRESS+BYTES", re.compile(rf"{_NUMBER}\+\d+")
+    ),
+}  # fmt: skip
+TEXT = "text"
+"""One of the text models, drawn."""
+
+
+def fault_names() -> list[str]:
+    """What MODEL can be."""
+    return [TEXT, *FAULTS]
+
+
+def parse_time(text: str) -> int:
+    """Virtual ns of `12.345678901`; ScenarioError otherwise."""
+    match = _TIME.fullmatch(text)
+    if not match:
+        raise ScenarioError(f"'{text}' is no time: write virtual seconds since power-on, such as 2.125")
+    return int(match[1]) * NS + int((match[2] or "").ljust(9, "0"))
+
+
+def format_time(ns: int) -> str:
+    """The shortest exact way to write a time."""
+    return f"{ns // NS}.{ns % NS:09d}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True)
+class At:
+    """A crash of a type at an instant at which a CPU is busy in the kernel: ``Scenario(crash=At("bug"))``.
+
+    CPU and time (virtual ns since power-on) are drawn where they are left out.
+    """
+
+    type: str
+    cpu: int | None = None
+    time: int | None = None
+
+    def __str__(self) -> str:
+        return INSTANT if self.cpu is None or self.time is None else f"{INSTANT}:{self.cpu}@{format_time(self.time)}"
+
+    @property
+    def to_draw(self) -> bool:
+        """Is there something left to draw?"""
+        return self.cpu is None or self.time is None
+
+    @classmethod
+    def parse(cls, text: str, kind: str = "") -> At:
+        """The instant of ``instant`` or ``instant:CPU@TIME``."""
+        name, colon, rest = text.strip().partition(":")
+        if name != INSTANT:
+            raise ScenarioError(unknown("at", name, [INSTANT]))
+        if not colon:
+            return cls(kind)
+        cpu, _, time = rest.partition("@")
+        if not cpu.isdecimal():
+            raise ScenarioError(f"at '{text}' is not understood: write {INSTANT}, or {INSTANT}:CPU@TIME")
+        return cls(kind, int(cpu), parse_time(time))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault: ``Scenario(crash=Fault("text", "executed"))``.
+
+    Target and time (virtual ns since power-on) are drawn where they are left out, or where the target is one of the
+    model's words for it.
+    """
+
+    model: str
+    target: str = ""
+    time: int | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.model}:{self.target}" if self.target else self.model
+        return text if self.time is None else f"{text}@{format_time(self.time)}"
+
+    @property
+    def to_draw(self) -> bool:
+        """Is there something left to draw?"""
+        return self.time is None or self.model == TEXT or self.target in FAULTS[self.model].drawn
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """The fault of ``MODEL[:TARGET][@TIME]``, its target word filled in; ScenarioError with what is allowed."""
+        rest, at, time = text.strip().partition("@")
+        model, _, target = rest.partition(":")
+        if model not in fault_names():
+            raise ScenarioError(unknown("fault", model, fault_names()))
+        row = FAULTS["text-bit" if model == TEXT else model]
+        fault = cls(model, target or row.drawn[0], parse_time(time) if at else None)
+        if fault.target in row.drawn:
+            if fault.time is not None:
+                raise ScenarioError(
+                    f"fault '{text}' has a time and no target of its own: leave out @TIME, or write "
+                    f"{model}:{row.target}@TIME"
+                )
+        elif model == TEXT or not row.syntax.fullmatch(fault.target):
+            raise ScenarioError(
+                f"fault '{text}': a target of {model} is one of {', '.join(row.drawn)}"
+                + ("" if model == TEXT else f", or {row.target}")
+            )
+        elif fault.time is None:
+            raise ScenarioError(f"fault '{text}' has no time: write {fault}@TIME, in virtual seconds since power-on")
+        return fault

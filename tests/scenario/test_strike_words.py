@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What strikes, as it is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.strikes import At, Fault, format_time, parse_time
+from kdumpsim.scenario.values import ScenarioError
+
+
+@given(st.integers(0, 999_999 * 10**9))
+def test_times_are_exact(ns: int) -> None:
+    assert parse_time(format_time(ns)) == ns
+
+
+def test_an_instant_and_a_fault_can_be_given_as_such() -> None:
+    assert Scenario(crash=At("bug")) == Scenario(at="instant", crash_type="oops")
+    assert Scenario(crash=At("panic", 1, 3_125_000_000)).at == "instant:1@3.125"
+    assert Scenario(crash=Fault("text", "executed")) == Scenario(fault=("text",))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "choose what strikes: a crash point"),
+        ({"at": "instant", "crash_type": "panic", "crash_point": "FS_DEVRW"}, "one of them only"),
+        ({"at": "instant"}, "--type.*choose from: none, panic, oops"),
+        ({"at": "sometime", "crash_type": "panic"}, "choose from: instant"),
+        ({"at": "instant:x@1", "crash_type": "panic"}, "write instant, or instant:CPU@TIME"),
+        ({"at": "instant:1@soon", "crash_type": "panic"}, "write virtual seconds"),
+        ({"fault": ("text",), "crash_type": "panic"}, "a fault has no crash type"),
+        ({"fault": ("txet",)}, "did you mean text"),
+        ({"fault": ("text:everywhere",)}, "one of executed, uniform"),
+        ({"fault": ("stack:0xc0001000.3",)}, "has no time: write stack:0xc0001000.3@TIME"),
+        ({"fault": ("stack:live@2",)}, "write stack:ADDRESS.BIT@TIME"),
+        ({"fault": ("register:0.eax@2",)}, "busy, or CPU.REGISTER.BIT"),
+        ({"fault": ("text",), "machine": "qemu"}, "cannot strike machine qemu; it can strike kdumpsim"),
+        ({"fault": ("text",), "faults": 0}, "choose 1 to 1000"),
+    ],
+)
+def test_what_cannot_strike_is_refused_with_what_can(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ScenarioError, match=complaint):
+        Scenario(**options)
