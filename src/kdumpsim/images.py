@@ -147,7 +147,7 @@ def kernel(
 
         objects = compile_modules(package_modules("kdumpsim.kernel"), config=config, extra_sources=extra)
         objects.append(data_object("initramfs.cpio", "initramfs", initramfs()))
-        image = link(objects, Layout(PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True))
+        image = link(objects, Layout(PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True, build_id=True))
         return _pack(image.elf, image.stripped(), json.dumps(dict(image.symbols)).encode())
 
     key = cache.sources_key(

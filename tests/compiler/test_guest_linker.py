@@ -123,6 +123,30 @@ def test_stripped_images_load_the_same(tmp_path: Path) -> None:
     assert len(image.stripped()) < len(image.elf)
 
 
+def test_a_build_id_names_the_contents(tmp_path: Path) -> None:
+    layout = Layout(BASE, BASE, "main", build_id=True)
+    images = [link(objects(tmp_path, m=text), layout) for text in (TEXT, TEXT, TEXT.replace("n * 2", "n * 3"))]
+    ids = []
+    for image in images:
+        for data in (image.elf, image.stripped()):
+            elf = ELFFile(io.BytesIO(data))
+            (note,) = elf.get_section_by_name(".note.gnu.build-id").iter_notes()
+            (segment,) = (s for s in elf.iter_segments() if s["p_type"] == "PT_NOTE")
+            assert [n["n_desc"] for n in segment.iter_notes()] == [note["n_desc"]]
+            assert (note["n_type"], len(note["n_desc"])) == ("NT_GNU_BUILD_ID", 40)
+            ids.append(note["n_desc"])
+        assert image.symbols["__stop_notes"] - image.symbols["__start_notes"] == 36
+    assert ids[0] == ids[1] == ids[2] == ids[3] != ids[4] == ids[5]
+    assert images[0].elf[7] == 3
+
+
+def test_a_constant_condition_chooses_an_initialiser(tmp_path: Path) -> None:
+    text = (
+        'WIDE = 1\nname: array[u8] = b"wide" if WIDE else b"no"\n\n@guest\ndef main() -> u32:\n    return len(name)\n'
+    )
+    assert Machine(link(objects(tmp_path, m=text), Layout(BASE, BASE, "main"))).call("main") == 4
+
+
 def test_kallsyms(tmp_path: Path) -> None:
     image = link(objects(tmp_path, m=TEXT), Layout(BASE, BASE, "main", kallsyms=True))
     machine = Machine(image)

@@ -69,6 +69,20 @@ def test_a_program_gets_its_arguments_and_prints_on_the_console(guest: Guest) ->
     assert f"hello from pid {pid} brave new world\n" in guest.console
 
 
+def test_a_child_of_fork_has_a_copy_of_its_own(guest: Guest) -> None:
+    before = free_memory(guest)
+    guest.agent.start("hello", "fork")
+    guest.run(0.2)
+    assert "child of fork: 2\nparent: 1, its child ended with 3\n" in guest.console
+    assert free_memory(guest) == before
+
+
+def test_uname_names_linux_2_6_16(guest: Guest) -> None:
+    guest.agent.start("hello", "uname")
+    guest.run(0.1)
+    assert "\nLinux 2.6.16-toy\n" in guest.console
+
+
 def test_nothing_is_left_of_a_program_that_has_ended(guest: Guest) -> None:
     guest.agent.start("hello")
     guest.run(0.1)

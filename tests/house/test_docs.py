@@ -36,6 +36,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 FOREIGN_OPTIONS = {
     "apt-get": {"--no-install-recommends"},
     "llvm-dwarfdump": {"--verify"},
+    "makedumpfile": {"--dump-dmesg"},
     "pip": {"--quiet", "--editable"},
     "bench.py": {"--against"},
     "pytest": {"--soak-minutes", "--soak-seed"},

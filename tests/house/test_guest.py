@@ -54,6 +54,8 @@ MEMORY = re.compile(r"(^|_)(addr|address|phys|paddr|vaddr|pfn|size|len|length|me
 NARROW = {
     "kernel.block.blk_types": {"bv_len"},  # no longer than a request, whose sectors are 32 bits
     "kernel.capture.elf": {"p_vaddr", "p_paddr", "p_memsz"},  # ELF32's structure
+    "kernel.core.printk": {"log_buf_len"},  # an int to dump tools
+    "kernel.fs.file_types": {"len"},  # a name's, at most 255
     "kernel.fs.toyfs": {"block_size", "size"},  # on disk
     "kernel.net.ip": {"address"},  # IPv4's
     "kernel.net.ipconfig": {"address"},

@@ -37,6 +37,13 @@ def test_program_headers(elf64: bool) -> None:
     ]
 
 
+def test_vmcoreinfo_is_a_note_after_those_of_the_cpus() -> None:
+    data = core_headers(RAM, CRASH, NOTES, BACKUP, vmcoreinfo=Range(0x150000, 0x151000))
+    assert data[7] == 3  # EI_OSABI: Linux
+    notes = [s for s in ELFFile(io.BytesIO(data)).iter_segments() if s["p_type"] == "PT_NOTE"]
+    assert [(s["p_offset"], s["p_memsz"]) for s in notes] == [(0x14A000, 1024), (0x14A400, 1024), (0x150000, 4096)]
+
+
 @pytest.mark.parametrize("elf64", [False, True])
 def test_readelf_finds_no_fault(elf64: bool, tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     path = tmp_path / "elfcorehdr"

@@ -24,6 +24,7 @@ from kdumpsim.kexec.load import (
     kexec_load_panic,
     kexec_unload,
     parse_crash_notes,
+    parse_vmcoreinfo,
     plan_normal,
     plan_panic,
 )
@@ -140,6 +141,15 @@ def check(plan: LoadPlan) -> None:
         digest.update(plan.kernel.contents(segment) if segment.name == "kernel" else inline(segment))
     assert digest.digest() == patched(plan, "sha256_digest", 32)
     assert covered == {s.name for s in plan.segments} - {"purgatory", "backup"}
+
+
+def test_vmcoreinfo_is_where_sysfs_says() -> None:
+    assert parse_vmcoreinfo("14c000 1000\n") == Range(0x14C000, 0x14D000)
+    for text in ("", "14c000", "14c000 0", "x 1000"):
+        with pytest.raises(KexecError, match="vmcoreinfo"):
+            parse_vmcoreinfo(text)
+    with pytest.raises(KexecError, match="VMCOREINFO at"):
+        plan_panic(load_image(vmlinux()), LAYOUT, [0x14A000], purgatory_object(), vmcoreinfo=Range(0xA0000, 0xA1000))
 
 
 def test_a_panic_load() -> None:

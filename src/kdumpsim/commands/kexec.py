@@ -30,6 +30,7 @@ from kdumpsim.kexec.load import (
     plan_panic,
     read_crash_notes,
     read_layout,
+    read_vmcoreinfo,
 )
 
 HELP = f"""Load KERNEL for kexec or kdump into a running guest, or show what would be loaded.
@@ -194,13 +195,16 @@ def _plan(
 ) -> LoadPlan:
     if action == "load":
         return plan_normal(image, layout, default_purgatory(), append, guest_path=guest_path)
+    vmcoreinfo = None if agent is None else read_vmcoreinfo(agent)
     if crash_notes is not None:
         notes = [parse_crash_notes(text, "--crash-notes") for text in crash_notes.split(",")]
     else:
         assert agent is not None
         notes = read_crash_notes(agent)
     elf64 = None if headers is None else headers == "64"
-    return plan_panic(image, layout, notes, default_purgatory(), append, guest_path=guest_path, elf64=elf64)
+    return plan_panic(
+        image, layout, notes, default_purgatory(), append, vmcoreinfo=vmcoreinfo, guest_path=guest_path, elf64=elf64
+    )
 
 
 def _show(plan: LoadPlan, dry_run: bool) -> None:

@@ -13,6 +13,7 @@ from .elf import (
     SHF_ALLOC,
     SHF_STRINGS,
     SHT_NOBITS,
+    SHT_NOTE,
     SHT_PROGBITS,
     SHT_STRTAB,
     SHT_SYMTAB,
@@ -23,8 +24,9 @@ from .elf import (
 )  # fmt: skip
 from .target import TARGET, ProgramHeader
 
-PT_LOAD = 1
+PT_LOAD, PT_NOTE = 1, 4
 PAGE = 4096
+PF_R = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class OutputSection:
     size: int
     align: int
     data: bytes | None
+    notes: bool = False
+    """A section of notes, for which a PT_NOTE is made as well."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ def write_executable(
     entry: int, sections: Sequence[OutputSection], segments: Sequence[Segment], symbols: Sequence[Symbol] | None
 ) -> bytes:
     """The file; `symbols` None leaves the symbol table out.  Offsets are congruent to addresses modulo the page."""
-    out = bytearray(EHDR.size + TARGET.elf.phdr_size * len(segments))
+    notes = [section for section in sections if section.notes]
+    out = bytearray(EHDR.size + TARGET.elf.phdr_size * (len(segments) + len(notes)))
     offsets: dict[str, int] = {}
     by_name = {section.name: section for section in sections}
     first_of = {segment.sections[0] for segment in segments}
@@ -77,7 +82,7 @@ def write_executable(
     headers: list[tuple[int, ...]] = [(0,) * 10]
     names = StringTable()
     for section in sections:
-        kind = SHT_NOBITS if section.data is None else SHT_PROGBITS
+        kind = SHT_NOBITS if section.data is None else SHT_NOTE if section.notes else SHT_PROGBITS
         headers.append(
             (names.add(section.name), kind, section.flags, section.address, offsets[section.name], section.size, 0, 0,
              section.align, 1 if section.flags & SHF_STRINGS else 0)
@@ -104,18 +109,29 @@ def write_executable(
     for row in headers:
         out += SHDR.pack(*row)
     EHDR.pack_into(
-        out, 0, TARGET.elf.ident, ET_EXEC, TARGET.machine, 1, entry, EHDR.size, table_offset, 0, EHDR.size,
-        TARGET.elf.phdr_size, len(segments), SHDR.size, len(headers), len(headers) - 1,
+        out, 0, TARGET.elf.linux_ident, ET_EXEC, TARGET.machine, 1, entry, EHDR.size, table_offset, 0, EHDR.size,
+        TARGET.elf.phdr_size, len(segments) + len(notes), SHDR.size, len(headers), len(headers) - 1,
     )  # fmt: skip
-    for index, segment in enumerate(segments):
+    program_headers = []
+    for segment in segments:
         members = [by_name[name] for name in segment.sections]
         start = members[0].address
         in_file = [m for m in members if m.data is not None]
         file_size = in_file[-1].address + in_file[-1].size - start if in_file else 0
         memory_size = members[-1].address + members[-1].size - start
-        where = EHDR.size + index * TARGET.elf.phdr_size
-        header = ProgramHeader(
-            PT_LOAD, offsets[members[0].name], start, start + segment.shift, file_size, memory_size, segment.flags, PAGE
+        program_headers.append(
+            ProgramHeader(
+                PT_LOAD, offsets[members[0].name], start, start + segment.shift, file_size, memory_size, segment.flags,
+                PAGE,
+            )
+        )  # fmt: skip
+    shift = segments[0].shift if segments else 0
+    for note in notes:
+        address, offset = note.address, offsets[note.name]
+        program_headers.append(
+            ProgramHeader(PT_NOTE, offset, address, address + shift, note.size, note.size, PF_R, note.align)
         )
+    for index, header in enumerate(program_headers):
+        where = EHDR.size + index * TARGET.elf.phdr_size
         out[where : where + TARGET.elf.phdr_size] = TARGET.elf.pack_phdr(header)
     return bytes(out)

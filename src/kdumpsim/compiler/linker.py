@@ -7,6 +7,7 @@ symbols Linux's linker script defines.  Debug sections are concatenated and relo
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,11 +63,21 @@ class LinkError(GuestError):
     """The objects do not make a program; the message names every symbol at fault and where it is used."""
 
 
+PER_CPU = "percpu"
+"""The section of variables that every CPU has its own copy of; its symbols are those of Linux's linker script."""
+BUILD_ID = ".note.gnu.build-id"
+BUILD_ID_HEADER = struct.pack("<III4s", 4, 20, 3, b"GNU")
+"""An ELF note's header: name and description in bytes, NT_GNU_BUILD_ID, the name."""
+BUILD_ID_BYTES = len(BUILD_ID_HEADER) + 20
+
+
 @dataclass
 class Layout:
     """Where the image goes: `vaddr` the first byte's virtual, `paddr` its physical address.
 
     `entry` is a symbol; with `entry_is_physical` e_entry holds its physical address, as in Linux's vmlinux.
+    `build_id` adds a note that names the contents, as GNU ld's --build-id does; it lies between __start_notes and
+    __stop_notes.
     """
 
     vaddr: int
@@ -74,6 +85,7 @@ class Layout:
     entry: str
     kallsyms: bool = False
     entry_is_physical: bool = True
+    build_id: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +181,8 @@ class _Linker:
         if extra:
             table = self.outputs[".kallsyms"]
             table.data = bytearray(self._table)
+        if self.layout.build_id:
+            self.outputs[BUILD_ID].data = bytearray(BUILD_ID_HEADER.ljust(BUILD_ID_BYTES, b"\0"))
         self._relocate(places)
         self._frames(groups)
         self._assembly(groups, places)
@@ -182,9 +196,10 @@ class _Linker:
         """A table without a reader is a registration that never takes effect: a level or a name nobody knows."""
         wanted = {s.name for obj in self.inputs for s in obj.symbols if s.section == SHN_UNDEF}
         for output in self.outputs.values():
-            if output.flags & SHF_ALLOC and is_c_identifier(output.name) and f"__start_{output.name}" not in wanted:
+            reader = "__per_cpu_start" if output.name == PER_CPU else f"__start_{output.name}"
+            if output.flags & SHF_ALLOC and is_c_identifier(output.name) and reader not in wanted:
                 sections = sorted({f"{part.section.name} ({part.owner.name})" for part in output.inputs})
-                self.errors.append(f"no code reads section {', '.join(sections)}: __start_{output.name} is not used")
+                self.errors.append(f"no code reads section {', '.join(sections)}: {reader} is not used")
 
     # -- layout ------------------------------------------------------------------------------------------------------
 
@@ -238,6 +253,8 @@ class _Linker:
             output = self.outputs[name]
             output.flags |= section.flags & SHF_WRITE
             output.append(obj, section)
+        if self.layout.build_id:
+            self.outputs[BUILD_ID] = _Output(BUILD_ID, SHF_ALLOC, align=4, size=BUILD_ID_BYTES)
         groups: dict[str, list[_Output]] = {"text": [], "rodata": [], "data": [], "bss": [], "debug": []}
         for output in self.outputs.values():
             if not output.flags & SHF_ALLOC:
@@ -307,6 +324,10 @@ class _Linker:
             if output.flags & SHF_ALLOC and is_c_identifier(output.name):
                 defined[f"__start_{output.name}"] = output.address
                 defined[f"__stop_{output.name}"] = output.address + output.size
+        if (area := self.outputs.get(PER_CPU)) is not None:
+            defined |= {"__per_cpu_start": area.address, "__per_cpu_end": area.address + area.size}
+        notes = self.outputs.get(BUILD_ID, _Output(BUILD_ID, SHF_ALLOC))
+        defined |= {"__start_notes": notes.address, "__stop_notes": notes.address + notes.size}
         if (table := self.outputs.get(".kallsyms")) is not None:
             count = len(list(self._text_symbols())) if self.layout.kallsyms else 0
             for name, offset in zip(_KALLSYMS, (0, TARGET.word, TARGET.word * (1 + count)), strict=True):
@@ -435,8 +456,18 @@ class _Linker:
     # -- output ------------------------------------------------------------------------------------------------------
 
     def _write(self, groups: dict[str, list[_Output]]) -> LinkedImage:
+        """The image; the build ID is the digest of the file without it."""
+        image = self._written(groups)
+        if self.layout.build_id:
+            self.outputs[BUILD_ID].data[len(BUILD_ID_HEADER) :] = hashlib.sha1(image.elf).digest()
+            image = self._written(groups)
+        return image
+
+    def _written(self, groups: dict[str, list[_Output]]) -> LinkedImage:
         sections = [
-            OutputSection(o.name, o.flags, o.address, o.size, o.align, None if o.nobits else bytes(o.data))
+            OutputSection(
+                o.name, o.flags, o.address, o.size, o.align, None if o.nobits else bytes(o.data), o.name == BUILD_ID
+            )
             for name in ("text", "rodata", "data", "bss", "debug")
             for o in groups[name]
             if o.size

@@ -408,6 +408,7 @@ class Resolver:
                 f"global {variable.name} has no initialiser",
                 "= 0, = NULL, = Struct(), = length(n) or = external()",
             )
+        value = self.chosen(module, value)
         if (call := call_of(value, "external")) is not None:
             if call.args or call.keywords:
                 fail(source, call, "external() takes no arguments")
@@ -438,6 +439,12 @@ class Resolver:
             kind = ArrayType(kind.of, self._count(variable, value))
         self.require_object(module, node.annotation, kind)
         variable.type, variable.initializer = kind, value
+
+    def chosen(self, module: Module, node: ast.expr) -> ast.expr:
+        """The arm of `a if c else b` that a constant condition leaves; anything else as it is."""
+        while isinstance(node, ast.IfExp) and (test := self.try_constant(module, node.test)) is not None:
+            node = node.body if isinstance(test, Text) or test.value else node.orelse
+        return node
 
     def _count(self, variable: Variable, value: ast.expr | None) -> int:
         """How many elements an array's initialiser gives it."""

@@ -73,6 +73,7 @@ class StaticValues:
         """LLVM type and text of an initialiser for an object of type `kind`."""
         if isinstance(kind, PoisonType):
             raise Failure(str(kind))
+        node = self.program.chosen(self.module, node)
         if isinstance(kind, ArrayType):
             return self._array(kind, node)
         if isinstance(kind, StructType):

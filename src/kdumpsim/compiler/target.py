@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+ELFOSABI_LINUX = 3
+
 
 class ProgramHeader(NamedTuple):
     """One program header; its fields' order in a file differs between the ELF classes."""
@@ -43,8 +45,13 @@ class ElfClass:
 
     @property
     def ident(self) -> bytes:
-        """e_ident."""
+        """e_ident of a file for no system in particular."""
         return b"\x7fELF" + bytes((self.number, 1, 1)) + bytes(9)
+
+    @property
+    def linux_ident(self) -> bytes:
+        """e_ident of a file that says it is Linux's (EI_OSABI is ELFOSABI_LINUX), as some debuggers want to hear."""
+        return b"\x7fELF" + bytes((self.number, 1, 1, ELFOSABI_LINUX)) + bytes(8)
 
     @property
     def phdr_size(self) -> int:

@@ -66,20 +66,21 @@ __all__ = [
     "PAGE_SIZE", "PAGE_USER", "PtRegs", "TIF_NEED_RESCHED", "TIF_SIGPENDING", "ThreadInfo", "ThreadStruct",
     "__copy_user", "access_ok", "boot_command_line", "call_softirq", "clear_words", "copy_from_user", "copy_to_user",
     "copy_words", "cpu_idle", "cpu_online", "cpu_relax", "cpuid", "crash_setup_regs", "csum_partial", "current",
-    "current_thread_info", "dump_stack", "flush_tlb_page", "halt", "inb", "init_IRQ", "inl", "instruction_pointer",
-    "insw", "invlpg", "inw", "irqs_disabled", "kern_addr_valid", "kernel_thread_setup", "kmap_atomic_pfn",
-    "kunmap_atomic", "local_irq_disable", "local_irq_enable", "local_irq_restore", "local_irq_save",
+    "current_thread_info", "dump_stack", "flush_tlb_kernel_page", "flush_tlb_page", "halt", "inb", "init_IRQ", "inl",
+    "instruction_pointer", "insw", "invlpg", "inw", "irqs_disabled", "kern_addr_valid", "kernel_thread_setup",
+    "kmap_atomic_pfn", "kunmap_atomic", "local_irq_disable", "local_irq_enable", "local_irq_restore", "local_irq_save",
     "machine_crash_shutdown", "machine_halt", "machine_kexec", "machine_kexec_prepare", "machine_restart",
     "machine_shutdown", "mb", "mdelay", "num_online_cpus", "outb", "outl", "outsw", "outw", "pa", "pgd_alloc",
     "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2", "read_cr3", "read_cr4", "reset_alert_counter",
     "safe_halt", "sched_clock", "send_IPI_allbutself", "set_nmi_callback", "setup_arch", "show_arch_interrupts",
     "smp_boot_secondaries", "smp_call_function", "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule",
-    "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "switch_mm", "switch_to", "task_pt_regs",
-    "time_init", "touch_nmi_watchdog", "trap_init", "udelay", "unset_nmi_callback", "user_mode", "user_thread_setup",
-    "va", "write_cr0", "write_cr3", "write_cr4",
+    "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "swapper_pg_dir", "switch_mm", "switch_to",
+    "task_pt_regs", "time_init", "touch_nmi_watchdog", "trap_init", "udelay", "unset_nmi_callback", "user_mode",
+    "user_thread_setup", "va", "vmalloc_end", "vmalloc_start", "write_cr0", "write_cr3", "write_cr4",
 ]  # fmt: skip
 
 boot_command_line: array[u8] = external()
+swapper_pg_dir: array[u32] = external()
 
 
 # arch/i386/crash.py
@@ -191,6 +192,18 @@ def dump_stack() -> None:
 
 
 @extern
+def vmalloc_start() -> usize:
+    """The first address of vmalloc(): well above the linear map, so that what runs over its end faults."""
+    ...
+
+
+@extern
+def vmalloc_end() -> usize:
+    """The end of vmalloc()'s addresses, for which there are page tables."""
+    ...
+
+
+@extern
 def kmap_atomic_pfn(pfn: usize) -> ptr[u8]:
     """Show any page of memory to this CPU for a short while; calls nest, kunmap_atomic() undoes the last one."""
     ...
@@ -236,6 +249,11 @@ def pte_alloc(mm: ptr[MmStruct], address: usize) -> ptr[u32]:
 @extern
 def switch_mm(mm: ptr[MmStruct]) -> None:
     """Load an address space on this CPU, or the kernel's own for NULL; preemption is off."""
+
+
+@extern
+def flush_tlb_kernel_page(address: usize) -> None:
+    """Forget the translation of one of the kernel's pages everywhere; interrupts are on."""
 
 
 @extern

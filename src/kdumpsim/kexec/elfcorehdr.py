@@ -42,21 +42,27 @@ def dump_ranges(ram: Sequence[Range], crash: Range) -> list[Range]:
 
 
 def core_headers(
-    ram: Sequence[Range], crash: Range, crash_notes: Sequence[int], backup: int, *, elf64: bool = False
+    ram: Sequence[Range],
+    crash: Range,
+    crash_notes: Sequence[int],
+    backup: int,
+    *,
+    vmcoreinfo: Range | None = None,
+    elf64: bool = False,
 ) -> bytes:
-    """ELF header, a PT_NOTE per CPU, a PT_LOAD for the backup region at `backup` and one per contiguous RAM chunk."""
+    """ELF header, a PT_NOTE per CPU and one for VMCOREINFO, PT_LOADs for the backup region and each chunk of RAM."""
     form = ELF64 if elf64 else ELF32
-    headers = [
-        ProgramHeader(_PT_NOTE, address, 0, address, CRASH_NOTES_BYTES, CRASH_NOTES_BYTES, 0, 0)
-        for address in crash_notes
-    ]
+    notes = [Range(address, address + CRASH_NOTES_BYTES) for address in crash_notes]
+    if vmcoreinfo is not None:
+        notes.append(vmcoreinfo)
+    headers = [ProgramHeader(_PT_NOTE, part.start, 0, part.start, part.size, part.size, 0, 0) for part in notes]
     low = BACKUP_SOURCE
     headers.append(ProgramHeader(_PT_LOAD, backup, low.start + PAGE_OFFSET, low.start, low.size, low.size, _RWX, 0))
     for part in dump_ranges(ram, crash):
         vaddr = part.start + PAGE_OFFSET if part.end <= LOWMEM_END else NO_VADDR
         headers.append(ProgramHeader(_PT_LOAD, part.start, vaddr, part.start, part.size, part.size, _RWX, 0))
     ehdr = form.ehdr.pack(
-        form.ident, _ET_CORE, TARGET.machine, 1, 0, form.ehdr.size, 0, 0, form.ehdr.size, form.phdr_size, len(headers),
-        0, 0, 0,
+        form.linux_ident, _ET_CORE, TARGET.machine, 1, 0, form.ehdr.size, 0, 0, form.ehdr.size, form.phdr_size,
+        len(headers), 0, 0, 0,
     )  # fmt: skip
     return ehdr + b"".join(map(form.pack_phdr, headers))

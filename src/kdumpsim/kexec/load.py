@@ -32,6 +32,7 @@ LOW_MEMORY_END = 1 << 20
 KEXEC_LOADED = "/sys/kernel/kexec_loaded"
 CAPTURE_LOADED = "/sys/kernel/kexec_crash_loaded"
 """Whether there is a kernel for kexec -e, and one for a crash."""
+VMCOREINFO = "/sys/kernel/vmcoreinfo"
 CRASH_NOTES = "/sys/devices/system/cpu/cpu{}/crash_notes"
 MAX_CPUS = 64
 """CPUs whose notes are looked for, whatever kernel runs: a limit for damaged answers."""
@@ -66,16 +67,20 @@ def plan_panic(
     purgatory: bytes,
     append: str = "",
     *,
+    vmcoreinfo: Range | None = None,
     guest_path: str | None = None,
     elf64: bool | None = None,
     defaults: Sequence[str] = CAPTURE_DEFAULTS,
 ) -> LoadPlan:
     """kexec -p: everything inside the reserved region; KexecError says what does not fit and what is allowed.
 
-    `elf64` decides the core headers' class; None leaves it to where memory ends, as kexec-tools do.
+    `vmcoreinfo` is where the running kernel keeps that note, None for a kernel that has none.  `elf64` decides the core
+    headers' class; None leaves it to where memory ends, as kexec-tools do.
     """
     crash = layout.require_crash()
     _check_notes(crash_notes, layout)
+    if vmcoreinfo is not None:
+        _check_in_ram(vmcoreinfo, "VMCOREINFO", layout)
     kernel.check_inside(crash)
     room = Room([Range(crash.start, min(crash.end, LOAD_LIMIT))], f"the reserved region {crash}")
     end = max(part.end for part in layout.ram)
@@ -89,7 +94,7 @@ def plan_panic(
     backup = room.place(BACKUP_SOURCE.size, "the backup region")
     backup_range = Range(backup, backup + BACKUP_SOURCE.size)
     segments.append(Segment("backup", backup, BACKUP_SOURCE.size, b""))
-    headers = core_headers(layout.ram, crash, crash_notes, backup, elf64=elf64)
+    headers = core_headers(layout.ram, crash, crash_notes, backup, vmcoreinfo=vmcoreinfo, elf64=elf64)
     elfcorehdr = room.place(len(headers), "the ELF core headers")
     header_range = Range(elfcorehdr, elfcorehdr + page_up(len(headers)))
     segments.append(Segment("elfcorehdr", elfcorehdr, header_range.size, headers))
@@ -126,9 +131,12 @@ def _check_notes(crash_notes: Sequence[int], layout: MemoryLayout) -> None:
     if len(crash_notes) > MAX_CPUS:
         raise KexecError(f"crash notes of {len(crash_notes)} CPUs, allowed are {MAX_CPUS}")
     for address in crash_notes:
-        notes = Range(address, address + CRASH_NOTES_BYTES)
-        if not any(notes in part for part in layout.ram):
-            raise KexecError(f"crash notes at {notes}, where /proc/iomem shows no 'System RAM'")
+        _check_in_ram(Range(address, address + CRASH_NOTES_BYTES), "crash notes", layout)
+
+
+def _check_in_ram(notes: Range, what: str, layout: MemoryLayout) -> None:
+    if not any(notes in part for part in layout.ram):
+        raise KexecError(f"{what} at {notes}, where /proc/iomem shows no 'System RAM'")
 
 
 def _purgatory_and_parameters(
@@ -191,6 +199,25 @@ def parse_crash_notes(text: str, path: str = "crash_notes") -> int:
     return int(match[1], 16)
 
 
+def read_vmcoreinfo(agent: AgentClient) -> Range | None:
+    """Where the guest keeps its VMCOREINFO note, from its sysfs; None for a kernel without one."""
+    try:
+        text = agent.read_file(VMCOREINFO)
+    except AgentError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return parse_vmcoreinfo(text.decode("ascii", "replace"))
+
+
+def parse_vmcoreinfo(text: str) -> Range:
+    """Address and size in hexadecimal, as sysfs prints them."""
+    match = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{1,16}) +(?:0x)?([0-9a-fA-F]{1,8})", text.strip())
+    if match is None or int(match[2], 16) == 0:
+        raise KexecError(f"{VMCOREINFO} holds {text.strip()[:40]!r}, not an address and a size in hexadecimal")
+    return Range(int(match[1], 16), int(match[1], 16) + int(match[2], 16))
+
+
 def default_purgatory() -> bytes:
     """Our own purgatory, compiled when it is first needed."""
     from kdumpsim import images
@@ -218,7 +245,7 @@ def kexec_load_panic(
     image = load_image(kernel, name)
     plan = plan_panic(
         image, read_layout(agent), read_crash_notes(agent), purgatory or default_purgatory(), append,
-        guest_path=kernel_path_in_guest, elf64=elf64_headers, defaults=defaults,
+        vmcoreinfo=read_vmcoreinfo(agent), guest_path=kernel_path_in_guest, elf64=elf64_headers, defaults=defaults,
     )  # fmt: skip
     agent.kexec_load(plan.entry, plan.segments, plan.flags)
     return plan

@@ -55,11 +55,34 @@ class Timespec(Struct):
     tv_nsec: u32
 
 
+class Utsname(Struct):
+    """The answer of uname(2)."""
+
+    sysname: array[u8] = length(65)
+    nodename: array[u8] = length(65)
+    release: array[u8] = length(65)
+    version: array[u8] = length(65)
+    machine: array[u8] = length(65)
+    domainname: array[u8] = length(65)
+
+
 @guest
 def exit(code: i32) -> NoReturn:
     """End this process."""
     while True:
         syscall3(1, u32(code), 0, 0)
+
+
+@guest
+def fork() -> i32:
+    """fork(2)"""
+    return syscall3(2, 0, 0, 0)
+
+
+@guest
+def uname(name: ptr[Utsname]) -> i32:
+    """uname(2)"""
+    return syscall3(122, usize(name), 0, 0)
 
 
 @guest

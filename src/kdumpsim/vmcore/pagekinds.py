@@ -140,12 +140,12 @@ def _from_layout(dump: Dump, layout: Layout | None) -> _PageStruct:
     if "mem_map" not in layout.variables:
         raise NotThere("its kernel has no mem_map")
     address, shape = layout.variables["mem_map"]
-    members = shape.target.members
+    page = layout.structures.get("page", shape.target)  # the variable's own type may be a declaration alone
     try:
-        flags, mapping, private = (members[name][0] for name in ("flags", "mapping", "private"))
+        flags, mapping, private = (page.members[name][0] for name in ("flags", "mapping", "private"))
     except KeyError as error:
         raise NotThere(f"its kernel's struct page has no member {error.args[0]}") from None
-    return _PageStruct(_pointer(dump, address), shape.target.size, flags, mapping, private, _FLAGS)
+    return _PageStruct(_pointer(dump, address), page.size, flags, mapping, private, _FLAGS)
 
 
 def _pointer(dump: Dump, address: int) -> int:

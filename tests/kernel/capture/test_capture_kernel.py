@@ -94,6 +94,8 @@ def test_memory_that_is_no_whole_pages(
     assert image[low.offset + low.size : others[0].offset] == bytes(cut)
 
 
+NOTES = 3
+"""Of two CPUs, and VMCOREINFO."""
 BAD = {
     "no ELF magic": put(0, b"JUNK"),
     "unknown class": put(4, b"\7"),
@@ -103,9 +105,9 @@ BAD = {
     "program headers out of place": put(28, b"\xff\xff\xff\x7f"),
     "wrong header sizes": put(42, b"\x38\0"),
     "no or too many program headers": put(44, b"\0\0"),
-    "p_filesz": put(52 + 2 * 32 + 16, b"\xff\xff\xff\xff"),
-    "beyond 4 GiB": put(52 + 2 * 32 + 4, struct.pack("<IIIII", 0xFFFFF000, 0, 0, 0x2000, 0x2000)),
-    "no PT_LOAD": put(44, b"\2\0"),
+    "p_filesz": put(52 + NOTES * 32 + 16, b"\xff\xff\xff\xff"),
+    "beyond 4 GiB": put(52 + NOTES * 32 + 4, struct.pack("<IIIII", 0xFFFFF000, 0, 0, 0x2000, 0x2000)),
+    "no PT_LOAD": put(44, bytes((NOTES, 0))),
 }
 
 

@@ -198,7 +198,7 @@ def stress(arg: ptr[void]) -> i32:
     finish_wait(addr(stress_queue), addr(wait))
     stress_stop = 1
     msleep(200)
-    free_before = nr_free_pages
+    free_before = nr_free_pages()
     for _ in range(SHORT_LIVES):
         kernel_thread(short_life, NULL, "short")
         tasklet_schedule(addr(tasklet))
@@ -207,7 +207,7 @@ def stress(arg: ptr[void]) -> i32:
     check(born == SHORT_LIVES, "threads")
     check(tasklet_runs == SHORT_LIVES, "tasklets")
     check(locked_count == 2 * ROUNDS, "spinlock")
-    check(nr_free_pages == free_before, "pages of ended threads")
+    check(nr_free_pages() == free_before, "pages of ended threads")
     for i in range(HOGS):
         printk(f"stress: hog {hog_counts[i]}\n")
     printk(f"stress: {stress_failures} failures\n")

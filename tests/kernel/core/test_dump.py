@@ -54,8 +54,8 @@ def asked(boot: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
 
 def told(guest: Any) -> list[str]:
     """Who was asked where, in order, and whether there were registers."""
-    at = guest.first.symbols["log_buf"] - PAGE_OFFSET  # die_nmi() silences the console
-    log = bytes(guest.machine.memory.view[at : at + symbol_size(guest.first.elf, "log_buf")])
+    at = guest.first.symbols["__log_buf"] - PAGE_OFFSET  # die_nmi() silences the console
+    log = bytes(guest.machine.memory.view[at : at + symbol_size(guest.first.elf, "__log_buf")])
     return re.findall(r"asked: (\w+ \w+ \d)", log.decode("latin-1"))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from collections.abc import Callable
 from itertools import pairwise
@@ -84,7 +85,7 @@ def test_a_tick_that_the_i8259_delivers_as_an_interrupt_is_not_counted_twice(boo
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_a_performance_counter_ticks_while_its_cpu_is_busy(boot: Boot, cpus: int) -> None:
     guest = boot("nmi_watchdog=2", cpus=cpus)
-    assert "Detected 1000." in guest.console
+    assert re.search(r"Detected (999\.9|1000\.)\d+ MHz", guest.console)
     assert "testing NMI watchdog ... OK." in guest.console
     at_boot = counted(guest, "NMI")
     guest.run(5)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from errno import E2BIG, EBADF, EINVAL, ENOENT, ENOSYS
@@ -35,17 +36,38 @@ def test_files(boot: Callable[..., Any]) -> None:
     assert "01000000-01ffffff : Crash kernel" in iomem
     assert "System RAM" in iomem
     assert "crashkernel=16M@16M" in guest.text("/proc/cmdline")
-    assert guest.text("/proc/version").startswith("kdumpsim version 2.6.16")
+    assert guest.text("/proc/version").startswith("Linux version 2.6.16")
     assert guest.text("/proc/cpuinfo").count("processor") == 2
     assert "MemTotal:" in guest.text("/proc/meminfo")
     assert guest.text("/sys/kernel/kexec_crash_size") == f"{16 << 20}\n"
     notes = [int(guest.text(f"/sys/devices/system/cpu/cpu{cpu}/crash_notes"), 16) for cpu in range(2)]
     assert notes[1] - notes[0] == 1024
+    assert int(guest.text("/sys/kernel/crash_notes"), 16) == notes[0]
+    place, size = (int(word, 16) for word in guest.text("/sys/kernel/vmcoreinfo").split())
+    assert (place % 4096, size) == (0, 4096)
+    note = bytes(guest.machine.memory.view[place : place + 40])
+    assert note[12:23] == b"VMCOREINFO\0"
+    assert note[24:].startswith(b"OSRELEASE=2.6.16")
     assert guest.text("/sys/kernel/kexec_crash_loaded") == "0\n"
     guest.kexec_p()
     assert guest.text("/sys/kernel/kexec_crash_loaded") == "1\n"
     assert guest.text("/sys/kernel/kexec_loaded") == "0\n"
     assert guest.agent.read_file("/boot/vmlinux-kdump") == guest.capture.stripped
+
+
+def test_tasks_memory_and_load(boot: Callable[..., Any]) -> None:
+    guest = boot("log_buf_len=40K")
+    maps = [line.split() for line in guest.text("/proc/maps").splitlines()]
+    assert ["agent", "08048000", "r-xp", "/sbin/agent"] in [[m[0], m[1][:8], m[2], m[-1]] for m in maps]
+    averages, runnable, last = (text := guest.text("/proc/loadavg").split())[:3], text[3], text[4]
+    assert all(re.fullmatch(r"\d+\.\d\d", average) for average in averages)
+    tasks = guest.text("/proc/ps").splitlines()[1:]
+    assert int(runnable.split("/")[1]) == len(tasks)
+    assert last == tasks[-1].split()[0]
+    assert guest.text("/proc/modules") == ""
+    assert guest.text("/proc/sys/kernel/tainted") == "0\n"
+    assert "log_buf_len: 65536" in guest.console
+    assert guest.text("/proc/kmsg").startswith("<4>Linux version 2.6.16")
 
 
 def test_interrupts_are_counted(boot: Callable[..., Any]) -> None:

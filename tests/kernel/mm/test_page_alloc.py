@@ -25,17 +25,24 @@ def test_buddies_are_mutual(pfn: int, order: int) -> None:
     assert guest().call("buddy_pfn", buddy, order) == pfn
 
 
+FREE_PAGES, FREE_AREA = 0, 24
+"""Offsets in struct zone."""
+ZONE_STRUCT = 232
+
+
+def zone(g: Guest) -> int:
+    """The only zone, which contig_page_data begins with."""
+    return g.symbols["contig_page_data"]
+
+
 def fresh() -> Guest:
     """A mem_map of END pages, of which all from FIRST on are free."""
     g = guest()
     g.reset()
     g.set_word("mem_map", g.alloc(PAGE_STRUCT * END))
-    g.set_word("max_pfn", END)
-    g.set_word("nr_free_pages", 0)
-    for order in range(11):
-        area = g.symbols["free_area"] + 12 * order
-        g.call("init_list_head", area)
-        g.set_word(area + 8, 0)
+    g.set_word("max_mapnr", END)
+    g.write(zone(g), bytes(ZONE_STRUCT))
+    g.call("free_area_init")
     g.call("free_range", FIRST, END)
     return g
 
@@ -44,7 +51,7 @@ def free_blocks(g: Guest) -> list[tuple[int, int]]:
     """(pfn, order) of every block on the free lists."""
     found = []
     for order in range(11):
-        head = g.symbols["free_area"] + 12 * order
+        head = zone(g) + FREE_AREA + 12 * order
         entry = g.word(head)
         count = 0
         while entry != head:
@@ -76,7 +83,7 @@ def test_nothing_is_lost_or_given_twice(plan: list[int]) -> None:
             g.call("put_pages", g.word("mem_map") + PAGE_STRUCT * pfn, order)
         free = free_blocks(g)
         assert sorted(pages(free) + pages(held)) == list(range(FIRST, END))
-        assert g.word("nr_free_pages") == len(pages(free))
+        assert g.word(zone(g) + FREE_PAGES) == len(pages(free))
     for pfn, order in held:
         g.call("put_pages", g.word("mem_map") + PAGE_STRUCT * pfn, order)
     assert sorted(free_blocks(g)) == begin

@@ -24,25 +24,30 @@ FLAGS, COUNT, PRIVATE = 0, 4, 8
 MAP, CACHE, INUSE = 28, 32, 16
 
 
+FREE_PAGES, PAGES_MIN, PAGES_LOW, PAGES_HIGH = 0, 4, 8, 12
+ACTIVE_LIST, INACTIVE_LIST, NR_ACTIVE, NR_INACTIVE = 164, 172, 188, 192
+"""Offsets in struct zone."""
+ZONE_STRUCT = 232
+
+
+def zone(g: Guest) -> int:
+    """The only zone, which contig_page_data begins with."""
+    return g.symbols["contig_page_data"]
+
+
 def fresh() -> Guest:
     """A swap area of PAGES pages, the first of which is the header, and a mem_map of as many pages."""
     g = guest()
     g.reset()
     g.set_word("mem_map", g.alloc(PAGE_STRUCT * PAGES))
-    g.set_word("max_pfn", PAGES)
-    g.set_word("nr_free_pages", 0)
-    for order in range(11):
-        area = g.symbols["free_area"] + 12 * order
-        g.call("init_list_head", area)
-        g.set_word(area + 8, 0)
+    g.set_word("max_mapnr", PAGES)
+    g.write(zone(g), bytes(ZONE_STRUCT))
+    g.call("free_area_init")
     info = g.symbols["swap_info"]
     swap_map, cache = g.alloc(PAGES), g.alloc(4 * PAGES)
     for index, value in enumerate((1, 0, PAGES, PAGES - 1, 0, 1, 1, swap_map, cache)):
         g.set_word(info + 4 * index, value)
-    g.call("swap_setup")
     g.call("page_wait_init")
-    g.set_word("nr_active", 0)
-    g.set_word("nr_inactive", 0)
     return g
 
 
@@ -58,9 +63,10 @@ def references(g: Guest) -> list[int]:
     return list(g.read(g.word(g.symbols["swap_info"] + MAP), PAGES))
 
 
-def on_list(g: Guest, name: str) -> list[int]:
-    """The pages of a list from young to old."""
-    head, found = g.symbols[name], []
+def on_list(g: Guest, head: int) -> list[int]:
+    """The pages of a list of the zone from young to old."""
+    head += zone(g)
+    found: list[int] = []
     entry = g.word(head)
     while entry != head:
         found.append((entry - (PAGE_STRUCT - 8) - g.word("mem_map")) // PAGE_STRUCT)
@@ -78,7 +84,7 @@ def test_the_watermarks_of_48_mib_are_linux_own() -> None:
     g = guest()
     g.set_word("totalram_pages", 12288)
     g.call("setup_per_zone_pages_min")
-    assert [g.word(name) for name in ("pages_min", "pages_low", "pages_high")] == [221, 276, 331]
+    assert [g.word(zone(g) + mark) for mark in (PAGES_MIN, PAGES_LOW, PAGES_HIGH)] == [221, 276, 331]
 
 
 @given(st.lists(st.integers(-8, 8), max_size=60))
@@ -178,20 +184,20 @@ def test_the_oldest_pages_are_taken_first_and_can_be_put_back(order: list[int], 
     g = fresh()
     for pfn in order:
         g.call("lru_cache_add_active", new_page(g, pfn))
-    assert on_list(g, "active_list") == order[::-1]
+    assert on_list(g, ACTIVE_LIST) == order[::-1]
     isolated = g.alloc(8)
     g.call("init_list_head", isolated)
-    taken = g.call("isolate_lru_pages", wanted, g.symbols["active_list"], isolated)
+    taken = g.call("isolate_lru_pages", wanted, zone(g) + ACTIVE_LIST, isolated)
     assert taken == min(wanted, len(order))
-    assert on_list(g, "active_list") == order[taken:][::-1]
-    assert g.word("nr_active") == len(order) - taken
+    assert on_list(g, ACTIVE_LIST) == order[taken:][::-1]
+    assert g.word(zone(g) + NR_ACTIVE) == len(order) - taken
     for pfn in order[:taken]:
         page = g.word("mem_map") + PAGE_STRUCT * pfn
         assert g.word(page + COUNT) == 2
         g.set_word(page + FLAGS, g.word(page + FLAGS) & ~ACTIVE)
     g.call("putback_lru_pages", isolated)
-    assert on_list(g, "inactive_list") == order[:taken][::-1]
-    assert (g.word("nr_active"), g.word("nr_inactive")) == (len(order) - taken, taken)
+    assert on_list(g, INACTIVE_LIST) == order[:taken][::-1]
+    assert (g.word(zone(g) + NR_ACTIVE), g.word(zone(g) + NR_INACTIVE)) == (len(order) - taken, taken)
     assert all(g.word(g.word("mem_map") + PAGE_STRUCT * pfn + COUNT) == 1 for pfn in order)
 
 
@@ -200,11 +206,11 @@ def test_a_page_that_has_reached_the_disk_is_the_next_to_go() -> None:
     pages = [new_page(g, pfn) for pfn in (1, 2, 3)]
     for page in pages:
         g.call("add_page_to_lru", page)
-    assert on_list(g, "inactive_list") == [3, 2, 1]
+    assert on_list(g, INACTIVE_LIST) == [3, 2, 1]
     g.set_word(pages[2] + FLAGS, g.word(pages[2] + FLAGS) | RECLAIM)
     for page in pages:
         g.call("rotate_reclaimable_page", page)
-    assert on_list(g, "inactive_list") == [2, 1, 3]
+    assert on_list(g, INACTIVE_LIST) == [2, 1, 3]
 
 
 def test_the_last_reference_frees_a_page_and_takes_it_off_its_list() -> None:
@@ -213,11 +219,11 @@ def test_the_last_reference_frees_a_page_and_takes_it_off_its_list() -> None:
     g.call("lru_cache_add_active", page)
     g.call("get_page", page)
     g.call("page_cache_release", page)
-    assert on_list(g, "active_list") == [5]
-    assert g.word("nr_free_pages") == 0
+    assert on_list(g, ACTIVE_LIST) == [5]
+    assert g.word(zone(g) + FREE_PAGES) == 0
     g.call("page_cache_release", page)
-    assert on_list(g, "active_list") == []
-    assert (g.word("nr_active"), g.word("nr_free_pages")) == (0, 1)
+    assert on_list(g, ACTIVE_LIST) == []
+    assert (g.word(zone(g) + NR_ACTIVE), g.word(zone(g) + FREE_PAGES)) == (0, 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 40000)), max_size=30))

@@ -15,6 +15,7 @@ from kdumpsim.compiler.lang import (
     NoReturn,
     addr,
     container_of,
+    fetch_add,
     guest,
     i32,
     list_for_each_entry,
@@ -27,25 +28,25 @@ from kdumpsim.kernel.architecture import copy_to_user, cpu_relax, current, switc
 from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.itimer import exit_itimers
-from kdumpsim.kernel.core.kthread import THREAD_ORDER
-from kdumpsim.kernel.core.list import list_del
+from kdumpsim.kernel.core.kthread import THREAD_ORDER, unhash_process
 from kdumpsim.kernel.core.panic import panic
+from kdumpsim.kernel.core.pid import find_task_by_pid
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.rcupdate import call_rcu
-from kdumpsim.kernel.core.sched import schedule, set_current_state, signal_pending, wake_up_process
+from kdumpsim.kernel.core.sched import schedule, signal_pending
 from kdumpsim.kernel.core.sched_types import (
     EXIT_DEAD,
     EXIT_ZOMBIE,
     PF_EXITING,
     PF_KTHREAD,
     TASK_INTERRUPTIBLE,
-    TASK_RUNNING,
     TaskStruct,
 )
-from kdumpsim.kernel.core.signal import find_task_by_pid, tasklist_lock
+from kdumpsim.kernel.core.signal import flush_sigqueue, tasklist_lock
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable, spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.syscalls import NR_exit, NR_waitpid, Syscall
 from kdumpsim.kernel.core.types import ECHILD, EFAULT, EINTR, RcuHead
+from kdumpsim.kernel.core.wait import WaitEntry, finish_wait, prepare_to_wait, wake_up
 from kdumpsim.kernel.fs.files import put_files
 from kdumpsim.kernel.mm.memory import mmput
 from kdumpsim.kernel.mm.page_alloc import free_pages
@@ -71,8 +72,7 @@ def exit_mm(task: ptr[TaskStruct]) -> None:
 @guest
 def wake_parent(parent: ptr[TaskStruct]) -> None:
     """Tell a parent that a child of it has died."""
-    if parent.waits_for_child:
-        wake_up_process(parent)
+    wake_up(parent.signal.wait_chldexit)
 
 
 @guest
@@ -92,7 +92,7 @@ def exit_notify(task: ptr[TaskStruct]) -> None:
     flags = spin_lock_irqsave(tasklist_lock)
     forget_children(task)
     if task.flags & PF_KTHREAD:
-        list_del(task.tasks)
+        unhash_process(task)
         task.state = EXIT_DEAD
     else:
         task.state = EXIT_ZOMBIE
@@ -103,7 +103,12 @@ def exit_notify(task: ptr[TaskStruct]) -> None:
 @guest
 def delayed_put_task_struct(head: ptr[RcuHead]) -> None:
     """Nobody who walked the list of tasks can have this one in hand any more: free it and its stack."""
-    p = container_of(head, TaskStruct, "rcu")
+    p: ptr[TaskStruct] = container_of(head, TaskStruct, "rcu")
+    fetch_add(addr(p.fs.count), u32(-1))
+    fetch_add(addr(p.sighand.count), u32(-1))
+    flush_sigqueue(p.pending)
+    flush_sigqueue(p.signal.shared_pending)
+    kfree(p.signal)
     free_pages(p.thread_info, THREAD_ORDER)
     kfree(p)
 
@@ -126,8 +131,8 @@ def do_exit(code: i32) -> NoReturn:
         panic("Attempted to kill init!")
     task.flags |= PF_EXITING
     if in_atomic():
-        printk(f"<6>note: {task.comm:s}[{task.pid}] exited with preempt_count {preempt_count()}\n")
-    task.exit_code = code
+        printk("<6>note: %s[%d] exited with preempt_count %d\n", task.comm, u32(task.pid), u32(preempt_count()))
+    task.signal.group_exit_code = code
     exit_itimers(task)
     exit_mm(task)
     put_files(task.files)
@@ -156,7 +161,7 @@ def find_dead_child(pid: i32, out: ptr[ptr[TaskStruct]]) -> bool:
             continue
         found = True
         if child.state == EXIT_ZOMBIE:
-            list_del(child.tasks)
+            unhash_process(child)
             out[0] = child
             return True
     return found
@@ -166,10 +171,10 @@ def find_dead_child(pid: i32, out: ptr[ptr[TaskStruct]]) -> bool:
 def wait_for_child(pid: i32, options: u32, out: ptr[ptr[TaskStruct]]) -> i32:
     """Sleep until a child is dead; 0, or a negative errno, or 0 without a child for WNOHANG."""
     error: i32 = 0
-    task = current()
+    wait: WaitEntry = WaitEntry()
+    queue = addr(current().signal.wait_chldexit)
     while True:
-        task.waits_for_child = True
-        set_current_state(TASK_INTERRUPTIBLE)
+        prepare_to_wait(queue, wait, TASK_INTERRUPTIBLE)
         flags = spin_lock_irqsave(tasklist_lock)
         if not find_dead_child(pid, out):
             error = -ECHILD
@@ -180,8 +185,7 @@ def wait_for_child(pid: i32, options: u32, out: ptr[ptr[TaskStruct]]) -> i32:
             error = -EINTR
             break
         schedule()
-    set_current_state(TASK_RUNNING)
-    task.waits_for_child = False
+    finish_wait(queue, wait)
     return error
 
 
@@ -193,7 +197,7 @@ def sys_waitpid(regs: ptr[PtRegs]) -> i32:
     if child == NULL:
         return error
     pid = child.pid
-    status = child.exit_code
+    status = child.signal.group_exit_code
     release_task(child)
     if regs.ecx != 0 and copy_to_user(regs.ecx, addr(status), 4) != 0:
         return -EFAULT

@@ -39,7 +39,7 @@ from kdumpsim.kernel.core.irq_types import (
     SA_INTERRUPT,
     SA_SHIRQ,
     HwInterruptType,
-    IrqAction,
+    Irqaction,
     IrqDesc,
     IrqStatus,
 )
@@ -113,7 +113,7 @@ INT_HW_IRQ_EN: CrashPoint = placed(
 
 
 @guest
-def handle_IRQ_event(irq: u32, regs: ptr[PtRegs], action: ptr[IrqAction]) -> u32:
+def handle_IRQ_event(irq: u32, regs: ptr[PtRegs], action: ptr[Irqaction]) -> u32:
     """Call all handlers of a line, with interrupts on unless the first wants them off (listing 2)."""
     retval: u32 = 0
     if action.flags & SA_INTERRUPT == 0:
@@ -154,7 +154,7 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
     spin_lock(desc.lock)
     desc.handler.ack(irq)
     status = desc.status | IRQ_PENDING
-    action: ptr[IrqAction] = NULL
+    action: ptr[Irqaction] = NULL
     if status & (IRQ_DISABLED | IRQ_INPROGRESS) == 0:
         action = desc.action
         status &= ~IRQ_PENDING
@@ -177,12 +177,12 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
 
 
 @guest
-def setup_irq(irq: u32, new: ptr[IrqAction]) -> i32:
+def setup_irq(irq: u32, new: ptr[Irqaction]) -> i32:
     """Add a handler to a line and enable the line if it is the first."""
     desc: ptr[IrqDesc] = irq_desc[irq]
     new.irq = irq
     flags = spin_lock_irqsave(desc.lock)
-    last: ptr[IrqAction] = desc.action
+    last: ptr[Irqaction] = desc.action
     if last != NULL:
         if last.flags & new.flags & SA_SHIRQ == 0:
             spin_unlock_irqrestore(desc.lock, flags)
@@ -206,7 +206,7 @@ def request_irq(
     """Have `handler` called for a line's interrupts."""
     if irq >= NR_IRQS or (flags & SA_SHIRQ and dev_id == NULL):
         return -EINVAL
-    action = cast(ptr[IrqAction], kzalloc(sizeof(IrqAction)))
+    action = cast(ptr[Irqaction], kzalloc(sizeof(Irqaction)))
     if action == NULL:
         return -ENOMEM
     action.handler = handler
@@ -224,7 +224,7 @@ def free_irq(irq: u32, dev_id: ptr[void]) -> None:
     """Take a handler off; the line is shut down after the last. Waits until it runs nowhere."""
     desc: ptr[IrqDesc] = irq_desc[irq]
     flags = spin_lock_irqsave(desc.lock)
-    before: ptr[IrqAction] = NULL
+    before: ptr[Irqaction] = NULL
     action = desc.action
     while action != NULL and action.dev_id != dev_id:
         before = action

@@ -48,14 +48,14 @@ class HwInterruptType(Struct):
     """Line and CPU mask; may be NULL."""
 
 
-class IrqAction(Struct):
+class Irqaction(Struct):
     """A handler of an interrupt line; request_irq() makes them."""
 
     handler: fn[[u32, ptr[void], ptr[PtRegs]], u32]
     flags: u32
     name: cstr
     dev_id: ptr[void]
-    next: ptr[IrqAction]
+    next: ptr[Irqaction]
     irq: u32
 
 
@@ -63,7 +63,7 @@ class IrqDesc(Struct):
     """An interrupt line."""
 
     handler: ptr[HwInterruptType]
-    action: ptr[IrqAction]
+    action: ptr[Irqaction]
     status: u32
     depth: u32
     """Nested disable_irq() calls."""

@@ -16,16 +16,16 @@ from kdumpsim.kernel.core.hrtimer import (
     ktime_get,
 )
 from kdumpsim.kernel.core.hrtimer_types import Hrtimer
-from kdumpsim.kernel.core.sched_types import TaskStruct
-from kdumpsim.kernel.core.signal import send_sig, tasklist_lock
+from kdumpsim.kernel.core.sched_types import SignalStruct, TaskStruct
+from kdumpsim.kernel.core.signal import group_send_sig, tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.syscalls import Syscall
+from kdumpsim.kernel.core.types import SIGALRM
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs
 
 NR_alarm: Final = 27
-SIGALRM: Final = 14
 NSEC_PER_SEC: Final = 1_000_000_000
 
 
@@ -33,7 +33,7 @@ NSEC_PER_SEC: Final = 1_000_000_000
 def it_real_fn(timer: ptr[Hrtimer]) -> u32:
     """The time has come."""
     flags = spin_lock_irqsave(tasklist_lock)
-    send_sig(SIGALRM, container_of(timer, TaskStruct, "real_timer"))
+    group_send_sig(SIGALRM, container_of(timer, SignalStruct, "real_timer").tsk)
     spin_unlock_irqrestore(tasklist_lock, flags)
     return HRTIMER_NORESTART
 
@@ -41,19 +41,19 @@ def it_real_fn(timer: ptr[Hrtimer]) -> u32:
 @guest
 def init_itimers(task: ptr[TaskStruct]) -> None:
     """A new task's timer is not set; it belongs to the queue of the CPU the task is made on."""
-    hrtimer_init(task.real_timer, it_real_fn)
+    hrtimer_init(task.signal.real_timer, it_real_fn)
 
 
 @guest
 def exit_itimers(task: ptr[TaskStruct]) -> None:
     """A task ends: its timer shall not find it gone."""
-    hrtimer_cancel(task.real_timer)
+    hrtimer_cancel(task.signal.real_timer)
 
 
 @guest
 def sys_alarm(regs: ptr[PtRegs]) -> i32:
     """alarm(seconds): SIGALRM by then, 0 for not at all; the seconds that were left of the last one, rounded up."""
-    timer = addr(current().real_timer)
+    timer = addr(current().signal.real_timer)
     left: u64 = 0
     if hrtimer_cancel(timer) and timer.expires > ktime_get():
         left = (timer.expires - ktime_get() + NSEC_PER_SEC - 1) // NSEC_PER_SEC

@@ -35,6 +35,7 @@ from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.resource_types import IORESOURCE_BUSY, IORESOURCE_MEM, Resource
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.types import EBUSY, EINVAL
+from kdumpsim.kernel.core.vmcoreinfo import crash_save_vmcoreinfo
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs
@@ -121,6 +122,7 @@ def crash_kexec(regs: ptr[PtRegs]) -> None:
         if image != NULL:
             fixed_regs: PtRegs = PtRegs()
             crash_setup_regs(fixed_regs, regs)
+            crash_save_vmcoreinfo()
             machine_crash_shutdown(fixed_regs)
             machine_kexec(image)
         xchg(addr(kexec_lock), 0)

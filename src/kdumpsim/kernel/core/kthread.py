@@ -23,22 +23,49 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.architecture import PAGE_SHIFT, ThreadInfo, current, kernel_thread_setup, smp_processor_id
 from kdumpsim.kernel.core.config import TASK_COMM_LEN, THREAD_SIZE
-from kdumpsim.kernel.core.init_task import init_task
+from kdumpsim.kernel.core.init_task import init_files, init_fs, init_sighand, init_task
 from kdumpsim.kernel.core.itimer import init_itimers
-from kdumpsim.kernel.core.list import list_add_tail
+from kdumpsim.kernel.core.list import list_add_tail, list_del
 from kdumpsim.kernel.core.panic import panic
+from kdumpsim.kernel.core.pid import attach_pid, detach_pid
+from kdumpsim.kernel.core.pid_types import PIDTYPE_PID
 from kdumpsim.kernel.core.sched import finish_task_switch, init_idle, set_cpus_allowed, wake_up_new_task
-from kdumpsim.kernel.core.sched_types import CPU_MASK_ALL, DEFAULT_PRIO, PF_KTHREAD, TASK_UNINTERRUPTIBLE, TaskStruct
+from kdumpsim.kernel.core.sched_types import (
+    CPU_MASK_ALL,
+    DEFAULT_PRIO,
+    PF_KTHREAD,
+    TASK_UNINTERRUPTIBLE,
+    SignalStruct,
+    TaskStruct,
+)
+from kdumpsim.kernel.core.signal import init_sigpending
 from kdumpsim.kernel.core.signal import tasklist_lock as tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.string import strlcpy
-from kdumpsim.kernel.mm.page_alloc import __get_free_pages
-from kdumpsim.kernel.mm.slab import kfree, kzalloc
+from kdumpsim.kernel.core.waitqueue import init_waitqueue
+from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
+from kdumpsim.kernel.mm.slab import kfree, kmem_cache_create, kmem_cache_zalloc
+from kdumpsim.kernel.mm.slab_types import KmemCache
 
 THREAD_ORDER: Final = 1 if THREAD_SIZE > (1 << PAGE_SHIFT) else 0
 """Order of the pages of a kernel stack."""
 
 last_pid: i32 = 0
+nr_threads: i32 = 0
+"""Tasks in the list of all; idle ones are not."""
+task_struct_cachep: ptr[KmemCache] = NULL
+signal_cachep: ptr[KmemCache] = NULL
+max_threads: i32 = 0
+"""How many there may be, so that their stacks take an eighth of memory at most."""
+
+
+@guest
+def fork_init(mempages: u32) -> None:
+    """Find out how many tasks there may be, and make the caches they come from."""
+    global max_threads, task_struct_cachep, signal_cachep
+    task_struct_cachep = kmem_cache_create("task_struct", sizeof(TaskStruct))
+    signal_cachep = kmem_cache_create("signal_cache", sizeof(SignalStruct))
+    max_threads = i32(max(mempages // (8 << THREAD_ORDER), 20))
 
 
 @extern
@@ -48,9 +75,29 @@ def do_exit(code: i32) -> NoReturn:
 
 
 @guest
+def copy_signal(task: ptr[TaskStruct]) -> bool:
+    """What a process has of its own about signals; False without memory."""
+    signal = cast(ptr[SignalStruct], kmem_cache_zalloc(signal_cachep))
+    if signal == NULL:
+        return False
+    signal.count = 1
+    signal.tsk = task
+    init_waitqueue(signal.wait_chldexit)
+    init_sigpending(signal.shared_pending)
+    init_sigpending(task.pending)
+    task.signal = signal
+    task.sighand = init_sighand
+    fetch_add(addr(init_sighand.count), 1)
+    init_itimers(task)
+    return True
+
+
+@guest
 def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
-    """A task with a stack and nothing to do yet; NULL without memory."""
-    task = cast(ptr[TaskStruct], kzalloc(sizeof(TaskStruct)))
+    """A task with a stack and nothing to do yet; NULL without memory, or with too many tasks."""
+    if nr_threads >= max_threads:
+        return NULL
+    task = cast(ptr[TaskStruct], kmem_cache_zalloc(task_struct_cachep))
     if task == NULL:
         return NULL
     info = cast(ptr[ThreadInfo], __get_free_pages(THREAD_ORDER))
@@ -68,7 +115,14 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
     task.static_prio = DEFAULT_PRIO
     task.cpus_allowed = CPU_MASK_ALL
     task.parent = current()
-    init_itimers(task)
+    if not copy_signal(task):
+        free_pages(info, THREAD_ORDER)
+        kfree(task)
+        return NULL
+    task.fs = init_fs
+    fetch_add(addr(init_fs.count), 1)
+    task.files = init_files
+    fetch_add(addr(init_files.count), 1)
     strlcpy(task.comm, name, TASK_COMM_LEN)
     return task
 
@@ -76,11 +130,24 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
 @guest
 def link_task(task: ptr[TaskStruct]) -> None:
     """Give a new task its number and its place among all tasks."""
+    global nr_threads
     task.pid = fetch_add(addr(last_pid), 1) + 1
+    task.tgid = task.pid
     task.state = TASK_UNINTERRUPTIBLE
     flags = spin_lock_irqsave(tasklist_lock)
     list_add_tail(task.tasks, init_task.tasks)
+    attach_pid(task, PIDTYPE_PID, task.pid)
+    nr_threads += 1
     spin_unlock_irqrestore(tasklist_lock, flags)
+
+
+@guest
+def unhash_process(task: ptr[TaskStruct]) -> None:
+    """Nobody finds this task any more.  tasklist_lock is held."""
+    global nr_threads
+    nr_threads -= 1
+    detach_pid(task, PIDTYPE_PID)
+    list_del(task.tasks)
 
 
 @guest

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Circular doubly linked lists (include/linux/list.h)."""
+"""Circular doubly linked lists, and lists for hash tables (include/linux/list.h)."""
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import guest, ptr
+from kdumpsim.compiler.lang import NULL, addr, guest, ptr
+from kdumpsim.kernel.core.types import HlistHead, HlistNode
 from kdumpsim.kernel.core.types import ListHead as ListHead
 
 
@@ -61,3 +62,23 @@ def list_move_tail(entry: ptr[ListHead], head: ptr[ListHead]) -> None:
     """Take `entry` out of its list and put it at the end of another."""
     list_del(entry)
     list_add_tail(entry, head)
+
+
+@guest
+def hlist_add_head(n: ptr[HlistNode], h: ptr[HlistHead]) -> None:
+    """Put `n` first in the list."""
+    first = h.first
+    n.next = first
+    if first != NULL:
+        first.pprev = addr(n.next)
+    h.first = n
+    n.pprev = addr(h.first)
+
+
+@guest
+def hlist_del(n: ptr[HlistNode]) -> None:
+    """Take `n` out of its list; its own links are left as they were."""
+    next = n.next
+    n.pprev[0] = next
+    if next != NULL:
+        next.pprev = n.pprev

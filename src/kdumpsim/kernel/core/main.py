@@ -19,12 +19,17 @@ from kdumpsim.kernel.architecture import (
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimers_init
 from kdumpsim.kernel.core.irq import init_irq_desc
-from kdumpsim.kernel.core.kthread import kernel_thread
+from kdumpsim.kernel.core.kthread import fork_init, kernel_thread
+from kdumpsim.kernel.core.log_buf import setup_log_buf
+from kdumpsim.kernel.core.module import modules_init
 from kdumpsim.kernel.core.params import cmdline_find
+from kdumpsim.kernel.core.percpu import setup_per_cpu_areas
+from kdumpsim.kernel.core.pid import pidhash_init
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.rcupdate import rcu_init
 from kdumpsim.kernel.core.sched import sched_init, schedule, set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
+from kdumpsim.kernel.core.signal import signals_init
 from kdumpsim.kernel.core.softirq import softirq_init, spawn_ksoftirqd
 from kdumpsim.kernel.core.softlockup import spawn_softlockup_task
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable_no_resched
@@ -32,7 +37,7 @@ from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.timer import init_timers
 from kdumpsim.kernel.core.version import linux_banner
 from kdumpsim.kernel.init.late import init_post
-from kdumpsim.kernel.mm.page_alloc import mem_init
+from kdumpsim.kernel.mm.page_alloc import mem_init, totalram_pages
 from kdumpsim.kernel.mm.slab import kmem_cache_init
 
 initcall_t = fn[[], i32]
@@ -96,13 +101,18 @@ def start_kernel() -> NoReturn:
     local_irq_disable()
     printk(linux_banner)
     setup_arch()
+    setup_per_cpu_areas()
+    modules_init()
     sched_init()
+    signals_init()
     preempt_disable()
+    setup_log_buf()
     printk(f"Kernel command line: {boot_command_line:s}\n")
     trap_init()
     rcu_init()
     init_irq_desc()
     init_IRQ()
+    pidhash_init()
     init_timers()
     hrtimers_init()
     softirq_init()
@@ -110,5 +120,6 @@ def start_kernel() -> NoReturn:
     console_init()
     mem_init()
     kmem_cache_init()
+    fork_init(totalram_pages)
     local_irq_enable()
     rest_init()

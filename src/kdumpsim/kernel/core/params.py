@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel command line (init/main.c, lib/cmdline.c).
+"""The kernel command line (init/main.c).
 
 A module declares its options in the section "setup_params"; an option whose name ends in "=" gets the rest of the word,
 any other must be a whole word.
@@ -9,33 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, array, cstr, guest, length, ptr, section, u8, u32, u64, usize
+from kdumpsim.compiler.lang import NULL, array, cstr, guest, length, ptr, section, u8, u32, usize
 from kdumpsim.kernel.architecture import boot_command_line
+from kdumpsim.kernel.core.cmdline import memparse as memparse
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.setup_param import ObsKernelParam as ObsKernelParam
-from kdumpsim.kernel.core.string import simple_strtoull, strlcpy, strlen, strncmp
+from kdumpsim.kernel.core.string import strlcpy, strlen, strncmp
 
 VALUE_LENGTH: Final = 128
 """Longest value given to a setup function, NUL included."""
-
-
-@guest
-def memparse(s: cstr, endp: ptr[cstr]) -> u64:
-    """A number with an optional K, M or G; `endp` gets the first byte after it."""
-    end: cstr = s
-    value = simple_strtoull(s, addr(end), 0)
-    if end[0] == ord("K") or end[0] == ord("k"):
-        value <<= 10
-        end = end + 1
-    elif end[0] == ord("M") or end[0] == ord("m"):
-        value <<= 20
-        end = end + 1
-    elif end[0] == ord("G") or end[0] == ord("g"):
-        value <<= 30
-        end = end + 1
-    if endp != NULL:
-        endp[0] = end
-    return value
 
 
 @guest

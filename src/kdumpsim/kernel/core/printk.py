@@ -42,7 +42,6 @@ from kdumpsim.kernel.core.spinlock import (
 from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.vsprintf import vsnprintf
 
-LOG_BUF_MASK: Final = LOG_BUF_LEN - 1
 PRINTK_LINE: Final = 1024
 NO_CPU: Final = 0xFFFFFFFF
 
@@ -63,9 +62,12 @@ class Console(Struct):
     next: ptr[Console]
 
 
-log_buf: array[u8] = length(LOG_BUF_LEN)
-log_start: u32 = 0
-"""Running index of the oldest byte kept."""
+__log_buf: array[u8] = length(LOG_BUF_LEN)
+log_buf: ptr[u8] = __log_buf
+log_buf_len: u32 = LOG_BUF_LEN
+"""Size of the ring, a power of two: log_buf_len= makes it larger."""
+logged_chars: u32 = 0
+"""Bytes in the ring."""
 log_end: u32 = 0
 """Running index after the newest byte."""
 con_start: u32 = 0
@@ -91,13 +93,27 @@ at_line_start: bool = True
 @guest
 def emit_log_char(c: u8) -> None:
     """Append one byte to the ring; the oldest is lost when it is full."""
-    global log_start, log_end, con_start
-    log_buf[log_end & LOG_BUF_MASK] = c
+    global log_end, con_start, logged_chars
+    log_buf[log_end & (log_buf_len - 1)] = c
     log_end += 1
-    if log_end - log_start > LOG_BUF_LEN:
-        log_start = log_end - LOG_BUF_LEN
-    if log_end - con_start > LOG_BUF_LEN:
-        con_start = log_end - LOG_BUF_LEN
+    if log_end - con_start > log_buf_len:
+        con_start = log_end - log_buf_len
+    if logged_chars < log_buf_len:
+        logged_chars += 1
+
+
+@guest
+def use_log_buf(larger: ptr[u8], bytes: u32) -> None:
+    """Go over to a larger ring, of so many bytes."""
+    global log_buf, log_buf_len, log_end, con_start
+    flags = spin_lock_irqsave(logbuf_lock)
+    for i in range(logged_chars):
+        larger[i] = log_buf[(log_end - logged_chars + i) & (log_buf_len - 1)]
+    con_start -= log_end - logged_chars
+    log_end = logged_chars
+    log_buf = larger
+    log_buf_len = bytes
+    spin_unlock_irqrestore(logbuf_lock, flags)
 
 
 @guest
@@ -130,8 +146,8 @@ def write_consoles(start: u32, end: u32) -> None:
     if msg_level >= console_loglevel:
         return
     while start != end:
-        offset = start & LOG_BUF_MASK
-        count = min(end - start, LOG_BUF_LEN - offset)
+        offset = start & (log_buf_len - 1)
+        count = min(end - start, log_buf_len - offset)
         con = console_drivers
         while con != NULL:
             con.write(con, log_buf + offset, count)
@@ -147,13 +163,13 @@ def call_console_drivers(start: u32, end: u32) -> None:
     current = start
     while current != end:
         if at_line_start:
-            mark = log_buf[(current + 1) & LOG_BUF_MASK]
+            mark = log_buf[(current + 1) & (log_buf_len - 1)]
             msg_level = u32(mark) - ord("0")
             current += 3
             begin = current
             at_line_start = False
             continue
-        c = log_buf[current & LOG_BUF_MASK]
+        c = log_buf[current & (log_buf_len - 1)]
         current += 1
         if c == ord("\n"):
             write_consoles(begin, current)
@@ -255,7 +271,7 @@ def register_console(console: ptr[Console]) -> None:
     console_drivers = console
     if console.flags & CON_PRINTBUFFER:
         flags = spin_lock_irqsave(logbuf_lock)
-        con_start = log_start
+        con_start = log_end - logged_chars
         at_line_start = True
         spin_unlock_irqrestore(logbuf_lock, flags)
     release_console_sem()

@@ -18,14 +18,17 @@ from kdumpsim.compiler.lang import (
     addr,
     array,
     barrier,
+    cast,
     container_of,
     extern,
     fetch_and,
     fetch_or,
     guest,
+    i32,
     length,
     list_for_each_entry,
     load_volatile,
+    placed,
     ptr,
     u32,
 )
@@ -48,6 +51,7 @@ from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.hardirq import PREEMPT_ACTIVE, in_atomic, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty
+from kdumpsim.kernel.core.percpu import per_cpu_ptr
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched_types import (
     CPU_MASK_ALL,
@@ -82,12 +86,14 @@ DEF_TIMESLICE: Final = HZ // 10
 TASK_NORMAL: Final = TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE
 
 
-class RunQueue(Struct):
+class Rq(Struct):
     """One CPU's runnable tasks."""
 
     lock: Spinlock
     nr_running: u32
     """Tasks in the queue; the running one is among them, idle is not."""
+    nr_uninterruptible: i32
+    """Tasks that went to sleep here for good reason, less those woken here: only the sum over all CPUs counts."""
     nr_switches: u32
     curr: ptr[TaskStruct]
     idle: ptr[TaskStruct]
@@ -96,13 +102,14 @@ class RunQueue(Struct):
     queue: array[ListHead] = length(MAX_PRIO)
 
 
-runqueues: array[RunQueue] = length(NR_CPUS)
+runqueues: Rq = placed("percpu", Rq())
+"""Each CPU's own."""
 
 
 @guest
-def cpu_rq(cpu: u32) -> ptr[RunQueue]:
+def cpu_rq(cpu: u32) -> ptr[Rq]:
     """A CPU's run queue."""
-    return runqueues[cpu]
+    return cast(ptr[Rq], per_cpu_ptr(runqueues, cpu))
 
 
 @guest
@@ -119,6 +126,24 @@ def idle_cpu(cpu: u32) -> bool:
 
 
 @guest
+def nr_running() -> u32:
+    """Runnable tasks on all CPUs."""
+    sum: u32 = 0
+    for cpu in range(NR_CPUS):
+        sum += cpu_rq(cpu).nr_running
+    return sum
+
+
+@guest
+def count_active_tasks() -> u32:
+    """Tasks that run, want to, or wait for something that will come: what the load average is made of."""
+    sum = i32(nr_running())
+    for cpu in range(NR_CPUS):
+        sum += cpu_rq(cpu).nr_uninterruptible
+    return u32(max(sum, 0))
+
+
+@guest
 def sched_init() -> None:
     """Make empty run queues, and the running context the boot CPU's idle task."""
     for cpu in range(NR_CPUS):
@@ -129,6 +154,7 @@ def sched_init() -> None:
     task: ptr[TaskStruct] = init_task
     init_list_head(task.tasks)
     strlcpy(task.comm, "swapper", 16)
+    task.parent = task
     task.thread_info = current_thread_info()
     current_thread_info().task = task
     init_idle(task, smp_processor_id())
@@ -149,7 +175,7 @@ def init_idle(task: ptr[TaskStruct], cpu: u32) -> None:
 
 
 @guest
-def enqueue_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
+def enqueue_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
     """Put a task at the end of its priority's list."""
     list_add_tail(p.run_list, rq.queue[p.prio])
     p.on_rq = True
@@ -157,7 +183,7 @@ def enqueue_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
 
 
 @guest
-def dequeue_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
+def dequeue_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
     """Take a task off the queue."""
     list_del(p.run_list)
     p.on_rq = False
@@ -165,7 +191,7 @@ def dequeue_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
 
 
 @guest
-def task_rq_lock(p: ptr[TaskStruct], flags: ptr[u32]) -> ptr[RunQueue]:
+def task_rq_lock(p: ptr[TaskStruct], flags: ptr[u32]) -> ptr[Rq]:
     """Lock the queue of the CPU that a task belongs to; it may move while we wait."""
     while True:
         rq = cpu_rq(task_cpu(p))
@@ -193,7 +219,7 @@ def resched_task(p: ptr[TaskStruct]) -> None:
 
 
 @guest
-def activate_task(p: ptr[TaskStruct], rq: ptr[RunQueue]) -> None:
+def activate_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
     """Queue a task that became runnable; it preempts a less urgent one."""
     enqueue_task(p, rq)
     if p.prio < rq.curr.prio:
@@ -234,7 +260,9 @@ def try_to_wake_up(p: ptr[TaskStruct], states: u32) -> bool:
         p.thread_info.cpu = cpu
         spin_unlock_irqrestore(rq.lock, flags)
         rq = task_rq_lock(p, addr(flags))
-    if not p.on_rq and p.state & states:
+    if not p.on_rq and u32(p.state) & states:
+        if p.state == TASK_UNINTERRUPTIBLE:
+            rq.nr_uninterruptible -= 1
         p.state = TASK_RUNNING
         p.prio = p.static_prio
         activate_task(p, rq)
@@ -266,7 +294,7 @@ def set_task_state(p: ptr[TaskStruct], state: TaskState) -> None:
 
 
 @guest
-def pull_task(this_cpu: u32, rq: ptr[RunQueue]) -> None:
+def pull_task(this_cpu: u32, rq: ptr[Rq]) -> None:
     """Take a waiting task from a CPU that has more than it can run (idle_balance)."""
     for cpu in range(NR_CPUS):
         busiest = cpu_rq(cpu)
@@ -284,7 +312,7 @@ def pull_task(this_cpu: u32, rq: ptr[RunQueue]) -> None:
 
 
 @guest
-def pick_next_task(rq: ptr[RunQueue]) -> ptr[TaskStruct]:
+def pick_next_task(rq: ptr[Rq]) -> ptr[TaskStruct]:
     """First task of the most urgent list; idle if there is none, here or elsewhere."""
     if rq.nr_running == 0:
         pull_task(smp_processor_id(), rq)
@@ -335,6 +363,8 @@ def schedule() -> None:
         if prev.state != TASK_RUNNING and preempt_count() & PREEMPT_ACTIVE == 0:
             prev.nvcsw += 1
             if prev.on_rq:
+                if prev.state == TASK_UNINTERRUPTIBLE:
+                    rq.nr_uninterruptible += 1
                 dequeue_task(prev, rq)
         fetch_and(addr(prev.thread_info.flags), ~(1 << TIF_NEED_RESCHED))
         next = pick_next_task(rq)
@@ -413,7 +443,7 @@ def scheduler_tick() -> None:
     p = current()
     if p == rq.idle:
         for cpu in range(NR_CPUS):
-            if load_volatile(addr(runqueues[cpu].nr_running)) > 1:
+            if load_volatile(addr(cpu_rq(cpu).nr_running)) > 1:
                 resched_task(p)
         return
     flags = spin_lock_irqsave(rq.lock)
@@ -433,7 +463,7 @@ def scheduler_tick() -> None:
 @guest
 def wake_up_new_task(p: ptr[TaskStruct]) -> None:
     """Let a task run for the first time."""
-    p.state = TASK_UNINTERRUPTIBLE
+    p.state = TASK_INTERRUPTIBLE
     p.time_slice = DEF_TIMESLICE
     wake_up_process(p)
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import Struct, array, i32, length, ptr, u8, u32, u64
 from kdumpsim.kernel.core.config import TASK_COMM_LEN
+from kdumpsim.kernel.core.hrtimer_types import Hrtimer
+from kdumpsim.kernel.core.pid_types import PIDTYPE_MAX, Pid
+from kdumpsim.kernel.core.signal_types import NSIG, KSigaction, Sigpending, Sigset
 from kdumpsim.kernel.core.types import ListHead, RcuHead
+from kdumpsim.kernel.core.wait_types import WaitQueue
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import ThreadInfo, ThreadStruct
-    from kdumpsim.kernel.core.hrtimer_types import Hrtimer
-    from kdumpsim.kernel.fs.file_types import FilesStruct
+    from kdumpsim.kernel.fs.file_types import FilesStruct, FsStruct
     from kdumpsim.kernel.mm.mm_types import MmStruct
 
 MAX_PRIO: Final = 8
@@ -53,6 +56,29 @@ EXIT_ZOMBIE: Final = TaskState.EXIT_ZOMBIE
 EXIT_DEAD: Final = TaskState.EXIT_DEAD
 
 
+class SighandStruct(Struct):
+    """What a process does about each signal."""
+
+    count: u32
+    action: array[KSigaction] = length(NSIG)
+
+
+class SignalStruct(Struct):
+    """What belongs to a process, not to one of its threads."""
+
+    count: u32
+    wait_chldexit: WaitQueue
+    """Here it waits for its children to end."""
+    shared_pending: Sigpending
+    """What kill() sent."""
+    group_exit_code: i32
+    """As waitpid() tells it: the code of exit() times 256, or the signal that killed it."""
+    real_timer: Hrtimer
+    """What alarm() sets."""
+    tsk: ptr[TaskStruct]
+    """Whom it is for."""
+
+
 class TaskStruct(Struct):
     """A kernel thread or a process."""
 
@@ -74,14 +100,20 @@ class TaskStruct(Struct):
     mm: ptr[MmStruct]
     """User address space; kernel threads have none."""
     files: ptr[FilesStruct]
-    """Open files; NULL stands for the kernel threads' common table."""
-    pending: u32
-    """Signals to be delivered, one bit each."""
-    waits_for_child: bool
-    """Sleeps in waitpid()."""
+    """Open files; kernel threads share a table."""
+    fs: ptr[FsStruct]
+    """Where its paths begin."""
+    signal: ptr[SignalStruct]
+    sighand: ptr[SighandStruct]
+    blocked: Sigset
+    """Signals that are held back: none."""
+    pending: Sigpending
+    """Signals for this task itself: what it did wrong."""
     pid: i32
-    exit_code: i32
-    """As waitpid() tells it: the code of exit() times 256, or the signal that killed it."""
+    tgid: i32
+    """Number of the process: its pid, since no process has a second thread."""
+    pids: array[Pid] = length(PIDTYPE_MAX)
+    """Links in the hash tables of numbers."""
     parent: ptr[TaskStruct]
     comm: array[u8] = length(TASK_COMM_LEN)
     nvcsw: u32
@@ -90,8 +122,6 @@ class TaskStruct(Struct):
     """Involuntary ones."""
     utime: u32
     stime: u32
-    real_timer: Hrtimer
-    """What alarm() sets."""
     rcu: RcuHead
     """For the wait until nobody can be looking at a dead task."""
     last_ran: u64

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from kdumpsim.compiler.lang import Struct, u32
 
 
@@ -11,3 +13,6 @@ class Spinlock(Struct):
 
     slock: u32
     owner_cpu: u32
+
+
+spinlock_t: TypeAlias = Spinlock

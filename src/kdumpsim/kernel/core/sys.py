@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from kdumpsim.compiler.lang import (
     NULL,
-    Struct,
     addr,
     array,
     fn,
@@ -25,7 +24,14 @@ from kdumpsim.compiler.lang import (
     u32,
     u64,
 )
-from kdumpsim.kernel.architecture import copy_from_user, cpu_online, current, machine_halt, machine_restart
+from kdumpsim.kernel.architecture import (
+    copy_from_user,
+    copy_to_user,
+    cpu_online,
+    current,
+    machine_halt,
+    machine_restart,
+)
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
 from kdumpsim.kernel.core.kexec import kernel_kexec
@@ -38,9 +44,14 @@ from kdumpsim.kernel.core.syscalls import (
     NR_sched_setaffinity,
     NR_sched_yield,
     NR_syscalls,
+    NR_time,
+    NR_uname,
     Syscall,
 )
+from kdumpsim.kernel.core.time_types import Timespec
+from kdumpsim.kernel.core.timer import get_seconds
 from kdumpsim.kernel.core.types import EFAULT, EINTR, EINVAL, ENOSYS
+from kdumpsim.kernel.core.version import NewUtsname, system_utsname
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.architecture import PtRegs
@@ -52,13 +63,6 @@ LINUX_REBOOT_CMD_RESTART: Final = 0x01234567
 LINUX_REBOOT_CMD_HALT: Final = 0xCDEF0123
 LINUX_REBOOT_CMD_KEXEC: Final = 0x45584543
 NSEC_PER_SEC: Final = 1_000_000_000
-
-
-class Timespec(Struct):
-    """Seconds and nanoseconds."""
-
-    tv_sec: u32
-    tv_nsec: u32
 
 
 sys_call_table: array[fn[[ptr[PtRegs]], i32]] = length(NR_syscalls)
@@ -86,6 +90,15 @@ def do_system_call(regs: ptr[PtRegs]) -> None:
 def sys_getpid(regs: ptr[PtRegs]) -> i32:
     """getpid()"""
     return current().pid
+
+
+@guest
+def sys_time(regs: ptr[PtRegs]) -> i32:
+    """time(where): seconds from 1970 on, also to `where` if that is not NULL."""
+    now = get_seconds()
+    if regs.ebx != 0 and copy_to_user(regs.ebx, addr(now), 4) != 0:
+        return -EFAULT
+    return i32(now)
 
 
 @guest
@@ -126,6 +139,12 @@ def sys_sched_setaffinity(regs: ptr[PtRegs]) -> i32:
 
 
 @guest
+def sys_newuname(regs: ptr[PtRegs]) -> i32:
+    """uname(name)"""
+    return -EFAULT if copy_to_user(regs.ebx, system_utsname, sizeof(NewUtsname)) != 0 else 0
+
+
+@guest
 def sys_reboot(regs: ptr[PtRegs]) -> i32:
     """reboot(magic1, magic2, command)"""
     if regs.ebx != LINUX_REBOOT_MAGIC1 or regs.ecx != LINUX_REBOOT_MAGIC2:
@@ -144,6 +163,8 @@ def sys_reboot(regs: ptr[PtRegs]) -> i32:
 _init_syscalls: fn[[], i32] = placed("initcall1", syscalls_init)
 _syscall_getpid: Syscall = placed("syscalls", Syscall(nr=NR_getpid, call=sys_getpid))
 _syscall_sched_yield: Syscall = placed("syscalls", Syscall(nr=NR_sched_yield, call=sys_sched_yield))
+_syscall_time: Syscall = placed("syscalls", Syscall(nr=NR_time, call=sys_time))
+_syscall_newuname: Syscall = placed("syscalls", Syscall(nr=NR_uname, call=sys_newuname))
 _syscall_nanosleep: Syscall = placed("syscalls", Syscall(nr=NR_nanosleep, call=sys_nanosleep))
 _syscall_sched_setaffinity: Syscall = placed("syscalls", Syscall(nr=NR_sched_setaffinity, call=sys_sched_setaffinity))
 _syscall_reboot: Syscall = placed("syscalls", Syscall(nr=NR_reboot, call=sys_reboot))

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 
 NR_exit: Final = 1
+NR_fork: Final = 2
 NR_read: Final = 3
 NR_write: Final = 4
 NR_open: Final = 5
 NR_close: Final = 6
 NR_waitpid: Final = 7
 NR_execve: Final = 11
+NR_time: Final = 13
 NR_lseek: Final = 19
 NR_getpid: Final = 20
 NR_kill: Final = 37
@@ -25,6 +27,7 @@ NR_brk: Final = 45
 NR_reboot: Final = 88
 NR_socketcall: Final = 102
 NR_fsync: Final = 118
+NR_uname: Final = 122
 NR__llseek: Final = 140
 NR_sched_yield: Final = 158
 NR_nanosleep: Final = 162

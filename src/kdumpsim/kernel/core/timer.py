@@ -30,7 +30,7 @@ from kdumpsim.kernel.core.config import HZ, NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_run_queues
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.rcupdate import rcu_check_callbacks, rcu_pending
-from kdumpsim.kernel.core.sched import idle_cpu, schedule, scheduler_tick, wake_up_process
+from kdumpsim.kernel.core.sched import count_active_tasks, idle_cpu, schedule, scheduler_tick, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.softirq import SoftirqVector, open_softirq, raise_softirq
 from kdumpsim.kernel.core.spinlock import (
@@ -41,6 +41,7 @@ from kdumpsim.kernel.core.spinlock import (
     spin_unlock_irq,
     spin_unlock_irqrestore,
 )
+from kdumpsim.kernel.core.time_types import Timespec
 from kdumpsim.kernel.core.types import ListHead
 
 WHEEL_SIZE: Final = 64
@@ -72,6 +73,23 @@ class TimerList(Struct):
 
 jiffies: u32 = 0
 """Ticks since boot; one CPU counts them."""
+
+xtime: Timespec = Timespec()
+"""What time it is, in steps of a tick; the architecture sets it."""
+NSEC_PER_SEC: Final = 1_000_000_000
+
+FSHIFT: Final = 11
+FIXED_1: Final = 1 << FSHIFT
+"""1.0 as a fixed-point number."""
+LOAD_FREQ: Final = 5 * HZ
+EXP_1: Final = 1884
+"""1/exp(5 s/1 min) as a fixed-point number; the next are those of 5 and 15 minutes (include/linux/sched.h)."""
+EXP_5: Final = 2014
+EXP_15: Final = 2037
+
+avenrun: array[u32] = length(3)
+"""The load averages over 1, 5 and 15 minutes, as fixed-point numbers."""
+calc_load_count: u32 = LOAD_FREQ
 timer_bases: array[TimerBase] = length(NR_CPUS)
 
 
@@ -196,10 +214,46 @@ def run_local_timers() -> None:
 
 
 @guest
+def fixed_load(load: u32, exp: u32, active: u32) -> u32:
+    """One step of an exponential average (CALC_LOAD)."""
+    return (load * exp + active * (FIXED_1 - exp)) >> FSHIFT
+
+
+@guest
+def calc_load() -> None:
+    """Every five seconds: bring the load averages up to date."""
+    global calc_load_count
+    calc_load_count -= 1
+    if calc_load_count == 0:
+        calc_load_count = LOAD_FREQ
+        active = count_active_tasks() * FIXED_1
+        avenrun[0] = fixed_load(avenrun[0], EXP_1, active)
+        avenrun[1] = fixed_load(avenrun[1], EXP_5, active)
+        avenrun[2] = fixed_load(avenrun[2], EXP_15, active)
+
+
+@guest
+def get_seconds() -> u32:
+    """The time in seconds from 1970 on."""
+    return xtime.tv_sec
+
+
+@guest
+def update_wall_time() -> None:
+    """Move the clock on by a tick."""
+    xtime.tv_nsec += NSEC_PER_SEC // HZ
+    if xtime.tv_nsec >= NSEC_PER_SEC:
+        xtime.tv_nsec -= NSEC_PER_SEC
+        xtime.tv_sec += 1
+
+
+@guest
 def do_timer() -> None:
     """One tick has passed; called on one CPU only."""
     global jiffies
     jiffies += 1
+    update_wall_time()
+    calc_load()
 
 
 @extern

@@ -15,6 +15,19 @@ class ListHead(Struct):
     prev: ptr[ListHead]
 
 
+class HlistNode(Struct):
+    """A link of a list with a head of one word; `pprev` is the pointer that points here."""
+
+    next: ptr[HlistNode]
+    pprev: ptr[ptr[HlistNode]]
+
+
+class HlistHead(Struct):
+    """Head of such a list: one slot of a hash table."""
+
+    first: ptr[HlistNode]
+
+
 class RcuHead(Struct):
     """What an object needs to be handed to call_rcu(); the operations are in rcupdate.py."""
 
@@ -69,4 +82,4 @@ SIGFPE: Final = 8
 SIGKILL: Final = 9
 SIGSEGV: Final = 11
 SIGCHLD: Final = 17
-NSIG: Final = 32
+SIGALRM: Final = 14

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, Struct, cast, guest, ptr, u32
 from kdumpsim.kernel.architecture import current
-from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
+from kdumpsim.kernel.core.list import list_add_tail, list_del
 from kdumpsim.kernel.core.sched import set_current_state, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_RUNNING, TASK_UNINTERRUPTIBLE, TaskState, TaskStruct
-from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.timer import MAX_SCHEDULE_TIMEOUT, schedule_timeout
 from kdumpsim.kernel.core.types import ListHead
-
-
-class WaitQueue(Struct):
-    """Tasks that wait for one event (wait_queue_head_t)."""
-
-    lock: Spinlock
-    task_list: ListHead
+from kdumpsim.kernel.core.wait_types import WaitQueue as WaitQueue
+from kdumpsim.kernel.core.waitqueue import init_waitqueue as init_waitqueue
 
 
 class WaitEntry(Struct):
@@ -35,13 +30,6 @@ class Completion(Struct):
 
     done: u32
     wait: WaitQueue
-
-
-@guest
-def init_waitqueue(queue: ptr[WaitQueue]) -> None:
-    """Make a queue in which nobody waits."""
-    spin_lock_init(queue.lock)
-    init_list_head(queue.task_list)
 
 
 @guest

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, guest, i32, ptr, sizeof, u8, u32, usize
-from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_MASK, PAGE_SIZE
+from kdumpsim.kernel.architecture import ELF_MACHINE, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from kdumpsim.kernel.capture.elf import (
     EI_CLASS,
     EI_DATA,
@@ -26,7 +26,7 @@ from kdumpsim.kernel.fs.file_types import File
 from kdumpsim.kernel.mm.memory import get_user_page
 from kdumpsim.kernel.mm.mm_types import VM_EXEC, VM_READ, VM_WRITE, MmStruct
 from kdumpsim.kernel.mm.page_alloc import page_address
-from kdumpsim.kernel.mm.vma import TASK_SIZE, find_vma, insert_vma
+from kdumpsim.kernel.mm.vma import TASK_SIZE, find_vma, insert_vma, vma_set_file
 
 ET_EXEC: Final = 2
 PF_X: Final = 1
@@ -136,12 +136,16 @@ def load_elf_binary(file: ptr[File], headers: ptr[u8], size: usize, mm: ptr[MmSt
         end = (phdr.p_vaddr + phdr.p_memsz + PAGE_SIZE - 1) & PAGE_MASK
         error = insert_vma(mm, phdr.p_vaddr & PAGE_MASK, end, elf_region_flags(phdr.p_flags))
         if error == 0:
+            vma_set_file(find_vma(mm, phdr.p_vaddr), file, phdr.p_offset >> PAGE_SHIFT)
             error = elf_fill(file, mm, phdr)
         if error != 0:
             return error
         if phdr.p_flags & PF_X:
             mm.start_code = phdr.p_vaddr
             mm.end_code = phdr.p_vaddr + phdr.p_memsz
+        elif phdr.p_flags & PF_W:
+            mm.start_data = phdr.p_vaddr
+            mm.end_data = phdr.p_vaddr + phdr.p_filesz
         mm.start_brk = end
         mm.brk = end
     return insert_vma(mm, STACK_TOP - STACK_SIZE, STACK_TOP, VM_READ | VM_WRITE)

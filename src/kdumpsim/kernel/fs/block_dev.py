@@ -14,7 +14,7 @@ from kdumpsim.kernel.block.bio import block_devices, rw_phys
 from kdumpsim.kernel.block.blk_types import READ, SECTOR_SHIFT, SECTOR_SIZE, WRITE, BlockDevice
 from kdumpsim.kernel.core.string import strlcpy
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM, ENOSPC
-from kdumpsim.kernel.fs.file_types import File, FileOperations
+from kdumpsim.kernel.fs.file_types import S_IFBLK, File, FileOperations
 from kdumpsim.kernel.fs.proc import register_proc_fops
 from kdumpsim.kernel.mm.slab import kmalloc
 
@@ -65,12 +65,24 @@ def blkdev_size(file: ptr[File]) -> u64:
 
 
 @guest
+def blkdev_open(file: ptr[File]) -> i32:
+    """open(): what kind of file a disk is."""
+    file.f_dentry.d_inode.i_mode = S_IFBLK | 0o600
+    return 0
+
+
+@guest
 def blkdev_release(file: ptr[File]) -> None:
     """Nothing is kept for an open disk."""
 
 
 def_blk_fops: FileOperations = FileOperations(
-    read=blkdev_read, write=blkdev_write, release=blkdev_release, size=blkdev_size, sendphys=blkdev_sendphys
+    read=blkdev_read,
+    write=blkdev_write,
+    release=blkdev_release,
+    open=blkdev_open,
+    size=blkdev_size,
+    sendphys=blkdev_sendphys,
 )
 
 

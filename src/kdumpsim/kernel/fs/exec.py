@@ -47,7 +47,7 @@ from kdumpsim.kernel.core.syscalls import NR_execve, NR_spawn, Syscall
 from kdumpsim.kernel.core.types import E2BIG, EACCES, EFAULT, ENOMEM
 from kdumpsim.kernel.fs.binfmt_elf import STACK_TOP, load_elf_binary
 from kdumpsim.kernel.fs.file_types import O_RDONLY, O_RDWR, File, FilesStruct
-from kdumpsim.kernel.fs.files import fput, put_files, share_files
+from kdumpsim.kernel.fs.files import fd_install, fput, put_files, share_files
 from kdumpsim.kernel.fs.open import filp_open
 from kdumpsim.kernel.mm.memory import get_user_page, mmput
 from kdumpsim.kernel.mm.mm_types import MmStruct
@@ -199,7 +199,7 @@ def console_files() -> ptr[FilesStruct]:
     if files != NULL and filp_open("/dev/console", O_RDWR, addr(console)) == 0:
         console.f_count = STDIO
         for fd in range(STDIO):
-            files.fd[fd] = console
+            fd_install(files, fd, console)
     return files
 
 
@@ -217,6 +217,7 @@ def kernel_execve(path: cstr, argument: cstr) -> i32:
         if error == 0:
             error = open_exec(bprm)
     if error == 0:
+        put_files(current().files)
         current().files = files
         exec_mmap(bprm)
         regs = task_pt_regs(current())
@@ -283,6 +284,7 @@ def spawn_task(bprm: ptr[LinuxBinprm]) -> ptr[TaskStruct]:
     task = dup_task_struct(basename(bprm.path))
     if task == NULL:
         return NULL
+    put_files(task.files)
     task.files = share_files(STDIO)
     if task.files == NULL:
         put_dead_task(task)

@@ -29,7 +29,7 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import memcpy, strcmp, strncmp
 from kdumpsim.kernel.core.types import EIO, ENOENT, EROFS
-from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, File, FileOperations
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, S_IFREG, File, FileOperations
 
 CPIO_HEADER: Final = 110
 CPIO_FILESIZE: Final = 54
@@ -87,10 +87,11 @@ def cpio_find(archive: ptr[u8], size: usize, name: cstr, data: ptr[ptr[u8]]) -> 
 @guest
 def initramfs_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """read()"""
-    if file.f_pos >= file.f_size:
+    inode = file.f_dentry.d_inode
+    if file.f_pos >= inode.i_size:
         return 0
-    n = min(count, file.f_size - u32(file.f_pos))
-    memcpy(buffer, cast(ptr[u8], file.private_data) + u32(file.f_pos), n)
+    n = min(count, u32(inode.i_size - file.f_pos))
+    memcpy(buffer, cast(ptr[u8], inode.generic_ip) + u32(file.f_pos), n)
     file.f_pos += n
     return i32(n)
 
@@ -98,7 +99,7 @@ def initramfs_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
 @guest
 def initramfs_size(file: ptr[File]) -> u64:
     """Where the file ends."""
-    return file.f_size
+    return file.f_dentry.d_inode.i_size
 
 
 @guest
@@ -122,7 +123,9 @@ def initramfs_open(path: cstr, file: ptr[File]) -> i32:
         return size
     if file.f_flags & O_ACCMODE != O_RDONLY:
         return -EROFS
-    file.f_op = initramfs_file_operations
-    file.f_size = u32(size)
-    file.private_data = data
+    inode = file.f_dentry.d_inode
+    inode.i_mode = S_IFREG | 0o755
+    inode.i_size = u32(size)
+    inode.i_fop = initramfs_file_operations
+    inode.generic_ip = data
     return 0

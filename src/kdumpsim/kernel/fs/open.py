@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import NULL, addr, cast, cstr, guest, i32, ptr, sizeof, u32
+from kdumpsim.compiler.lang import NULL, addr, cstr, guest, i32, ptr, u32
+from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.types import EINVAL, ENOMEM
+from kdumpsim.kernel.fs.dcache import dput, path_lookup
 from kdumpsim.kernel.fs.file_types import O_DIRECTORY, File
-from kdumpsim.kernel.fs.files import current_files, fput, get_unused_fd
+from kdumpsim.kernel.fs.files import fd_install, fput, get_empty_filp, get_unused_fd, put_unused_fd
 from kdumpsim.kernel.fs.initramfs import initramfs_open
 from kdumpsim.kernel.fs.proc import is_kernel_file, proc_open
 from kdumpsim.kernel.fs.readdir import open_directory
 from kdumpsim.kernel.fs.toyfs import toyfs_root
 from kdumpsim.kernel.fs.toyfs_file import toyfs_open
-from kdumpsim.kernel.mm.slab import kfree, kzalloc
+from kdumpsim.kernel.mm.slab import kfree
 
 
 @guest
@@ -32,15 +34,15 @@ def filp_open(path: cstr, flags: u32, out: ptr[ptr[File]]) -> i32:
     """Open a file by its absolute path; 0 or a negative errno."""
     if path[0] != ord("/"):
         return -EINVAL
-    file = cast(ptr[File], kzalloc(sizeof(File)))
+    file = get_empty_filp(path_lookup(path), flags)
     if file == NULL:
         return -ENOMEM
-    file.f_flags = flags
-    file.f_count = 1
     error = path_open(path, file)
     if error != 0:
+        dput(file.f_dentry)
         kfree(file)
         return error
+    file.f_op = file.f_dentry.d_inode.i_fop
     if file.f_op.open != NULL:
         error = file.f_op.open(file)
         if error != 0:
@@ -58,5 +60,8 @@ def sys_open(path: cstr, flags: u32) -> i32:
         return fd
     file: ptr[File] = NULL
     error = filp_open(path, flags, addr(file))
-    current_files().fd[fd] = file
-    return error if error != 0 else fd
+    if error != 0:
+        put_unused_fd(u32(fd))
+        return error
+    fd_install(current().files, u32(fd), file)
+    return fd

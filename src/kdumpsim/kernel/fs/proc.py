@@ -29,11 +29,21 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.architecture import PAGE_SIZE
 from kdumpsim.kernel.core.string import memcpy, strcmp, strncmp
 from kdumpsim.kernel.core.types import EACCES, EINVAL, ENOENT, ENOMEM
-from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, O_WRONLY, File, FileOperations, ProcEntry, SeqFile
+from kdumpsim.kernel.fs.file_types import (
+    O_ACCMODE,
+    O_RDONLY,
+    O_WRONLY,
+    S_IFCHR,
+    S_IFREG,
+    File,
+    FileOperations,
+    ProcEntry,
+    SeqFile,
+)
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 
-MAX_ORDER: Final = 4
+MAX_ORDER: Final = 8
 MAX_STORE: Final = 256
 
 
@@ -142,14 +152,15 @@ def proc_read(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
 def proc_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     """Hand one write to the file's `store`."""
     line: array[u8] = length(MAX_STORE)
-    if file.entry.store == NULL or count >= MAX_STORE:
+    entry = cast(ptr[ProcEntry], file.f_dentry.d_inode.generic_ip)
+    if entry.store == NULL or count >= MAX_STORE:
         return -EINVAL
     memcpy(line, buffer, count)
     n: usize = count
     if n != 0 and line[n - 1] == ord("\n"):
         n -= 1
     line[n] = 0
-    error: i32 = file.entry.store(line, n)
+    error: i32 = entry.store(line, n)
     return error if error < 0 else i32(count)
 
 
@@ -177,9 +188,11 @@ def proc_open(path: cstr, file: ptr[File]) -> i32:
     entry: ptr[ProcEntry] = proc_find(path)
     if entry == NULL:
         return -ENOENT
-    file.entry = entry
+    inode = file.f_dentry.d_inode
+    inode.generic_ip = entry
     if entry.fops != NULL:
-        file.f_op = entry.fops
+        inode.i_mode = (S_IFREG if strncmp(path, "/proc/", 6) == 0 else S_IFCHR) | 0o600
+        inode.i_fop = entry.fops
         file.private_data = entry.private
         return 0
     mode: u32 = file.f_flags & O_ACCMODE
@@ -193,6 +206,7 @@ def proc_open(path: cstr, file: ptr[File]) -> i32:
         if error != 0:
             kfree(text)
             return error
+    inode.i_mode = S_IFREG | (0o444 if entry.store == NULL else 0o644)
+    inode.i_fop = proc_file_operations
     file.private_data = text
-    file.f_op = proc_file_operations
     return 0

@@ -12,7 +12,7 @@ from kdumpsim.kernel.block.buffer import BufferHead, brelse
 from kdumpsim.kernel.block.ll_rw_block import bread
 from kdumpsim.kernel.core.string import strlen, strncmp
 from kdumpsim.kernel.core.types import EINVAL, EIO, EISDIR, ENOENT, ENOMEM, ENOTDIR
-from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, File, ProcEntry, SeqFile
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_RDONLY, S_IFDIR, File, ProcEntry, SeqFile
 from kdumpsim.kernel.fs.proc import ProcText, is_kernel_file, proc_entries, proc_file_operations, proc_make_text
 from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.fs.toyfs import (
@@ -146,6 +146,8 @@ def open_directory(path: cstr, file: ptr[File]) -> i32:
     if error != 0:
         kfree(text)
         return error
+    inode = file.f_dentry.d_inode
+    inode.i_mode = S_IFDIR | 0o755
+    inode.i_fop = proc_file_operations
     file.private_data = text
-    file.f_op = proc_file_operations
     return 0

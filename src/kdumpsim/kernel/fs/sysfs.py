@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, array, cast, fn, guest, i32, length, placed, ptr, u8, usize, void
-from kdumpsim.kernel.architecture import cpu_online, pa
+from kdumpsim.compiler.lang import NULL, array, cast, fn, guest, i32, length, placed, ptr, u8, u32, usize, void
+from kdumpsim.kernel.architecture import PAGE_SIZE, cpu_online, pa
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.kexec import crash_notes, crashk_res, kexec_crash_image, kexec_image
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
+from kdumpsim.kernel.core.vmcoreinfo import vmcoreinfo_note
 from kdumpsim.kernel.core.vsprintf import snprintf
 from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc, register_proc_data
@@ -51,6 +52,20 @@ def kexec_crash_size_show(m: ptr[SeqFile]) -> i32:
 
 
 @guest
+def all_crash_notes_show(m: ptr[SeqFile]) -> i32:
+    """/sys/kernel/crash_notes: where CPU 0's notes are, which those of the others follow."""
+    seq_printf(m, f"{pa(usize(crash_notes)):x}\n")
+    return 0
+
+
+@guest
+def vmcoreinfo_show(m: ptr[SeqFile]) -> i32:
+    """/sys/kernel/vmcoreinfo: physical address and size of the note's page, in hex."""
+    seq_printf(m, f"{pa(usize(vmcoreinfo_note)):x} {u32(PAGE_SIZE):x}\n")
+    return 0
+
+
+@guest
 def sysfs_init() -> i32:
     """Make the files."""
     for cpu in range(NR_CPUS):
@@ -58,6 +73,8 @@ def sysfs_init() -> i32:
             path: ptr[u8] = crash_notes_paths + cpu * NAME_BYTES
             snprintf(path, NAME_BYTES, f"/sys/devices/system/cpu/cpu{cpu}/crash_notes")
             register_proc_data(path, crash_notes_show, NULL, cast(ptr[void], usize(cpu)))
+    register_proc("/sys/kernel/crash_notes", all_crash_notes_show, NULL)
+    register_proc("/sys/kernel/vmcoreinfo", vmcoreinfo_show, NULL)
     register_proc("/sys/kernel/kexec_loaded", kexec_loaded_show, NULL)
     register_proc("/sys/kernel/kexec_crash_loaded", kexec_crash_loaded_show, NULL)
     register_proc("/sys/kernel/kexec_crash_size", kexec_crash_size_show, NULL)

@@ -24,7 +24,7 @@ from kdumpsim.kernel.block.buffer import (
 from kdumpsim.kernel.block.ll_rw_block import bread, ll_rw_block, sync_blocks
 from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EBADF, EFBIG, EINVAL, EIO, EISDIR, ENODEV, ENOMEM
-from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, File, FileOperations
+from kdumpsim.kernel.fs.file_types import O_ACCMODE, O_CREAT, O_RDONLY, O_TRUNC, S_IFDIR, S_IFREG, File, FileOperations
 from kdumpsim.kernel.fs.files import fget
 from kdumpsim.kernel.fs.toyfs import (
     TOYFS_DIR,
@@ -170,6 +170,7 @@ def toyfs_write(file: ptr[File], buffer: ptr[u8], count: usize) -> i32:
     toyfs_unlock()
     if n > 0:
         file.f_pos += u32(n)
+        file.f_dentry.d_inode.i_size = toyfs_node(file).inode.size
     return n
 
 
@@ -206,8 +207,12 @@ def toyfs_open(path: cstr, file: ptr[File]) -> i32:
     if error != 0:
         kfree(node)
         return error
+    inode = file.f_dentry.d_inode
+    inode.i_ino = node.ino
+    inode.i_mode = (S_IFDIR if node.inode.mode & TOYFS_DIR else S_IFREG) | 0o755
+    inode.i_size = node.inode.size
+    inode.i_fop = toyfs_file_operations
     file.private_data = node
-    file.f_op = toyfs_file_operations
     return 0
 
 

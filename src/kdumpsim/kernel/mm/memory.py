@@ -7,7 +7,7 @@ from kdumpsim.compiler.lang import NULL, addr, fetch_add, fetch_sub, guest, ptr,
 from kdumpsim.kernel.architecture import PAGE_MASK, PAGE_PRESENT, PAGE_SIZE, flush_tlb_page, pte_alloc, pte_offset
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memset
-from kdumpsim.kernel.mm.mm_types import VM_FAULT_MINOR, VM_FAULT_OOM, MmStruct, VmArea
+from kdumpsim.kernel.mm.mm_types import VM_FAULT_MINOR, VM_FAULT_OOM, MmStruct, VmAreaStruct
 from kdumpsim.kernel.mm.page_alloc import GFP_HIGHUSER, Page, __alloc_pages, page_address
 from kdumpsim.kernel.mm.page_flags import PG_anon
 from kdumpsim.kernel.mm.pgtable import mk_pte, pte_page
@@ -38,7 +38,7 @@ def free_user_page(page: ptr[Page]) -> None:
 
 
 @guest
-def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32]) -> u32:
+def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmAreaStruct], address: usize, pte: ptr[u32]) -> u32:
     """The first touch of an anonymous page."""
     page = alloc_user_page(mm, address)
     if page == NULL:
@@ -57,7 +57,7 @@ def do_anonymous_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: 
 
 
 @guest
-def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, write: bool) -> u32:
+def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmAreaStruct], address: usize, write: bool) -> u32:
     """Make an address of a region accessible, whose rights allow the access; a VM_FAULT_ code."""
     pte = pte_alloc(mm, address)
     if pte == NULL:
@@ -73,7 +73,7 @@ def handle_mm_fault(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, write: 
 
 
 @guest
-def get_user_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize) -> ptr[Page]:
+def get_user_page(mm: ptr[MmStruct], vma: ptr[VmAreaStruct], address: usize) -> ptr[Page]:
     """The page at an address of a region, made if need be; for filling a space nobody runs in yet.  NULL: no memory."""
     pte = pte_offset(mm.pgd, address)
     if pte == NULL or pte[0] & PAGE_PRESENT == 0:

@@ -8,7 +8,7 @@ from kdumpsim.kernel.architecture import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PtReg
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.syscalls import NR_brk, Syscall
 from kdumpsim.kernel.mm.memory import zap_page_range
-from kdumpsim.kernel.mm.mm_types import VM_READ, VM_WRITE, MmStruct, VmArea
+from kdumpsim.kernel.mm.mm_types import VM_READ, VM_WRITE, MmStruct, VmAreaStruct
 from kdumpsim.kernel.mm.vma import insert_vma
 
 
@@ -19,7 +19,7 @@ def page_up(address: usize) -> usize:
 
 
 @guest
-def heap_vma(mm: ptr[MmStruct], start: usize) -> ptr[VmArea]:
+def heap_vma(mm: ptr[MmStruct], start: usize) -> ptr[VmAreaStruct]:
     """The heap's region, or NULL if there never was a heap."""
     vma = mm.mmap
     while vma != NULL and vma.vm_start != start:
@@ -31,7 +31,7 @@ def heap_vma(mm: ptr[MmStruct], start: usize) -> ptr[VmArea]:
 def set_heap(mm: ptr[MmStruct], old_end: usize, end: usize) -> bool:
     """Give the heap's region another page-aligned end; whether it could be done."""
     start = page_up(mm.start_brk)
-    vma: ptr[VmArea] = heap_vma(mm, start)
+    vma: ptr[VmAreaStruct] = heap_vma(mm, start)
     if vma == NULL:
         return insert_vma(mm, start, end, VM_READ | VM_WRITE) == 0
     if vma.vm_next != NULL and end > vma.vm_next.vm_start:

@@ -22,13 +22,14 @@ from kdumpsim.compiler.lang import (
     xchg,
 )
 from kdumpsim.kernel.architecture import PAGE_ACCESSED, PAGE_PRESENT, PAGE_SHIFT, flush_tlb_page, pte_offset
+from kdumpsim.kernel.core.init_task import init_mm
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.mm.memory import mmput
 from kdumpsim.kernel.mm.mm_types import MmStruct
 from kdumpsim.kernel.mm.page_alloc import Page, page_to_pfn
 from kdumpsim.kernel.mm.swap import page_cache_release
 from kdumpsim.kernel.mm.swapfile import swap_duplicate
-from kdumpsim.kernel.mm.vma import mmlist_head, mmlist_lock
+from kdumpsim.kernel.mm.vma import mmlist_lock
 
 SWAP_SUCCESS: Final = 0
 SWAP_AGAIN: Final = 1
@@ -56,7 +57,7 @@ def page_get_mm(page: ptr[Page]) -> ptr[MmStruct]:
         return NULL
     found: ptr[MmStruct] = NULL
     spin_lock(mmlist_lock)
-    for mm in list_for_each_entry(mmlist_head, MmStruct, "mmlist"):
+    for mm in list_for_each_entry(init_mm.mmlist, MmStruct, "mmlist"):
         if mm == mapping:
             if mmget_unless_zero(mm):
                 found = mm

@@ -7,7 +7,14 @@ from kdumpsim.compiler.lang import NULL, guest, load_volatile, ptr, u32, usize
 from kdumpsim.kernel.architecture import PAGE_MASK
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EIO, ENOMEM
-from kdumpsim.kernel.mm.mm_types import VM_FAULT_MAJOR, VM_FAULT_MINOR, VM_FAULT_OOM, VM_FAULT_SIGBUS, MmStruct, VmArea
+from kdumpsim.kernel.mm.mm_types import (
+    VM_FAULT_MAJOR,
+    VM_FAULT_MINOR,
+    VM_FAULT_OOM,
+    VM_FAULT_SIGBUS,
+    MmStruct,
+    VmAreaStruct,
+)
 from kdumpsim.kernel.mm.page_alloc import Page
 from kdumpsim.kernel.mm.page_flags import (
     PG_anon,
@@ -26,7 +33,7 @@ from kdumpsim.kernel.mm.swapfile import swap_free
 
 
 @guest
-def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32], page: ptr[Page]) -> None:
+def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmAreaStruct], address: usize, pte: ptr[u32], page: ptr[Page]) -> None:
     """Show a locked page of the swap cache to its program again; its place in the swap area becomes free."""
     entry = page.private
     spin_lock(mm.page_table_lock)
@@ -45,7 +52,7 @@ def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: p
 
 
 @guest
-def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmArea], address: usize, pte: ptr[u32], entry: usize) -> u32:
+def do_swap_page(mm: ptr[MmStruct], vma: ptr[VmAreaStruct], address: usize, pte: ptr[u32], entry: u32) -> u32:
     """Bring a page back, from the swap cache or the disk; a VM_FAULT_ code.
 
     The space's own task and swapoff may both come here; who finds the entry changed has nothing left to do.

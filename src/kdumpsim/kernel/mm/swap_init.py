@@ -13,9 +13,8 @@ from kdumpsim.kernel.fs.file_types import SeqFile
 from kdumpsim.kernel.fs.proc import register_proc
 from kdumpsim.kernel.fs.seq_file import seq_printf
 from kdumpsim.kernel.fs.toyfs import toyfs_root
-from kdumpsim.kernel.mm.page_alloc import nr_free_pages
+from kdumpsim.kernel.mm.page_alloc import nr_free_pages, zone_normal
 from kdumpsim.kernel.mm.page_io import nr_writeback
-from kdumpsim.kernel.mm.swap import nr_active, nr_inactive
 from kdumpsim.kernel.mm.swapfile import pswpin, pswpout, swap_info, swapon
 from kdumpsim.kernel.mm.vmscan import start_kswapd
 
@@ -34,7 +33,8 @@ def swaps_show(m: ptr[SeqFile]) -> i32:
 @guest
 def vmstat_show(m: ptr[SeqFile]) -> i32:
     """/proc/vmstat: pages in each state, and how many were swapped since the start."""
-    seq_printf(m, f"nr_free_pages {nr_free_pages}\nnr_active {nr_active}\nnr_inactive {nr_inactive}\n")
+    zone = zone_normal()
+    seq_printf(m, f"nr_free_pages {nr_free_pages()}\nnr_active {zone.nr_active}\nnr_inactive {zone.nr_inactive}\n")
     seq_printf(m, f"nr_writeback {nr_writeback}\npswpin {pswpin}\npswpout {pswpout}\n")
     return 0
 

@@ -35,6 +35,7 @@ from kdumpsim.kernel.core.string import memcmp
 from kdumpsim.kernel.core.types import EBUSY, EINVAL, EIO, ENOMEM
 from kdumpsim.kernel.mm.page_alloc import Page, __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
+from kdumpsim.kernel.mm.vmalloc import vfree, vzalloc
 
 SECTORS_PER_PAGE: Final = PAGE_SIZE >> SECTOR_SHIFT
 SIGNATURE: Final[cstr] = "SWAPSPACE2"
@@ -186,10 +187,10 @@ def swap_header_valid(header: ptr[SwapHeader], room: usize) -> bool:
 @guest
 def enable_swap(bdev: ptr[BlockDevice], start: u32, pages: u32) -> i32:
     """Begin to use an area of so many pages, the first included."""
-    counts = cast(ptr[u8], kzalloc(pages))
+    counts = cast(ptr[u8], vzalloc(pages))
     cache = cast(ptr[ptr[Page]], kzalloc(pages * sizeof(ptr[Page])))
     if counts == NULL or cache == NULL:
-        kfree(counts)
+        vfree(counts)
         kfree(cache)
         return -ENOMEM
     swap_info.start = start

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, container_of, guest, i32, load_volatile, ptr
 from kdumpsim.kernel.architecture import PAGE_PRESENT, PAGE_SIZE, pte_offset
+from kdumpsim.kernel.core.init_task import init_mm
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import set_current_state
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
@@ -16,7 +17,7 @@ from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import EINVAL, EIO, ENOMEM, ListHead
 from kdumpsim.kernel.mm.memory import mmput
-from kdumpsim.kernel.mm.mm_types import VM_FAULT_OOM, VM_FAULT_SIGBUS, MmStruct, VmArea
+from kdumpsim.kernel.mm.mm_types import VM_FAULT_OOM, VM_FAULT_SIGBUS, MmStruct, VmAreaStruct
 from kdumpsim.kernel.mm.page_flags import (
     PG_swapcache,
     PG_writeback,
@@ -31,7 +32,8 @@ from kdumpsim.kernel.mm.swap import page_cache_release
 from kdumpsim.kernel.mm.swap_fault import do_swap_page
 from kdumpsim.kernel.mm.swap_state import delete_from_swap_cache, lookup_swap_cache
 from kdumpsim.kernel.mm.swapfile import swap_info, swap_lock, swp_entry
-from kdumpsim.kernel.mm.vma import mmlist_head, mmlist_lock
+from kdumpsim.kernel.mm.vma import mmlist_lock
+from kdumpsim.kernel.mm.vmalloc import vfree
 from kdumpsim.kernel.mm.vmscan import stop_kswapd
 
 
@@ -40,9 +42,9 @@ def next_mm(mm: ptr[MmStruct]) -> ptr[MmStruct]:
     """The next address space of all, or the first: kept from going away, while this one is let go.  NULL at the end."""
     found: ptr[MmStruct] = NULL
     spin_lock(mmlist_lock)
-    entry: ptr[ListHead] = mmlist_head.next if mm == NULL else mm.mmlist.next
-    while entry != NULL and entry != mmlist_head:
-        candidate = container_of(entry, MmStruct, "mmlist")
+    entry: ptr[ListHead] = init_mm.mmlist.next if mm == NULL else mm.mmlist.next
+    while entry != NULL and entry != addr(init_mm.mmlist):
+        candidate: ptr[MmStruct] = container_of(entry, MmStruct, "mmlist")
         if mmget_unless_zero(candidate):
             found = candidate
             break
@@ -53,7 +55,7 @@ def next_mm(mm: ptr[MmStruct]) -> ptr[MmStruct]:
 
 
 @guest
-def unuse_vma(mm: ptr[MmStruct], vma: ptr[VmArea]) -> i32:
+def unuse_vma(mm: ptr[MmStruct], vma: ptr[VmAreaStruct]) -> i32:
     """Bring back what is swapped out of a region."""
     address = vma.vm_start
     while address < vma.vm_end:
@@ -135,6 +137,6 @@ def swapoff() -> i32:
     swap_info.pages = 0
     swap_info.bdev = NULL
     spin_unlock(swap_lock)
-    kfree(counts)
+    vfree(counts)
     kfree(cache)
     return 0

@@ -9,27 +9,55 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NULL, addr, cast, guest, i32, ptr, sizeof, u32, usize
+from kdumpsim.compiler.lang import NULL, addr, cast, fetch_add, fn, guest, i32, placed, ptr, sizeof, u32, usize
 from kdumpsim.kernel.architecture import PAGE_OFFSET, PAGE_SHIFT, pgd_alloc, pgd_free
-from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
+from kdumpsim.kernel.core.init_task import init_mm
+from kdumpsim.kernel.core.list import list_add_tail, list_del
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_lock_init, spin_unlock
-from kdumpsim.kernel.core.types import ENOMEM, ListHead
-from kdumpsim.kernel.mm.mm_types import MmStruct, VmArea
-from kdumpsim.kernel.mm.slab import kfree, kzalloc
+from kdumpsim.kernel.core.types import ENOMEM
+from kdumpsim.kernel.fs.file_types import File
+from kdumpsim.kernel.fs.files import fput
+from kdumpsim.kernel.mm.mm_types import MmStruct, VmAreaStruct
+from kdumpsim.kernel.mm.slab import kfree, kmem_cache_create, kmem_cache_zalloc
+from kdumpsim.kernel.mm.slab_types import KmemCache
 
 TASK_SIZE: Final = PAGE_OFFSET
 """User addresses are below."""
 
 
-mmlist_head: ListHead = ListHead()
-"""All address spaces, for who looks for memory to take."""
 mmlist_lock: Spinlock = Spinlock(slock=1)
+"""Guards the list of all address spaces, whose head is in init_mm, for who looks for memory to take."""
+
+
+mm_cachep: ptr[KmemCache] = NULL
+vm_area_cachep: ptr[KmemCache] = NULL
+
+
+@guest
+def vma_init() -> i32:
+    """Make the caches of address spaces and of their regions."""
+    global mm_cachep, vm_area_cachep
+    mm_cachep = kmem_cache_create("mm_struct", sizeof(MmStruct))
+    vm_area_cachep = kmem_cache_create("vm_area_struct", sizeof(VmAreaStruct))
+    return 0
+
+
+_init_vma: fn[[], i32] = placed("initcall1", vma_init)
+
+
+@guest
+def vma_set_file(vma: ptr[VmAreaStruct], file: ptr[File], pgoff: u32) -> None:
+    """Say what a region is read from; the file stays open as long as the region is there.  NULL: from nothing."""
+    if file != NULL:
+        fetch_add(addr(file.f_count), 1)
+    vma.vm_file = file
+    vma.vm_pgoff = pgoff
 
 
 @guest
 def mm_alloc() -> ptr[MmStruct]:
     """An empty address space, or NULL."""
-    mm = cast(ptr[MmStruct], kzalloc(sizeof(MmStruct)))
+    mm = cast(ptr[MmStruct], kmem_cache_zalloc(mm_cachep))
     if mm == NULL:
         return NULL
     mm.pgd = pgd_alloc()
@@ -39,9 +67,7 @@ def mm_alloc() -> ptr[MmStruct]:
     spin_lock_init(mm.page_table_lock)
     mm.mm_users = 1
     spin_lock(mmlist_lock)
-    if mmlist_head.next == NULL:
-        init_list_head(mmlist_head)
-    list_add_tail(mm.mmlist, mmlist_head)
+    list_add_tail(mm.mmlist, init_mm.mmlist)
     spin_unlock(mmlist_lock)
     return mm
 
@@ -52,6 +78,8 @@ def mm_free(mm: ptr[MmStruct]) -> None:
     while mm.mmap != NULL:
         vma = mm.mmap
         mm.mmap = vma.vm_next
+        if vma.vm_file != NULL:
+            fput(vma.vm_file)
         kfree(vma)
     pgd_free(mm.pgd)
     kfree(mm)
@@ -66,7 +94,7 @@ def unlink_mm(mm: ptr[MmStruct]) -> None:
 
 
 @guest
-def find_vma(mm: ptr[MmStruct], address: usize) -> ptr[VmArea]:
+def find_vma(mm: ptr[MmStruct], address: usize) -> ptr[VmAreaStruct]:
     """The first region that ends above `address`, or NULL; `address` may lie before it."""
     vma = mm.mmap
     while vma != NULL and vma.vm_end <= address:
@@ -79,7 +107,7 @@ def insert_vma(mm: ptr[MmStruct], start: usize, end: usize, flags: u32) -> i32:
     """Add a region; -ENOMEM without memory, or where there is one already or no room for users."""
     if start >= end or end > TASK_SIZE:
         return -ENOMEM
-    area = cast(ptr[VmArea], kzalloc(sizeof(VmArea)))
+    area = cast(ptr[VmAreaStruct], kmem_cache_zalloc(vm_area_cachep))
     if area == NULL:
         return -ENOMEM
     area.vm_mm = mm
@@ -87,7 +115,7 @@ def insert_vma(mm: ptr[MmStruct], start: usize, end: usize, flags: u32) -> i32:
     area.vm_end = end
     area.vm_flags = flags
     spin_lock(mm.page_table_lock)
-    place: ptr[ptr[VmArea]] = addr(mm.mmap)
+    place: ptr[ptr[VmAreaStruct]] = addr(mm.mmap)
     while place[0] != NULL and place[0].vm_end <= start:
         place = addr(place[0].vm_next)
     free = place[0] == NULL or place[0].vm_start >= end

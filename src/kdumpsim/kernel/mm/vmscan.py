@@ -12,7 +12,6 @@ from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
-    Struct,
     addr,
     container_of,
     guest,
@@ -32,7 +31,7 @@ from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrest
 from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
 from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
-from kdumpsim.kernel.mm.page_alloc import Page, nr_free_pages, pages_high
+from kdumpsim.kernel.mm.page_alloc import Page, zone_normal
 from kdumpsim.kernel.mm.page_flags import (
     PG_active,
     PG_dirty,
@@ -47,14 +46,9 @@ from kdumpsim.kernel.mm.page_flags import (
 from kdumpsim.kernel.mm.page_io import swap_congestion_wait, swap_pages_written, swap_writepage
 from kdumpsim.kernel.mm.rmap import SWAP_FAIL, SWAP_SUCCESS, page_referenced, try_to_unmap
 from kdumpsim.kernel.mm.swap import (
-    active_list,
     add_page_to_lru,
     del_page_from_lru,
     get_page_unless_zero,
-    inactive_list,
-    lru_lock,
-    nr_active,
-    nr_inactive,
     page_cache_release,
 )
 from kdumpsim.kernel.mm.swap_state import (
@@ -83,14 +77,6 @@ OUR_REFERENCES: Final = 2
 """To a page of the swap cache that nobody else looks at: the cache's and the scan's."""
 
 
-class ScanControl(Struct):
-    """What scans have left over for the next one."""
-
-    nr_scan_active: u32
-    nr_scan_inactive: u32
-
-
-scan_control: ScanControl = ScanControl()
 kswapd_wait: WaitQueue = WaitQueue()
 kswapd_running: bool = False
 
@@ -99,7 +85,7 @@ kswapd_running: bool = False
 def isolate_lru_pages(wanted: u32, source: ptr[ListHead], pages: ptr[ListHead]) -> u32:
     """Take pages off the old end of a list, with a reference each; how many."""
     taken: u32 = 0
-    flags = spin_lock_irqsave(lru_lock)
+    flags = spin_lock_irqsave(zone_normal().lru_lock)
     while taken < wanted and not list_empty(source):
         page = container_of(source.prev, Page, "lru")
         if not get_page_unless_zero(page):
@@ -109,7 +95,7 @@ def isolate_lru_pages(wanted: u32, source: ptr[ListHead], pages: ptr[ListHead]) 
         del_page_from_lru(page)
         list_add(page.lru, pages)
         taken += 1
-    spin_unlock_irqrestore(lru_lock, flags)
+    spin_unlock_irqrestore(zone_normal().lru_lock, flags)
     return taken
 
 
@@ -119,9 +105,9 @@ def putback_lru_pages(pages: ptr[ListHead]) -> None:
     while not list_empty(pages):
         page = container_of(pages.prev, Page, "lru")
         list_del(page.lru)
-        flags = spin_lock_irqsave(lru_lock)
+        flags = spin_lock_irqsave(zone_normal().lru_lock)
         add_page_to_lru(page)
-        spin_unlock_irqrestore(lru_lock, flags)
+        spin_unlock_irqrestore(zone_normal().lru_lock, flags)
         page_cache_release(page)
 
 
@@ -212,7 +198,7 @@ def shrink_cache(nr_to_scan: u32) -> u32:
     """Look at the end of the inactive list; how many pages became free."""
     pages: ListHead = ListHead()
     init_list_head(pages)
-    if isolate_lru_pages(nr_to_scan, inactive_list, pages) == 0:
+    if isolate_lru_pages(nr_to_scan, zone_normal().inactive_list, pages) == 0:
         return 0
     reclaimed = shrink_list(pages)
     putback_lru_pages(pages)
@@ -224,7 +210,7 @@ def refill_inactive_zone(nr_pages: u32) -> None:
     """Look at the end of the active list: what was not accessed becomes inactive."""
     pages: ListHead = ListHead()
     init_list_head(pages)
-    isolate_lru_pages(nr_pages, active_list, pages)
+    isolate_lru_pages(nr_pages, zone_normal().active_list, pages)
     for page in list_for_each_entry(pages, Page, "lru"):
         if not page_referenced(page):
             clear_page_flag(page, PG_active)
@@ -245,8 +231,9 @@ def scan_count(owed: ptr[u32], pages: u32, priority: u32) -> u32:
 @guest
 def shrink_zone(priority: u32) -> u32:
     """Scan both lists; how many pages became free."""
-    active = scan_count(addr(scan_control.nr_scan_active), nr_active, priority)
-    inactive = scan_count(addr(scan_control.nr_scan_inactive), nr_inactive, priority)
+    zone = zone_normal()
+    active = scan_count(addr(zone.nr_scan_active), zone.nr_active, priority)
+    inactive = scan_count(addr(zone.nr_scan_inactive), zone.nr_inactive, priority)
     reclaimed: u32 = 0
     while active != 0 or inactive != 0:
         step = min(active, SWAP_CLUSTER_MAX)
@@ -256,6 +243,7 @@ def shrink_zone(priority: u32) -> u32:
         step = min(inactive, SWAP_CLUSTER_MAX)
         if step != 0:
             inactive -= step
+            zone.pages_scanned += step
             reclaimed += shrink_cache(step)
             if reclaimed >= SWAP_CLUSTER_MAX:
                 break
@@ -310,8 +298,10 @@ def try_to_free_pages() -> u32:
 @guest
 def balance_pgdat() -> None:
     """Free memory until there is plenty, or no more to be had."""
-    while nr_free_pages < pages_high:
-        if free_pages_patiently(pages_high - nr_free_pages) == 0:
+    zone = zone_normal()
+    while zone.free_pages < zone.pages_high:
+        if free_pages_patiently(zone.pages_high - zone.free_pages) == 0:
+            zone.all_unreclaimable = 1
             return
 
 

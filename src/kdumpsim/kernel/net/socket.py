@@ -26,7 +26,7 @@ from kdumpsim.compiler.lang import (
     u32,
     usize,
 )
-from kdumpsim.kernel.architecture import copy_from_user, copy_to_user
+from kdumpsim.kernel.architecture import copy_from_user, copy_to_user, current
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.syscalls import NR_socketcall, Syscall
 from kdumpsim.kernel.core.timer import MAX_SCHEDULE_TIMEOUT
@@ -41,9 +41,10 @@ from kdumpsim.kernel.core.types import (
     ENOTSOCK,
     EPROTONOSUPPORT,
 )
-from kdumpsim.kernel.fs.file_types import O_RDWR, File, FileOperations
-from kdumpsim.kernel.fs.files import current_files, fget, get_unused_fd
-from kdumpsim.kernel.mm.slab import kfree, kzalloc
+from kdumpsim.kernel.fs.dcache import d_alloc_anon
+from kdumpsim.kernel.fs.file_types import O_RDWR, S_IFSOCK, File, FileOperations
+from kdumpsim.kernel.fs.files import fd_install, fget, get_empty_filp, get_unused_fd, put_unused_fd
+from kdumpsim.kernel.mm.slab import kfree
 from kdumpsim.kernel.net.byteorder import htons
 from kdumpsim.kernel.net.ip import ip_route_output
 from kdumpsim.kernel.net.udp import IPPROTO_UDP, Sock, udp_create, udp_destroy, udp_get_port, udp_recvmsg, udp_sendmsg
@@ -114,18 +115,19 @@ def sys_socket(family: u32, kind: u32, protocol: u32) -> i32:
     fd = get_unused_fd()
     if fd < 0:
         return fd
-    file = cast(ptr[File], kzalloc(sizeof(File)))
     sk = udp_create()
-    if file == NULL or sk == NULL:
-        kfree(file)
+    file: ptr[File] = NULL
+    if sk != NULL:
+        file = get_empty_filp(d_alloc_anon("socket:", 7), O_RDWR)
+    if file == NULL:
         kfree(sk)
-        current_files().fd[fd] = NULL
+        put_unused_fd(u32(fd))
         return -ENOMEM
+    file.f_dentry.d_inode.i_mode = S_IFSOCK | 0o777
+    file.f_dentry.d_inode.i_fop = socket_file_ops
     file.f_op = socket_file_ops
-    file.f_flags = O_RDWR
-    file.f_count = 1
     file.private_data = sk
-    current_files().fd[fd] = file
+    fd_install(current().files, u32(fd), file)
     return fd
 
 

@@ -30,7 +30,7 @@ from kdumpsim.kernel.block.ll_rw_block import sync_blocks
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched_types import EXIT_ZOMBIE, PF_KTHREAD, TaskStruct
-from kdumpsim.kernel.core.signal import send_sig, tasklist_lock
+from kdumpsim.kernel.core.signal import group_send_sig, tasklist_lock
 from kdumpsim.kernel.core.spinlock import spin_lock_irqsave, spin_unlock_irqrestore
 from kdumpsim.kernel.core.timer import msleep
 from kdumpsim.kernel.core.types import SIGKILL
@@ -100,7 +100,7 @@ def kill_programs() -> u32:
     flags = spin_lock_irqsave(tasklist_lock)
     for task in list_for_each_entry(init_task.tasks, TaskStruct, "tasks"):
         if task.flags & PF_KTHREAD == 0 and task.pid != 1 and task.parent.pid != 1 and task.state != EXIT_ZOMBIE:
-            send_sig(SIGKILL, task)
+            group_send_sig(SIGKILL, task)
             killed += 1
     spin_unlock_irqrestore(tasklist_lock, flags)
     return killed

@@ -14,6 +14,7 @@ PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 4096
 TIF_NEED_RESCHED: Final = 3
 boot_command_line: array[u8] = length(64)
+swapper_pg_dir: array[u32] = length(1024)
 
 
 class PtRegs(Struct):

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import BUG, NULL, addr, cast, fn, guest, i32, ptr, section, u8, u32
+from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.block.bio import add_disk
 from kdumpsim.kernel.block.blk_types import READ, Bio, BioVec, BlockDevice, Request, RequestQueue
 from kdumpsim.kernel.block.queue import blk_init_queue, elv_next_request, end_request
+from kdumpsim.kernel.core.init_task import init_files, init_fs
 from kdumpsim.kernel.core.spinlock import Spinlock
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.fs.files import sys_close, sys_read, sys_write
@@ -65,6 +67,8 @@ def fake_start(image: u32, sectors: u32) -> i32:
     fake_bdev.bd_sectors = sectors
     fake_bdev.bd_queue = addr(fake_queue)
     add_disk(addr(fake_bdev))
+    current().files = init_files
+    current().fs = init_fs
     for initcall in section("initcall", initcall_t):
         initcall[0]()
     return toyfs_mount("/dev/hda")

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import cast, guest, ptr, u32, void
+from kdumpsim.compiler.lang import cast, cstr, guest, ptr, sizeof, u32, void
+from kdumpsim.kernel.mm.slab_types import KmemCache
 
 heap_next: u32 = 0xC0800000
 
@@ -19,3 +20,20 @@ def kzalloc(size: u32) -> ptr[void]:
 @guest
 def kfree(place: ptr[void]) -> None:
     pass
+
+
+@guest
+def kmalloc(size: u32) -> ptr[void]:
+    return kzalloc(size)
+
+
+@guest
+def kmem_cache_create(name: cstr, size: u32) -> ptr[KmemCache]:
+    cachep = cast(ptr[KmemCache], kzalloc(sizeof(KmemCache)))
+    cachep.buffer_size = size
+    return cachep
+
+
+@guest
+def kmem_cache_zalloc(cachep: ptr[KmemCache]) -> ptr[void]:
+    return kzalloc(cachep.buffer_size)

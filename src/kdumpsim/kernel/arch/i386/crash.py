@@ -32,6 +32,7 @@ from kdumpsim.kernel.arch.i386.apic import apic_mapped, disable_local_APIC, lapi
 from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
+from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
 from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback
 from kdumpsim.kernel.arch.i386.processor import cpu_relax, halt, local_irq_disable, mb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
@@ -42,8 +43,12 @@ from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.elf import ElfNote
 from kdumpsim.kernel.core.kexec import crash_notes
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
+from kdumpsim.kernel.core.string import strlcpy
 
 NT_PRSTATUS: Final = 1
+NT_PRPSINFO: Final = 3
+PRFNSZ: Final = 16
+ELF_PRARGSZ: Final = 80
 NOTE_NAME_SIZE: Final = 5
 """CORE and its NUL."""
 STOP_TIMEOUT_MS: Final = 1000
@@ -94,8 +99,26 @@ class ElfPrstatus(Struct):
     pr_fpvalid: i32
 
 
+class ElfPrpsinfo(Struct):
+    """The descriptor of NT_PRPSINFO (struct elf_prpsinfo): what the core file is of."""
+
+    pr_state: u8
+    pr_sname: u8
+    pr_zomb: u8
+    pr_nice: u8
+    pr_flag: u32
+    pr_uid: u16
+    pr_gid: u16
+    pr_pid: i32
+    pr_ppid: i32
+    pr_pgrp: i32
+    pr_sid: i32
+    pr_fname: array[u8] = length(PRFNSZ)
+    pr_psargs: array[u8] = length(ELF_PRARGSZ)
+
+
 class CoreNote(Struct):
-    """A note's header and name, which is CORE."""
+    """Header and name of the notes of core files."""
 
     header: ElfNote
     name: array[u8] = length(8)
@@ -103,6 +126,9 @@ class CoreNote(Struct):
 
 prstatus_note: CoreNote = CoreNote(
     header=ElfNote(n_namesz=NOTE_NAME_SIZE, n_descsz=sizeof(ElfPrstatus), n_type=NT_PRSTATUS), name=b"CORE"
+)
+prpsinfo_note: CoreNote = CoreNote(
+    header=ElfNote(n_namesz=NOTE_NAME_SIZE, n_descsz=sizeof(ElfPrpsinfo), n_type=NT_PRPSINFO), name=b"CORE"
 )
 crashing_cpu: i32 = -1
 """The CPU that runs machine_crash_shutdown()."""
@@ -193,7 +219,7 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
     """Write this CPU's NT_PRSTATUS note, and the null note that ends the list (crash_save_this_cpu)."""
     if cpu >= NR_CPUS:
         return
-    note = cast(ptr[CoreNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
+    note: ptr[CoreNote] = cast(ptr[CoreNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
     note[0] = prstatus_note
     prstatus = cast(ptr[ElfPrstatus], note + 1)
     # Idle tasks all have pid 0, but to gdb a thread numbered 0 is no thread, and it shows the first note for it.
@@ -202,6 +228,23 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
         prstatus.pr_pid = i32(IDLE_LWP + cpu)
     fill_user_regs(prstatus.pr_reg, regs)
     last = cast(ptr[ElfNote], prstatus + 1)
+    last[0] = ElfNote()
+
+
+@guest
+def crash_save_psinfo(cpu: u32) -> None:
+    """Say after the crashing CPU's registers what crashed, as /proc/kcore does: vmlinux, and its command line."""
+    if cpu >= NR_CPUS:
+        return
+    status: ptr[CoreNote] = cast(ptr[CoreNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
+    note: ptr[CoreNote] = cast(ptr[CoreNote], cast(ptr[ElfPrstatus], status + 1) + 1)
+    note[0] = prpsinfo_note
+    psinfo: ptr[ElfPrpsinfo] = cast(ptr[ElfPrpsinfo], note + 1)
+    psinfo[0] = ElfPrpsinfo()
+    psinfo.pr_sname = ord("R")
+    strlcpy(psinfo.pr_fname, "vmlinux", PRFNSZ)
+    strlcpy(psinfo.pr_psargs, boot_command_line, ELF_PRARGSZ)
+    last: ptr[ElfNote] = cast(ptr[ElfNote], psinfo + 1)
     last[0] = ElfNote()
 
 
@@ -251,3 +294,4 @@ def machine_crash_shutdown(regs: ptr[PtRegs]) -> None:
     if mp_config.ioapic_present and apic_mapped:
         disable_IO_APIC()
     crash_save_cpu(regs, smp_processor_id())
+    crash_save_psinfo(smp_processor_id())

@@ -21,7 +21,7 @@ from kdumpsim.kernel.arch.i386.irq_vectors import (
 )
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.core.irq import irq_desc, setup_irq
-from kdumpsim.kernel.core.irq_types import IRQ_NONE, IrqAction, IrqStatus
+from kdumpsim.kernel.core.irq_types import IRQ_NONE, Irqaction, IrqStatus
 
 NR_VECTORS: Final = 256
 
@@ -39,7 +39,7 @@ def no_action(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     return IRQ_NONE
 
 
-irq2: IrqAction = IrqAction(handler=no_action, name="cascade")
+irq2: Irqaction = Irqaction(handler=no_action, name="cascade")
 
 
 @guest

@@ -38,13 +38,15 @@ from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.exit import do_exit
 from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.kallsyms import print_symbol
+from kdumpsim.kernel.core.module import print_modules
 from kdumpsim.kernel.core.panic import panic, panic_on_oops
 from kdumpsim.kernel.core.printk import bust_spinlocks, console_verbose, printk
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.tainted import print_tainted
 from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import SIGSEGV
-from kdumpsim.kernel.core.version import UTS_RELEASE
+from kdumpsim.kernel.core.version import system_utsname
 
 KSTACK_DEPTH_TO_PRINT: Final = 24
 CODE_BYTES: Final = 64
@@ -154,9 +156,10 @@ def show_registers(regs: ptr[PtRegs]) -> None:
     if not in_kernel:
         esp = regs.esp
         ss = regs.xss & 0xFFFF
+    print_modules()
     printk(f"<0>CPU:    {smp_processor_id()}\n")
-    printk(f"<0>EIP:    {regs.xcs & 0xFFFF:04x}:[<{regs.eip:08x}>]    Not tainted VLI\n")
-    printk(f"<0>EFLAGS: {regs.eflags:08x}   ({UTS_RELEASE:s}) \n")
+    printk(f"<0>EIP:    {regs.xcs & 0xFFFF:04x}:[<{regs.eip:08x}>]    {print_tainted():s} VLI\n")
+    printk(f"<0>EFLAGS: {regs.eflags:08x}   ({system_utsname.release:s}) \n")
     print_symbol("<0>EIP is at %s\n", regs.eip)
     printk(f"<0>eax: {regs.eax:08x}   ebx: {regs.ebx:08x}   ecx: {regs.ecx:08x}   edx: {regs.edx:08x}\n")
     printk(f"<0>esi: {regs.esi:08x}   edi: {regs.edi:08x}   ebp: {regs.ebp:08x}   esp: {esp:08x}\n")

@@ -37,6 +37,11 @@ LOW_BIOS_END: Final = 0x10_0000
 """The first MiB is always mapped: firmware tables lie there, and the trampoline."""
 
 
+VMALLOC_OFFSET: Final = 8 << 20
+VMALLOC_TABLES: Final = 2
+"""Page tables for vmalloc(), which are there from the beginning, so that address spaces can share them."""
+
+
 class FixedAddress(IntEnum):
     """Places for single pages, counted down from FIXADDR_TOP."""
 
@@ -103,6 +108,18 @@ def map_ragged(pgd_index: u32, phys: u32) -> None:
 
 
 @guest
+def vmalloc_start() -> usize:
+    """The first address of vmalloc(): well above the linear map, so that what runs over its end faults."""
+    return (va(max_low_pfn << PAGE_SHIFT) + 2 * VMALLOC_OFFSET - 1) & ~(VMALLOC_OFFSET - 1)
+
+
+@guest
+def vmalloc_end() -> usize:
+    """The end of vmalloc()'s addresses, for which there are page tables."""
+    return vmalloc_start() + VMALLOC_TABLES * PGDIR_SIZE
+
+
+@guest
 def paging_init() -> None:
     """Fill in swapper_pg_dir from the memory map and go over to it (2.6.16 paging_init)."""
     phys: u32 = 0
@@ -115,6 +132,9 @@ def paging_init() -> None:
             map_ragged(pgd_index, phys)
         phys += PGDIR_SIZE
         pgd_index += 1
+    for table in range(VMALLOC_TABLES):
+        place = (vmalloc_start() >> PGDIR_SHIFT) + table
+        swapper_pg_dir[place] = pa(u32(alloc_bootmem(PAGE_SIZE, PAGE_SIZE))) | PAGE_KERNEL
     swapper_pg_dir[FIXADDR_TOP >> PGDIR_SHIFT] = pa(u32(fixmap_page_table)) | PAGE_KERNEL
     write_cr3(pa(u32(swapper_pg_dir)))
 

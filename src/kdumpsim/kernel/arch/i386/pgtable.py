@@ -2,7 +2,7 @@
 """Page tables of user address spaces (include/asm-i386/{pgtable,pgalloc,mmu_context,tlbflush}.h).
 
 A page directory's upper quarter is a copy of the kernel's, which does not change once the kernel is up.  Kernel threads
-and idle run on swapper_pg_dir, so that an address space is loaded only where its task runs.
+and idle run on init_mm, so that an address space is loaded only where its task runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from kdumpsim.compiler.lang import (
     usize,
     void,
 )
-from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, pa, va
 from kdumpsim.kernel.arch.i386.pgtable_types import (
     KERNEL_PGD,
@@ -41,6 +40,7 @@ from kdumpsim.kernel.arch.i386.processor import invlpg, write_cr3
 from kdumpsim.kernel.arch.i386.smp import smp_call_function
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.init_task import init_mm
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable
 from kdumpsim.kernel.mm.page_alloc import free_pages, get_zeroed_page
 
@@ -51,7 +51,7 @@ PAGE_TABLE: Final = PAGE_PRESENT | PAGE_RW | PAGE_USER | PAGE_ACCESSED | PAGE_DI
 """Directory entries of user page tables; the rights are in the page table entries."""
 
 cpu_active_mm: array[ptr[MmStruct]] = length(NR_CPUS)
-"""Whose page directory each CPU has loaded; NULL is swapper_pg_dir."""
+"""Whose page directory each CPU has loaded; NULL until its first switch, which finds the kernel's own."""
 
 
 class TlbFlush(Struct):
@@ -67,7 +67,7 @@ def pgd_alloc() -> ptr[u32]:
     pgd = cast(ptr[u32], get_zeroed_page())
     if pgd != NULL:
         for i in range(KERNEL_PGD, PTRS_PER_PTE):
-            pgd[i] = swapper_pg_dir[i]
+            pgd[i] = init_mm.pgd[i]
     return pgd
 
 
@@ -107,14 +107,13 @@ def switch_mm(mm: ptr[MmStruct]) -> None:
     """Load an address space on this CPU, or the kernel's own for NULL; preemption is off."""
     cpu = smp_processor_id()
     old = cpu_active_mm[cpu]
+    if mm == NULL:
+        mm = init_mm
     if old == mm:
         return
     cpu_active_mm[cpu] = mm
-    if mm != NULL:
-        fetch_or(addr(mm.cpu_vm_mask), u32(1) << cpu)
-        write_cr3(pa(u32(mm.pgd)))
-    else:
-        write_cr3(pa(u32(swapper_pg_dir)))
+    fetch_or(addr(mm.cpu_vm_mask), u32(1) << cpu)
+    write_cr3(pa(u32(mm.pgd)))
     if old != NULL:
         fetch_and(addr(old.cpu_vm_mask), ~(u32(1) << cpu))
 
@@ -125,6 +124,21 @@ def flush_tlb_local(info: ptr[void]) -> None:
     flush = cast(ptr[TlbFlush], info)
     if cpu_active_mm[smp_processor_id()] == flush.mm:
         invlpg(flush.address)
+
+
+@guest
+def flush_tlb_kernel_local(info: ptr[void]) -> None:
+    """Forget one translation."""
+    invlpg(u32(info))
+
+
+@guest
+def flush_tlb_kernel_page(address: usize) -> None:
+    """Forget the translation of one of the kernel's pages everywhere; interrupts are on."""
+    preempt_disable()
+    invlpg(address)
+    smp_call_function(flush_tlb_kernel_local, cast(ptr[void], address), True)
+    preempt_enable()
 
 
 @guest

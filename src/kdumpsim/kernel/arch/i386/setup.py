@@ -43,7 +43,9 @@ from kdumpsim.kernel.arch.i386.multiboot import read_boot_info
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pa, page_align, va
 from kdumpsim.kernel.arch.i386.paging import paging_init
 from kdumpsim.kernel.arch.i386.trampoline import TRAMPOLINE_BASE
+from kdumpsim.kernel.core.init_task import init_mm
 from kdumpsim.kernel.core.kexec import crashk_res
+from kdumpsim.kernel.core.list import init_list_head
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.params import ObsKernelParam, memparse, parse_early_param
 from kdumpsim.kernel.core.printk import printk
@@ -63,6 +65,7 @@ LEAST_MEMORY: Final = 2 << 20
 _text: array[u8] = external()
 _etext: array[u8] = external()
 _sdata: array[u8] = external()
+_edata: array[u8] = external()
 _end: array[u8] = external()
 
 map_resources: array[Resource] = length(E820MAX)
@@ -218,10 +221,10 @@ def init_iomem_resources() -> None:
     The ROM comes first, as in 2.6.16 (legacy_init_iomem_resources): a reserved range of the map that it is part of is
     refused.
     """
-    code_resource.start = pa(u32(_text))
-    code_resource.end = pa(u32(_etext)) - 1
-    data_resource.start = pa(u32(_sdata))
-    data_resource.end = pa(u32(_end)) - 1
+    code_resource.start = pa(init_mm.start_code)
+    code_resource.end = pa(init_mm.end_code) - 1
+    data_resource.start = pa(init_mm.start_data)
+    data_resource.end = pa(init_mm.brk) - 1
     request_resource(iomem_resource, system_rom_resource)
     for i in range(e820.nr_map):
         entry = e820.map + i
@@ -257,6 +260,12 @@ _init_standard_resources: fn[[], i32] = placed("initcall4", request_standard_res
 def setup_arch() -> None:
     """What must be known before anything else: command line, memory, page tables (2.6.16 setup_arch)."""
     read_boot_info()
+    init_list_head(init_mm.mmlist)
+    init_mm.start_code = u32(_text)
+    init_mm.end_code = u32(_etext)
+    init_mm.start_data = u32(_sdata)
+    init_mm.end_data = u32(_edata)
+    init_mm.brk = u32(_end)
     printk("<6>BIOS-provided physical RAM map:\n")
     sanitize_e820_map()
     print_memory_map("BIOS-e820")

@@ -12,10 +12,11 @@ from kdumpsim.kernel.arch.i386.i8259 import ack_timer_8259A
 from kdumpsim.kernel.arch.i386.nmi_watchdog import NMI_IO_APIC, nmi_watchdog
 from kdumpsim.kernel.arch.i386.pit import setup_pit_timer
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
+from kdumpsim.kernel.arch.i386.rtc import get_cmos_time
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.irq import setup_irq
-from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, SA_INTERRUPT, IrqAction
-from kdumpsim.kernel.core.timer import do_timer, jiffies, update_process_times
+from kdumpsim.kernel.core.irq_types import IRQ_HANDLED, SA_INTERRUPT, Irqaction
+from kdumpsim.kernel.core.timer import do_timer, jiffies, update_process_times, xtime
 
 NSEC_PER_JIFFY: Final = 1_000_000_000 // HZ
 
@@ -31,12 +32,13 @@ def timer_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
     return IRQ_HANDLED
 
 
-irq0: IrqAction = IrqAction(handler=timer_interrupt, flags=SA_INTERRUPT, name="timer", dev_id=NULL)
+irq0: Irqaction = Irqaction(handler=timer_interrupt, flags=SA_INTERRUPT, name="timer", dev_id=NULL)
 
 
 @guest
 def time_init() -> None:
-    """Start the PIT, take its interrupt, and measure how fast this CPU loops."""
+    """Set the clock, start the PIT, take its interrupt, and measure how fast this CPU loops."""
+    xtime.tv_sec = get_cmos_time()
     setup_pit_timer()
     calibrate_delay()
     setup_irq(0, irq0)
