@@ -30,11 +30,14 @@ if TYPE_CHECKING:
         Result,
         Scenario,
         ScenarioError,
+        StoreError,
+        Sweep,
         Vmcore,
         VmcoreError,
         WorkerDied,
         boot,
         run,
+        sweep,
     )
 
 __all__ = [
@@ -57,12 +60,15 @@ __all__ = [
     "Result",
     "Scenario",
     "ScenarioError",
+    "StoreError",
+    "Sweep",
     "Vmcore",
     "VmcoreError",
     "WorkerDied",
     "__version__",
     "boot",
     "run",
+    "sweep",
 ]
 
 

@@ -35,6 +35,8 @@ from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import Reservation, ScenarioError
+from kdumpsim.sweeps.store import StoreError
+from kdumpsim.sweeps.sweeping import Sweep, sweep
 from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
@@ -58,11 +60,14 @@ __all__ = [
     "Result",
     "Scenario",
     "ScenarioError",
+    "StoreError",
+    "Sweep",
     "Vmcore",
     "VmcoreError",
     "WorkerDied",
     "boot",
     "run",
+    "sweep",
 ]
 
 VMCORE, CONSOLE = "vmcore", "console.log"

@@ -24,7 +24,7 @@ from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.files import writable_directory
-from kdumpsim.runs.hosttime import HOST_TIMEOUT_S
+from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import AXES, FIELDS, OPTION_AXES, Plan
@@ -146,6 +146,9 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--resume", is_flag=True, help="Go on with a store that is there; without a plan, with its last one.")
 @click.option("--jobs", default=None, type=click.IntRange(1), help="Workers side by side.  [default: the CPUs here]")
 @click.option(
+    "--dask", "scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler, as tcp://HOST:8786."
+)
+@click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
@@ -164,6 +167,7 @@ def sweep(
     store: Path,
     resume: bool,
     jobs: int | None,
+    scheduler: str | None,
     keep: Path | None,
     host_timeout: float,
     as_json: bool,
@@ -174,6 +178,8 @@ def sweep(
 ) -> None:
     """Parse, run, show."""
     poll = None if interrupts is None else interrupts.poll
+    if scheduler is not None and (jobs or keep):
+        raise click.UsageError("--dask runs elsewhere: --jobs and --keep are for workers on this machine")
     try:
         plan = _plan(plan_file, options, given)
         if plan is None and not resume:
@@ -186,13 +192,7 @@ def sweep(
             plan = plan or _last_plan(opened)
             if keep is not None:
                 writable_directory(keep)
-            jobs = jobs or os.cpu_count() or 1
-            ways = Ways(host_timeout, keep)
-            total = plan.total
-
-            def runner(groups: Any) -> Any:
-                return run_locally(pieces(groups, total, jobs), jobs, ways, poll)
-
+            runner = _runner(plan, jobs or os.cpu_count() or 1, scheduler, Ways(host_timeout, keep), poll)
             ended = _run(plan, opened, runner, as_json=as_json)
             for path in write(opened, html_file, junit_file, form):
                 click.echo(f"Wrote {path}.", err=as_json)
@@ -205,6 +205,15 @@ def sweep(
         )
     if dead:
         sys.exit(Status.HOST_TIMEOUT if all(row.end == HOST_TIMEOUT for row in dead) else Status.HOST_FAILURE)
+
+
+def _runner(plan: Plan, jobs: int, scheduler: str | None, ways: Ways, poll: Poll | None) -> Runner:
+    """Where the runs are run."""
+    if scheduler is None:
+        return lambda groups: run_locally(pieces(groups, plan.total, jobs), jobs, ways, poll)
+    from kdumpsim.sweeps.remote import run_remotely
+
+    return lambda groups: run_remotely(groups, scheduler, ways, poll)
 
 
 def _plan(path: Path | None, options: Sequence[str], given: dict[str, Any]) -> Plan | None:
