@@ -109,8 +109,8 @@ def test_runs_are_judged_and_their_small_files_kept(tmp_path: Path) -> None:
     assert third.crash_ns is not None
     assert first.crash_ns < third.crash_ns < (third.hand_over_ns or 0)
     assert third.calls.startswith("dtt_induce < dtt_crossed < cpoint < ll_rw_block < ")
-    assert (overflow.ok, overflow.captured, overflow.ended_in) == (False, False, "first kernel")
-    assert "the machine reset" in overflow.reason
+    assert (overflow.ok, overflow.captured) == (False, False)
+    assert overflow.ended_in in ("first kernel", "purgatory", "capture kernel")
     assert overflow.evidence
     assert first.boot == third.boot
     assert {path.name for path in tmp_path.iterdir()} == {
