@@ -102,6 +102,25 @@ def test_a_halted_cpu_has_no_register_to_be_struck(kernel: images.KernelImage, m
     assert MODELS["register"]("1.esi.17", kernel).strike(machine) is None  # it waits for its start-up message
 
 
+def test_a_machine_check_shuts_a_cpu_down_unless_it_is_enabled(kernel: images.KernelImage, machine: OwnMachine) -> None:
+    """SDM vol. 3A, 15.3 and 6.15: CR4.MCE decides; here the machine is reset by what shut down."""
+    did = MODELS["mce"]("0", kernel).strike(machine)
+    assert did == "CPU 0 shut down at a machine check"
+    assert machine.reset_cause == "triple fault on CPU 0"
+
+
+def test_a_machine_check_that_is_enabled_goes_through_vector_18(kernel: images.KernelImage) -> None:
+    machine = OwnMachine(MachineConfig(cpus=1))
+    machine.load_multiboot(kernel.stripped, "")
+    gate, handler = 0x400000 + 18 * 8, 0x300000
+    code = int(machine.cpus[0].registers().cs)
+    low, high = handler & 0xFFFF | code << 16, handler & 0xFFFF0000 | 0x8E00
+    machine.memory.dma_write(gate, low.to_bytes(4, "little") + high.to_bytes(4, "little"))
+    machine.cpus[0].set_registers(cr4=1 << 6, idtr=(0x400000, 0x7FF), esp=0x500000)
+    assert MODELS["mce"]("0", kernel).strike(machine) == "CPU 0 took a machine check"
+    assert machine.cpus[0].registers().eip == handler
+
+
 def test_a_wild_store_changes_a_word(kernel: images.KernelImage, machine: OwnMachine) -> None:
     changed = struck(machine, kernel, "store", "0xc2345678=0xcafe1234")
     assert {at: after for at, (_, after) in changed.items()} == {

@@ -183,6 +183,45 @@ def test_several_faults_are_drawn_and_all_of_them_strike(booted: Booted, tmp_pat
     assert result.scenario.command().count("--fault store:0x") == 5
 
 
+def test_what_is_varied_is_drawn_from_the_seed_and_printed(booted: Booted, tmp_path: Path) -> None:
+    scenario = Scenario("FS_DEVRW", "panic", vary=("count", "phase", "load", "latency"))
+    results = [crash(booted, replace(scenario, draw=draw), tmp_path / str(draw)) for draw in range(2)]
+    assert len({result.scenario.command() for result in results}) == 2
+    first = results[0].scenario
+    assert not first.vary
+    assert first.phase
+    assert of_command(first.command()) == first
+    again = crash(booted, first, tmp_path / "again")
+    assert (tmp_path / "again" / "vmcore").read_bytes() == (tmp_path / "0" / "vmcore").read_bytes()
+    assert again.asked is None
+
+
+def test_a_disk_that_answers_no_command_holds_up_whoever_waits_for_it(booted: Booted) -> None:
+    session = power_on(*booted.key)
+    session.restore(booted.session.state())
+    session.arm(Scenario(crash=Fault("text"), breaks=("disk",)).crash_part)
+    assert isinstance(session.machine, OwnMachine)
+    session.machine.run(until=session.now + 300_000_000)
+    drive = session.machine.ide.channels[0].drives[0]
+    before = drive.state()["status"]
+    session.machine.run(until=session.now + 300_000_000)
+    assert drive.state()["status"] == before
+    assert before & 0x80 or session.machine.ide.channels[0].bus_master.active  # busy, for ever
+
+
+@pytest.mark.parametrize("breaks", [(), ("timer",)])
+def test_a_pit_that_has_stopped_interrupts_nobody(booted: Booted, breaks: tuple[str, ...]) -> None:
+    session = power_on(*booted.key)
+    session.restore(booted.session.state())
+    session.arm(Scenario(crash=Fault("text"), breaks=breaks).crash_part)
+    assert isinstance(session.machine, OwnMachine)
+    session.machine.run(until=session.now + 50_000_000)
+    levels: list[bool] = []
+    session.machine.pit._irq0 = levels.append
+    session.machine.run(until=session.now + 100_000_000)
+    assert bool(levels) is not bool(breaks)
+
+
 def test_a_strike_before_the_machine_was_armed_is_refused(booted: Booted, tmp_path: Path) -> None:
     report = booted.crashed(Scenario(crash=Fault("store", "0xc0300000=0x1", 1)), tmp_path)
     assert report.died is not None

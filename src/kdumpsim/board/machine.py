@@ -243,6 +243,14 @@ class Machine:
             for lapic in self.lapics:
                 lapic.set_lint(1, level)
 
+    def machine_check(self, index: int) -> bool:
+        """A machine check on a CPU, between rounds; False if it shut down instead of taking it."""
+        self.cpus[index].machine_check()
+        if self.cpus[index].shutdown:
+            self._shut_down(index)
+            return False
+        return True
+
     # Power, reset, boot.
 
     def pull_reset(self, cause: str) -> None:

@@ -448,6 +448,13 @@ class Cpu:
         self._deliver(x86.NMI, hardware=True)
         self._engine.context.d[HFLAGS2] |= HF2_NMI
 
+    def machine_check(self) -> None:
+        """A machine check (SDM vol. 3A, 15.3): #MC with CR4.MCE, else shutdown; between slices only."""
+        if self._engine.context.q[CR4] & x86.CR4_MCE:
+            self._deliver(x86.MACHINE_CHECK, hardware=True)
+        else:
+            self.shutdown = True
+
     def reset(self) -> None:
         """Power-on or RESET (SDM vol. 3A, table 9-1); an AP then waits for SIPI."""
         self._counters.reset()

@@ -41,9 +41,10 @@ NT, RF, VM, AC, VIF, VIP, ID = (1 << bit for bit in (14, 16, 17, 18, 19, 20, 21)
 
 # Control registers.
 CR0_PE, CR0_TS, CR0_ET, CR0_WP, CR0_NW, CR0_CD, CR0_PG = (1 << bit for bit in (0, 3, 4, 16, 29, 30, 31))
-CR4_PSE, CR4_PAE, CR4_PCE = 1 << 4, 1 << 5, 1 << 8
+CR4_PSE, CR4_PAE, CR4_MCE, CR4_PCE = 1 << 4, 1 << 5, 1 << 6, 1 << 8
 
 # Vectors the delivery code raises by itself.
+MACHINE_CHECK = 18
 DE, DB, NMI, BP, OF_TRAP, UD, DOUBLE_FAULT, TS, NP, SS_FAULT, GP, PAGE_FAULT, AC_FAULT = (
     0, 1, 2, 3, 4, 6, 8, 10, 11, 12, 13, 14, 17,
 )  # fmt: skip

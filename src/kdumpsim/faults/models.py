@@ -222,6 +222,30 @@ class DmaFault(Model):
         return f"{self._size} bytes were written at {self._address:#x}"
 
 
+class MachineCheck(Model):
+    """A machine check on a CPU that is busy in the kernel: the hardware found an error that it cannot correct.
+
+    SDM vol. 3A, 6.15 (interrupt 18) and 15.3: without CR4.MCE, which this kernel leaves clear, the CPU shuts down.
+    """
+
+    name = "mce"
+
+    @classmethod
+    def draw(cls, target: str, place: Place, draw: Draw) -> str:
+        """The CPU that is busy at that instant."""
+        return str(place.sample.cpu)
+
+    def __init__(self, target: str, kernel: KernelImage) -> None:
+        self._cpu = int(target)
+
+    def strike(self, machine: Striking) -> str | None:
+        """Deliver it."""
+        if self._cpu >= len(machine.cpus) or not busy_in_kernel(machine.cpus[self._cpu]):
+            return None
+        taken = machine.machine_check(self._cpu)
+        return f"CPU {self._cpu} took a machine check" if taken else f"CPU {self._cpu} shut down at a machine check"
+
+
 def _bit(draw: Draw, start: int, size: int) -> str:
     """A bit of some bytes."""
     bit = draw.below(8 * size)

@@ -9,7 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kdumpsim.faults.instant import call_stub
-from kdumpsim.faults.models import DataFault, DmaFault, HeapFault, Model, RegisterFault, StackFault, StoreFault
+from kdumpsim.faults.models import (
+    DataFault,
+    DmaFault,
+    HeapFault,
+    MachineCheck,
+    Model,
+    RegisterFault,
+    StackFault,
+    StoreFault,
+)
 from kdumpsim.faults.text import TextBit, TextBranch, TextDestination, TextInit, TextNop
 from kdumpsim.records import Record
 from kdumpsim.scenario.strikes import NS, At, Fault
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from kdumpsim.machines.pc import Striking
 
 TEXT_MODELS: tuple[type[Model], ...] = (TextBit, TextNop, TextBranch, TextDestination, TextInit)
-_OTHERS: tuple[type[Model], ...] = (StackFault, DataFault, HeapFault, RegisterFault, StoreFault, DmaFault)
+_OTHERS: tuple[type[Model], ...] = (StackFault, DataFault, HeapFault, RegisterFault, StoreFault, MachineCheck, DmaFault)
 MODELS: Mapping[str, type[Model]] = {model.name: model for model in TEXT_MODELS + _OTHERS}
 
 

@@ -107,6 +107,9 @@ class Striking(Protocol):
     @property
     def clock(self) -> Clock: ...
 
+    def machine_check(self, index: int, /) -> bool:
+        """A machine check on a CPU; whether it was taken."""
+
     def appoint(self, at_ns: int, callback: Callable[[], None], /) -> None:
         """Call back at a time, from between two rounds."""
 

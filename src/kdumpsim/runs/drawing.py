@@ -7,7 +7,7 @@ Instants and targets are drawn from a survey of a copy of the machine under its 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.faults.draw import Draw
@@ -18,6 +18,12 @@ from kdumpsim.machines.pc import capable
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.strikes import TEXT, At, Fault
 from kdumpsim.scenario.values import ScenarioError
+
+MAX_COUNT = 40
+MAX_PHASE_US = 100_000
+LATENCIES = (25, 50, 100, 200, 400)
+MORE_LOAD: tuple[tuple[str, ...], ...] = ((), ("diskio",), ("memdrain",), ("dmaread",))
+"""Programs beside those that cross the point."""
 
 if TYPE_CHECKING:
     from kdumpsim.runs.session import Session
@@ -34,7 +40,19 @@ class SurveyKey:
         """That of a scenario."""
         part = scenario.crash_part
         kind = part.crash_type if part.at else ""
-        return cls((kind, part.load, part.crash_cpu, part.other_cpus, part.dma, part.timeout))
+        return cls(
+            (
+                kind,
+                part.load,
+                part.crash_cpu,
+                part.other_cpus,
+                part.dma,
+                part.timeout,
+                part.breaks,
+                part.latency,
+                part.phase,
+            )
+        )
 
 
 def wants_survey(scenario: Scenario) -> bool:
@@ -73,6 +91,8 @@ def _undrawn(scenario: Scenario) -> Scenario:
 
 def drawn(scenario: Scenario, survey: Survey | None, session: Session) -> Scenario:
     """The scenario with all that was left to chance.  ScenarioError where there is nothing to draw from."""
+    if scenario.vary:
+        return _varied(scenario)
     if not any(strike.to_draw for strike in scenario.strikes):
         return scenario
     if survey is None or not survey.samples:
@@ -90,6 +110,22 @@ def drawn(scenario: Scenario, survey: Survey | None, session: Session) -> Scenar
             place = Place(survey, session.first, session.pc.memory, draw.of(survey.samples))
             faults.append(str(_fault(fault, place, draw)))
     return replace(scenario, fault=tuple(faults), faults=1, draw=0)
+
+
+def _varied(scenario: Scenario) -> Scenario:
+    """The crash at a point, with what was to be varied."""
+    changes: dict[str, Any] = {"vary": (), "draw": 0}
+    for what in scenario.vary:
+        draw = Draw("vary", what, scenario.seed, scenario.draw)
+        if what == "count":
+            changes[what] = 1 + draw.below(MAX_COUNT)
+        elif what == "phase":
+            changes[what] = draw.below(MAX_PHASE_US)
+        elif what == "latency":
+            changes[what] = draw.of(LATENCIES)
+        else:
+            changes[what] = scenario.load + draw.of(MORE_LOAD)
+    return replace(scenario, **changes)
 
 
 def _fault(fault: Fault, place: Place, draw: Draw) -> Fault:

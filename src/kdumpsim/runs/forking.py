@@ -231,8 +231,8 @@ class Booted:
 def _warming(scenario: Scenario) -> Scenario:
     """A crash that is like the scenario's as far as it matters for what is translated."""
     if scenario.crash_point:
-        return replace(scenario, crash_type="panic")
-    return replace(scenario, crash_point=WARMING_POINT, crash_type="panic", at=None, fault=())
+        return replace(scenario, crash_type="panic", vary=(), breaks=(), latency=100)
+    return replace(scenario, crash_point=WARMING_POINT, crash_type="panic", at=None, fault=(), breaks=(), latency=100)
 
 
 def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:

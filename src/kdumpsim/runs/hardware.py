@@ -7,6 +7,8 @@ or keep the disk busy) or is input from outside (a key, a byte on the serial lin
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +24,13 @@ DMA_PROGRAM = "dmaread"
 KEY, BYTE = "a", b"\r"
 """What arrives at the hand-over."""
 CHANNELS = ("ide0", "ide1")
+USUAL_LATENCY = 100
+TIMERS = {"timer": ("pit",), "lapic-timer": ("lapic",), "disk": (CHANNELS[0],), "nic": ("network", "rtl8139")}
+"""How the names begin of the timers without which a device does nothing."""
+
+
+def _longer(usual: Callable[[], int], percent: int) -> int:
+    return usual() * percent // 100
 
 
 class Conditions:
@@ -61,6 +70,20 @@ class Conditions:
     def programs(self) -> tuple[str, ...]:
         """What is to be started."""
         return (DMA_PROGRAM, *self._crash.load) if "disk" in self._crash.dma else self._crash.load
+
+    def at_arming(self, machine: Pc) -> None:
+        """The load has begun: the disks take as long as they are to, and what is to fail fails."""
+        crash = self._crash
+        if machine.inspecting is not None and crash.latency != USUAL_LATENCY:
+            for channel in machine.inspecting.ide.channels:
+                usual = channel.seek_ns
+                channel.seek_ns = partial(_longer, usual, crash.latency)
+        if machine.striking is not None and crash.breaks:
+            machine.striking.clock.silence(lambda name: any(map(name.startswith, self._broken())))
+            self._evidence.append(f"failed for good when the crash was armed: {', '.join(crash.breaks)}")
+
+    def _broken(self) -> list[str]:
+        return [prefix for device in self._crash.breaks for prefix in TIMERS[device]]
 
     def at_jump(self, machine: Pc) -> None:
         """The kernel hands over."""

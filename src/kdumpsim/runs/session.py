@@ -300,6 +300,8 @@ class Session:
             # As in the paper's Table 1: what crosses the point is the load at work, not its being started.
             for name in conditions.programs():
                 self.loads[self.agent.start(name)] = name
+            conditions.at_arming(self.machine)
+            self.run_to(self.now + crash.phase * 1000)
             if command := conditions.set_command():
                 self.agent.write_file("/proc/dtt/ctrl", f"{command}\n".encode())
         except (AgentGone, AgentTimeout):

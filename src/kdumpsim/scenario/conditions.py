@@ -22,6 +22,22 @@ DMA: dict[str, str] = {
 }
 """Devices that can be kept busy with DMA."""
 
+BREAKS: dict[str, str] = {
+    "timer": "the PIT's counters reach no end any more",
+    "lapic-timer": "nor do those of the local APICs",
+    "disk": "the drives on the system disk's cable answer no command any more",
+    "nic": "nothing arrives at the network card, and nothing leaves it",
+}
+"""Devices that can fail for good when the crash is armed."""
+
+VARIED: dict[str, str] = {
+    "count": "crossings of the point, 1 to 40",
+    "phase": "how long the load runs before the point is armed, up to 100 ms",
+    "load": "a program more, or none",
+    "latency": "how long the disks seek, a quarter to four times as long",
+}
+"""What can be drawn for a crash point."""
+
 DUMP_DISKS: dict[str, str] = {
     "hdc": "on a cable of its own, the secondary channel",
     "hdb": "on the system disk's cable, its slave; with kernel option combined_mode=ide",

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from kdumpsim.images import ModuleError, module_files
 from kdumpsim.scenario.conditions import (
+    BREAKS,
     DMA,
     DUMP_DISKS,
     INJECTIONS,
@@ -21,13 +22,14 @@ from kdumpsim.scenario.conditions import (
     MIB,
     OTHER_CPUS,
     USUAL_DUMP_DISK,
+    VARIED,
 )
 from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
 from kdumpsim.scenario.options import checked, parse
 from kdumpsim.scenario.points import DEFAULT_COUNT, Modules
 from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES, effective
 from kdumpsim.scenario.settings import check_values, integer, setting
-from kdumpsim.scenario.strikes import FAULTS, INSTANT, TEXT, At, Fault
+from kdumpsim.scenario.strikes import FAULTS, INSTANT, MACHINE_CHECK, TEXT, At, Fault
 from kdumpsim.scenario.values import (
     NO_LOAD,
     Reservation,
@@ -299,6 +301,42 @@ class CrashPart:
         ),
     )
 
+    vary: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Draw from the seed, for a crash point", metavar="WHAT,…", parse=words_of, show=",".join, choices=VARIED
+        ),
+    )
+    phase: int = field(
+        default=0,
+        metadata=setting(
+            "How long the load runs before the crash point is armed, in virtual microseconds.",
+            metavar="N",
+            parse=integer("phase"),
+            bounds=(0, 10_000_000),
+        ),
+    )
+    latency: int = field(
+        default=100,
+        metadata=setting(
+            "How long the disks seek from the arming on, in percent.",
+            metavar="N",
+            parse=integer("latency"),
+            bounds=(1, 10_000),
+        ),
+    )
+    breaks: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Devices that fail for good when the crash is armed",
+            metavar="DEVICE,…",
+            option="break",
+            parse=words_of,
+            show=",".join,
+            choices=BREAKS,
+        ),
+    )
+    mce: bool = field(default=False, metadata=setting("In place of a crash: a machine check, as --fault mce."))
     crash: InitVar[At | Fault | None] = None
     """What strikes, in place of crash point and type, `at` or `fault`."""
 
@@ -309,6 +347,9 @@ class CrashPart:
         elif isinstance(crash, Fault):
             object.__setattr__(self, "fault", (str(crash),))
         check_values(CrashPart, self)
+        if self.mce:
+            object.__setattr__(self, "fault", (*self.fault, MACHINE_CHECK))
+            object.__setattr__(self, "mce", False)
         if self.at is not None:
             object.__setattr__(self, "at", str(At.parse(self.at)))
         object.__setattr__(self, "fault", tuple(str(Fault.parse(text)) for text in self.fault))
@@ -316,6 +357,8 @@ class CrashPart:
             raise ScenarioError(
                 f"choose what strikes: a crash point (--crashpoint), --at {INSTANT} or --fault, and one of them only"
             )
+        if self.vary and not self.crash_point:
+            raise ScenarioError(f"vary {','.join(self.vary)} is for a crash point: {self.title} is drawn by itself")
         if self.fault and self.crash_type:
             raise ScenarioError(f"a fault has no crash type: leave out {self.crash_type}")
 

@@ -65,6 +65,8 @@ class Scenario(CrashPart, KernelPart, PcPart):
         object.__setattr__(self, "traffic", "net" in self.dma)
         if self.machine == QEMU:
             check_qemu_dma(self.dma)
+            if self.breaks or self.latency != 100 or "latency" in self.vary:
+                raise ScenarioError(f"break and latency cannot be had with machine {QEMU}; with {KDUMPSIM} they can")
             if self.strikes:
                 raise ScenarioError(f"{self.title} cannot strike machine {QEMU}; it can strike {KDUMPSIM}")
         check_together(self.pc, self.kernel)

@@ -56,10 +56,12 @@ FAULTS: dict[str, FaultRow] = {
     "store": FaultRow(
         "a wild store of a word", ("uniform",), "ADDRESS=VALUE", re.compile(rf"{_NUMBER}={_NUMBER}")
     ),
+    "mce": FaultRow("a CPU that is busy in the kernel takes a machine check", ("busy",), "CPU", re.compile(r"\d{1,2}")),
     "dma": FaultRow(
         "a device writes 512 bytes to the wrong place", ("uniform",), "ADDRESS+BYTES", re.compile(rf"{_NUMBER}\+\d+")
     ),
 }  # fmt: skip
+MACHINE_CHECK = "mce"
 TEXT = "text"
 """One of the text models, drawn."""
 
