@@ -31,6 +31,7 @@ from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result as Record
 from kdumpsim.runs.run import Leave, prepare, run_scenario
 from kdumpsim.runs.session import MachineDead
+from kdumpsim.scenario.conditions import NETWORK_DMA
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.scenario import BootKey, Scenario
@@ -72,7 +73,6 @@ __all__ = [
 
 VMCORE, CONSOLE = "vmcore", "console.log"
 PHYSICAL_ADDRESSES = 1 << 32
-NETWORK_DMA = "net"
 CONTINUE_NS = 120 * 10**9
 """Virtual time that the console's `continue` takes at most."""
 

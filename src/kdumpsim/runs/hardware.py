@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kdumpsim.scenario.conditions import DISK_DMA
+
 if TYPE_CHECKING:
     from kdumpsim.agent.client import AgentClient
     from kdumpsim.machines.pc import Devices, Pc
@@ -69,7 +71,7 @@ class Conditions:
 
     def programs(self) -> tuple[str, ...]:
         """What is to be started."""
-        return (DMA_PROGRAM, *self._crash.load) if "disk" in self._crash.dma else self._crash.load
+        return (DMA_PROGRAM, *self._crash.load) if DISK_DMA in self._crash.dma else self._crash.load
 
     def at_arming(self, machine: Pc) -> None:
         """The load has begun: the disks take as long as they are to, and what is to fail fails."""
@@ -99,7 +101,7 @@ class Conditions:
             self._written_at_jump = (nic.frames_written, nic.bytes_written)
             state = "on" if nic.command.receive else "off"
             self._evidence.append(f"network card at the hand-over: receiver {state}")
-        if "disk" in self._crash.dma:
+        if DISK_DMA in self._crash.dma:
             busy = [
                 name for name, channel in zip(CHANNELS, devices.ide.channels, strict=True) if channel.bus_master.active
             ]

@@ -16,9 +16,10 @@ OTHER_CPUS: dict[str, str] = {
 }
 """States the other CPUs can be put into before the crash."""
 
+DISK_DMA, NETWORK_DMA = "disk", "net"
 DMA: dict[str, str] = {
-    "disk": "long reads, one after the other, so that it writes to memory when the capture kernel takes over",
-    "net": "a network card whose receiver is on, and traffic on the network before and after the crash",
+    DISK_DMA: "long reads, one after the other, so that it writes to memory when the capture kernel takes over",
+    NETWORK_DMA: "a network card whose receiver is on, and traffic on the network before and after the crash",
 }
 """Devices that can be kept busy with DMA."""
 

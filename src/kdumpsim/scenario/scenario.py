@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from kdumpsim.scenario.conditions import (
     KDUMPSIM,
     MIB,
+    NETWORK_DMA,
     QEMU,
     check_cpus,
     check_dump_disk,
@@ -60,9 +61,9 @@ class Scenario(CrashPart, KernelPart, PcPart):
                 raise ScenarioError(
                     f"{self.crash_point} is never crossed with kernel option {name}={asked}; it takes {needed}"
                 )
-        if self.traffic and "net" not in self.dma:
+        if self.traffic and NETWORK_DMA not in self.dma:
             raise ScenarioError("a run's network traffic is the condition dma=('net',): ask for that")
-        object.__setattr__(self, "traffic", "net" in self.dma)
+        object.__setattr__(self, "traffic", NETWORK_DMA in self.dma)
         if self.machine == QEMU:
             check_qemu_dma(self.dma)
             if self.breaks or self.latency != 100 or "latency" in self.vary:
@@ -130,7 +131,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
     @property
     def has_nic(self) -> bool:
         """Is there a network card in the machine?"""
-        return self.nic or "net" in self.dma or NETWORK_LOAD in self.load
+        return self.nic or NETWORK_DMA in self.dma or NETWORK_LOAD in self.load
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for result.json: `kernel_options` are all of them, `asked_kernel_options` those given."""
