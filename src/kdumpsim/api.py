@@ -21,6 +21,7 @@ from kdumpsim.choices import unknown
 from kdumpsim.compiler import GuestError
 from kdumpsim.console.shell import Quit, Refused, Shell, parse
 from kdumpsim.errors import KdumpsimError, QemuLost
+from kdumpsim.explain.ending import explained
 from kdumpsim.files import HostFailure, scratch_directory
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.mechanisms.base import MechanismError
@@ -256,6 +257,13 @@ class Result:
         if self._dump is None:
             raise VmcoreError("the result is closed, and its dump gone; give run() or crash() an output directory")
         return Vmcore(VMCORE, opener=self._dump.again)
+
+    def explain(self) -> str:
+        """Why it ended so, in plain text: outcome, reason, evidence, what is wrong with the dump, the console's end.
+
+        The last line is the command that runs it again.
+        """
+        return explained(self._record, self.console)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of result.json; fractions of 1, times in ns (virtual) and s (host)."""

@@ -7,9 +7,11 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from .diagnostics import Reporter, Source
+from .guestpart import guest_part, is_test_file
 
 #: Modules whose names the compiler knows by itself: they exist for CPython and type checkers only.
 KNOWN = {"kdumpsim.compiler.lang", "typing", "enum", "__future__", "collections.abc"}
@@ -94,6 +96,12 @@ def import_target(module: str, node: ast.ImportFrom, is_package: bool) -> str:
     return ".".join(parts[:keep] + ([node.module] if node.module else []))
 
 
+def _is_guest(module: str, extra: Mapping[str, Path], node: ast.ImportFrom) -> bool:
+    """Is an import in a test file, `module`, one of guest code?"""
+    target = import_target(module, node, False)
+    return target in KNOWN or target in extra or target.startswith("kdumpsim.kernel.")
+
+
 def load_program(names: Iterable[str], extra: Mapping[str, Path], reporter: Reporter) -> dict[str, Module]:
     """Read and parse the named modules and all guest modules they reach by import, in sorted order."""
     found: dict[str, Module] = {}
@@ -119,6 +127,8 @@ def load_program(names: Iterable[str], extra: Mapping[str, Path], reporter: Repo
             where = ast.Pass(lineno=error.lineno or 1, col_offset=max((error.offset or 1) - 1, 0))
             reporter.error(source, where, f"syntax error: {error.msg}")
             tree = ast.Module(body=[], type_ignores=[])
+        if name in extra and is_test_file(tree):
+            tree = guest_part(tree, partial(_is_guest, name, extra))
         module = found[name] = Module(source, tree)
         is_package = source.path.name == "__init__.py"
         for child in _imports(tree):
