@@ -25,6 +25,7 @@ USERS_FILES = frozenset(
         "FILE.py",
         "heartbeat.py",
         "mydriver.py",
+        "test_tardy.py",
         "src/kdumpsim/board/debugcon.py",
         "printregs.py",
         "mechanisms/printregs.py",
@@ -40,6 +41,7 @@ FOREIGN_OPTIONS = {
     "pip": {"--quiet", "--editable"},
     "bench.py": {"--against"},
     "pytest": {"--soak-minutes", "--soak-seed"},
+    "kdump-": {"--kdump-seeds", "--kdump-keep", "--kdump-jobs"},
     "kdumpsim.compiler": {"--entry", "--base", "--paddr", "--kallsyms"},
     "kdumpsim.images": {"--out", "--capture-base"},
 }

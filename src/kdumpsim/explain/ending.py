@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from kdumpsim.runs.result import Result
@@ -11,6 +12,8 @@ from kdumpsim.vmcore.compare import Judgement
 CONSOLE_LINES = 12
 """Of the console's end."""
 MAX_DIFFERENCES = 5
+PROGRESS = re.compile(r"savecore: +\d+%")
+"""Lines of the console that tell nothing of how it ended."""
 
 
 def explained(result: Result, console: str) -> str:
@@ -28,7 +31,7 @@ def explained(result: Result, console: str) -> str:
 
 def console_tail(console: str, lines: int = CONSOLE_LINES) -> list[str]:
     """The console's last lines, with a heading; nothing of a console that is empty."""
-    said = [line.rstrip() for line in console.splitlines() if line.strip()]
+    said = [line.rstrip() for line in console.splitlines() if line.strip() and not PROGRESS.match(line)]
     if not said:
         return []
     heading = f"console, last {lines} of {len(said)} lines:" if len(said) > lines else "console:"

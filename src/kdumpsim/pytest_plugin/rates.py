@@ -12,8 +12,8 @@ from statistics import NormalDist
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.sweeps.statistics import CONFIDENCE, Interval, wilson
 
-CONFIDENCE = 0.95
 MAX_COMMANDS = 20
 
 
@@ -61,7 +61,7 @@ class Rates:
         """Share of the runs that ended in O, a fraction of 1."""
         return self.successes / self.n
 
-    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """Wilson's score interval of the rate, two-sided, fractions of 1.  Takes the runs as independent."""
         return wilson(self.successes, self.n, confidence)
 
@@ -70,8 +70,7 @@ class Rates:
         __tracebackhide__ = True
         if not 0 < rate < 1:
             raise ScenarioError(f"a rate of {rate:g} cannot be shown by runs: choose more than 0 and less than 1")
-        low, _ = self.interval(confidence)
-        if low >= rate:
+        if self.interval(confidence).low >= rate:
             return
         wanted = f"{self.summary(confidence)}: not at least {_percent(rate)}"
         if not self.failures:
@@ -80,9 +79,8 @@ class Rates:
 
     def summary(self, confidence: float = CONFIDENCE) -> str:
         """The rate with its interval, in a line."""
-        low, high = self.interval(confidence)
-        rate = f"{_percent(self.rate)}, {_percent(confidence)} interval [{100 * low:.1f}, {100 * high:.1f}]"
-        return f"{self.successes} of {self.n} runs ended in O: {rate}"
+        interval = f"{_percent(confidence)} interval {self.interval(confidence)}"
+        return f"{self.successes} of {self.n} runs ended in O: {_percent(self.rate)}, {interval}"
 
     def __str__(self) -> str:
         return "\n".join([self.summary(), *self._details()])
@@ -106,25 +104,10 @@ class Rates:
             yield from (f"  {line}" for line in explanation.splitlines())
 
 
-def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a rate (E. B. Wilson, JASA 22, 1927); 0 to 1 where nothing was tried."""
-    if n == 0:
-        return 0.0, 1.0
-    z, rate = _z(confidence), successes / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return (max(0.0, centre - half) if successes else 0.0), (min(1.0, centre + half) if successes < n else 1.0)
-
-
-def _z(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ScenarioError(f"confidence {confidence:g} is out of range: choose more than 0 and less than 1")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
 def _needed(rate: float, confidence: float) -> int:
     """The fewest runs whose interval lies at `rate` or above if all of them end in O."""
-    return math.ceil(_z(confidence) ** 2 * rate / (1 - rate))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return math.ceil(z * z * rate / (1 - rate))
 
 
 def _percent(fraction: float) -> str:
