@@ -13,6 +13,7 @@
   its SHA-256, and from arming to the words on the console for hangs that the 5 s NMI watchdog and the 10 s soft-lockup
   watchdog find; memory that a worker has for itself;
 * ``kdumpsim table2`` as a whole process, two runs side by side (once);
+* ``kdumpsim sweep`` of 600 panics from 30 boots, as a whole process with two workers (once): judged dumps a minute;
 * building the guest images with an empty cache, and finding them in the cache.
 
 With ``--against DIR``, another checkout, both are run in alternating pairs instead (`against.py`).
@@ -59,6 +60,7 @@ TARGETS = {
     "convert to kdump-zlib": ("at least", 0.8, "× zlib"),
     "convert to kdump-zstd": ("at least", 0.7, "× zstd"),
     "table2, all cells, 2 jobs": ("at most", 25.0, "s"),
+    "sweep of 600 panics, 2 workers": ("at least", 900.0, "dumps a minute"),
     "first build of all images": ("at most", 10.0, "s"),
     "images from the cache": ("at most", 0.3, "s"),
 }
@@ -142,6 +144,22 @@ def measure(runs: int) -> dict[str, list[float]]:
         measure_forked(runs, figures)
         table = [sys.executable, "-m", "kdumpsim.cli", "table2", "--jobs", "2", "--csv"]
         figures["table2, all cells, 2 jobs"].append(run_once(table, cache)[0])
+        panics = [
+            "--points",
+            "FS_DEVRW",
+            "--types",
+            "panic",
+            "--counts",
+            "1-20",
+            "--seeds",
+            "0-29",
+            "--jobs",
+            "2",
+            "--json",
+            "--store",
+        ]
+        sweep = [sys.executable, "-m", "kdumpsim.cli", "sweep", *panics, str(Path(scratch) / "sweep.sqlite")]
+        figures["sweep of 600 panics, 2 workers"].append(60 * 600 / run_once(sweep, cache)[0])
     return figures
 
 
