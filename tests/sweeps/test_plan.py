@@ -73,6 +73,17 @@ def test_the_command_of_a_run_makes_its_scenario() -> None:
             assert made == [scenario]
 
 
+def test_instants_and_faults_strike_in_place_of_a_point() -> None:
+    for what in ({"at": "instant", "types": "bug"}, {"fault": ["text:executed"]}):
+        plan = Plan.from_dict({**what, "seeds": "0-1"})
+        assert Plan.from_dict(plan.to_dict()) == plan
+        scenarios = [scenario for group in plan.groups() for scenario in group.scenarios]
+        assert [(scenario.crash_point, scenario.seed) for scenario in scenarios] == [("", 0), ("", 1)]
+        (arm,) = plan.arms
+        again = command(arm.words, "", scenarios[1].crash_type, scenarios[1].count, 1)
+        assert sorted(shlex.split(again)) == sorted(shlex.split(scenarios[1].command()))
+
+
 @given(st.sets(st.integers(0, 300), min_size=1))
 def test_numbers_are_written_and_read(found: set[int]) -> None:
     assert set(numbers("seeds", ranges(sorted(found)))) == found

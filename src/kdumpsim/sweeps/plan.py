@@ -115,7 +115,9 @@ class Arm:
 
 def command(words: str, crash_point: str, crash_type: str, count: int, seed: int) -> str:
     """The command that runs one run of an arm with these words again."""
-    parts = ["kdumpsim run --crashpoint", shlex.quote(crash_point), "--type", shlex.quote(crash_type)]
+    parts = ["kdumpsim run"]
+    parts += ["--crashpoint", shlex.quote(crash_point)] if crash_point else []
+    parts += ["--type", shlex.quote(crash_type)] if crash_type else []
     parts += ["--seed", str(seed)] if seed else []
     parts += [words] if words else []
     return " ".join(parts + (["--count", str(count)] if count != DEFAULT_COUNT else []))
@@ -169,6 +171,8 @@ class Plan:
         for name in data:
             if name not in (*_LINES, *FIELDS):
                 raise ScenarioError(unknown("line of a plan", name, [*_LINES, *FIELDS]))
+        struck = "at" in data or "fault" in data
+        data = ({"points": [""]} if struck else {}) | ({"types": [""]} if "fault" in data else {}) | dict(data)
         for name in ("points", "types"):
             if name not in data:
                 raise ScenarioError(f"the plan has no {name}: name one or more, such as {_EXAMPLES[name]}")
