@@ -203,9 +203,9 @@ def alloc_pages(order: u32) -> ptr[Page]:
 @guest
 def bad_page(page: ptr[Page]) -> None:
     """A page is freed that is free: say so, and leave it as it is."""
-    printk(f"<0>Bad page state in process '{current().comm:s}'\n")
-    printk(f"<0>page:{page:p} flags:0x{page.flags:08x} mapping:{page.mapping:p} count:{page._count}\n")
-    printk("<0>Trying to fix it up, but a reboot is needed\n")
+    printk(f"<3>Bad page state in process '{current().comm:s}'\n")
+    printk(f"<3>page:{page:p} flags:0x{page.flags:08x} mapping:{page.mapping:p} count:{page._count}\n")
+    printk("<3>Trying to fix it up, but a reboot is needed\n")
     dump_stack()
     add_taint(TAINT_BAD_PAGE)
 
