@@ -26,7 +26,8 @@ REPORTERS = {"die": 0, "do_trap": 1, "die_nmi": 1}
 """Which of their arguments that is."""
 DETAILS = (
     "       ", " =======================", " [<", "------------[ cut here ]------------", "CPU:    ", "Call Trace:",
-    "Code: ", "EFLAGS: ", "EIP is at ", "EIP:    ", "Modules linked in:", "PREEMPT SMP", "Process ", "SMP ", "Stack: ", "ds: ", "eax: ",
+    "Code: ", "EFLAGS: ", "EIP is at ", "EIP:    ", "Modules linked in:",
+    "PREEMPT SMP", "Process ", "SMP ", "Stack: ", "ds: ", "eax: ",
     "esi: ", " printing eip:", "*pde = ", "*pte = ", "double fault, tss at ", "eip = ", "eax = ", "esi = ",
     "Fatal exception: panic in 5 seconds",
 )  # fmt: skip
