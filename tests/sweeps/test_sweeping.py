@@ -33,6 +33,7 @@ def test_a_sweep_is_counted_kept_and_resumed(tmp_path: Path) -> None:
     assert len(seen) == 4
     with Sweep.open(store) as opened:
         assert len(opened) == 4
+    assert len(list(Sweep.open(store).runs())) == 4, "a sweep that is held by nothing but its runs"
 
 
 def test_a_plan_that_cannot_be_keeps_nothing(tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ class Store:
         except sqlite3.OperationalError as error:
             hint = "; free some space and go on with --resume: what is in it is whole" if str(error) in _FULL else ""
             raise HostFailure(f"the store '{self.path}': {error}{hint}") from error
+        except sqlite3.ProgrammingError:
+            raise
         except sqlite3.DatabaseError as error:
             raise HostFailure(f"the store '{self.path}' is damaged: {error}") from error
 

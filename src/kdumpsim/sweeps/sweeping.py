@@ -101,7 +101,7 @@ class Sweep:
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """Each run as plain data, with the command that runs it again."""
-        return runs(self._store)
+        yield from runs(self._store)  # as a generator of its own, it keeps the store open
 
     def failures(self) -> list[Failures]:
         """Runs that are not O, in groups of those that ended alike with the same call chain; the largest first."""
