@@ -60,7 +60,7 @@ def test_a_machine_is_booted_once_a_session_and_option_set(session: Session, mon
             result = kdump.crash("FS_DEVRW", "panic")
             assert result.captured, result.explain()
             assert (result.scenario.cpus, result.scenario.patience) == (4, 20)
-            assert result.explain().splitlines()[0] == "FS_DEVRW panic: O"
+            assert result.explain().splitlines()[0] == "FS_DEVRW / panic: O"
             assert result.explain().splitlines()[-1] == "run it again: " + result.scenario.command()
 
         @pytest.mark.kdump(count=3)

@@ -33,7 +33,7 @@ def test_a_rate_that_is_too_low_comes_with_interval_seeds_and_commands() -> None
         rates(3, 100).assert_at_least(0.95)
     assert str(caught.value).splitlines() == [
         "97 of 100 runs ended in O: 97 %, 95 % interval [91.5, 99.0]: not at least 95 %",
-        "  TIMERADD panic: 97 of 100",
+        "  TIMERADD / panic: 97 of 100",
         "failing seeds: 97, 98, 99",
         "run them again:",
         "  kdumpsim run --crashpoint TIMERADD --type panic --seed 97  # X",

@@ -19,7 +19,7 @@ PROGRESS = re.compile(r"savecore: +\d+%")
 def explained(result: Result, console: str) -> str:
     """Outcome, reason, evidence, what is wrong with the dump, the console's end, and the command that runs it again."""
     scenario, outcome = result.scenario, result.outcome
-    lines = [f"{scenario.crash_point} {scenario.crash_type}: {outcome}"]
+    lines = [f"{scenario.title}: {outcome}"]
     if outcome.reason:
         lines.append(f"reason: {outcome.reason}")
     lines += [f"evidence: {text}" for text in outcome.evidence]

@@ -227,9 +227,9 @@ def _swept(report: Report) -> SweptRun:
     if result is None:
         return SweptRun(report.scenario, None, report.end, f"{report.end}: {report.died}")
     if result.outcome.ok:
-        return SweptRun(report.scenario, result.outcome, report.end)
+        return SweptRun(result.scenario, result.outcome, report.end)
     console = (report.directory / "console.log").read_text()
-    return SweptRun(report.scenario, result.outcome, report.end, explained(result, console))
+    return SweptRun(result.scenario, result.outcome, report.end, explained(result, console))
 
 
 def _clear(keep: Path) -> None:

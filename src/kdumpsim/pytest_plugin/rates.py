@@ -87,10 +87,9 @@ class Rates:
 
     def _details(self) -> Iterator[str]:
         """A line for each cell; then the failures: their seeds, how to run them again, how the first one ended."""
-        cells = Counter((run.scenario.crash_point, run.scenario.crash_type) for run in self.runs)
-        good = Counter((run.scenario.crash_point, run.scenario.crash_type) for run in self.runs if run.ok)
-        for (point, kind), number in cells.items():
-            yield f"  {point} {kind}: {good[point, kind]} of {number}"
+        good = Counter(run.scenario.title for run in self.runs if run.ok)
+        for title, number in Counter(run.scenario.title for run in self.runs).items():
+            yield f"  {title}: {good[title]} of {number}"
         failures = self.failures
         if not failures:
             return
