@@ -12,6 +12,7 @@ import pytest
 
 from kdumpsim.commands.run import run
 from kdumpsim.commands.settings import fields_of
+from kdumpsim.faults.strikes import MODELS
 from kdumpsim.faults.survey import digest_of
 from kdumpsim.lkdtt.effect import EffectClass
 from kdumpsim.lkdtt.outcome import Seen
@@ -226,3 +227,29 @@ def test_a_strike_before_the_machine_was_armed_is_refused(booted: Booted, tmp_pa
     report = booted.crashed(Scenario(crash=Fault("store", "0xc0300000=0x1", 1)), tmp_path)
     assert report.died is not None
     assert "is before the machine was armed" in report.died
+
+
+def test_transfers_of_a_disk_fail_with_an_uncorrectable_error(booted: Booted) -> None:
+    session, machine = copy(booted)
+    drive = machine.ide.channels[0].drives[0]
+    assert MODELS["disk"]("hda.2", session.first).strike(machine) == "the next 2 transfers of hda fail"
+    machine.run(until=session.now + 500_000_000, stop=lambda: bool(drive.status & 1))
+    assert drive.error == 0x40  # UNC
+    assert drive.bad_transfers == 1
+
+
+@pytest.mark.parametrize(("allocator", "function"), [("slab", "kmem_cache_alloc"), ("page", "__alloc_pages")])
+def test_an_allocation_fails(booted: Booted, allocator: str, function: str) -> None:
+    """The call that comes next gives NULL: a CPU is made to call the function, and to come back to a place of ours."""
+    session, machine = copy(booted)
+    cpu = next(cpu for cpu in machine.cpus if _run_to_kernel(session, cpu.index))
+    MODELS["allocation"](f"{allocator}.1", session.first).strike(machine)
+    back, stack = cpu.registers().eip, cpu.registers().esp - 12
+    place = cpu.translate(stack)
+    assert place is not None
+    machine.memory.dma_write(place, back.to_bytes(4, "little"))
+    cpu.set_registers(esp=stack, eip=session.first.symbols[function], eax=1)
+    results: list[int] = []
+    machine.watch(back, lambda watched: results.append(watched.registers().eax))
+    machine.run(until=machine.clock.now + 10_000_000, stop=lambda: bool(results))
+    assert results[0] == 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.scenario.strikes import At, Fault, format_time, parse_time
+from kdumpsim.scenario.strikes import FAULTS, At, Fault, format_time, parse_time
 from kdumpsim.scenario.values import ScenarioError
 
 
@@ -47,3 +48,12 @@ def test_an_instant_and_a_fault_can_be_given_as_such() -> None:
 def test_what_cannot_strike_is_refused_with_what_can(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ScenarioError, match=complaint):
         Scenario(**options)
+
+
+def test_the_docs_table_of_faults_is_what_can_be_asked_for() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    _, _, rest = text.partition("<!-- faults -->\n")
+    rows = [line.strip("| ").split(" | ") for line in rest.partition("<!-- end of faults -->")[0].splitlines()[2:]]
+    assert {name: (what, words, target) for name, what, words, target in rows} == {
+        name: (row.help, ", ".join(row.drawn), row.target) for name, row in FAULTS.items()
+    }

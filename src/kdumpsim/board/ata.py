@@ -5,7 +5,7 @@ Follows ATA/ATAPI-6 (T13/1410D): register meanings, 8.x commands, 8.15 IDENTIFY 
 protocols (who moves data when, and the interrupt) are the channel's, in `idechannel.py`.
 
 Not modelled: packet devices, SMART, security, host protected area (READ NATIVE MAX answers, SET MAX is aborted),
-removable media, power-saving states (the drive is always ready), sleep, bad sectors.
+removable media, power-saving states (the drive is always ready), sleep, bad sectors (but `bad_transfers`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ PIO_DEFAULT, PIO_FLOW_CONTROL, MULTIWORD_DMA, ULTRA_DMA = 0, 1, 4, 8
 BSY, DRDY, DSC, DRQ, ERR = (
     field.mask for field in (Status.busy, Status.ready, Status.seek_complete, Status.data_request, Status.error)
 )
-ABRT, IDNF = Error.aborted.mask, Error.id_not_found.mask
+ABRT, IDNF, UNC = Error.aborted.mask, Error.id_not_found.mask, Error.uncorrectable.mask
 NIEN, SRST, HOB = (
     field.mask
     for field in (DeviceControl.interrupt_disabled, DeviceControl.software_reset, DeviceControl.high_order_byte)
@@ -145,6 +145,8 @@ class Drive:
         self.power_on()
 
     def power_on(self) -> None:
+        self.bad_transfers = 0
+        """So many transfers that come next meet a sector that cannot be read or written."""
         self.multiple = MAX_MULTIPLE
         self.heads, self.track = self.default_heads, self.default_track
         self.multiword: int | None = None
@@ -283,7 +285,20 @@ class Drive:
         data[511] = -sum(data[:511]) & 0xFF
         return bytes(data)
 
-    _PLAIN = (*("multiple", "heads", "track", "multiword", "ultra", "feature", "error", "status", "interrupt"),)
+    _PLAIN = (
+        *(
+            "multiple",
+            "heads",
+            "track",
+            "multiword",
+            "ultra",
+            "feature",
+            "error",
+            "status",
+            "interrupt",
+            "bad_transfers",
+        ),
+    )
 
     def state(self) -> dict[str, Any]:
         """Registers, modes, and what is on the disk."""

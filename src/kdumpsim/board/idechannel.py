@@ -28,6 +28,7 @@ from kdumpsim.board.ata import (
     READY,
     SRST,
     STATUS,
+    UNC,
     Command,
     Device,
     DeviceControl,
@@ -228,7 +229,10 @@ class Channel:
             lba = drive.address(command.ext)
             ready_at = self._timers.now + self.seek_ns()
             count = 1 if action == "seek" else drive.sector_count(command.ext)
-            if command.multiple and not drive.multiple:
+            if drive.bad_transfers and action != "seek":
+                drive.bad_transfers -= 1
+                self._end(UNC, SEEK_NS)
+            elif command.multiple and not drive.multiple:
                 self._end(ABRT)
             elif lba is None or lba + count > disk.sectors:
                 self._end(IDNF, SEEK_NS)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from kdumpsim.images import KernelImage
     from kdumpsim.machines.pc import Striking
 
+ALLOCATORS = {"slab": "failslab", "page": "fail_page_alloc"}
+"""The kernel's counters of allocations that are to fail."""
+MOST_FAILURES = 8
+DRIVES = ("hda", "hdb", "hdc", "hdd")
 DMA_BYTES = 512
 """A sector."""
 REGISTERS = tuple(name for name in GENERAL_REGISTERS if name not in SEGMENTS)
@@ -220,6 +224,56 @@ class DmaFault(Model):
         data = b"".join(stream.draw().to_bytes(8, "little") for _ in range(-(-self._size // 8)))[: self._size]
         machine.memory.dma_write(self._address, data)
         return f"{self._size} bytes were written at {self._address:#x}"
+
+
+class AllocationFault(Model):
+    """Allocations fail: ALLOCATOR.COUNT, objects (slab) or pages.
+
+    Linux's failslab and fail_page_alloc (Documentation/fault-injection, since 2.6.20): a counter of the kernel is set.
+    """
+
+    name = "allocation"
+
+    @classmethod
+    def draw(cls, target: str, place: Place, draw: Draw) -> str:
+        """One to eight of them."""
+        return f"{target}.{1 + draw.below(MOST_FAILURES)}"
+
+    def __init__(self, target: str, kernel: KernelImage) -> None:
+        allocator, count = target.split(".")
+        self._address = physical(kernel.symbols[ALLOCATORS[allocator]])
+        self._count = int(count)
+        self.pages = frozenset({self._address & -PAGE_SIZE})
+
+    def strike(self, machine: Striking) -> str | None:
+        """Set the counter."""
+        return _changed(machine, self._address, self._count.to_bytes(4, "little"))
+
+
+class DiskFault(Model):
+    """Transfers fail: DRIVE.COUNT; the drive says that the sector is uncorrectable (ATA/ATAPI-6, UNC).
+
+    Prabhakaran and others: IRON File Systems (SOSP 2005); Linux's fail_make_request.
+    """
+
+    name = "disk"
+
+    @classmethod
+    def draw(cls, target: str, place: Place, draw: Draw) -> str:
+        """One to eight of them: drivers try again."""
+        return f"hda.{1 + draw.below(MOST_FAILURES)}"
+
+    def __init__(self, target: str, kernel: KernelImage) -> None:
+        drive, count = target.split(".")
+        self._drive, self._count = DRIVES.index(drive), int(count)
+
+    def strike(self, machine: Striking) -> str | None:
+        """From now on."""
+        drive = machine.ide.channels[self._drive // 2].drives[self._drive % 2]
+        if drive.disk is None:
+            return None
+        drive.bad_transfers = self._count
+        return f"the next {self._count} transfers of {DRIVES[self._drive]} fail"
 
 
 class MachineCheck(Model):

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdumpsim.faults.instant import call_stub
 from kdumpsim.faults.models import (
+    AllocationFault,
     DataFault,
+    DiskFault,
     DmaFault,
     HeapFault,
     MachineCheck,
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from kdumpsim.machines.pc import Striking
 
 TEXT_MODELS: tuple[type[Model], ...] = (TextBit, TextNop, TextBranch, TextDestination, TextInit)
-_OTHERS: tuple[type[Model], ...] = (StackFault, DataFault, HeapFault, RegisterFault, StoreFault, MachineCheck, DmaFault)
+_OTHERS: tuple[type[Model], ...] = (
+    *(StackFault, DataFault, HeapFault, RegisterFault, StoreFault, DmaFault),
+    *(AllocationFault, DiskFault, MachineCheck),
+)
 MODELS: Mapping[str, type[Model]] = {model.name: model for model in TEXT_MODELS + _OTHERS}
 
 

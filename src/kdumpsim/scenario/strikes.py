@@ -56,6 +56,12 @@ FAULTS: dict[str, FaultRow] = {
     "store": FaultRow(
         "a wild store of a word", ("uniform",), "ADDRESS=VALUE", re.compile(rf"{_NUMBER}={_NUMBER}")
     ),
+    "allocation": FaultRow(
+        "the next few allocations fail", ("slab", "page"), "ALLOCATOR.COUNT", re.compile(r"(slab|page)\.\d{1,3}")
+    ),
+    "disk": FaultRow(
+        "the next few transfers of the system disk fail", ("system",), "hda.COUNT", re.compile(r"hd[a-d]\.\d{1,3}")
+    ),
     "mce": FaultRow("a CPU that is busy in the kernel takes a machine check", ("busy",), "CPU", re.compile(r"\d{1,2}")),
     "dma": FaultRow(
         "a device writes 512 bytes to the wrong place", ("uniform",), "ADDRESS+BYTES", re.compile(rf"{_NUMBER}\+\d+")

@@ -54,6 +54,9 @@ high_memory: ptr[void] = NULL
 contig_page_data: PglistData = PglistData()
 """The only node."""
 totalram_pages: u32 = 0
+fail_page_alloc: u32 = 0
+"""So many allocations of pages fail from now on (fail_page_alloc's `times`, lib/fault-inject.c of 2.6.20); set from
+outside."""
 
 
 @extern
@@ -180,6 +183,10 @@ def rmqueue(order: u32, mark: u32) -> ptr[Page]:
 @guest
 def __alloc_pages(gfp_mask: u32, order: u32) -> ptr[Page]:
     """2**order pages in a row; NULL if there are none, for waiters: and none can be freed (out of memory)."""
+    global fail_page_alloc
+    if fail_page_alloc != 0:
+        fail_page_alloc -= 1
+        return NULL
     zone = zone_normal()
     if zone.free_pages < zone.pages_low:
         wakeup_kswapd()

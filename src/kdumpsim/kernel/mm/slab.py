@@ -323,9 +323,17 @@ def cache_flusharray(cachep: ptr[KmemCache], ac: ptr[ArrayCache]) -> None:
     memmove(ac_entry(ac), ac_entry(ac) + batchcount, ac.avail * sizeof(ptr[void]))
 
 
+failslab: u32 = 0
+"""So many allocations of objects fail from now on (failslab's `times`, mm/slab.c of 2.6.20); set from outside."""
+
+
 @guest
 def kmem_cache_alloc(cachep: ptr[KmemCache]) -> ptr[void]:
     """An object, not cleared; NULL if there is none."""
+    global failslab
+    if failslab != 0:
+        failslab -= 1
+        return NULL
     objp: ptr[void] = NULL
     flags = local_irq_save()
     ac = cpu_cache_get(cachep)
