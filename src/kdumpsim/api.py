@@ -121,9 +121,17 @@ class BootSettings(TypedDict, total=False):
 
 
 class CrashSettings(TypedDict, total=False):
-    """What `Machine.crash` takes: the fields of `Scenario` that describe the crash; times in virtual seconds."""
+    """What `Machine.crash` takes: the fields of `Scenario` that describe a crash at a crash point.
+
+    `patience` and `timeout` in virtual seconds, `phase` in virtual microseconds, `latency` in percent.
+    """
 
     count: int
+    draw: int
+    vary: tuple[str, ...]
+    phase: int
+    latency: int
+    breaks: tuple[str, ...]
     crash_cpu: int | None
     other_cpus: str | None
     dma: tuple[str, ...]
