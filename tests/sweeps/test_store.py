@@ -155,6 +155,11 @@ def test_other_files_and_other_versions_are_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE birds (name TEXT)")
     with pytest.raises(StoreError, match="is no store"):
         Store(other, create=True)
+    begun = tmp_path / "begun.sqlite"
+    with sqlite3.connect(begun) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")  # and killed before there were tables
+    with Store(begun, create=True) as store:
+        assert len(store) == 0
     ours = tmp_path / "ours.sqlite"
     with Store(ours, create=True) as store:
         store.connection.execute("PRAGMA user_version = 99")

@@ -97,18 +97,17 @@ class Store:
         self.path = path
         if not create and not path.exists():
             raise StoreError(f"there is no store '{path}': `kdumpsim sweep` makes one")
-        new = not path.exists() or path.stat().st_size == 0
         with self._told():
             # One transaction a statement; a sweep's workers are forked while it is open, and never touch it.
             self.connection = sqlite3.connect(path, isolation_level=None, timeout=60)
         try:
             with self._told():
-                self._open(new=new)
+                self._open()
         except BaseException:
             self.close()
             raise
 
-    def _open(self, *, new: bool) -> None:
+    def _open(self) -> None:
         run = self.connection.execute
         try:
             (application,), (version,) = (
@@ -118,7 +117,8 @@ class Store:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             raise StoreError(f"'{self.path}' is no store of kdumpsim's: choose another file") from error
-        if new:
+        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
+        if application == tables == 0:  # new, or its maker was killed before it had tables
             run("PRAGMA journal_mode = WAL")
             self.connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         elif application != APPLICATION:
