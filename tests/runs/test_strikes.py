@@ -142,9 +142,11 @@ def test_a_fault_in_code_that_never_runs_is_not_activated(booted: Booted, tmp_pa
     assert str(result.outcome) == "O"
 
 
-def test_a_fault_in_memory_that_is_not_looked_at_is_latent(booted: Booted, tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", [50_000_000, 500_000_000])
+def test_a_fault_in_memory_that_is_not_looked_at_is_latent(booted: Booted, tmp_path: Path, after: int) -> None:
+    """Whether it comes early or late in the window."""
     end = virtual(booted.session.pc.memory) - 4096
-    time = booted.session.now + 500_000_000
+    time = booted.session.now + after
     result = crash(booted, Scenario(crash=Fault("store", f"{end:#x}=0x1", time)), tmp_path)
     assert result.effect is not None
     assert result.effect.name is EffectClass.LATENT

@@ -33,8 +33,10 @@ def without_effect(session: Session, seen: Survey) -> bool:
     for time in checkpoints(strikes.last):
         session.run_to(time)
         control = seen.control.get(time)
-        if session.gone or session.crashed or session.now < time or control is None:
+        if session.gone or session.crashed or session.now < time:
             break
+        if control is None:  # a time in the window, of which the control tells nothing
+            continue
         mine = digest_of(machine)
         pages = mine.differing_pages(control)
         if mine.differing_devices(control) or not pages <= strikes.pages:
