@@ -70,7 +70,7 @@ class Scenarios(Kind[Family]):
         for number, scenario in enumerate(case):
             with tempfile.TemporaryDirectory() as forked, tempfile.TemporaryDirectory() as cold:
                 watch = TimeMoves(booted.session.machine)
-                with patch.object(forking, "within", lambda seconds, poll, watch=watch: watch):
+                with patch.object(forking, "within", lambda seconds, poll=None, watch=watch: watch):
                     report = booted.fork(scenario, Path(forked)).report()
                 if report.result is None:
                     raise Broken(f"{last_line(report.died)}\n{report.died}\n{scenario.command()}")
