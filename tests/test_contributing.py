@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""CONTRIBUTING.md and docs/adding-a-mechanism.md, followed: their edits are made in a copy of the sources, and do
-what they say."""
+"""CONTRIBUTING.md, followed: its edits are made in a copy of the sources, and do what it says."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,17 +16,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
-MECHANISM = (ROOT / "docs/adding-a-mechanism.md").read_text()
 COPIED = ("src", "docs", "tests")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def apply(diff: str, tree: Path) -> None:
-    """Make one edit: the lines without a plus are in the file once, and become all of them."""
+    """Make one edit: the lines without a plus are in the file once, and become those without a minus."""
     header, *lines = diff.splitlines()
     path = tree / header.removeprefix("+++ ")
-    before = "".join(f"{line[1:]}\n" for line in lines if line[0] == " ")
-    after = "".join(f"{line[1:]}\n" for line in lines)
+    before = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+    after = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
     text = path.read_text()
     assert text.count(before) == 1, f"{header}: {text.count(before)} times\n{before}"
     path.write_text(text.replace(before, after))
@@ -34,14 +33,14 @@ def apply(diff: str, tree: Path) -> None:
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Run Python in a copy with every edit of both pages made."""
+    """Run Python in a copy with every edit of the page made."""
     tree = tmp_path_factory.mktemp("tree")
     for name in COPIED:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.copy(ROOT / "pyproject.toml", tree)
-    for path, text in re.findall(r"<!-- (\S+/\S+\.py) -->\n```python\n(.*?)```", PAGE + MECHANISM, re.S):
+    for path, text in re.findall(r"<!-- (\S+/\S+\.py) -->\n```python\n(.*?)```", PAGE, re.S):
         (tree / path).write_text(text)
-    for diff in re.findall(r"```diff\n(.*?)```", PAGE + MECHANISM, re.S):
+    for diff in re.findall(r"```diff\n(.*?)```", PAGE, re.S):
         apply(diff, tree)
 
     def python(*words: str) -> subprocess.CompletedProcess[str]:
@@ -57,6 +56,12 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Command:
     return python
 
 
+def command(words: str) -> list[str]:
+    """The page's one command that has these words."""
+    (found,) = [line for line in re.findall(r"^\$ kdumpsim (.*)$", PAGE, re.M) if words in line]
+    return str(found).split()
+
+
 def test_an_option_and_a_device_pass_the_tests_that_look_at_them(edited: Command) -> None:
     done = edited(
         "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "tests/scenario/test_options.py",
@@ -66,9 +71,16 @@ def test_an_option_and_a_device_pass_the_tests_that_look_at_them(edited: Command
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_crash_point_is_crossed(edited: Command) -> None:
+    done = edited("-m", "kdumpsim", *command("--crashpoint BIO_SUBMIT"), "--output", "bio", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert (result["outcome"], result["accuracy"]) == ("O", 1)
+    assert "BIO_SUBMIT disk requests: submit_bio" in " ".join(edited("-m", "kdumpsim", "run", "--help").stdout.split())
+
+
 def test_the_option_reaches_the_kernel(edited: Command) -> None:
-    (command,) = re.findall(r"^\$ kdumpsim (.*)$", PAGE, re.M)
-    done = edited("-m", "kdumpsim", *command.split(), "--output", "dump", "--console")
+    done = edited("-m", "kdumpsim", *command("--kernel-option loglevel"), "--output", "dump", "--console")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Kernel panic - not syncing" in done.stdout
     assert "BIOS-provided physical RAM map" not in done.stdout.partition("Kernel panic")[0]
@@ -76,8 +88,7 @@ def test_the_option_reaches_the_kernel(edited: Command) -> None:
 
 
 def test_a_mechanism_is_one_guest_module_one_host_module_and_their_rows(edited: Command) -> None:
-    (command,) = re.findall(r"^\$ kdumpsim (.*)$", MECHANISM, re.M)
-    done = edited("-m", "kdumpsim", *command.split(), "--output", "registers", "--console")
+    done = edited("-m", "kdumpsim", *command("--mechanism printregs"), "--output", "registers", "--console")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^printregs: eip=c[0-9a-f]{7} .* end=00000000", done.stdout, re.M)
     assert "the dump was captured" in done.stdout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/adding-a-mechanism.md, typed: one guest module, one host module, their rows, and no other line of kdumpsim.
+"""CONTRIBUTING.md, "Add a dump mechanism", typed: a guest module, a host module, their rows, and nothing else.
 
 Here both are a user's own; tests/test_contributing.py makes them part of a copy of kdumpsim.
 """
@@ -31,7 +31,7 @@ from kdumpsim.scenario.parts import KernelPart
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import Reservation, ScenarioError
 
-PAGE = (Path(__file__).parents[2] / "docs/adding-a-mechanism.md").read_text()
+PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 NAME = "printregs"
 
 
