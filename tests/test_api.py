@@ -123,7 +123,7 @@ def test_all_errors_have_one_base() -> None:
 @pytest.mark.parametrize("words", [["--version"], ["help"]])
 def test_the_package_is_the_command(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "kdumpsim", *words], capture_output=True, text=True, check=True)
-    assert (f"kdumpsim, version {kdumpsim.__version__}" if words == ["--version"] else "\nconditions ") in done.stdout
+    assert (f"kdumpsim, version {kdumpsim.__version__}" if words == ["--version"] else "\nconsole ") in done.stdout
 
 
 # A run and its result.
