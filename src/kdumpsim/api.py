@@ -25,6 +25,7 @@ from kdumpsim.explain.ending import explained
 from kdumpsim.files import HostFailure, scratch_directory
 from kdumpsim.lkdtt.outcome import Outcome
 from kdumpsim.mechanisms.base import MechanismError
+from kdumpsim.runfiles import CONSOLE_LOG, VMCORE
 from kdumpsim.runs import forking
 from kdumpsim.runs.account import story
 from kdumpsim.runs.forking import Booted
@@ -72,7 +73,6 @@ __all__ = [
     "sweep",
 ]
 
-VMCORE, CONSOLE = "vmcore", "console.log"
 PHYSICAL_ADDRESSES = 1 << 32
 CONTINUE_NS = 120 * 10**9
 """Virtual time that the console's `continue` takes at most."""
@@ -208,7 +208,7 @@ class Result:
     def _taken(cls, record: Record, scratch: Path) -> Self:
         """A result with what it needs of a directory that is about to go."""
         result = cls(record)
-        result._console = (scratch / CONSOLE).read_text()
+        result._console = (scratch / CONSOLE_LOG).read_text()
         if record.vmcore:
             result._dump = _Dump(scratch / VMCORE)
         return result
@@ -251,7 +251,7 @@ class Result:
     @property
     def console(self) -> str:
         """All that both kernels said on the serial console."""
-        return self._console if self.directory is None else (self.directory / CONSOLE).read_text()
+        return self._console if self.directory is None else (self.directory / CONSOLE_LOG).read_text()
 
     def vmcore(self) -> Vmcore:
         """Open the dump; close it after use, or use it as a context manager.

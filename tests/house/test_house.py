@@ -24,7 +24,7 @@ STOREYS = (
     {"scenario", "images", "target"},
     {"board"},
     {"apic", "cpu"},
-    {"compiler", "files", "signals", "choices", "errors", "notices", "plaindata", "records", "_version"},
+    {"compiler", "files", "signals", "choices", "errors", "notices", "plaindata", "records", "runfiles", "_version"},
 )
 """From the roof down: a room imports from its own storey and from those below. "" is the package itself, a face."""
 GUESTS = {"kernel", "purgatory", "userland"}

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kdumpsim.runs.run import OUTPUT_FILES
+from kdumpsim.runfiles import OUTPUT_FILES
 from soak.driver import Kind
 from soak.isolation import Broken, Counts
 

@@ -18,10 +18,11 @@ from typing import Any
 from unittest.mock import patch
 
 from kdumpsim.images import USER_PROGRAMS
+from kdumpsim.runfiles import OUTPUT_FILES, TRACE
 from kdumpsim.runs import forking
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
-from kdumpsim.runs.run import OUTPUT_FILES, build_kernels, run_scenario
+from kdumpsim.runs.run import build_kernels, run_scenario
 from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, INJECTIONS, MAX_CPUS, OTHER_CPUS
 from kdumpsim.scenario.options import OPTIONS
 from kdumpsim.scenario.points import crash_points, crash_types
@@ -37,7 +38,7 @@ STILL = 20_000
 """Rounds in which the clock may stand still. One is usual: a CPU that takes an interrupt, or a jump to an event."""
 OVERTIME_S = 4
 """Virtual seconds after the timeout: an answer of the guest's agent may still be waited for."""
-FILES = set(OUTPUT_FILES) - {"trace.txt"}
+FILES = set(OUTPUT_FILES) - {TRACE}
 BASES = tuple(mib * MIB for mib in (2, 5, 8, 16, 24, 40))
 """Where most reserved regions begin: each place takes a kernel linked for it."""
 GUEST_MODULE = Path(__file__).with_name("ticks.py")

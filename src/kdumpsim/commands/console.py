@@ -28,9 +28,10 @@ from kdumpsim.files import HostFailure
 from kdumpsim.images import LOADS
 from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import MechanismError
+from kdumpsim.runfiles import OUTPUT_FILES
 from kdumpsim.runs.account import conclude, crash_name, ending
 from kdumpsim.runs.result import remove_stale
-from kdumpsim.runs.run import OUTPUT_FILES, power_on, prepare
+from kdumpsim.runs.run import power_on, prepare
 from kdumpsim.runs.session import MachineDead, Session
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.points import crash_points, crash_types

@@ -13,6 +13,7 @@ from kdumpsim.commands.dumpfiles import dump_in, layout_of
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import status_help
 from kdumpsim.files import atomic_file
+from kdumpsim.runfiles import VMLINUX
 from kdumpsim.vmcore.formats.compressors import CompressorMissing
 from kdumpsim.vmcore.formats.convert import FORMATS, Suffering, check
 from kdumpsim.vmcore.formats.convert import convert as convert_dump
@@ -81,7 +82,7 @@ def convert(
         raise click.UsageError(f"--filter {level} is out of range: choose 1 to {MAX_LEVEL}")
     suffering = Suffering(level, drop_notes, cpus, incomplete, truncate)
     path = dump_in(directory)
-    layout = layout_of(path.parent / "vmlinux", needed=False)
+    layout = layout_of(path.parent / VMLINUX, needed=False)
     target = output or path.with_name(f"{path.name}.{form}")
     try:
         check(form, suffering)

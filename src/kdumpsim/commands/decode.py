@@ -15,6 +15,7 @@ from kdumpsim.commands.inputs import KERNEL_BYTES, TEXT_BYTES, read_input
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import status_help
 from kdumpsim.explain.oops import Report, find_reports
+from kdumpsim.runfiles import CONSOLE_LOG, VMLINUX
 from kdumpsim.target import hex_address
 from kdumpsim.vmcore.debuginfo import DebugInfo, DebugInfoError
 from kdumpsim.vmcore.disassembly import MAX_INSTRUCTION, Instruction, disassemble
@@ -43,8 +44,8 @@ MAX_FUNCTION = 64 << 10
 @click.option("--kernel", type=click.Path(path_type=Path, dir_okay=False), help="Another vmlinux than DIR's.")
 def decode(directory: Path, kernel: Path | None) -> None:
     """The command."""
-    log = directory / "console.log"
-    kernel = kernel or directory / "vmlinux"
+    log = directory / CONSOLE_LOG
+    kernel = kernel or directory / VMLINUX
     try:
         console = read_input(log, TEXT_BYTES).decode(errors="replace")
         info = DebugInfo(read_input(kernel, KERNEL_BYTES))

@@ -8,11 +8,9 @@ from pathlib import Path
 import click
 
 from kdumpsim.commands.inputs import KERNEL_BYTES, read_input
-from kdumpsim.runs.truth import AT_CRASH
+from kdumpsim.runfiles import TRUTH_CORE, VMCORE
 from kdumpsim.vmcore.debuginfo import DebugInfoError
 from kdumpsim.vmcore.layout import Layout
-
-VMCORE = "vmcore"
 
 
 def dump_in(place: Path, *, truth: bool = False) -> Path:
@@ -24,11 +22,11 @@ def dump_in(place: Path, *, truth: bool = False) -> Path:
         if not place.exists():
             raise click.UsageError(f"cannot read {place}: no such file or directory; `kdumpsim run` writes one")
         return place
-    for name in (VMCORE, AT_CRASH) if truth else (VMCORE,):
+    for name in (VMCORE, TRUTH_CORE) if truth else (VMCORE,):
         if (place / name).exists():
             return place / name
-    if (place / AT_CRASH).exists():
-        raise click.UsageError(f"{place} has no {VMCORE}, since no dump was captured; give {place / AT_CRASH}")
+    if (place / TRUTH_CORE).exists():
+        raise click.UsageError(f"{place} has no {VMCORE}, since no dump was captured; give {place / TRUTH_CORE}")
     raise click.UsageError(f"{place} has no {VMCORE}; `kdumpsim run --output {place}` writes one")
 
 

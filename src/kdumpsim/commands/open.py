@@ -16,10 +16,11 @@ import click
 
 import kdumpsim
 from kdumpsim.choices import unknown
-from kdumpsim.commands.dumpfiles import VMCORE, dump_in, layout_of
+from kdumpsim.commands.dumpfiles import dump_in, layout_of
 from kdumpsim.commands.inputs import TEXT_BYTES, read_input
 from kdumpsim.commands.status import status_help
 from kdumpsim.debugger.tools import TOOLS, Subject, ToolMissing
+from kdumpsim.runfiles import RESULT, VMCORE, VMLINUX
 from kdumpsim.target import PROGRAM_COUNTER
 from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.oracle import CRASHING, DEATHS, INDUCED
@@ -62,7 +63,7 @@ def open(directory: Path, tool: str, more: tuple[str, ...], only_print: bool) ->
     if tool not in TOOLS:
         raise click.UsageError(unknown("debugger", tool, TOOLS))
     core = dump_in(directory, truth=True)
-    kernel = core.parent / "vmlinux"
+    kernel = core.parent / VMLINUX
     layout = layout_of(kernel)
     assert layout is not None
     result = _result(core.parent)
@@ -82,7 +83,7 @@ def open(directory: Path, tool: str, more: tuple[str, ...], only_print: bool) ->
 def _result(directory: Path) -> dict[str, Any]:
     """The run's result.json; empty where there is none that can be read."""
     with suppress(OSError, ValueError):
-        result = json.loads(read_input(directory / "result.json", TEXT_BYTES))
+        result = json.loads(read_input(directory / RESULT, TEXT_BYTES))
         if isinstance(result, dict):
             return result
     return {}

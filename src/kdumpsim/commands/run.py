@@ -20,6 +20,7 @@ from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.truth import truth_option
 from kdumpsim.commands.verbose import verbose_option
 from kdumpsim.errors import QemuLost
+from kdumpsim.runfiles import CONSOLE_LOG, TRACE, TRUTH_CORE, VMCORE, VMLINUX
 from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.scenario.conditions import KDUMPSIM
 from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
@@ -260,11 +261,10 @@ def _percent(fraction: float) -> str:
 def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, modules: Sequence[str] = ()) -> list[str]:
     """What to type next, each on a line of its own, to be copied.  `modules` are a user's guest modules."""
     from kdumpsim.explain.oops import find_reports
-    from kdumpsim.runs.truth import AT_CRASH
 
-    log = output / "console.log"
+    log = output / CONSOLE_LOG
     if captured:
-        files = [f"{output}/vmlinux", f"{output}/vmcore"]
+        files = [f"{output}/{VMLINUX}", f"{output}/{VMCORE}"]
         lines = [f"Next: [bold]{_escape(shlex.join(['gdb', *files]))}[/]"]
         thread = crashing_thread(judgement)
         if thread is None:
@@ -282,11 +282,11 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, mod
             lines.append("[yellow]gdb is not installed; on Debian: sudo apt-get install gdb[/]")
     else:
         lines = [f"Next: [bold]{_escape(shlex.join(['less', str(log)]))}[/]"]
-        if (output / AT_CRASH).exists():
+        if (output / TRUTH_CORE).exists():
             opened = _escape(shlex.join(["kdumpsim", "open", str(output)]))
             lines.append(f"[dim]The machine's own memory at the crash, in gdb: {opened}[/]")
-    if (output / "trace.txt").exists():
-        lines.append(f"[dim]What the CPUs ran last: {_escape(shlex.join(['less', f'{output}/trace.txt']))}[/]")
+    if (output / TRACE).exists():
+        lines.append(f"[dim]What the CPUs ran last: {_escape(shlex.join(['less', f'{output}/{TRACE}']))}[/]")
     if find_reports(log.read_text(errors="replace")):
         explained = _escape(shlex.join(["kdumpsim", "decode", str(output)]))
         lines.append(f"[dim]What the kernel reported, with source lines: {explained}[/]")

@@ -31,6 +31,7 @@ from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.truth import truth_option
 from kdumpsim.commands.verbose import listen
 from kdumpsim.lkdtt.paper import cells
+from kdumpsim.runfiles import CONSOLE_LOG
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
 from kdumpsim.scenario.parts import KernelPart
@@ -191,7 +192,7 @@ def table2(
         )
     kept = (report.scenario for cell in planned for report in cell.reports if report.result is not None)
     if output is not None and not quiet and (example := next(kept, None)) is not None:
-        place = f"{escape(str(output))}: {directory_name(example)}/console.log"
+        place = f"{escape(str(output))}: {directory_name(example)}/{CONSOLE_LOG}"
         display.print(f"[dim]Kept in {place} and so on.[/]", soft_wrap=True)
     if not dead:
         sys.exit(Status.SUCCESS)

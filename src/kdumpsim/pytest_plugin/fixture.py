@@ -21,9 +21,10 @@ from kdumpsim.explain.ending import console_tail, explained
 from kdumpsim.files import HostFailure, scratch_directory, writable_directory
 from kdumpsim.pytest_plugin.machines import Machines
 from kdumpsim.pytest_plugin.rates import Rates, SweptRun
+from kdumpsim.runfiles import CONSOLE_LOG, OUTPUT_FILES
 from kdumpsim.runs.forking import Report, run_all
 from kdumpsim.runs.result import remove_stale
-from kdumpsim.runs.run import OUTPUT_FILES, Leave
+from kdumpsim.runs.run import Leave
 from kdumpsim.scenario.points import DEFAULT_COUNT
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
@@ -228,7 +229,7 @@ def _swept(report: Report) -> SweptRun:
         return SweptRun(report.scenario, None, report.end, f"{report.end}: {report.died}")
     if result.outcome.ok:
         return SweptRun(result.scenario, result.outcome, report.end)
-    console = (report.directory / "console.log").read_text()
+    console = (report.directory / CONSOLE_LOG).read_text()
     return SweptRun(result.scenario, result.outcome, report.end, explained(result, console))
 
 

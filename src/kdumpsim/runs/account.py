@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kdumpsim.board.machine import StopReason
 from kdumpsim.lkdtt.outcome import NS, Note, Outcome, Seen, console_notes, name_outcome
+from kdumpsim.runfiles import CONSOLE_LOG, VMCORE, VMLINUX
 from kdumpsim.runs.result import write_atomically
 from kdumpsim.scenario.points import crash_types
 from kdumpsim.target import call_of, physical
@@ -45,14 +46,14 @@ def conclude(
     `failed` says why the machine did not get as far as a crash.  HostFailure for files that cannot be written.
     """
     if large:
-        write_atomically(output / "vmlinux", session.first.elf)  # before the dump: gdb warns of a younger kernel
+        write_atomically(output / VMLINUX, session.first.elf)  # before the dump: gdb warns of a younger kernel
     if failed is None:
         outcome = outcome_of(session)
     else:
         outcome = Outcome(False, reason=f"the machine did not get as far as the crash: {failed}")
     judgement = None
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
-    vmcore = session.mechanism.extract(session, output / "vmcore" if large else None, sha256=sha256)
+    vmcore = session.mechanism.extract(session, output / VMCORE if large else None, sha256=sha256)
     if vmcore is None:
         session.clock.end("there is no dump to judge")
     else:
@@ -62,7 +63,7 @@ def conclude(
         except (VmcoreError, ValueError) as error:
             outcome.evidence.append(f"the dump cannot be judged: {error}")
             session.clock.end("the dump cannot be judged")
-    write_atomically(output / "console.log", session.console.text.encode())
+    write_atomically(output / CONSOLE_LOG, session.console.text.encode())
     return Conclusion(outcome, judgement, vmcore)
 
 

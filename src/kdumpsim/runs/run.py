@@ -19,6 +19,7 @@ from kdumpsim.files import writable_directory
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import Mechanism, MechanismError, check_guest, mechanism_of
+from kdumpsim.runfiles import DUMP_IMAGE, OUTPUT_FILES, RESULT, SYSTEM_IMAGE, TRACE, VMLINUX
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.bootcache import begin, usable
 from kdumpsim.runs.calls import Crash
@@ -28,7 +29,7 @@ from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import check_host_timeout, within
 from kdumpsim.runs.result import DumpFile, Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
-from kdumpsim.runs.truth import TRUTH_FILES, write_truth
+from kdumpsim.runs.truth import write_truth
 from kdumpsim.scenario.options import config
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.points import points_of
@@ -37,9 +38,6 @@ from kdumpsim.scenario.values import format_size
 
 if TYPE_CHECKING:
     from kdumpsim.runs.trace import Trace
-
-SYSTEM_IMAGE = "system.img"
-OUTPUT_FILES = ("vmcore", "vmlinux", "console.log", "result.json", "trace.txt", SYSTEM_IMAGE, "dump.img", *TRUTH_FILES)
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,10 @@ def run_scenario(
             seen = look_ahead(session, scenario) if failed is None else None
             result = _finish(session, scenario, output, failed, Leave(truth=truth), seen)
             if recorded is not None:
-                write_atomically(output / "trace.txt", recorded.text().encode())
+                write_atomically(output / TRACE, recorded.text().encode())
             if save_disks:
                 save_image(session.system_disk, output / SYSTEM_IMAGE)
-                save_image(session.dump_disk, output / "dump.img")
+                save_image(session.dump_disk, output / DUMP_IMAGE)
         return result
 
 
@@ -121,7 +119,7 @@ def _record(session: Session, trace: int) -> Trace:
 
 def boot_command(scenario: Scenario, output: Path) -> str:
     """The command that boots a scenario's first kernel again, from the disk that was saved in `output`."""
-    words = ["kdumpsim", "boot", f"{output}/vmlinux", "--disk", f"{output}/{SYSTEM_IMAGE}"]
+    words = ["kdumpsim", "boot", f"{output}/{VMLINUX}", "--disk", f"{output}/{SYSTEM_IMAGE}"]
     words += ["--cpus", str(scenario.cpus), "--memory", format_size(scenario.memory)]
     return shlex.join([*words, "--append", kernel_command_line(scenario.pc, scenario.kernel)])
 
@@ -188,7 +186,7 @@ def _finish(
     if leave.truth or (leave.truth is None and conclusion.vmcore is None and not conclusion.outcome.ok):
         write_truth(session, output)
         if not leave.large:
-            write_atomically(output / "vmlinux", session.first.elf)
+            write_atomically(output / VMLINUX, session.first.elf)
     result = Result(scenario, conclusion.outcome, session.clock.phases, conclusion.judgement)
     if conclusion.vmcore is not None:
         size, sha256 = conclusion.vmcore
@@ -198,7 +196,7 @@ def _finish(
     result.effect = effect_of(session, conclusion)
     result.struck = session.strikes.struck if session.strikes is not None else []
     result.asked = asked.command() if asked != scenario else None
-    write_atomically(output / "result.json", result.dumps().encode())
+    write_atomically(output / RESULT, result.dumps().encode())
     return result
 
 

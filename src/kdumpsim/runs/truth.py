@@ -9,18 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdumpsim.files import atomic_file
+from kdumpsim.runfiles import TRUTH_CORE, TRUTH_END_CORE
 from kdumpsim.runs.session import Session
 from kdumpsim.vmcore.formats.elf import write_elf
 from kdumpsim.vmcore.truth import TruthDump
-
-AT_CRASH, AT_END = "truth.core", "truth-end.core"
-TRUTH_FILES = (AT_CRASH, AT_END)
 
 
 def write_truth(session: Session, output: Path) -> None:
     """Write both files; where the machine saw no crash, truth.core is its end.  HostFailure if they cannot be."""
     oracle = session.oracle
     end = oracle.look("the end of the run")
-    for name, instant in ((AT_CRASH, oracle.led_to_dump or end), (AT_END, end)):
+    for name, instant in ((TRUTH_CORE, oracle.led_to_dump or end), (TRUTH_END_CORE, end)):
         with atomic_file(output / name) as file:
             write_elf(TruthDump(instant, oracle.ram), file)

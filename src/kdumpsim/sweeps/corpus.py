@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from kdumpsim.files import atomic_file, writable_directory
+from kdumpsim.runfiles import TRUTH_CORE, TRUTH_FILES, VMCORE, VMLINUX
 from kdumpsim.runs.facts import facts
 from kdumpsim.runs.hosttime import Poll, within
 from kdumpsim.runs.result import Result, write_atomically
 from kdumpsim.runs.run import finish, power_on, prepare, start
-from kdumpsim.runs.truth import AT_CRASH, TRUTH_FILES
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.formats.compressors import COMPRESSIONS
 from kdumpsim.vmcore.formats.convert import COMPRESSED as BY_COMPRESSION
@@ -27,7 +27,7 @@ from kdumpsim.vmcore.formats.convert import Suffering, convert
 from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.reader import Vmcore
 
-VMCORE, VMLINUX, TRUTH, INDEX = "vmcore", "vmlinux", "truth.json", "corpus.json"
+TRUTH, INDEX = "truth.json", "corpus.json"
 MEMORY = 32 << 20
 """Of most of the machines: the dump is 16 MiB, of which two are not zero."""
 LEVEL = 31
@@ -141,7 +141,7 @@ def _write_group(directory: Path, scenario: Scenario, group: list[Entry], poll: 
         prepare(place)
         result = finish(session, scenario, place, start(session))
         true = {"scenario": scenario.to_dict(), **_told(result), **facts(session, captured=result.outcome.captured)}
-    source = place / (VMCORE if (place / VMCORE).exists() else AT_CRASH)
+    source = place / (VMCORE if (place / VMCORE).exists() else TRUTH_CORE)
     layout = Layout((place / VMLINUX).read_bytes())
     try:
         for entry in group:

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The names of the files that a run leaves in its directory."""
+
+from __future__ import annotations
+
+from typing import Final
+
+VMCORE: Final = "vmcore"
+VMLINUX: Final = "vmlinux"
+CONSOLE_LOG: Final = "console.log"
+RESULT: Final = "result.json"
+TRACE: Final = "trace.txt"
+SYSTEM_IMAGE: Final = "system.img"
+DUMP_IMAGE: Final = "dump.img"
+TRUTH_CORE: Final = "truth.core"
+"""Our machine's memory and registers at the crash."""
+TRUTH_END_CORE: Final = "truth-end.core"
+"""Those at the end."""
+
+TRUTH_FILES: Final = (TRUTH_CORE, TRUTH_END_CORE)
+OUTPUT_FILES: Final = (VMCORE, VMLINUX, CONSOLE_LOG, RESULT, TRACE, SYSTEM_IMAGE, DUMP_IMAGE, *TRUTH_FILES)
+"""All of them; which ones a run writes is its caller's choice."""
