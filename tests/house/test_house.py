@@ -98,15 +98,23 @@ def test_imports_point_down() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def check_no_circle(graph: dict[str, set[str]]) -> None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"in a circle: {' -> '.join(error.args[1])}")
+
+
 def test_rooms_form_no_circles() -> None:
     graph: dict[str, set[str]] = {}
     for module, other in crossings():
         if room(module):
             graph.setdefault(room(module), set()).add(room(other))
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        pytest.fail(f"rooms in a circle: {' -> '.join(error.args[1])}")
+    check_no_circle(graph)
+
+
+def test_modules_of_the_host_form_no_circles() -> None:
+    check_no_circle({module: set(imports(module)) for module in modules() if room(module) not in GUESTS})
 
 
 def test_the_host_never_imports_a_guest() -> None:

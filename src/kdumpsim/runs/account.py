@@ -8,24 +8,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from kdumpsim.board.machine import StopReason
+from kdumpsim.faults.strikes import Strikes
 from kdumpsim.lkdtt.outcome import NS, Note, Outcome, Seen, console_notes, name_outcome
+from kdumpsim.mechanisms.base import Host, Mechanism
 from kdumpsim.runfiles import CONSOLE_LOG, VMCORE, VMLINUX
+from kdumpsim.runs.events import PhaseClock
+from kdumpsim.runs.hardware import Conditions
 from kdumpsim.runs.result import write_atomically
+from kdumpsim.scenario.parts import CrashPart
 from kdumpsim.scenario.points import crash_types
 from kdumpsim.target import call_of, physical
 from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.oracle import INDUCED, Oracle
 from kdumpsim.vmcore.reader import VmcoreError
 
-if TYPE_CHECKING:
-    from kdumpsim.runs.session import Session
-
 MAX_NAME = 64
 SIGNS = (Seen.NO_EFFECT, Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
 """What is evidence as it stands."""
+
+
+class Watched(Host, Protocol):
+    """A machine and all that was seen of it (`runs.session.Session`)."""
+
+    notes: list[Note]
+
+    @property
+    def mechanism(self) -> Mechanism: ...
+    @property
+    def clock(self) -> PhaseClock: ...
+    @property
+    def armed(self) -> CrashPart | None: ...
+    @property
+    def conditions(self) -> Conditions | None: ...
+    @property
+    def strikes(self) -> Strikes | None: ...
+    @property
+    def deadline(self) -> int: ...
+    @property
+    def jumped(self) -> bool: ...
+    @property
+    def interrupted(self) -> bool: ...
+    @property
+    def stop_reason(self) -> StopReason | None: ...
+
+    def lines_since_arming(self) -> list[tuple[int, str]]: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +68,7 @@ class Conclusion:
 
 
 def conclude(
-    session: Session, output: Path, failed: str | None = None, *, large: bool = True, sha256: bool = True
+    session: Watched, output: Path, failed: str | None = None, *, large: bool = True, sha256: bool = True
 ) -> Conclusion:
     """Judge the dump; leaves console.log in `output` and, if `large`, vmlinux and vmcore, if there is a dump.
 
@@ -67,7 +96,7 @@ def conclude(
     return Conclusion(outcome, judgement, vmcore)
 
 
-def outcome_of(session: Session) -> Outcome:
+def outcome_of(session: Watched) -> Outcome:
     """What it is called in the paper's legend, with what was seen."""
     mechanism = session.mechanism
     now, captured = session.now, mechanism.captured(session)
@@ -92,7 +121,7 @@ def outcome_of(session: Session) -> Outcome:
     return outcome
 
 
-def _reason(session: Session, outcome: Outcome) -> str:
+def _reason(session: Watched, outcome: Outcome) -> str:
     """The outcome in a sentence."""
     if outcome.captured and outcome.ok:
         return "the dump was captured"
@@ -107,7 +136,7 @@ def _reason(session: Session, outcome: Outcome) -> str:
     return f"no dump was started: {ending(session)}"
 
 
-def story(session: Session) -> str:
+def story(session: Watched) -> str:
     """The crash in one line."""
     crash, jump = session.oracle.crash, session.oracle.jump
     if crash is None:
@@ -140,7 +169,7 @@ def crash_name(oracle: Oracle) -> str:
     return f"{text.decode('ascii', 'replace')} / {list(crash_types())[kind]}"
 
 
-def ending(session: Session) -> str:
+def ending(session: Watched) -> str:
     """How it stands with the machine, or why it stopped."""
     seconds = f"at {session.now / NS:.3f} s"
     if any(note.seen is Seen.PLUG_PULLED for note in session.notes):

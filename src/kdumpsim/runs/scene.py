@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from kdumpsim.agent.client import AgentClient
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.lkdtt.operator import Task
-
-if TYPE_CHECKING:
-    from kdumpsim.runs.session import Session
+from kdumpsim.machines.pc import Pc
+from kdumpsim.mechanisms.base import Console
+from kdumpsim.scenario.parts import CrashPart
 
 ANSWER_S = 1.0
 """A machine that is well answers much faster, whatever its load."""
@@ -22,10 +23,32 @@ PS = "/proc/ps"
 TASK_COLUMNS = ("PID", "CPU", "STAT", "SWITCHES", "COMMAND")
 
 
+class Attended(Protocol):
+    """A machine that an operator attends to (`runs.session.Session`)."""
+
+    @property
+    def machine(self) -> Pc: ...
+    @property
+    def agent(self) -> AgentClient: ...
+    @property
+    def console(self) -> Console: ...
+    @property
+    def armed(self) -> CrashPart | None: ...
+    @property
+    def now(self) -> int: ...
+    @property
+    def deadline(self) -> int: ...
+    @property
+    def gone(self) -> bool: ...
+
+    def run_to(self, until_ns: int, condition: Callable[[], bool] = ..., /) -> None: ...
+    def lines_since_arming(self) -> list[tuple[int, str]]: ...
+
+
 class MachineScene:
     """The scene of a session (`operator.Scene`)."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Attended) -> None:
         self._session = session
 
     @property
