@@ -32,12 +32,14 @@ class Boots:
 
     def __init__(self, scenario: Scenario = SCENARIO) -> None:
         self.booted = 0
+        self.made: list[Session] = []
         self._scenario = scenario
         self.session, failed = begin(self._new(), self._new, self._boot)
         assert failed is None
 
     def _new(self) -> Session:
-        return power_on(self._scenario.pc, self._scenario.kernel)
+        self.made.append(power_on(self._scenario.pc, self._scenario.kernel))
+        return self.made[-1]
 
     def _boot(self, session: Session) -> str | None:
         self.booted += 1
@@ -132,14 +134,18 @@ def state_changed(change: Callable[[dict[str, Any]], object]) -> Damage:
     ],
 )
 def test_a_damaged_or_foreign_entry_is_booted_and_written_again(
-    cache: Path, good: tuple[str, bytes], damage: Damage
+    cache: Path, good: tuple[str, bytes], damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, data = good
     path = cache / bootcache.FOLDER / name
     path.parent.mkdir(parents=True)
     path.write_bytes(damage(name, data))
-    assert Boots().booted == 1
+    closed: list[Session] = []
+    monkeypatch.setattr(Session, "close", lambda session: closed.append(session))
+    boots = Boots()
+    assert boots.booted == 1
     assert path.read_bytes() == data
+    assert closed == boots.made[:-1]
 
 
 def test_a_folder_or_a_pipe_in_its_place_is_no_entry(cache: Path, good: tuple[str, bytes]) -> None:

@@ -49,7 +49,8 @@ def begin(
     """Take a session that was just made to the prompt, its mechanism armed: by an entry, else by `boot`, whose machine
     becomes one.
 
-    Returns the session to go on with (another one from `make` if an entry was no good) and what `boot` said.
+    Returns the session to go on with and what `boot` said.  If an entry was no good, that is another one from `make`,
+    and the first is closed.
     """
     key = _key(session)
     path = directory() / FOLDER / key
@@ -62,6 +63,7 @@ def begin(
             notice("booted machine: not used, since the run's time may end before it is armed")
         except Exception as error:  # whatever there is in it: the machine may be half of it by now
             notice(f"booted machine: {path} is no good ({error!r}); booting, and writing it again")
+            session.close()
             session = make()
     failed = boot(session)
     if failed is None and not session.crashed and not session.gone:

@@ -200,9 +200,9 @@ class Booted:
             if not CAN_FORK:
                 notice("this host has no fork: each run restores the booted machine and translates its code anew")
             self._state = self.session.state()
-        copy = power_on(*self.key)
-        copy.restore(self._state)
-        return self._crash(copy, scenario, directory, self._poll, seen)
+        with closing(power_on(*self.key)) as copy:
+            copy.restore(self._state)
+            return self._crash(copy, scenario, directory, self._poll, seen)
 
     def _check(self, scenario: Scenario) -> None:
         if scenario.boot_key() != self.key:
