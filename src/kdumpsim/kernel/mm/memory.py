@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, addr, fetch_add, fetch_sub, guest, ptr, u32, usize
-from kdumpsim.kernel.architecture import PAGE_MASK, PAGE_PRESENT, PAGE_SIZE, flush_tlb_page, pte_alloc, pte_offset
+from kdumpsim.kernel.architecture import PAGE_PRESENT, PAGE_SIZE, flush_tlb_page, pte_alloc, pte_offset
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import memset
+from kdumpsim.kernel.mm.anon import page_add_anon_rmap
 from kdumpsim.kernel.mm.mm_types import VM_FAULT_MINOR, VM_FAULT_OOM, MmStruct, VmAreaStruct
 from kdumpsim.kernel.mm.page_alloc import GFP_HIGHUSER, Page, __alloc_pages, page_address
-from kdumpsim.kernel.mm.page_flags import PG_anon
 from kdumpsim.kernel.mm.pgtable import mk_pte, pte_page
 from kdumpsim.kernel.mm.swap import lru_cache_add_active, page_cache_release
 from kdumpsim.kernel.mm.swap_fault import do_swap_page
@@ -24,9 +24,8 @@ def alloc_user_page(mm: ptr[MmStruct], address: usize) -> ptr[Page]:
     if page == NULL:
         return NULL
     memset(page_address(page), 0, PAGE_SIZE)
-    page.flags = PG_anon
-    page.mapping = mm
-    page.index = address & PAGE_MASK
+    page.flags = 0
+    page_add_anon_rmap(page, mm, address)
     return page
 
 

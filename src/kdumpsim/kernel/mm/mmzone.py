@@ -26,7 +26,7 @@ class Page(Struct):
     private: usize
     """Order of a free block or of a large kmalloc; the swap entry of a page in the swap cache."""
     mapping: ptr[void]
-    """The address space that maps a user's page."""
+    """The address space that maps a user's page, with PAGE_MAPPING_ANON."""
     index: usize
     """The address a user's page is mapped at."""
     lru: ListHead

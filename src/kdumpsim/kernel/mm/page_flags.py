@@ -43,8 +43,6 @@ PG_swapcache: Final = 1 << 15
 """Has a place in the swap area: Page.private."""
 PG_reclaim: Final = 1 << 17
 """To be freed as soon as it is on the disk."""
-PG_anon: Final = 1 << 20
-"""A user's page: Page.mapping is its MmStruct, Page.index the address it is mapped at."""
 
 PAGE_WAIT_QUEUES: Final = 16
 page_wait_table: array[WaitQueue] = length(PAGE_WAIT_QUEUES)

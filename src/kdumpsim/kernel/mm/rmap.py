@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From a page to the page table entry that shows it (mm/rmap.c; here every page is mapped once at most).
 
-Page.mapping is the address space and Page.index the address.  An address space may go away while somebody looks for it
-from a page, so it is looked up in the list of all before it is believed in.
+Page.mapping is the address space (anon.py) and Page.index the address.  An address space may go away while somebody
+looks for it from a page, so it is looked up in the list of all before it is believed in.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.architecture import PAGE_ACCESSED, PAGE_PRESENT, PAGE_SHIFT, flush_tlb_page, pte_offset
 from kdumpsim.kernel.core.init_task import init_mm
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
+from kdumpsim.kernel.mm.anon import page_anon_mm
 from kdumpsim.kernel.mm.memory import mmput
 from kdumpsim.kernel.mm.mm_types import MmStruct
 from kdumpsim.kernel.mm.page_alloc import Page, page_to_pfn
@@ -52,7 +53,7 @@ def mmget_unless_zero(mm: ptr[MmStruct]) -> bool:
 @guest
 def page_get_mm(page: ptr[Page]) -> ptr[MmStruct]:
     """The address space that maps a page, for mmput(); NULL if none does or it is going away."""
-    mapping = page.mapping
+    mapping = page_anon_mm(page)
     if mapping == NULL:
         return NULL
     found: ptr[MmStruct] = NULL
@@ -74,7 +75,7 @@ def page_check_address(page: ptr[Page], mm: ptr[MmStruct]) -> ptr[u32]:
         return NULL
     spin_lock(mm.page_table_lock)
     entry = load_volatile(pte)
-    if entry & PAGE_PRESENT and entry >> PAGE_SHIFT == page_to_pfn(page) and page.mapping == mm:
+    if entry & PAGE_PRESENT and entry >> PAGE_SHIFT == page_to_pfn(page) and page_anon_mm(page) == mm:
         return pte
     spin_unlock(mm.page_table_lock)
     return NULL

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from kdumpsim.compiler.lang import NULL, guest, load_volatile, ptr, u32, usize
-from kdumpsim.kernel.architecture import PAGE_MASK
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_unlock
 from kdumpsim.kernel.core.types import EIO, ENOMEM
+from kdumpsim.kernel.mm.anon import page_add_anon_rmap
 from kdumpsim.kernel.mm.mm_types import (
     VM_FAULT_MAJOR,
     VM_FAULT_MINOR,
@@ -17,12 +17,10 @@ from kdumpsim.kernel.mm.mm_types import (
 )
 from kdumpsim.kernel.mm.page_alloc import Page
 from kdumpsim.kernel.mm.page_flags import (
-    PG_anon,
     PG_swapcache,
     PG_writeback,
     lock_page,
     page_flag,
-    set_page_flag,
     unlock_page,
     wait_on_page_bit,
 )
@@ -40,9 +38,7 @@ def map_swapped_page(mm: ptr[MmStruct], vma: ptr[VmAreaStruct], address: usize, 
     due = pte[0] == entry
     if due:
         get_page(page)
-        set_page_flag(page, PG_anon)
-        page.index = address & PAGE_MASK
-        page.mapping = mm
+        page_add_anon_rmap(page, mm, address)
         pte[0] = mk_pte(page, vma.vm_flags)
         mm.rss += 1
     spin_unlock(mm.page_table_lock)
