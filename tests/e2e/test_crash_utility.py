@@ -18,7 +18,7 @@ import pytest
 from kdumpsim.target import PAGE_OFFSET, PAGE_SIZE
 from kdumpsim.vmcore.reader import Vmcore
 
-from .conftest import Run
+from .conftest import Run, kdumpsim
 
 MARK = "crash> "
 QUESTIONS = (
@@ -188,6 +188,14 @@ def test_addresses_and_memory(said: dict[str, str], run: Run) -> None:
     assert any(where <= address < where + 2048 for address in found)
     with Vmcore(run.directory / "vmcore") as core:
         assert all(core.read_virtual(address, 19) == b"crashkernel=16M@16M" for address in found)
+
+
+def test_open_starts_crash(run: Run, said: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "questions"
+    script.write_text("ps\nquit\n")
+    process = kdumpsim("open", str(run.directory), "crash", "--", "-s", "-i", str(script))
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert said["ps"].rstrip() in process.stdout
 
 
 FILTERS = {"-l": ("-d", "31", "-l"), "-E": ("-E", "-d", "31"), "-x": ("-d", "31", "-l", "-x")}

@@ -22,9 +22,13 @@ from .conftest import Run, kdumpsim
 Crash = Callable[..., Run]
 DRGN = """
 import json
+import drgn
 from drgn.helpers.linux.list import list_for_each_entry
 tasks = list_for_each_entry("struct task_struct", prog["init_task"].tasks.address_of_(), "tasks")
+linux = bool(prog.flags & drgn.ProgramFlags.IS_LINUX_KERNEL)
 print(json.dumps({
+    "threads": [[thread.tid, thread.name] for thread in prog.threads()] if linux else None,
+    "crashed": prog.crashed_thread().tid if linux else None,
     "size": prog.type("struct task_struct").size,
     "tasks": [[task.pid.value_(), bytes(task.comm.value_()).partition(b"\\0")[0].decode()] for task in tasks],
     "address": prog.symbol("panic").address,
@@ -54,8 +58,12 @@ def test_drgn_reads_types_variables_and_lists(core: str, panic: Path) -> None:
         tasks = [
             [int(task["pid"]), task["comm"].text] for task in memory.entries(first["tasks"], "task_struct", "tasks")
         ]
+        crashed = [cpu.pid for cpu in dump.cpus]
         assert found["memory"] == dump.read_virtual(first.address, 64).hex()
     assert found["tasks"] == tasks
+    if core == "vmcore":
+        assert found["threads"] == tasks
+        assert found["crashed"] == crashed[1]
     assert found["size"] == layout.structures["task_struct"].size
     assert found["address"] == layout.symbols["panic"]
 
@@ -77,10 +85,13 @@ def test_lldb_shows_every_cpu_with_lines_and_variables(panic: Path, require_tool
     assert variables["bh"].startswith("0xc")
 
 
-def test_eu_stack_follows_the_machines_own_memory(panic: Path, require_tool: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(("core", "innermost"), [("vmcore", "crash_kexec"), ("truth.core", "dtt_induce")])
+def test_eu_stack_follows_the_crashing_cpus_stack(
+    core: str, innermost: str, panic: Path, require_tool: Callable[[str], str]
+) -> None:
     tool = require_tool("eu-stack")
     process = subprocess.run(
-        [tool, "--core", str(panic / "truth.core"), "-e", str(panic / "vmlinux")],
+        [tool, "--core", str(panic / core), "-e", str(panic / "vmlinux")],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     info = DebugInfo((panic / "vmlinux").read_bytes())
@@ -93,5 +104,5 @@ def test_eu_stack_follows_the_machines_own_memory(panic: Path, require_tool: Cal
         for stack in process.stdout.split("TID ")[1:]
     ]
     assert len(stacks) == 2
-    (crashing,) = (stack for stack in stacks if stack[0] == "dtt_induce")
+    (crashing,) = (stack for stack in stacks if stack[0] == innermost)
     assert crashing.index("ll_rw_block") < crashing.index("do_system_call")

@@ -25,7 +25,7 @@ from kdumpsim.kernel.architecture import PAGE_SHIFT, ThreadInfo, current, kernel
 from kdumpsim.kernel.core.config import TASK_COMM_LEN, THREAD_SIZE
 from kdumpsim.kernel.core.init_task import init_files, init_fs, init_sighand, init_task
 from kdumpsim.kernel.core.itimer import init_itimers
-from kdumpsim.kernel.core.list import list_add_tail, list_del
+from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.pid import attach_pid, detach_pid
 from kdumpsim.kernel.core.pid_types import PIDTYPE_PID
@@ -83,6 +83,8 @@ def copy_signal(task: ptr[TaskStruct]) -> bool:
     signal.count = 1
     signal.tsk = task
     init_waitqueue(signal.wait_chldexit)
+    init_list_head(signal.thread_head)
+    list_add_tail(task.thread_node, signal.thread_head)
     init_sigpending(signal.shared_pending)
     init_sigpending(task.pending)
     task.signal = signal
@@ -147,6 +149,7 @@ def unhash_process(task: ptr[TaskStruct]) -> None:
     global nr_threads
     nr_threads -= 1
     detach_pid(task, PIDTYPE_PID)
+    list_del(task.thread_node)
     list_del(task.tasks)
 
 

@@ -77,6 +77,8 @@ class SignalStruct(Struct):
     """What alarm() sets."""
     tsk: ptr[TaskStruct]
     """Whom it is for."""
+    thread_head: ListHead
+    """The threads of the process, one here; Linux has them on a list of their own since 3.14."""
 
 
 class TaskStruct(Struct):
@@ -112,6 +114,8 @@ class TaskStruct(Struct):
     pid: i32
     tgid: i32
     """Number of the process: its pid, since no process has a second thread."""
+    thread_node: ListHead
+    """Link in the list of the process's threads."""
     pids: array[Pid] = length(PIDTYPE_MAX)
     """Links in the hash tables of numbers."""
     parent: ptr[TaskStruct]

@@ -68,6 +68,8 @@ def do_exit(code: i32) -> NoReturn:
 def signals_init() -> None:
     """What processes do about signals: they end, but for SIGCHLD."""
     init_waitqueue(init_signals.wait_chldexit)
+    init_list_head(init_signals.thread_head)
+    list_add_tail(init_task.thread_node, init_signals.thread_head)
     init_sigpending(init_signals.shared_pending)
     init_sigpending(init_task.pending)
     init_sighand.action[SIGCHLD - 1].sa.sa_handler = cast(fn[[i32], None], SIG_IGN)
@@ -138,13 +140,14 @@ def sig_ignored(task: ptr[TaskStruct], signal: u32) -> bool:
 
 @guest
 def group_send_sig(signal: u32, task: ptr[TaskStruct]) -> None:
-    """Give a process a signal; it is woken, or made to enter the kernel.  tasklist_lock is held."""
+    """Give a process a signal; its threads are woken, or made to enter the kernel.  tasklist_lock is held."""
     if sig_ignored(task, signal):
         return
     send_signal(signal, SI_USER, task.signal.shared_pending)
-    fetch_or(addr(task.thread_info.flags), u32(1) << TIF_SIGPENDING)
-    try_to_wake_up(task, TASK_INTERRUPTIBLE)
-    resched_task(task)
+    for thread in list_for_each_entry(task.signal.thread_head, TaskStruct, "thread_node"):
+        fetch_or(addr(thread.thread_info.flags), u32(1) << TIF_SIGPENDING)
+        try_to_wake_up(thread, TASK_INTERRUPTIBLE)
+        resched_task(thread)
 
 
 @guest
