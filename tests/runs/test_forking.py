@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from contextlib import closing
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from kdumpsim.files import HostFailure
+from kdumpsim.runfiles import CONSOLE_LOG
 from kdumpsim.runs import forking
 from kdumpsim.runs.forking import Booted, Report, run_all
 from kdumpsim.runs.hosttime import HostTimeout
@@ -19,6 +22,7 @@ from kdumpsim.runs.run import run_scenario
 from kdumpsim.runs.session import Attendant, Session
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.sweeps.sweep import sweep
+from kdumpsim.sweeps.workers import Ways, run_group
 
 PANIC = Scenario("FS_DEVRW", "panic", seed=3)
 EXCEPTION = Scenario("TIMERADD", "exception", seed=3, count=4)
@@ -152,6 +156,30 @@ def test_an_exception_in_a_worker_is_reported_and_the_others_go_on(
     survivor = reports[PANIC].result
     assert survivor is not None
     assert str(survivor.outcome) == "O"
+
+
+@pytest.mark.parametrize("fork", [pytest.param(True, marks=needs_fork), False])
+def test_what_could_not_be_written_is_named_by_where_it_would_have_been(
+    fork: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == CONSOLE_LOG:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    (report,) = sweep([PANIC], 1, tmp_path, fork=fork)
+    place = tmp_path / "FS_DEVRW-panic-seed3"
+    assert report.directory == place
+    assert report.died is not None
+    assert report.died.startswith(f"cannot write {place}/console.log: No space left on device")
+    with pytest.raises(
+        HostFailure, match=r"cannot write .*/FS_DEVRW-panic-count10-seed3-[0-9a-f]{8}/console\.log: "
+    ) as told:
+        list(run_group([PANIC], Ways(keep=tmp_path)))
+    assert "scratch" not in str(told.value)
 
 
 def test_a_sweep_keeps_the_small_files_of_each_run_and_nothing_else(tmp_path: Path) -> None:

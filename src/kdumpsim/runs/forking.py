@@ -74,6 +74,15 @@ class Report:
             return str(self.result.outcome)
         return "host time-out" if self.timed_out else "worker died"
 
+    def meant_for(self, place: Path) -> Report:
+        """The same with `place` for its directory, also in what is said: it ran in a scratch one."""
+        died, error = self.died, self.error
+        if died is not None:
+            died = died.replace(str(self.directory), str(place))
+        if isinstance(error, HostFailure):
+            error = HostFailure(died)
+        return replace(self, directory=place, died=died, error=error)
+
 
 class Booted:
     """A machine at the prompt, its dump mechanism armed; `fork` and `again` crash copies of it, it stays as it is."""

@@ -61,9 +61,11 @@ def sweep(
         runs = run_all(jobs, processes, fork=fork, poll=poll, leave=leave, host_timeout=host_timeout)
         with closing(runs) as reports:
             for report in reports:
-                if keep is not None and report.result is not None:
+                if keep is not None:
                     place = keep / report.directory.name
-                    if place.exists():
-                        shutil.rmtree(place)
-                    report.directory.rename(place)
+                    if report.result is not None:
+                        if place.exists():
+                            shutil.rmtree(place)
+                        report.directory.rename(place)
+                    report = report.meant_for(place)
                 yield report

@@ -79,6 +79,8 @@ def run_group(scenarios: Iterable[Scenario], ways: Ways) -> Iterator[Told]:
         for number, scenario in enumerate(scenarios):
             yield number, None
             report = _crashed(booted, scenario, scratch / str(number))
+            if ways.keep is not None and report.result is None:
+                report = report.meant_for(ways.keep / directory_name(Row.of(report)))
             if isinstance(report.error, HostFailure):
                 raise report.error  # the next run would meet it, too
             row = Row.of(report)
