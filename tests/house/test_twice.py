@@ -9,6 +9,7 @@ import re
 import pytest
 
 from kdumpsim import images, target
+from kdumpsim.agent import client
 from kdumpsim.agent.client import Op
 from kdumpsim.kexec import cmdline, purgatory, segments
 from kdumpsim.lkdtt import ttutils
@@ -16,6 +17,7 @@ from kdumpsim.mechanisms import base
 from kdumpsim.scenario import conditions, points
 from kdumpsim.scenario.scenario import DISK_LOAD, NETWORK_LOAD
 
+OPEN_FLAGS = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_DIRECTORY")
 SAME = [
     (points.DEFAULT_COUNT, "kernel.lkdtt.dtt", "DEFAULT_COUNT"),
     (points.MAX_ID + 1, "kernel.lkdtt.dtt", "NR_CPOINTS"),
@@ -29,6 +31,7 @@ SAME = [
     (target.CRASH_NOTES_BYTES, "kernel.core.kexec", "KEXEC_NOTE_BYTES"),
     (target.PAGE_OFFSET, "kernel.arch.i386.page", "PAGE_OFFSET"),
     (target.TARGET.machine << 16, "kernel.core.kexec_types", "KEXEC_ARCH_386"),
+    *((getattr(client, name), "kernel.fs.file_types", name) for name in OPEN_FLAGS),
 ]
 
 

@@ -32,6 +32,8 @@ CHUNK = 4096
 
 SIGKILL = 9
 O_RDONLY, O_WRONLY, O_RDWR = 0, 1, 2
+O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
+"""Flags of open(), the guest's."""
 
 
 class Op(IntEnum):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from kdumpsim.agent.client import CHUNK, O_RDONLY, O_WRONLY, AgentClient
+from kdumpsim.agent.client import CHUNK, O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY, AgentClient
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.choices import suggestion, unknown
 from kdumpsim.console import kexec
@@ -28,7 +28,6 @@ from kdumpsim.runs.session import Session
 from kdumpsim.scenario.points import programs
 from kdumpsim.scenario.scenario import NETWORK_LOAD
 
-O_CREAT, O_TRUNC, O_DIRECTORY = 0o100, 0o1000, 0o200000
 DEFAULT_STEP_NS = 10_000_000
 CRASH_KEY = "c"
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"

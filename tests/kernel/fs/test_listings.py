@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from kdumpsim.agent.client import O_RDWR, AgentClient
+from kdumpsim.agent.client import O_DIRECTORY, O_RDWR, AgentClient
 from kdumpsim.agent.errors import AgentError
-
-O_DIRECTORY = 0o200000
 
 
 def listing(agent: AgentClient, path: str, flags: int = 0) -> list[str]:
