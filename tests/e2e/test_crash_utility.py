@@ -190,10 +190,13 @@ def test_addresses_and_memory(said: dict[str, str], run: Run) -> None:
         assert all(core.read_virtual(address, 19) == b"crashkernel=16M@16M" for address in found)
 
 
-def test_open_starts_crash(run: Run, said: dict[str, str], tmp_path: Path) -> None:
-    script = tmp_path / "questions"
+@pytest.mark.parametrize("options", [("elf",), ("kdump-zlib", "--filter", "31"), ("elf", "--incomplete")])
+def test_open_starts_crash(options: tuple[str, ...], run: Run, said: dict[str, str], tmp_path: Path) -> None:
+    script, core = tmp_path / "questions", tmp_path / "vmcore"
     script.write_text("ps\nquit\n")
-    process = kdumpsim("open", str(run.directory), "crash", "--", "-s", "-i", str(script))
+    (tmp_path / "vmlinux").symlink_to(run.directory / "vmlinux")
+    assert kdumpsim("convert", str(run.directory), "--output", str(core), "--to", *options).returncode == 0
+    process = kdumpsim("open", str(core), "crash", "--", "-s", "-i", str(script))
     assert process.returncode == 0, process.stdout + process.stderr
     assert said["ps"].rstrip() in process.stdout
 

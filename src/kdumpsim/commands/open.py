@@ -68,7 +68,8 @@ def open(directory: Path, tool: str, more: tuple[str, ...], only_print: bool) ->
     assert layout is not None
     result = _result(core.parent)
     try:
-        subject = Subject(kernel, core, _sources(result), _crashing_thread(core, layout, result))
+        thread = _crashing_thread(core, layout, result) if TOOLS[tool].reads_elf_only else None
+        subject = Subject(kernel, core, _sources(result), thread)
         command = TOOLS[tool].command(subject, more)
     except (VmcoreError, ToolMissing) as error:
         raise click.UsageError(str(error)) from error

@@ -49,6 +49,8 @@ class Tool:
     """How to get it, as a clause."""
     words: Callable[[Subject, Sequence[str]], list[str]]
     """Its arguments, with those that the user adds."""
+    reads_elf_only: bool = True
+    """Else it is handed whatever there is: crash reads makedumpfile's formats, and dumps that are cut off, too."""
 
     def command(self, subject: Subject, more: Sequence[str] = ()) -> list[str]:
         """The command to start it; ToolMissing."""
@@ -114,7 +116,7 @@ TOOLS = {
     tool.name: tool
     for tool in (
         Tool("gdb", "on Debian: sudo apt-get install gdb", _gdb),
-        Tool("crash", I386_CRASH, _crash),
+        Tool("crash", I386_CRASH, _crash, reads_elf_only=False),
         Tool("drgn", "pip install drgn", _drgn),
         Tool("lldb", "on Debian: sudo apt-get install lldb", _lldb),
     )
