@@ -50,6 +50,21 @@ def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"whole"
 
 
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
+    """Root's `--output /dev/null` would make a file of it, for all programs."""
+    pipe, link, elsewhere = tmp_path / "pipe", tmp_path / "link", tmp_path / "elsewhere"
+    os.mkfifo(pipe)
+    for path, why in ((pipe, "no regular file"), (tmp_path, "is a directory"), (Path(""), "is a directory")):
+        with pytest.raises(HostFailure, match=f"cannot write {path}: .*{why}"), atomic_file(path):
+            pass
+    assert pipe.is_fifo()
+    link.symlink_to(elsewhere)
+    with atomic_file(link) as file:
+        file.write(b"whole")
+    assert link.is_symlink()
+    assert elsewhere.read_bytes() == b"whole"
+
+
 def test_what_a_living_process_uses_stays_and_what_a_killed_one_left_goes(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:

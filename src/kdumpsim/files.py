@@ -21,11 +21,11 @@ _SCRATCH = "kdumpsim-scratch-"
 _PARTIAL = re.compile(r"\..+\.\d+\.partial")
 STANDARD_OUTPUT = "write to standard output"
 _HINTS = {
-    errno.ENOSPC: "free some space there, or choose another directory with --output",
-    errno.EDQUOT: "free some space there, or choose another directory with --output",
+    errno.ENOSPC: "free some space there, or choose another directory",
+    errno.EDQUOT: "free some space there, or choose another directory",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f), or choose a smaller --memory",
-    errno.EACCES: "choose another directory with --output",
-    errno.EROFS: "choose another directory with --output",
+    errno.EACCES: "choose another directory",
+    errno.EROFS: "choose another directory",
 }
 
 
@@ -50,13 +50,19 @@ def host_failure(error: Exception, what: str | None = None) -> HostFailure:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to be written beside `path`, which takes its name at the end; after an exception nothing is left of it.
 
-    HostFailure if it cannot be written.
+    What a symbolic link points to is written, and the link stays.  HostFailure if it cannot be written, and for what is
+    there and is no regular file: root could replace /dev/null.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    place = Path(os.path.realpath(path))
+    if place.is_dir():
+        raise HostFailure(f"cannot write {path}: it is a directory; give a file")
+    if place.exists() and not place.is_file():
+        raise HostFailure(f"cannot write {path}: it is no regular file; choose another")
+    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb", opener=_locked_file) as file:
             yield file
-        os.replace(partial, path)
+        os.replace(partial, place)
     except OSError as error:
         raise host_failure(error, f"write {path}") from error
     finally:

@@ -152,6 +152,7 @@ def test_a_damaged_dump_or_kernel_is_one_message(crash: Crash, converted: Conver
         ((str(run.directory), "--to", "kdump"), "unknown format 'kdump'; did you mean kdump-"),
         ((str(run.directory), "--to", "elf", "--filter", "32"), "--filter 32 is out of range: choose 1 to 31"),
         ((str(run.directory / "console.log"), "--to", "elf"), "not a usable ELF file"),
+        ((str(cut), "--to", "elf", "--output", str(cut)), "would replace"),
     ):
         process = kdumpsim("convert", *words)
         assert (process.returncode, process.stdout) == (2, "")

@@ -7,13 +7,15 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kdumpsim.sweeps.corpus import entries
+from kdumpsim.sweeps.corpus import entries, write_corpus
+from kdumpsim.vmcore.formats.compressors import CompressorMissing
 from kdumpsim.vmcore.reader import Vmcore
 
 from .conftest import kdumpsim
@@ -147,3 +149,17 @@ def test_the_variants_that_tool_makers_ask_for_are_there() -> None:
     assert wrong.returncode == 2
     assert "unknown dump 'panik'; did you mean panic?" in wrong.stderr
     assert not Path("somewhere").exists()
+
+
+def test_what_cannot_be_written_is_said_first_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(CompressorMissing):
+        next(write_corpus(tmp_path / "none", [entries()[name] for name in ("panic", "compressed-zstd")]))
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "corpus.json").touch()
+    full = kdumpsim("corpus", str(tmp_path), "panic", prefix=("prlimit", "--fsize=4000000"))
+    assert full.returncode == 5, full.stderr
+    assert "File too large" in full.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -114,6 +114,9 @@ def test_each_debugger_is_given_what_it_wants(crash: Crash, tmp_path: Path) -> N
         assert core in words or (name, f"{core}.lldb") == ("lldb", words[2])
         printed = kdumpsim("open", str(run.directory), name, "--print", environment=environment).stdout
         assert shlex.split(printed)[0] == str(tmp_path / name)
+    process = kdumpsim("open", str(run.directory), "--", "--more", "last", environment=environment)
+    assert process.stdout.startswith("gdb\n"), process.stderr
+    assert "--more\nlast\n" in process.stdout
 
 
 def test_what_is_missing_is_said_in_a_line(crash: Crash, tmp_path: Path) -> None:

@@ -83,7 +83,10 @@ def convert(
     suffering = Suffering(level, drop_notes, cpus, incomplete, truncate)
     path = dump_in(directory)
     layout = layout_of(path.parent / VMLINUX, needed=False)
-    target = output or path.with_name(f"{path.name}.{form}")
+    target = path.with_name(f"{path.name}.{form}") if output is None else output
+    for own in (path, path.parent / VMLINUX):
+        if target.exists() and own.exists() and target.samefile(own):
+            raise click.UsageError(f"--output {target} would replace {own}, which is read: choose another file")
     try:
         check(form, suffering)
         with Vmcore(path) as dump, atomic_file(target) as file:

@@ -60,6 +60,8 @@ The debugger takes kdumpsim's place, so the exit status is the debugger's.
 @click.option("--print", "only_print", is_flag=True, help="Print the command instead of running it.")
 def open(directory: Path, tool: str, more: tuple[str, ...], only_print: bool) -> None:
     """The command."""
+    if tool.startswith("-"):  # what follows -- where no debugger is named
+        tool, more = "gdb", (tool, *more)
     if tool not in TOOLS:
         raise click.UsageError(unknown("debugger", tool, TOOLS))
     core = dump_in(directory, truth=True)

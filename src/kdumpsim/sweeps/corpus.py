@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdumpsim.files import atomic_file, writable_directory
+from kdumpsim.files import atomic_file, scratch_directory, writable_directory
 from kdumpsim.runfiles import TRUTH_CORE, TRUTH_FILES, VMCORE, VMLINUX
 from kdumpsim.runs.facts import facts
 from kdumpsim.runs.hosttime import Poll, within
@@ -23,7 +23,7 @@ from kdumpsim.runs.run import finish, power_on, prepare, start
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.formats.compressors import COMPRESSIONS
 from kdumpsim.vmcore.formats.convert import COMPRESSED as BY_COMPRESSION
-from kdumpsim.vmcore.formats.convert import Suffering, convert
+from kdumpsim.vmcore.formats.convert import Suffering, check, convert
 from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.reader import Vmcore
 
@@ -117,24 +117,28 @@ class Made:
 def write_corpus(directory: Path, wanted: Iterable[Entry], poll: Poll | None = None) -> Iterator[Made]:
     """Write each entry into a folder of its own with vmcore, vmlinux and truth.json, and corpus.json at the end.
 
-    HostFailure for files that cannot be written; CompressorMissing.
+    HostFailure for files that cannot be written; CompressorMissing, before anything is.
     """
-    writable_directory(directory)
     by_scenario: dict[Scenario, list[Entry]] = {}
     for entry in wanted:
+        check(entry.form, entry.suffering)
         by_scenario.setdefault(entry.scenario, []).append(entry)
+    writable_directory(directory)
+    (directory / INDEX).unlink(missing_ok=True)  # what it lists is about to change
     made = []
     for scenario, group in by_scenario.items():
-        for one in _write_group(directory, scenario, group, poll):
-            made.append(one)
-            yield one
+        with scratch_directory(directory) as scratch:
+            for one in _write_group(directory, scratch, scenario, group, poll):
+                made.append(one)
+                yield one
     index = json.dumps([one.as_dict() for one in made], indent=2) + "\n"
     write_atomically(directory / INDEX, index.encode())
 
 
-def _write_group(directory: Path, scenario: Scenario, group: list[Entry], poll: Poll | None) -> Iterator[Made]:
-    """One crash and all that is made of its dump."""
-    place = directory / f".{group[0].name}"
+def _write_group(
+    directory: Path, place: Path, scenario: Scenario, group: list[Entry], poll: Poll | None
+) -> Iterator[Made]:
+    """One crash, its files in `place`, and all that is made of its dump."""
     with closing(power_on(scenario.pc, scenario.kernel)) as session:
         session.give(scenario.timeout)
         session.machine.poll = within(None, poll)
@@ -143,13 +147,8 @@ def _write_group(directory: Path, scenario: Scenario, group: list[Entry], poll: 
         true = {"scenario": scenario.to_dict(), **_told(result), **facts(session, captured=result.outcome.captured)}
     source = place / (VMCORE if (place / VMCORE).exists() else TRUTH_CORE)
     layout = Layout((place / VMLINUX).read_bytes())
-    try:
-        for entry in group:
-            yield _write_entry(directory / entry.name, entry, source, layout, place / VMLINUX, true)
-    finally:
-        for file in place.iterdir():
-            file.unlink()
-        place.rmdir()
+    for entry in group:
+        yield _write_entry(directory / entry.name, entry, source, layout, place / VMLINUX, true)
 
 
 def _write_entry(

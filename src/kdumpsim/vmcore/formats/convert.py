@@ -92,7 +92,9 @@ def convert(dump: Dump, file: BinaryIO, form: str, suffering: Suffering, layout:
 
 
 def check(form: str, suffering: Suffering) -> None:
-    """ValueError for a format that cannot suffer that."""
+    """ValueError for a format that cannot suffer that, CompressorMissing."""
+    if form.startswith(COMPRESSED):
+        COMPRESSIONS[form.removeprefix(COMPRESSED)].compressor()
     if form == RAW and suffering.incomplete:
         raise ValueError("raw memory has no header that could say it is incomplete; truncate it")
 
