@@ -3,10 +3,11 @@
 
 from .activity import Activity
 from .bus import Counter, CpuBus, MmioRegion, RamBlock, Shortcuts
-from .cpu import Cpu, Exit, Registers
+from .cpu import Cpu, Exit
 from .engine import Neighbours
 from .layout import LayoutError
 from .native import ENGINE
+from .registers import Registers
 
 __all__ = [
     "ENGINE",

@@ -10,7 +10,6 @@ Interrupts in virtual-8086 mode go through ring 0 gates; the VME redirection bit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -20,7 +19,6 @@ from .activity import Activity, ActivityRecorder
 from .bus import Counter, CpuBus, Shortcuts
 from .cpuid import SIGNATURE
 from .delivery import Delivery
-from .descriptors import Fault
 from .engine import Engine, Neighbours
 from .instructions import Instructions
 from .layout import (
@@ -31,17 +29,10 @@ from .layout import (
     CR4,
     CS,
     DS,
-    EAX,
-    EBP,
-    EBX,
-    ECX,
-    EDI,
     EDX,
     EFLAGS,
     EIP,
     ES,
-    ESI,
-    ESP,
     FS,
     GDTR,
     GS,
@@ -53,8 +44,6 @@ from .layout import (
     HFLAGS2,
     IDTR,
     LDTR,
-    LIMIT,
-    SELECTOR,
     SS,
     TR,
 )
@@ -64,14 +53,8 @@ from .paging import Paging
 from .perfctr import PerformanceCounters
 from .physical import PhysicalMemory
 from .recorder import BlockRecorder
+from .registers import HF_CR0, Registers, change_registers, read_registers, read_tables
 from .tasks import TaskSwitcher
-
-_GENERAL: Final = {"eax": EAX, "ebx": EBX, "ecx": ECX, "edx": EDX, "esi": ESI, "edi": EDI, "ebp": EBP, "esp": ESP}
-_PLAIN: Final = {**_GENERAL, "eip": EIP, "eflags": EFLAGS, "cr2": CR2}
-_SEGMENTS: Final = {"cs": CS, "ss": SS, "ds": DS, "es": ES, "fs": FS, "gs": GS}
-_TABLES: Final = {"gdtr": GDTR, "idtr": IDTR}
-_HF_CR0: Final = 0b1110 << 8  # CR0's MP, EM and TS bits (1-3) stand in hflags bits 9-11
-
 
 EVENT_BYTES: Final = 8
 """What delivering an event counts as, in code bytes: a handler that faults at once must not stop time."""
@@ -98,32 +81,6 @@ class Exit(Enum):
     HALT = "halt"
     SHUTDOWN = "shutdown"
     STOPPED = "stopped"
-
-
-@dataclass
-class Registers:
-    """The registers a dump records."""
-
-    eax: int
-    ebx: int
-    ecx: int
-    edx: int
-    esi: int
-    edi: int
-    ebp: int
-    esp: int
-    eip: int
-    eflags: int
-    cs: int
-    ss: int
-    ds: int
-    es: int
-    fs: int
-    gs: int
-    cr0: int
-    cr2: int
-    cr3: int
-    cr4: int
 
 
 class Cpu:
@@ -476,7 +433,7 @@ class Cpu:
         q[EDX] = SIGNATURE
         q[EIP], q[EFLAGS] = 0xFFF0, x86.EFLAGS_FIXED
         q[CR0], q[CR2], q[CR3], q[CR4] = cr0, 0, 0, 0
-        d[HFLAGS] &= ~(_HF_CR0 | HF_CPL | HF_INHIBIT_IRQ)
+        d[HFLAGS] &= ~(HF_CR0 | HF_CPL | HF_INHIBIT_IRQ)
         d[HFLAGS2] &= ~HF2_NMI
         delivery = self._delivery
         delivery.set_segment(CS, 0xF000, 0xFFFF0000, 0xFFFF, x86.REAL_MODE_CODE)
@@ -512,20 +469,11 @@ class Cpu:
 
     def registers(self) -> Registers:
         """The registers now, also from a callback."""
-        context = self._engine.live()
-        q, d = context.q, context.d
-        values = {name: q[slot] & 0xFFFFFFFF for name, slot in _PLAIN.items()}
-        values |= {name: d[SELECTOR[segment]] for name, segment in _SEGMENTS.items()}
-        values |= {"cr0": q[CR0], "cr3": q[CR3], "cr4": q[CR4]}
-        if self._engine.running:
-            values["eflags"] = native.reg_read(self._engine.uc, native.REG_EFLAGS)
-        return Registers(**values)
+        return read_registers(self._engine)
 
     def table_registers(self) -> dict[str, tuple[int, int, int]]:
         """GDTR, IDTR, LDTR and TR as (selector, base, limit)."""
-        context = self._engine.live()
-        slots = {**_TABLES, "ldtr": LDTR, "tr": TR}
-        return {name: (context.d[SELECTOR[s]], context.q[BASE[s]], context.d[LIMIT[s]]) for name, s in slots.items()}
+        return read_tables(self._engine)
 
     def cpl(self) -> int:
         """Current privilege level."""
@@ -536,55 +484,8 @@ class Cpu:
 
         Table and control registers come first, so a selector is loaded from the GDT named in the same call.
         """
-        engine, delivery = self._engine, self._delivery
-        if engine.running:
-            raise RuntimeError("registers can only be set between slices")
-        q, d = engine.context.q, engine.context.d
-        cpl = d[HFLAGS] & HF_CPL
-        pending = dict(values)
-        for name, segment in _TABLES.items():
-            table = pending.pop(name, None)
-            if isinstance(table, tuple):
-                delivery.set_segment(segment, 0, table[0], table[1], 0)
-        numbers: dict[str, int] = {}
-        for name, value in pending.items():
-            if not isinstance(value, int):
-                raise TypeError(f"{name} is one number")
-            numbers[name] = value & 0xFFFFFFFF
-        for name, slot in (("cr0", CR0), ("cr3", CR3), ("cr4", CR4)):
-            if name in numbers:
-                q[slot] = numbers.pop(name)
-                engine.flush_tlb_later()
-        d[HFLAGS] = d[HFLAGS] & ~_HF_CR0 | q[CR0] << 8 & _HF_CR0
-        delivery.sync()
-        for name, segment in _SEGMENTS.items():
-            if name in numbers:
-                cpl = self._load_segment(segment, numbers.pop(name), cpl)
-        for name, slot in _PLAIN.items():
-            if name in numbers:
-                q[slot] = numbers.pop(name)
-        if numbers:
-            raise TypeError(f"no such registers: {', '.join(sorted(numbers))}")
-        q[EFLAGS] |= x86.EFLAGS_FIXED
-        delivery.refresh_hflags(cpl)
+        change_registers(self._engine, self._delivery, values)
         self._resume_at = None
-        engine.dirty = True
-
-    def _load_segment(self, segment: int, selector: int, cpl: int) -> int:
-        """Load without privilege checks; a selector that names no descriptor becomes an unusable segment."""
-        q, delivery = self._engine.context.q, self._delivery
-        if not q[CR0] & x86.CR0_PE:
-            flags = x86.REAL_MODE_CODE if segment == CS else x86.REAL_MODE_DATA
-            delivery.set_segment(segment, selector, selector << 4, 0xFFFF, flags)
-            return 0
-        low = high = 0
-        if selector & 0xFFFC:
-            try:
-                low, high, _ = delivery.descriptor(selector, x86.GP, 0)
-            except Fault:
-                low = high = 0
-        delivery.set_segment(segment, selector, x86.base(low, high), x86.limit(low, high), high)
-        return selector & 3 if segment == CS else cpl
 
     def _walker(self) -> Paging:
         q = self._engine.live().q
