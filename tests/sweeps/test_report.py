@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from kdumpsim.commands.report import report
+from kdumpsim.commands.sweep import sweep
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.sweeps.export import export, junit, runs
 from kdumpsim.sweeps.plan import Plan
@@ -160,3 +161,20 @@ def test_no_store_is_one_clear_message(tmp_path: Path) -> None:
     answer = CliRunner().invoke(report, [str(tmp_path / "none.sqlite")])
     assert answer.exit_code == 2
     assert "there is no store" in answer.stderr
+
+
+def test_the_store_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    Store(path, create=True).close()
+    before = path.read_bytes()
+    for words in (["--junit", str(path)], ["--html", str(path)], ["--export", "csv"]):
+        answer = CliRunner().invoke(report, [str(path), *words])
+        assert (answer.exit_code, "is the store itself" in answer.output) == (2, True), answer.output
+        assert path.read_bytes() == before
+
+
+def test_a_precision_of_zero_is_no_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(sweep, ["--points", "FS_DEVRW", "--types", "panic", "--precision", "0"])
+    assert answer.exit_code == 2
+    assert "precision 0 is out of range" in answer.output

@@ -45,6 +45,10 @@ def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def write(store: Store, html_file: Path | None, junit_file: Path | None, form: str | None) -> list[Path]:
     """Write what was asked for; the files.  StoreError, MissingExtra, HostFailure."""
+    place = None if form is None else store.path.with_suffix(f".{form}")
+    for path in (html_file, junit_file, place):
+        if path is not None and path.exists() and path.samefile(store.path):
+            raise StoreError(f"'{path}' is the store itself, which would be lost: choose another file")
     written = []
     if html_file is not None:
         from kdumpsim.sweeps.report import page
@@ -56,8 +60,7 @@ def write(store: Store, html_file: Path | None, junit_file: Path | None, form: s
     if junit_file is not None:
         junit(store, junit_file)
         written.append(junit_file)
-    if form is not None:
-        place = store.path.with_suffix(f".{form}")
+    if form is not None and place is not None:
         export(store, form, place)
         written.append(place)
     return written

@@ -220,7 +220,7 @@ def _plan(path: Path | None, options: Sequence[str], given: dict[str, Any]) -> P
     """The plan that was asked for; None if none was."""
     data: dict[str, Any] = {}
     for name, value in given.items():
-        if value not in (None, (), False):
+        if value is not None and value is not False and value != ():
             data[name] = value if name in AXES or not isinstance(value, tuple) else list(value)
     for word in options:
         name, equals, values = word.partition("=")
