@@ -174,10 +174,10 @@ def run(
     """Parse, run, show."""
     try:
         fields = fields_of(Scenario, given)
-        if not fields.keys() & {"crash_point", "at", "fault"}:
+        if not fields.keys() & {"crash_point", "at", "fault", "mce"}:
             points = crash_points(KernelPart(guest_modules=fields.get("guest_modules", ())).modules)
             raise click.UsageError(
-                f"Missing option '--crashpoint', '--at' or '--fault'. Choose from: {', '.join(points)}; "
+                f"Missing option '--crashpoint', '--at', '--fault' or '--mce'. Choose from: {', '.join(points)}; "
                 "or give --at instant, or --fault MODEL"
             )
         scenario = Scenario(**fields)
