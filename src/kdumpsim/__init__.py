@@ -11,10 +11,12 @@ from kdumpsim._version import __version__
 
 if TYPE_CHECKING:
     from kdumpsim.api import (
+        At,
         BootFailed,
         BootSettings,
         CommandError,
         CrashSettings,
+        Fault,
         GuestError,
         HostFailure,
         HostTimeout,
@@ -41,10 +43,12 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "At",
     "BootFailed",
     "BootSettings",
     "CommandError",
     "CrashSettings",
+    "Fault",
     "GuestError",
     "HostFailure",
     "HostTimeout",

@@ -37,6 +37,7 @@ from kdumpsim.scenario.conditions import NETWORK_DMA
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.scenario import BootKey, Scenario
+from kdumpsim.scenario.strikes import At, Fault
 from kdumpsim.scenario.values import Reservation, ScenarioError
 from kdumpsim.sweeps.store import StoreError
 from kdumpsim.sweeps.sweeping import Sweep, sweep
@@ -44,10 +45,12 @@ from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
 __all__ = [
+    "At",
     "BootFailed",
     "BootSettings",
     "CommandError",
     "CrashSettings",
+    "Fault",
     "GuestError",
     "HostFailure",
     "HostTimeout",
