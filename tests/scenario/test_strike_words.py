@@ -32,7 +32,7 @@ def test_an_instant_and_a_fault_can_be_given_as_such() -> None:
         ({}, "choose what strikes: a crash point"),
         ({"at": "instant", "crash_type": "panic", "crash_point": "FS_DEVRW"}, "one of them only"),
         ({"at": "instant"}, "--type.*choose from: none, panic, oops"),
-        ({"at": "sometime", "crash_type": "panic"}, "choose from: instant"),
+        ({"at": "sometime", "crash_type": "panic"}, "unknown value of --at: 'sometime'; choose from: instant"),
         ({"at": "instant:x@1", "crash_type": "panic"}, "write instant, or instant:CPU@TIME"),
         ({"at": "instant:1@soon", "crash_type": "panic"}, "write virtual seconds"),
         ({"fault": ("text",), "crash_type": "panic"}, "a fault has no crash type"),

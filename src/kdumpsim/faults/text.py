@@ -53,7 +53,9 @@ class TextFault(Model):
         address = int(target.partition("=")[0].partition(".")[0], 16)
         found = next(_instructions(kernel, address), None)
         if found is None:
-            raise ScenarioError(f"there is no instruction of the kernel at {address:#x}")
+            raise ScenarioError(
+                f"there is no instruction of the kernel at {address:#x}; was it drawn from another build of the kernel?"
+            )
         return address, bytes(found.bytes)
 
     @classmethod

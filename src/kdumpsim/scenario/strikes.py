@@ -114,7 +114,7 @@ class At:
         """The instant of ``instant`` or ``instant:CPU@TIME``."""
         name, colon, rest = text.strip().partition(":")
         if name != INSTANT:
-            raise ScenarioError(unknown("at", name, [INSTANT]))
+            raise ScenarioError(unknown("value of --at:", name, [INSTANT]))
         if not colon:
             return cls(kind)
         cpu, _, time = rest.partition("@")
