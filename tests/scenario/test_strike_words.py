@@ -42,6 +42,11 @@ def test_an_instant_and_a_fault_can_be_given_as_such() -> None:
         ({"fault": ("stack:live@2",)}, "write stack:ADDRESS.BIT@TIME"),
         ({"fault": ("register:0.eax@2",)}, "busy, or CPU.REGISTER.BIT"),
         ({"fault": ("text",), "machine": "qemu"}, "cannot strike machine qemu; it can strike kdumpsim"),
+        ({"at": "instant:9@1", "crash_type": "panic"}, "there is no CPU 9; with --cpus 2, choose 0 to 1"),
+        ({"at": "instant:0@1000", "crash_type": "panic"}, "after the run's end: --timeout is 120 seconds"),
+        ({"fault": ("register:9.eax.3@1.0",)}, "there is no CPU 9"),
+        ({"fault": ("mce:9@1",)}, "there is no CPU 9"),
+        ({"fault": ("text",), "breaks": ("x",)}, "unknown device of --break: 'x'"),
         ({"fault": ("text",), "faults": 0}, "choose 1 to 1000"),
     ],
 )

@@ -334,6 +334,7 @@ class CrashPart:
             parse=words_of,
             show=",".join,
             choices=BREAKS,
+            word="device of --break:",
         ),
     )
     mce: bool = field(default=False, metadata=setting("In place of a crash: a machine check, as --fault mce."))

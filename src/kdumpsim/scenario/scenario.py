@@ -24,7 +24,7 @@ from kdumpsim.scenario.parts import USUAL_LOAD, CrashPart, KernelPart, PcPart
 from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_types, programs
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.settings import check_word, from_plain, settings_of, to_plain
-from kdumpsim.scenario.strikes import At, Fault
+from kdumpsim.scenario.strikes import At, Fault, check_strikes
 from kdumpsim.scenario.values import ScenarioError, format_size, parse_load
 from kdumpsim.target import PAGE_SIZE
 
@@ -72,6 +72,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
                 raise ScenarioError(f"{self.title} cannot strike machine {QEMU}; it can strike {KDUMPSIM}")
         check_together(self.pc, self.kernel)
         check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
+        check_strikes(self.strikes, self.cpus, self.timeout)
 
     def _names(self) -> None:
         """Give point and type the names the kernel has for them, and the load that crosses the point."""

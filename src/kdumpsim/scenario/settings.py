@@ -40,6 +40,9 @@ class Setting:
     choices: Mapping[str, object] | None = None
     """Allowed words and, as text, their meanings."""
 
+    word: str = ""
+    """What one of the words is, in a complaint, where the field's name would not do."""
+
     @property
     def flag(self) -> bool:
         """Is it an option without a value?"""
@@ -114,7 +117,7 @@ def check_values(part: type, whole: object) -> None:
                 raise ScenarioError(f"{what} {shown} is out of range: choose {chosen.show(low)} to {chosen.show(high)}")
         if chosen.choices is not None and value is not None:
             for word in value if isinstance(value, tuple) else (value,):
-                check_word(what, word, chosen.choices)
+                check_word(chosen.word or what, word, chosen.choices)
 
 
 def _check_type(what: str, value: Any, default: Any) -> None:

@@ -8,6 +8,7 @@ the seed (`kdumpsim.faults`), and the printed command has what was drawn.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kdumpsim.choices import unknown
@@ -68,6 +69,8 @@ FAULTS: dict[str, FaultRow] = {
     ),
 }  # fmt: skip
 MACHINE_CHECK = "mce"
+CPU_FAULTS = ("register", MACHINE_CHECK)
+"""Models whose target begins with a CPU's number."""
 TEXT = "text"
 """One of the text models, drawn."""
 
@@ -167,3 +170,17 @@ class Fault:
         elif fault.time is None:
             raise ScenarioError(f"fault '{text}' has no time: write {fault}@TIME, in virtual seconds since power-on")
         return fault
+
+
+def check_strikes(strikes: Iterable[At | Fault], cpus: int, timeout: int) -> None:
+    """ScenarioError for a CPU that the machine does not have, or a time after the timeout (virtual seconds)."""
+    for strike in strikes:
+        if isinstance(strike, At):
+            cpu = strike.cpu
+        else:
+            number = strike.target.partition(".")[0] if strike.model in CPU_FAULTS else ""
+            cpu = int(number) if number.isdecimal() else None
+        if cpu is not None and cpu >= cpus:
+            raise ScenarioError(f"{strike}: there is no CPU {cpu}; with --cpus {cpus}, choose 0 to {cpus - 1}")
+        if strike.time is not None and strike.time >= timeout * NS:
+            raise ScenarioError(f"{strike} would come after the run's end: --timeout is {timeout} seconds")
