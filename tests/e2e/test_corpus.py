@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from kdumpsim.commands.open import _crashing_thread
 from kdumpsim.sweeps.corpus import entries, write_corpus
 from kdumpsim.vmcore.formats.compressors import CompressorMissing
+from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.reader import Vmcore
 
 from .conftest import kdumpsim
@@ -163,3 +165,17 @@ def test_what_cannot_be_written_is_said_first_and_leaves_nothing(
     assert full.returncode == 5, full.stderr
     assert "File too large" in full.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["panic", "missing-note"])
+def test_open_begins_at_the_cpu_that_crashed(name: str, corpus: Path) -> None:
+    crashed = truth(corpus, name)["crash"]["cpu"]
+    core = corpus / name / truth(corpus, name)["file"]
+    thread = _crashing_thread(core, Layout((corpus / name / "vmlinux").read_bytes()), {})
+    with Vmcore(core) as dump:
+        told = int(truth(corpus, name)["cpus"][crashed]["registers"]["esp"], 16)
+        if thread is None:
+            assert all(abs(cpu.registers["esp"] - told) > 8192 for cpu in dump.cpus)
+        else:
+            assert abs(dump.cpus[thread - 1].registers["esp"] - told) < 8192
+    assert name == "missing-note" or thread == crashed + 1

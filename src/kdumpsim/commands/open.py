@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,14 @@ from kdumpsim.commands.inputs import TEXT_BYTES, read_input
 from kdumpsim.commands.status import status_help
 from kdumpsim.debugger.tools import TOOLS, Subject, ToolMissing
 from kdumpsim.runfiles import RESULT, VMCORE, VMLINUX
-from kdumpsim.target import PROGRAM_COUNTER
+from kdumpsim.sweeps.corpus import TRUTH
+from kdumpsim.target import PROGRAM_COUNTER, STACK_POINTER
 from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.oracle import CRASHING, DEATHS, INDUCED
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
+
+STACK = 8192
+"""Bytes of a kernel stack, at most."""
 
 HELP = f"""Open a run's dump in a debugger: gdb (the default), crash, drgn or lldb.
 
@@ -68,7 +72,7 @@ def open(directory: Path, tool: str, more: tuple[str, ...], only_print: bool) ->
     kernel = core.parent / VMLINUX
     layout = layout_of(kernel)
     assert layout is not None
-    result = _result(core.parent)
+    result = _json(core.parent / RESULT)
     try:
         thread = _crashing_thread(core, layout, result) if TOOLS[tool].reads_elf_only else None
         subject = Subject(kernel, core, _sources(result), thread)
@@ -83,10 +87,10 @@ def open(directory: Path, tool: str, more: tuple[str, ...], only_print: bool) ->
     os.execv(command[0], command)
 
 
-def _result(directory: Path) -> dict[str, Any]:
-    """The run's result.json; empty where there is none that can be read."""
+def _json(path: Path) -> dict[str, Any]:
+    """The object of result.json or truth.json; empty where there is none that can be read."""
     with suppress(OSError, ValueError):
-        result = json.loads(read_input(directory / RESULT, TEXT_BYTES))
+        result = json.loads(read_input(path, TEXT_BYTES))
         if isinstance(result, dict):
             return result
     return {}
@@ -110,7 +114,21 @@ def _crashing_thread(core: Path, layout: Layout, result: Mapping[str, Any]) -> i
         for number, cpu in enumerate(dump.cpus, 1):
             if cpu.registers[PROGRAM_COUNTER] in places:
                 return number
+        if not result:
+            return _thread_by_truth([cpu.registers[STACK_POINTER] for cpu in dump.cpus], _json(core.parent / TRUTH))
     if core.name == VMCORE:
         with suppress(KeyError, TypeError):
             return next((check["thread"] for check in result["registers"] if check["role"] == CRASHING), None)
+    return None
+
+
+def _thread_by_truth(stacks: Sequence[int], truth: Mapping[str, Any]) -> int | None:
+    """gdb's number for the CPU that crashed by a corpus entry's truth.json, from each thread's stack pointer.
+
+    A CPU without registers shifts the numbers, so the thread is the one on the crashing CPU's stack.
+    """
+    with suppress(KeyError, TypeError, ValueError, IndexError):
+        stack = int(truth["cpus"][truth["crash"]["cpu"]]["registers"][STACK_POINTER], 16)
+        near = [(abs(esp - stack), number) for number, esp in enumerate(stacks, 1) if abs(esp - stack) < STACK]
+        return min(near)[1] if near else None
     return None
