@@ -67,7 +67,7 @@ def run_group(scenarios: Iterable[Scenario], ways: Ways) -> Iterator[Told]:
     """
     scenarios = list(scenarios)
     try:
-        booted = Booted(scenarios[0], None, ways.host_timeout, len(scenarios))
+        booted = Booted(scenarios[0], None, ways.host_timeout)
     except _TOLD:
         raise
     except Exception as error:
