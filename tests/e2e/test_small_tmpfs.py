@@ -39,7 +39,7 @@ def test_a_sparse_dump_larger_than_its_file_system_is_judged(tmp_path: Path) -> 
 
 
 def test_a_dump_that_does_not_fit_is_a_failure_of_the_host(tmp_path: Path) -> None:
-    done = kdumpsim(*RUN, "--output", str(tmp_path / "dump"), prefix=mounts("2m", tmp_path))
+    done = kdumpsim(*RUN, "--output", str(tmp_path / "dump"), prefix=mounts("1m", tmp_path))
     assert done.returncode == 5
     assert done.stderr.startswith(
         f"Error: cannot write {tmp_path}/dump/vmcore: No space left on device; free some space"
