@@ -114,6 +114,8 @@ def _keep(session: Session, path: Path, key: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_partial_files(path.parent)
+        if not path.is_file():
+            path.unlink(missing_ok=True)  # a pipe, which `atomic_file` would write to
         with atomic_file(path) as file:
             file.write(data)
         _make_room(path.parent)
