@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -79,11 +80,43 @@ def test_what_the_host_lacks_ends_the_sweep(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_sweep_that_is_left_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     instead(monkeypatch, next(QUICK.groups()).scenarios[1], "hang")
+    made: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        made.append(fork())
+        return made[-1]
+
+    monkeypatch.setattr(os, "fork", counted)
     runs = run_locally(QUICK.groups(), 2, Ways())
     next(runs)
     runs.close()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(made) == 2
+    for pid in made:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def test_ctrl_c_which_workers_hear_too_is_no_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked, heard = tmp_path / "asked", tmp_path / "heard"
+
+    def group(scenarios: Sequence[Scenario], ways: Ways) -> Iterator[Told]:
+        yield 0, None
+        while not asked.exists():
+            time.sleep(0.001)
+        heard.touch()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def poll() -> None:
+        if heard.exists():
+            raise KeyboardInterrupt
+        asked.touch()
+
+    monkeypatch.setattr(workers, "run_group", group)
+    rows: list[Row] = []
+    with pytest.raises(KeyboardInterrupt):
+        rows.extend(row for _, row in run_locally(QUICK.groups(), 1, Ways(), poll))
+    assert rows == []
 
 
 def test_few_large_groups_are_cut_for_all_workers_and_many_stay_whole() -> None:

@@ -9,28 +9,27 @@ with a new machine that is given the booted one's state as plain data (`Session.
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import select
 import selectors
 import signal
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO
 
 from kdumpsim.compiler import GuestError
 from kdumpsim.errors import KdumpsimError
 from kdumpsim.faults.survey import Survey
 from kdumpsim.files import HostFailure, host_failure
-from kdumpsim.machines.parent import die_with
 from kdumpsim.machines.pc import capable
 from kdumpsim.notices import notice
+from kdumpsim.runs.children import CAN_FORK as CAN_FORK
+from kdumpsim.runs.children import spawn
 from kdumpsim.runs.drawing import SurveyKey, wants_survey
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, check_host_timeout, within
 from kdumpsim.runs.result import Result
@@ -40,9 +39,7 @@ from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.signals import HeldSignals
 
-CAN_FORK = hasattr(os, "fork")
 _PIECE = 1 << 16
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 _BETWEEN_POLLS_S = 0.1
 _TOLD = (HostTimeout, HostFailure, ScenarioError)
 """What a worker's parent is told as it is."""
@@ -135,22 +132,18 @@ class Booted:
         self._check(scenario)
         seen = self._look_ahead(scenario)
         capable(self.session.machine.copying, self.key.pc, "copied").prepare_fork()
-        sys.stdout.flush()  # what the child has unwritten would be written twice
-        sys.stderr.flush()
-        parent = os.getpid()
-        reader, writer = os.pipe()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until each side is ready to be ended
-        try:
-            pid = os.fork()
-            if pid == 0:
-                _child(parent, reader, writer, lambda: self._crash(self.session, scenario, directory, None, seen))
-            os.close(writer)
-            worker = Worker(pid, reader, scenario, directory)
+        made: list[Worker] = []
+
+        def work(pipe: BinaryIO) -> None:
+            pipe.write(_run(lambda: self._crash(self.session, scenario, directory, None, seen)))
+
+        def started(pid: int, pipe: int) -> None:
+            made.append(Worker(pid, pipe, scenario, directory))
             if workers is not None:
-                workers.add(worker)
-            return worker
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                workers.update(made)
+
+        spawn(work, started)
+        return made[0]
 
     def crashed(self, scenario: Scenario, directory: Path) -> Report:
         """Crash a copy in a process of its own, and wait for it.
@@ -158,6 +151,7 @@ class Booted:
         What a signal's handler raises (KeyboardInterrupt) comes out of here once the process is gone: however many
         signals come, and however fast, none is heard between its start and its end but here.
         """
+        self._check(scenario)
         self._look_ahead(scenario)  # which a signal may end
         with HeldSignals(lambda: None) as signals:
             worker = self.fork(scenario, directory)
@@ -202,26 +196,12 @@ class Booted:
         return finish(session, scenario, directory, self.failed, self.leave, seen)
 
 
-def _child(parent: int, reader: int, pipe: int, run: Callable[[], Result]) -> NoReturn:
-    """The forked process: run, report, and go without a word to the parent's files and handlers."""
-    status = 1
+def _run(run: Callable[[], Result]) -> bytes:
+    """What a worker tells its parent: a result, or what it died of."""
     try:
-        die_with(parent)
-        for number in _ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-                signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        os.close(reader)
-        gc.freeze()  # what the collector does not look at stays shared with the parent
-        try:
-            message = pickle.dumps(run())
-            status = 0
-        except BaseException as error:
-            message = pickle.dumps(error if isinstance(error, _TOLD) else cause(error))
-        with open(pipe, "wb") as file:
-            file.write(message)
-    finally:
-        os._exit(status)
+        return pickle.dumps(run())
+    except BaseException as error:
+        return pickle.dumps(error if isinstance(error, _TOLD) else cause(error))
 
 
 def cause(error: BaseException) -> str:
@@ -265,7 +245,7 @@ class Worker:
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self._reaped = True
         message: object = None
-        if status in (0, 1):
+        if status == 0:
             with suppress(Exception):
                 message = pickle.loads(bytes(self._received))
         if isinstance(message, Result):
@@ -346,9 +326,10 @@ def _forked(
         def wait(most: int) -> Iterator[Report]:
             """Reports until at most `most` workers are under way."""
             while len(workers) > most:
+                ready = selector.select(_BETWEEN_POLLS_S)
                 if poll is not None:
-                    poll()
-                for key, _ in selector.select(_BETWEEN_POLLS_S):
+                    poll()  # Ctrl-C kills the workers, too: they did not die of themselves
+                for key, _ in ready:
                     worker = key.fileobj
                     assert isinstance(worker, Worker)
                     if worker.read():

@@ -8,23 +8,22 @@ another.
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from kdumpsim.compiler import GuestError
 from kdumpsim.files import HostFailure, host_failure, scratch_directory
-from kdumpsim.machines.parent import die_with
-from kdumpsim.runs.forking import CAN_FORK, Booted, Report, cause
+from kdumpsim.runs.children import CAN_FORK, spawn
+from kdumpsim.runs.forking import Booted, Report, cause
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll
 from kdumpsim.runs.run import Leave
 from kdumpsim.scenario.scenario import Scenario
@@ -42,7 +41,6 @@ _HEAD = 4
 """Bytes of a message's length."""
 _BETWEEN_POLLS_S = 0.1
 _READ = 1 << 16
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 _TOLD = (HostFailure, GuestError)
 """What ends a sweep."""
 
@@ -136,9 +134,9 @@ def run_locally(
                     selector.register(worker, selectors.EVENT_READ)
                 if not workers:
                     return
-                if poll is not None:
-                    poll()
                 ready = {key.fileobj for key, _ in selector.select(_BETWEEN_POLLS_S)}
+                if poll is not None:
+                    poll()  # Ctrl-C kills the workers, too: they did not die of themselves
                 for worker in list(workers):
                     if worker in ready:
                         yield from ((worker.group.arm, row) for row in worker.take())
@@ -175,17 +173,12 @@ class _Worker:
         self.over = False
         self._limit = None if ways.host_timeout is None else ways.host_timeout + grace
         self._heard = time.monotonic()
-        parent = os.getpid()
-        self._pipe, writer = os.pipe()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        try:
-            self.pid = os.fork()
-            if self.pid == 0:
-                _child(parent, self._pipe, writer, lambda: run_group(group.scenarios, ways))
-            os.close(writer)
+
+        def started(pid: int, pipe: int) -> None:
+            self.pid, self._pipe = pid, pipe
             workers.add(self)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+        spawn(lambda pipe: _tell_all(pipe, run_group(group.scenarios, ways)), started)
 
     def fileno(self) -> int:
         """The pipe, for selectors."""
@@ -251,26 +244,10 @@ def _tell(file: BinaryIO, what: Any) -> None:
     file.flush()
 
 
-def _child(parent: int, reader: int, pipe: int, run: Callable[[], Iterable[Any]]) -> NoReturn:
-    """The forked process: run, tell, and go without a word to the parent's files and handlers.
-
-    It holds the parent's store as an open file that it never uses: its objects live until the process ends.
-    """
-    status = 1
+def _tell_all(file: BinaryIO, run: Iterable[Told]) -> None:
+    """What a worker does: run, and tell."""
     try:
-        die_with(parent)
-        for number in _ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-                signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        os.close(reader)
-        gc.freeze()
-        with open(pipe, "wb") as file:
-            try:
-                for told in run():
-                    _tell(file, told)
-            except BaseException as error:
-                _tell(file, told_of(error))
-        status = 0
-    finally:
-        os._exit(status)
+        for told in run:
+            _tell(file, told)
+    except BaseException as error:
+        _tell(file, told_of(error))
