@@ -17,6 +17,7 @@ from kdumpsim.lkdtt.paper import Agreement, Cell, agreement, cells
 from kdumpsim.runs.forking import Report
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.sweeps.plan import ranges
 
 
 @dataclass
@@ -55,7 +56,7 @@ class CellRuns:
             seeds.setdefault(report.end, []).append(report.scenario.seed)
         if len(seeds) == 1:
             return next(iter(seeds))
-        return "; ".join(f"{outcome} [seed {_ranges(which)}]" for outcome, which in seeds.items())
+        return "; ".join(f"{outcome} [seed {ranges(which)}]" for outcome, which in seeds.items())
 
     @property
     def agreement(self) -> str:
@@ -149,14 +150,3 @@ def summary(planned: Iterable[CellRuns]) -> Summary:
         dead=sum(len(cell.dead) for cell in planned),
         not_built=sum(not cell.built for cell in planned),
     )
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """`0-3,7` for 0, 1, 2, 3, 7."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)
