@@ -129,6 +129,6 @@ def _thread_by_truth(stacks: Sequence[int], truth: Mapping[str, Any]) -> int | N
     """
     with suppress(KeyError, TypeError, ValueError, IndexError):
         stack = int(truth["cpus"][truth["crash"]["cpu"]]["registers"][STACK_POINTER], 16)
-        near = [(abs(esp - stack), number) for number, esp in enumerate(stacks, 1) if abs(esp - stack) < STACK]
+        near = [(abs(pointer - stack), n) for n, pointer in enumerate(stacks, 1) if abs(pointer - stack) < STACK]
         return min(near)[1] if near else None
     return None
