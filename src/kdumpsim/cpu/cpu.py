@@ -332,10 +332,6 @@ class Cpu:
         if self._engine.limit_after_pause is not None:
             self._engine.limit_after_pause = min(self._engine.limit_after_pause, end)
 
-    def remaining(self) -> int:
-        """Code bytes left of the running slice."""
-        return max(self._slice.limit - self._slice.retired, 0)
-
     # Performance counters.
 
     def _heed_counters(self) -> None:
