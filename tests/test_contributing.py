@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+from pages import ROOT, page, sources
+
+PAGE = page("CONTRIBUTING.md")
 COPIED = ("src", "docs", "tests")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -38,8 +39,9 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Command:
     for name in COPIED:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.copy(ROOT / "pyproject.toml", tree)
-    for path, text in re.findall(r"<!-- (\S+/\S+\.py) -->\n```python\n(.*?)```", PAGE, re.S):
-        (tree / path).write_text(text)
+    for path, text in sources(PAGE).items():
+        if "/" in path:  # else it is a user's own
+            (tree / path).write_text(text)
     for diff in re.findall(r"```diff\n(.*?)```", PAGE, re.S):
         apply(diff, tree)
 

@@ -11,42 +11,26 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs/guest-modules.md"
+from pages import page, pattern, sources, transcripts
 
-
-def typed() -> list[tuple[str, list[str]]]:
-    """The page's commands, each with the lines of output that the page shows."""
-    commands: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.S):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                commands.append((line[2:], []))
-            else:
-                commands[-1][1].append(line)
-    return commands
-
-
-def shown(line: str) -> str:
-    """A line of the page as a pattern: an ellipsis is anything."""
-    return ".*?".join(re.escape(part) for part in line.split("…"))
+PAGE = page("docs/guest-modules.md")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("driver")
-    (source,) = re.findall(r"<!-- heartbeat\.py -->\n```python\n(.*?)```", PAGE.read_text(), re.S)
-    (folder / "heartbeat.py").write_text(source)
+    (folder / "heartbeat.py").write_text(sources(PAGE)["heartbeat.py"])
     return folder
 
 
 def test_the_page_as_it_is_typed(folder: Path) -> None:
     runs = []
-    for command, lines in typed():
+    for command, lines in transcripts(PAGE):
         words = command.replace("kdumpsim ", f"{sys.executable} -m kdumpsim.cli ", 1)
         done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         for line in lines:
-            assert re.search(shown(line), done.stdout), f"{command} does not print: {line}\n{done.stdout}"
+            assert re.search(pattern(line), done.stdout), f"{command} does not print: {line}\n{done.stdout}"
         if "kdumpsim run" in command:
             runs.append(json.loads((folder / "dump/result.json").read_text()))
     assert [(run["outcome"], run["accuracy"]) for run in runs] == [("O", 1.0), ("O", 1.0)]

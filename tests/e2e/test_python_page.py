@@ -11,21 +11,19 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from pages import page, sources
 
 
-def blocks(document: Path) -> str:
+def blocks(document: str) -> str:
     """The document's Python as one program."""
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", document.read_text(), re.M | re.S))
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", page(document), re.M | re.S))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a driver of the reader's own, that of docs/guest-modules.md."""
     folder = tmp_path_factory.mktemp("python")
-    page = (ROOT / "docs/guest-modules.md").read_text()
-    (source,) = re.findall(r"<!-- heartbeat\.py -->\n```python\n(.*?)```", page, re.S)
-    (folder / "mydriver.py").write_text(source)
+    (folder / "mydriver.py").write_text(sources(page("docs/guest-modules.md"))["heartbeat.py"])
     return folder
 
 
@@ -33,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_examples_run(document: str, folder: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
     done = subprocess.run(
-        [sys.executable, "-c", blocks(ROOT / document)],
+        [sys.executable, "-c", blocks(document)],
         cwd=folder,
         env={**os.environ, "TMPDIR": str(folder)},
         capture_output=True,

@@ -7,28 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
+from pages import ANYTHING, ROOT, page, transcripts
+
 NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|[0-9]+(?:[.:][0-9]+)*")
 """Addresses, times, sizes, line numbers: these change with every build."""
-GAP = "…"
-
-
-def transcripts(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Every command of the console blocks, with the lines that are quoted of its output."""
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        command, quoted = "", list[str]()
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                if command:
-                    yield command, quoted
-                command, quoted = line[2:], []
-            else:
-                quoted.append(line)
-        yield command, quoted
 
 
 def stable(line: str) -> str:
@@ -40,7 +25,7 @@ def first_line_not_found(quoted: list[str], output: str) -> str | None:
     """The quoted lines stand in the output, in this order; what a gap stands for may be anything."""
     lines = iter([stable(line) for line in output.splitlines()])
     for line in quoted:
-        pieces = [stable(piece) for piece in line.split(GAP)]
+        pieces = [stable(piece) for piece in line.split(ANYTHING)]
         if not any(pieces):
             continue
         pattern = re.compile(".*".join(map(re.escape, pieces)))
@@ -51,14 +36,14 @@ def first_line_not_found(quoted: list[str], output: str) -> str | None:
 
 def test_every_command_prints_the_lines_that_are_quoted(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     require_tool("gdb")
-    (tmp_path / "src").symlink_to(REPOSITORY / "src")
+    (tmp_path / "src").symlink_to(ROOT / "src")
     tool = tmp_path / "bin" / "kdumpsim"
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kdumpsim.cli "$@"\n')
     tool.chmod(0o755)
     environment = os.environ | {"PATH": f"{tool.parent}:{os.environ['PATH']}", "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
     typed = 0
-    for command, quoted in transcripts(TUTORIAL.read_text()):
+    for command, quoted in transcripts(page("docs/tutorial.md")):
         process = subprocess.run(
             ["bash", "-c", command],
             cwd=tmp_path,

@@ -30,22 +30,17 @@ from kdumpsim.scenario.mechanisms import MECHANISMS, Row
 from kdumpsim.scenario.parts import KernelPart
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import Reservation, ScenarioError
+from pages import page, sources
 
-PAGE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+FILES = sources(page("CONTRIBUTING.md"))
 NAME = "printregs"
-
-
-def block(name: str) -> str:
-    """The code of the page after a mark."""
-    (text,) = re.findall(rf"<!-- {re.escape(name)} -->\n```python\n(.*?)```", PAGE, re.S)
-    return str(text)
 
 
 @pytest.fixture
 def guest_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The page's guest module as a file; its mechanism is known for as long as the test runs."""
-    (tmp_path / "printregs.py").write_text(block("src/kdumpsim/kernel/core/printregs.py"))
-    (tmp_path / "host.py").write_text(block("src/kdumpsim/mechanisms/printregs.py"))
+    (tmp_path / "printregs.py").write_text(FILES["src/kdumpsim/kernel/core/printregs.py"])
+    (tmp_path / "host.py").write_text(FILES["src/kdumpsim/mechanisms/printregs.py"])
     spec = importlib.util.spec_from_file_location("host", tmp_path / "host.py")
     assert spec is not None
     assert spec.loader is not None
@@ -97,7 +92,7 @@ def test_the_nmi_watchdog_hands_it_what_the_locked_up_cpu_held(guest_module: str
 
 def test_the_page_runs_without_touching_kdumpsim(guest_module: str, tmp_path: Path) -> None:
     (tmp_path / "host.py").rename(tmp_path / "mechanism.py")
-    (tmp_path / "outside.py").write_text(block("outside.py"))
+    (tmp_path / "outside.py").write_text(FILES["outside.py"])
     done = subprocess.run([sys.executable, "outside.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "O\n", done.stderr
 
