@@ -18,7 +18,7 @@ def of_cpu(text: str, number: int) -> str:
 
 
 def test_the_way_from_the_crash_point_to_purgatory_is_seen_and_the_run_is_the_same(crash: Crash) -> None:
-    plain, traced = crash("FS_DEVRW", "panic"), crash("FS_DEVRW", "panic", "--trace", "100000")
+    plain, traced = crash("FS_DEVRW", "panic"), crash("FS_DEVRW", "panic", "--trace", "20000")
     assert plain.result["vmcore"] == traced.result["vmcore"]
     text = of_cpu((traced.directory / "trace.txt").read_text(), 1)
     assert "basic blocks before the jump to purgatory, oldest first" in text
