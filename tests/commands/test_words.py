@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
@@ -26,6 +27,12 @@ RUN = ("run", "--crashpoint", "FS_DEVRW", "--type", "panic")
 
 def kdumpsim(*words: str) -> Result:
     return CliRunner().invoke(main, list(words))
+
+
+@pytest.mark.parametrize("command", ["", *main.list_commands(click.Context(main))])
+def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
+    text = kdumpsim(*command.split(), "--help").output
+    assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,6 @@ machine is followed until it resets, and the dump is judged as by `kdumpsim run`
 With SCRIPT the commands come from a file, or from standard input for -: one a line, or a session with its
 '# ' prompts, such as Table 1 of the LKDTT paper. It is checked before anything boots.
 
-\b
 Commands: {", ".join(COMMANDS)}
 
 Ctrl-C interrupts a command that takes long, Ctrl-D leaves.

@@ -68,11 +68,15 @@ Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic
   kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7
   kdumpsim run --crashpoint FS_DEVRW --type panic --console   # watch it die
-  kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu   # the same crash on another PC
-  kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200   # what led to the triple fault
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
-  kdumpsim run --at instant --type oops --draw 7   # anywhere in the kernel; --draw 8 is another place
-  kdumpsim run --fault text:executed               # no crash is induced: a bit flips, or an instruction changes
+  # the same crash on another PC
+  kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu
+  # what led to the triple fault
+  kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200
+  # anywhere in the kernel; --draw 8 is another place
+  kdumpsim run --at instant --type oops --draw 7
+  # no crash is induced: a bit flips, or an instruction changes
+  kdumpsim run --fault text:executed
 
 {statuses}
 """

@@ -24,7 +24,7 @@ class Status(IntEnum):
     BAD_INPUT = 2, "input that makes no sense, or that the guest refuses"
     NO_MACHINE = 3, "QEMU ended by itself, or no machine answers: there is no outcome"
     HOST_TIMEOUT = 4, "the time that the host allowed a run is over: there is no outcome"
-    HOST_FAILURE = 5, "the host failed: no space, no permission, a killed worker; there is no outcome"
+    HOST_FAILURE = 5, "the host failed: no space, no permission, a killed worker; no outcome"
     SCRIPT_FAILED = 6, "a command of a console script failed"
     INTERNAL_ERROR = 70, "a bug in kdumpsim: the traceback is printed"
     TIMEOUT = 124, "boot: --timeout ended the machine"

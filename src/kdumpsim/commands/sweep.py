@@ -48,11 +48,11 @@ The exit status is 0 when every run came to an outcome, whichever it is.
 
 \b
 Examples:
-  kdumpsim sweep --points FS_DEVRW,TIMERADD --types panic,exception --counts 1-20 --seeds 0-4
-  kdumpsim sweep --points TASKLET --types overflow --seeds 0-99 --option stack=4k,8k --store stacks.sqlite
-  kdumpsim sweep --points FS_DEVRW --types exception --counts 1-20 --option panic_on_oops=1,0 --precision 0.05
+  kdumpsim sweep --points FS_DEVRW,TIMERADD --types panic,oops --seeds 0-4
+  kdumpsim sweep --points TASKLET --types overflow --option stack=4k,8k
+  kdumpsim sweep --points FS_DEVRW --types oops --counts 1-20 --precision 0.05
   kdumpsim sweep plan.toml --store stacks.sqlite --resume
-  kdumpsim sweep --store stacks.sqlite --resume       # the plan that the store has
+  kdumpsim sweep --store stacks.sqlite --resume   # the store has the plan
 
 {status_help(Status.HOST_TIMEOUT)}
 """

@@ -54,7 +54,8 @@ Examples:
   kdumpsim table2
   kdumpsim table2 --profile 2.6.16 --runs 3
   kdumpsim table2 --point FS_DEVRW --type hang --json
-  kdumpsim table2 --keep table2-runs          # keep result.json, console.log and, without a dump, truth.core
+  # keep result.json, console.log and, without a dump, truth.core of each run
+  kdumpsim table2 --keep table2-runs
 
 {status_help(Status.HOST_TIMEOUT)}
 """

@@ -97,7 +97,7 @@ FS_DEVRW: CrashPoint = placed(
     CrashPoint(
         name="FS_DEVRW",
         which=3,
-        help="block I/O: ll_rw_block, after unlock_buffer(), nothing to transfer",
+        help="block I/O: ll_rw_block, after unlock_buffer()",
         alias="FS_SUBMIT_BH",
     ),
 )
