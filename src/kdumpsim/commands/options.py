@@ -24,7 +24,7 @@ is what it is.
 Examples:
   kdumpsim options
   kdumpsim options --json | jq '.options[] | {{name, profiles}}'
-  kdumpsim run --crashpoint TASKLET --type oops --kernel-option panic_on_oops=0
+  kdumpsim run --crashpoint FS_DEVRW --type hang --kernel-option sysrq=0
 
 {status_help()}
 """
