@@ -12,6 +12,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,15 +41,20 @@ NOTE_BYTES = 12 + 8 + 144
 SCENARIO = Scenario("FS_DEVRW", "panic", cpus=3, crash_cpu=CRASHER)
 
 
-def panics(number: int) -> Session:
-    """Armed: a panic on CPU 1 of three, which from then on takes itself for CPU `number`."""
-    session = power_on(SCENARIO.pc, SCENARIO.kernel)
+def thread_info(session: Session, cpu: int) -> int:
+    """Physical address of a CPU's thread_info at the crash."""
+    crash = session.oracle.crash
+    assert crash is not None
+    return (crash.registers[cpu].esp & -session.first.stack_size) - PAGE_OFFSET
+
+
+def panics(number: int, scenario: Scenario = SCENARIO, *, cpu: int = CRASHER) -> Session:
+    """Armed: a panic on CPU 1 of three; from then on `cpu` takes itself for CPU `number`."""
+    session = power_on(scenario.pc, scenario.kernel)
 
     def forget() -> None:
-        crash = session.oracle.crash
-        assert crash is not None
-        at = (crash.registers[crash.cpu].esp & -session.first.stack_size) - PAGE_OFFSET + CPU_AT
-        assert bytes(session.machine.memory.view[at : at + 4]) == CRASHER.to_bytes(4, "little")
+        at = thread_info(session, cpu) + CPU_AT
+        assert bytes(session.machine.memory.view[at : at + 4]) == cpu.to_bytes(4, "little")
         session.machine.memory.dma_write(at, number.to_bytes(4, "little"))
 
     session.oracle.on_crash = forget
@@ -139,6 +145,28 @@ def test_a_cpu_that_runs_on_is_named_where_there_is_no_dump_too(tmp_path: Path) 
     assert [(ran["cpu"], ran["role"]) for ran in data["ran_on"]] == [(0, "took the NMI and ran on")]
     assert any(line.startswith("CPU 0 (took the NMI and ran on) ran ") for line in data["evidence"])
     assert all(difference["cause"] for difference in data["differences"])
+
+
+def perfect(session: Session, scenario: Scenario, output: Path) -> None:
+    """The dump is whole, every CPU stopped and its registers true."""
+    with closing(session):
+        judgement = finish(session, scenario, output, None).judgement
+    assert judgement is not None
+    assert checks(judgement) == [("stopped by NMI", 1, []), ("crashing", 2, []), ("stopped by NMI", 3, [])]
+    assert (judgement.accuracy, judgement.completeness) == (1, 1)
+
+
+def with_options(*options: tuple[str, str]) -> Scenario:
+    return replace(SCENARIO, kernel_options=options)
+
+
+SAFE = ("safe_smp_processor_id", "1")
+
+
+@pytest.mark.parametrize("number", [0, 0xFFFFFFFF])
+def test_a_cpu_that_asks_its_apic_is_not_led_astray_by_its_stack(number: int, tmp_path: Path) -> None:
+    """safe_smp_processor_id=1; without it these are the two tests above."""
+    perfect(panics(number, with_options(SAFE)), with_options(SAFE), tmp_path)
 
 
 @pytest.mark.parametrize(("options", "size"), [((), 8192), ((("stack", "4k"),), 4096)])

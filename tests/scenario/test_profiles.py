@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from kdumpsim.commands.options import options
 from kdumpsim.scenario.options import OPTIONS, OptionError
-from kdumpsim.scenario.profiles import PROFILES, effective
+from kdumpsim.scenario.profiles import MEASURES, PROFILES, effective
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 
@@ -39,11 +39,17 @@ def test_the_administrators_kernel_hands_over_whatever_is_wrong() -> None:
     assert (chosen["nmi_watchdog"], chosen["sysrq"], chosen["reset_devices"]) == ("1", "1", "1")
 
 
+def test_hardened_is_the_administrators_kernel_with_every_measure_of_the_paper() -> None:
+    default, hardened = PROFILES["default"].options, PROFILES["hardened"].options
+    assert {name for name in OPTIONS if default[name] != hardened[name]} == set(MEASURES)
+    assert all(PROFILES["2.6.16"].options[name] == OPTIONS[name].default for name in MEASURES)
+
+
 def test_the_documented_table_is_the_one_in_force() -> None:
-    rows = re.findall(r"^\| (\w+) \| [^|]+ \| (\w+) \| (\w+) \| (\w+) \| [^|]+ \|$", DOCS.read_text(), re.M)
-    documented = {name: (kernel, default, paper) for name, kernel, default, paper in rows if name in OPTIONS}
+    rows = re.findall(r"^\| (\w+) \| [^|]+" + r" \| (\w+)" * 4 + r" \| [^|]+ \|$", DOCS.read_text(), re.M)
+    documented = {name: values for name, *values in rows if name in OPTIONS}
     for name, option in OPTIONS.items():
-        in_force = (option.default, *(PROFILES[profile].options[name] for profile in ("default", "2.6.16")))
+        in_force = [option.default, *(profile.options[name] for profile in PROFILES.values())]
         assert documented[name] == in_force
 
 

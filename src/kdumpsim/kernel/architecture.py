@@ -72,15 +72,28 @@ __all__ = [
     "machine_crash_shutdown", "machine_halt", "machine_kexec", "machine_kexec_prepare", "machine_restart",
     "machine_shutdown", "mb", "mdelay", "num_online_cpus", "outb", "outl", "outsw", "outw", "pa", "pgd_alloc",
     "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2", "read_cr3", "read_cr4", "reset_alert_counter",
-    "safe_halt", "sched_clock", "send_IPI_allbutself", "set_nmi_callback", "setup_arch", "show_arch_interrupts",
-    "smp_boot_secondaries", "smp_call_function", "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule",
-    "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "swapper_pg_dir", "switch_mm", "switch_to",
-    "task_pt_regs", "time_init", "touch_nmi_watchdog", "trap_init", "udelay", "unset_nmi_callback", "user_mode",
-    "user_thread_setup", "va", "vmalloc_end", "vmalloc_start", "write_cr0", "write_cr3", "write_cr4",
+    "safe_halt", "safe_smp_processor_id", "sched_clock", "send_IPI_allbutself", "set_nmi_callback", "setup_arch",
+    "show_arch_interrupts", "smp_boot_secondaries", "smp_call_function", "smp_prepare_cpus", "smp_processor_id",
+    "smp_send_reschedule", "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "swapper_pg_dir",
+    "switch_mm", "switch_to", "task_pt_regs", "time_init", "touch_nmi_watchdog", "trap_init", "udelay",
+    "unset_nmi_callback", "user_mode", "user_thread_setup", "va", "vmalloc_end", "vmalloc_start", "write_cr0",
+    "write_cr3", "write_cr4",
 ]  # fmt: skip
 
 boot_command_line: array[u8] = external()
 swapper_pg_dir: array[u32] = external()
+
+
+# arch/i386/apic.py
+
+
+@extern
+def safe_smp_processor_id() -> u32:
+    """Number of the CPU we run on, for a kernel that dies: with SAFE_SMP_PROCESSOR_ID by the APIC ID, as in 2.6.19.
+
+    What thread_info says is overwritten first when a stack runs over.
+    """
+    ...
 
 
 # arch/i386/crash.py

@@ -154,6 +154,13 @@ OPTIONS: dict[str, Option] = {
             FIRST,
             "dtt.rec_num",
         ),
+        Option(
+            "safe_smp_processor_id",
+            "a dying kernel knows its CPU by the APIC ID (1), not by what lies at the end of its stack (0)",
+            "0",
+            _switch("0", "1"),
+            constant="SAFE_SMP_PROCESSOR_ID",
+        ),
     )
 }
 

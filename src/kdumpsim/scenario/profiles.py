@@ -35,26 +35,29 @@ class Profile:
         return self.choices[name][1] if name in self.choices else "what a kernel does that is told nothing"
 
 
+CAREFUL: Mapping[str, tuple[str, str]] = {
+    "stack": ("8k", "the i386 default of the time"),
+    "preempt": ("1", "a preemptible kernel, as distributions ship for interactive use"),
+    "nmi_watchdog": ("1", "hard lockups are found"),
+    "softlockup": ("panic", "a soft lockup starts the dump: what section 5.2.3 of the paper asks for"),
+    "watchdog_thresh": ("5", "as the kernel has it"),
+    "panic_on_oops": ("1", "hand over as soon as an error is found (sections 2.1 and 5.2.2)"),
+    "sysrq": ("1", "a person at the keyboard can start the dump"),
+    "reset_devices": ("1", "the capture kernel expects devices in any state (section 5.2.4)"),
+    "combined_mode": ("libata", "a SATA disk is sda"),
+    "ide_dma": ("1", "drives and controller can do it"),
+    "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
+}
+
+MEASURES: Mapping[str, tuple[str, str]] = {
+    "safe_smp_processor_id": ("1", "the dump route trusts no stack (section 5.2.1); i386 has it from 2.6.19 on"),
+}
+"""What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3)."""
+
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile(
-            DEFAULT_PROFILE,
-            "what a careful administrator would run",
-            {
-                "stack": ("8k", "the i386 default of the time"),
-                "preempt": ("1", "a preemptible kernel, as distributions ship for interactive use"),
-                "nmi_watchdog": ("1", "hard lockups are found"),
-                "softlockup": ("panic", "a soft lockup starts the dump: what section 5.2.3 of the paper asks for"),
-                "watchdog_thresh": ("5", "as the kernel has it"),
-                "panic_on_oops": ("1", "hand over as soon as an error is found (sections 2.1 and 5.2.2)"),
-                "sysrq": ("1", "a person at the keyboard can start the dump"),
-                "reset_devices": ("1", "the capture kernel expects devices in any state (section 5.2.4)"),
-                "combined_mode": ("libata", "a SATA disk is sda"),
-                "ide_dma": ("1", "drives and controller can do it"),
-                "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
-            },
-        ),
+        Profile(DEFAULT_PROFILE, "what a careful administrator would run", CAREFUL),
         Profile(
             "2.6.16",
             "the LKDTT paper's test kernel: Linux 2.6.16 as section 4 configures and starts it",
@@ -72,6 +75,7 @@ PROFILES: dict[str, Profile] = {
                 "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
             },
         ),
+        Profile("hardened", "as default, with every measure that the LKDTT paper asks for", {**CAREFUL, **MEASURES}),
     )
 }
 

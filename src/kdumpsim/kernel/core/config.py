@@ -19,6 +19,9 @@ THREAD_SIZE: Final = config("THREAD_SIZE", 8192)
 PREEMPT: Final = config("PREEMPT", 1)
 """CONFIG_PREEMPT: kernel code may be preempted wherever preempt_count is 0."""
 
+SAFE_SMP_PROCESSOR_ID: Final = config("SAFE_SMP_PROCESSOR_ID", 0)
+"""The dump route knows its CPU by the local APIC, not by the stack (LKDTT paper, section 5.2.1)."""
+
 NR_IRQS: Final = 64
 """Interrupt lines: 24 I/O APIC pins or 16 of the i8259s, with room."""
 

@@ -27,7 +27,7 @@ from kdumpsim.compiler.lang import (
     usize,
     xchg,
 )
-from kdumpsim.kernel.architecture import cpu_relax, local_irq_restore, smp_processor_id
+from kdumpsim.kernel.architecture import cpu_relax, local_irq_restore, safe_smp_processor_id
 from kdumpsim.kernel.core.config import LOG_BUF_LEN
 from kdumpsim.kernel.core.setup_param import ObsKernelParam
 from kdumpsim.kernel.core.spinlock import (
@@ -216,10 +216,10 @@ def vprintk(fmt: cstr, args: ptr[usize]) -> i32:
     """printk() with the arguments as a list; the length of the text."""
     global printk_cpu
     preempt_disable()
-    if oops_in_progress != 0 and printk_cpu == smp_processor_id():
+    if oops_in_progress != 0 and printk_cpu == safe_smp_processor_id():
         zap_locks()
     flags = spin_lock_irqsave(logbuf_lock)
-    printk_cpu = smp_processor_id()
+    printk_cpu = safe_smp_processor_id()
     printed = vsnprintf(printk_buf, PRINTK_LINE, fmt, cast(ptr[usize], args))
     emit_text(printk_buf)
     if try_acquire_console_sem():

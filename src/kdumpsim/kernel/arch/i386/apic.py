@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, cast, guest, length, load_volatile, ptr, store_volatile, u32
+from kdumpsim.compiler.lang import array, cast, guest, length, load_volatile, ptr, store_volatile, u8, u32
 from kdumpsim.kernel.arch.i386.apicdef import (
     APIC_DFR,
     APIC_DFR_FLAT,
@@ -44,7 +44,7 @@ from kdumpsim.kernel.arch.i386.paging import FixedAddress, fix_to_virt, ioremap_
 from kdumpsim.kernel.arch.i386.processor import X86_FEATURE_APIC, cpuid, local_irq_restore, local_irq_save, outb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
-from kdumpsim.kernel.core.config import HZ, NR_CPUS
+from kdumpsim.kernel.core.config import HZ, NR_CPUS, SAFE_SMP_PROCESSOR_ID
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.softirq import irq_enter, irq_exit
 from kdumpsim.kernel.core.timer import update_process_times
@@ -62,6 +62,8 @@ calibration_result: u32 = 0
 """Local APIC timer counts in a jiffy, after the divider."""
 apic_timer_irqs: array[u32] = length(NR_CPUS)
 """Local timer interrupts taken, for /proc/interrupts."""
+x86_cpu_to_apicid: array[u8] = length(NR_CPUS)
+"""APIC ID of each CPU that was started."""
 
 
 @guest
@@ -86,6 +88,22 @@ def ack_APIC_irq() -> None:
 def hard_smp_processor_id() -> u32:
     """This CPU's APIC ID, as the hardware says."""
     return apic_read(APIC_ID) >> 24
+
+
+@guest
+def safe_smp_processor_id() -> u32:
+    """Number of the CPU we run on, for a kernel that dies: with SAFE_SMP_PROCESSOR_ID by the APIC ID, as in 2.6.19.
+
+    What thread_info says is overwritten first when a stack runs over.
+    """
+    if not SAFE_SMP_PROCESSOR_ID:
+        return smp_processor_id()
+    if apic_mapped:
+        apicid = hard_smp_processor_id()
+        for cpu in range(NR_CPUS):
+            if x86_cpu_to_apicid[cpu] == apicid:
+                return cpu
+    return 0
 
 
 @guest

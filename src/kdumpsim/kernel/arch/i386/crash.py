@@ -28,7 +28,12 @@ from kdumpsim.compiler.lang import (
     u16,
     u32,
 )
-from kdumpsim.kernel.arch.i386.apic import apic_mapped, disable_local_APIC, lapic_shutdown
+from kdumpsim.kernel.arch.i386.apic import (
+    apic_mapped,
+    disable_local_APIC,
+    lapic_shutdown,
+    safe_smp_processor_id,
+)
 from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
@@ -38,7 +43,7 @@ from kdumpsim.kernel.arch.i386.processor import cpu_relax, halt, local_irq_disab
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, num_online_cpus, send_IPI_allbutself
-from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
+from kdumpsim.kernel.arch.i386.thread_info import current
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.elf import ElfNote
 from kdumpsim.kernel.core.kexec import crash_notes
@@ -251,6 +256,7 @@ def crash_save_psinfo(cpu: u32) -> None:
 @guest
 def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
     """What the other CPUs do when the crashing one sends its NMI: save registers, leave the bus, halt."""
+    cpu = safe_smp_processor_id()
     # The crashing CPU itself may get an NMI from a watchdog; it has work to do.
     if i32(cpu) == crashing_cpu:
         return 1
@@ -288,10 +294,11 @@ def machine_crash_shutdown(regs: ptr[PtRegs]) -> None:
     """
     global crashing_cpu
     local_irq_disable()
-    crashing_cpu = i32(smp_processor_id())
+    cpu = safe_smp_processor_id()
+    crashing_cpu = i32(cpu)
     nmi_shootdown_cpus()
     lapic_shutdown()
     if mp_config.ioapic_present and apic_mapped:
         disable_IO_APIC()
-    crash_save_cpu(regs, smp_processor_id())
-    crash_save_psinfo(smp_processor_id())
+    crash_save_cpu(regs, cpu)
+    crash_save_psinfo(cpu)

@@ -29,7 +29,7 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.arch.i386.apic import apic_timer_irqs, apic_write
+from kdumpsim.kernel.arch.i386.apic import apic_timer_irqs, apic_write, safe_smp_processor_id
 from kdumpsim.kernel.arch.i386.apicdef import APIC_DM_NMI, APIC_LVT0
 from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.nmi import nmi_count, set_nmi_watchdog_tick
@@ -73,7 +73,7 @@ nmi_test_over: u32 = 0
 @guest
 def reset_alert_counter() -> None:
     """This CPU is getting something done, if with interrupts off: count from here again."""
-    cpu = smp_processor_id()
+    cpu = safe_smp_processor_id()
     if cpu < NR_CPUS:  # an overflow of the stack may have overwritten it
         alert_counter[cpu] = 0
 
@@ -91,7 +91,7 @@ def die_nmi(regs: ptr[PtRegs], msg: cstr) -> None:
     """This CPU is stuck: say where, and dump."""
     spin_lock(nmi_print_lock)
     bust_spinlocks(True)
-    printk(f"<0>{msg:s} on CPU{smp_processor_id()}, eip {regs.eip:08x}, registers:\n")
+    printk(f"<0>{msg:s} on CPU{safe_smp_processor_id()}, eip {regs.eip:08x}, registers:\n")
     show_registers(regs)
     printk("<0>console shuts up ...\n")
     console_silent()

@@ -26,12 +26,13 @@ from kdumpsim.compiler.lang import (
     u16,
     u32,
 )
+from kdumpsim.kernel.arch.i386.apic import safe_smp_processor_id
 from kdumpsim.kernel.arch.i386.entry import entry_text_end, entry_text_start
 from kdumpsim.kernel.arch.i386.paging import kern_addr_valid
 from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_DS
-from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info, smp_processor_id
+from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info
 from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.config import HZ, PREEMPT, THREAD_SIZE
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
@@ -157,7 +158,7 @@ def show_registers(regs: ptr[PtRegs]) -> None:
         esp = regs.esp
         ss = regs.xss & 0xFFFF
     print_modules()
-    printk(f"<0>CPU:    {smp_processor_id()}\n")
+    printk(f"<0>CPU:    {safe_smp_processor_id()}\n")
     printk(f"<0>EIP:    {regs.xcs & 0xFFFF:04x}:[<{regs.eip:08x}>]    {print_tainted():s} VLI\n")
     printk(f"<0>EFLAGS: {regs.eflags:08x}   ({system_utsname.release:s}) \n")
     print_symbol("<0>EIP is at %s\n", regs.eip)
@@ -208,10 +209,11 @@ def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
     """An exception that nobody can mend: print an oops and end the task, or the system (2.6.16 die)."""
     global die_owner, die_owner_depth, die_counter
     flags: u32 = 0
-    if die_owner != i32(smp_processor_id()):
+    cpu = i32(safe_smp_processor_id())
+    if die_owner != cpu:
         console_verbose()
         flags = spin_lock_irqsave(die_lock)
-        die_owner = i32(smp_processor_id())
+        die_owner = cpu
         die_owner_depth = 0
         bust_spinlocks(True)
     else:

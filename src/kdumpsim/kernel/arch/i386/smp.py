@@ -19,7 +19,14 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
-from kdumpsim.kernel.arch.i386.apic import ack_APIC_irq, apic_mapped, apic_read, apic_write, disable_local_APIC
+from kdumpsim.kernel.arch.i386.apic import (
+    ack_APIC_irq,
+    apic_mapped,
+    apic_read,
+    apic_write,
+    disable_local_APIC,
+    safe_smp_processor_id,
+)
 from kdumpsim.kernel.arch.i386.apicdef import (
     APIC_DEST_ALLBUT,
     APIC_DEST_LOGICAL,
@@ -89,7 +96,7 @@ def icr_low(vector: u32) -> u32:
 @guest
 def send_IPI_allbutself(vector: u32) -> None:
     """An interrupt for every other CPU."""
-    if load_volatile(addr(cpu_online_map)) & ~(u32(1) << smp_processor_id()) == 0 or not apic_mapped:
+    if load_volatile(addr(cpu_online_map)) & ~(u32(1) << safe_smp_processor_id()) == 0 or not apic_mapped:
         return
     apic_wait_icr_idle()
     apic_write(APIC_ICR, APIC_DEST_ALLBUT | icr_low(vector))

@@ -9,11 +9,9 @@ from kdumpsim.compiler.lang import (
     NULL,
     NoReturn,
     addr,
-    array,
     cast,
     fetch_or,
     guest,
-    length,
     load_volatile,
     ptr,
     store_volatile,
@@ -31,6 +29,7 @@ from kdumpsim.kernel.arch.i386.apic import (
     setup_local_APIC,
     setup_secondary_APIC_clock,
     verify_local_APIC,
+    x86_cpu_to_apicid,
 )
 from kdumpsim.kernel.arch.i386.apicdef import (
     APIC_DM_INIT,
@@ -63,7 +62,7 @@ from kdumpsim.kernel.arch.i386.processor import local_irq_enable, outb
 from kdumpsim.kernel.arch.i386.smp import apic_wait_icr_idle, cpu_online_map, num_online_cpus
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
 from kdumpsim.kernel.arch.i386.trampoline import TRAMPOLINE_BASE, setup_trampoline, trampoline_was_reached
-from kdumpsim.kernel.core.config import NR_CPUS, THREAD_SIZE
+from kdumpsim.kernel.core.config import THREAD_SIZE
 from kdumpsim.kernel.core.kthread import fork_idle
 from kdumpsim.kernel.core.printk import printk
 
@@ -81,8 +80,6 @@ STARTUP_IPIS: Final = 2
 
 smp_max_cpus: u32 = 1
 """How many CPUs shall take part, from smp_prepare_cpus() on."""
-
-x86_cpu_to_apicid: array[u8] = length(NR_CPUS)
 
 
 @guest
