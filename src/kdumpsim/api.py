@@ -28,6 +28,7 @@ from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runfiles import CONSOLE_LOG, VMCORE
 from kdumpsim.runs import forking
 from kdumpsim.runs.account import story
+from kdumpsim.runs.calls import Crash
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.hosttime import HostTimeout
 from kdumpsim.runs.result import Result as Record
@@ -250,6 +251,11 @@ class Result:
     def completeness(self) -> float | None:
         """Share of the RAM's pages that the dump holds, a fraction of 1; None without a dump."""
         return self.judgement.completeness if self.judgement else None
+
+    @property
+    def crash(self) -> Crash | None:
+        """When and on which CPU the kernel began to die, from where it was called, and what the CPU was at."""
+        return self._record.crash
 
     @property
     def console(self) -> str:

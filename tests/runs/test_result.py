@@ -75,7 +75,7 @@ def results(draw: st.DrawFn) -> Result:
         draw(judgements() | st.none()) if captured else None,
         DumpFile(draw(st.just("ab" * 32) | st.none()), draw(NUMBERS)) if captured and filed else None,
         draw(st.lists(st.builds(RanOn, NUMBERS, TEXTS, NUMBERS, written), max_size=3)),
-        draw(st.builds(Crash, TIMES, NUMBERS, NAMES.map(tuple)) | st.none()),
+        draw(st.builds(Crash, TIMES, NUMBERS, NAMES.map(tuple), TEXTS) | st.none()),
     )
 
 

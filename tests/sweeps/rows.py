@@ -21,7 +21,7 @@ def captured(scenario: Scenario) -> Row:
     return replace(
         empty, ok=True, captured=True, ended_in="dump", accuracy=1.0, completeness=1.0, wrong_registers=0,
         crash_ns=10**9, hand_over_ns=10**9 + 2_500_000 + scenario.seed * 10_000,
-        calls="dtt_crossed < ll_rw_block", host_s=0.1,
+        calls="dtt_crossed < ll_rw_block", context="task", host_s=0.1,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from kdumpsim.sweeps import row as rows_module
 from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.row import WORKER_DIED, Row, identity
 from kdumpsim.sweeps.running import Progress, missing, run_plan
-from kdumpsim.sweeps.store import Store, StoreError
+from kdumpsim.sweeps.store import VERSION, Store, StoreError
 from kdumpsim.sweeps.tally import cells
 
 from .rows import PLAN, STACKS, captured, failed, fill
@@ -163,7 +163,7 @@ def test_other_files_and_other_versions_are_refused(tmp_path: Path) -> None:
     ours = tmp_path / "ours.sqlite"
     with Store(ours, create=True) as store:
         store.connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="version 99, and this kdumpsim has version 1"):
+    with pytest.raises(StoreError, match=f"version 99, and this kdumpsim has version {VERSION}"):
         Store(ours)
 
 

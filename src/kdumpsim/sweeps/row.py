@@ -53,6 +53,8 @@ class Row:
     """Virtual time at which it handed over to its dump mechanism."""
     calls: str
     """The functions that were being called at the crash, innermost first."""
+    context: str
+    """What the CPU that crashed was at (`runs.calls.CONTEXTS`)."""
     evidence: str
     """What was seen, a line each; only of runs that are not O."""
     host_s: float | None
@@ -75,7 +77,7 @@ class Row:
         return cls(
             key, boot, point, kind, count, seed, end,
             ok=None, captured=None, ended_in=None, reason=why, accuracy=None, completeness=None, wrong_registers=None,
-            crash_ns=None, hand_over_ns=None, calls="", evidence="", host_s=None,
+            crash_ns=None, hand_over_ns=None, calls="", context="", evidence="", host_s=None,
         )  # fmt: skip
 
 
@@ -120,6 +122,7 @@ def _of_result(result: Result) -> Row:
         crash_ns=crash.at_ns if crash else None,
         hand_over_ns=at.get(Seen.HANDED_OVER),
         calls=" < ".join(crash.calls) if crash else "",
+        context=crash.context if crash else "",
         evidence="" if outcome.ok else "\n".join(outcome.evidence),
         host_s=round(sum(phase.host_s for phase in _own(result.phases)), 3),
         version=result.version,

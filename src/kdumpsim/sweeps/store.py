@@ -22,7 +22,7 @@ from kdumpsim.sweeps.plan import Arm, Plan
 from kdumpsim.sweeps.row import Row
 
 APPLICATION = 0x6B64756D  # "kdum"
-VERSION = 1
+VERSION = 2
 CACHE_KIB = 64 << 10
 MAPPED = 1 << 30
 """Bytes of the file that are read by mapping it: a report looks at all of them several times."""
@@ -42,7 +42,8 @@ CREATE TABLE runs (
   crash_point TEXT NOT NULL, crash_type TEXT NOT NULL, count INTEGER NOT NULL, seed INTEGER NOT NULL,
   "end" TEXT NOT NULL, ok INTEGER, captured INTEGER, ended_in TEXT, reason INTEGER NOT NULL REFERENCES texts,
   accuracy REAL, completeness REAL, wrong_registers INTEGER, crash_ns INTEGER, hand_over_ns INTEGER,
-  calls INTEGER NOT NULL REFERENCES texts, evidence TEXT NOT NULL, host_s REAL, version TEXT NOT NULL
+  calls INTEGER NOT NULL REFERENCES texts, context TEXT NOT NULL, evidence TEXT NOT NULL,
+  host_s REAL, version TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX runs_of_arm ON runs (arm, crash_point, crash_type, count, seed, ok, boot);
 PRAGMA application_id = {APPLICATION};
