@@ -5,34 +5,27 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
 
 from kdumpsim.commands.compare import look_text
 from kdumpsim.commands.hosttime import host_timeout_option
-from kdumpsim.commands.interrupts import Interrupted, Interrupts
+from kdumpsim.commands.interrupts import Interrupts
+from kdumpsim.commands.planned import leave, run_shown, runner
 from kdumpsim.commands.report import report_options, write
-from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.files import writable_directory
-from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
+from kdumpsim.runs.hosttime import HOST_TIMEOUT_S
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import AXES, FIELDS, OPTION_AXES, Plan
-from kdumpsim.sweeps.row import HOST_TIMEOUT, Row
-from kdumpsim.sweeps.running import Progress, Runner, run_plan
+from kdumpsim.sweeps.running import Progress
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.tally import cells, table
-from kdumpsim.sweeps.workers import Ways, pieces, run_locally
+from kdumpsim.sweeps.workers import Ways
 
 HELP = f"""Run every crash point in every way, at every count, from every seed, with every option, into a store.
 
@@ -56,50 +49,6 @@ Examples:
 
 {status_help(Status.HOST_TIMEOUT)}
 """
-LINE_EVERY_S = 5.0
-
-
-class _Display:
-    """Progress: a bar on a terminal, elsewhere a line every few seconds."""
-
-    def __init__(self, console: Console, progress: Progress, *, quiet: bool) -> None:
-        self._progress, self._console, self._quiet = progress, console, quiet
-        self._last = time.monotonic()
-        self._bar: Bar | None = None
-        if console.is_terminal and not quiet:
-            columns = (BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
-            # Drawn only when told to: a thread of its own would not survive a fork.
-            self._bar = Bar(*columns, console=console, auto_refresh=False, transient=True)
-            self._task = self._bar.add_task("booting", total=progress.total)
-            self._bar.start()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-
-    def tell(self) -> None:
-        """Show how it stands."""
-        progress, now = self._progress, time.monotonic()
-        if self._bar is not None:
-            done = progress.before + progress.done
-            self._bar.update(self._task, completed=done, description=_story(progress), refresh=True)
-        elif not self._quiet and (now - self._last >= LINE_EVERY_S or progress.left == 0):
-            self._last = now
-            done = progress.before + progress.done
-            self._console.print(f"{done}/{progress.total} runs, {_story(progress)}", soft_wrap=True, markup=False)
-
-
-def _story(progress: Progress) -> str:
-    ends = ", ".join(f"{end} {runs}" for end, runs in sorted(progress.ends.items()))
-    eta = f", {_duration(progress.eta)} left" if progress.eta is not None else ""
-    return f"{progress.rate:.0f} a minute{eta}: {ends}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,28 +141,15 @@ def sweep(
             plan = plan or _last_plan(opened)
             if keep is not None:
                 writable_directory(keep)
-            runner = _runner(plan, jobs or os.cpu_count() or 1, scheduler, Ways(host_timeout, keep), poll)
-            ended = _run(plan, opened, runner, as_json=as_json)
+            run_by = runner(plan, jobs or os.cpu_count() or 1, scheduler, Ways(host_timeout, keep), poll)
+            dead = run_shown(
+                plan, opened, run_by, lambda progress: _show(plan, opened, progress, as_json=as_json), quiet=as_json
+            )
             for path in write(opened, html_file, junit_file, form):
                 click.echo(f"Wrote {path}.", err=as_json)
     except (ScenarioError, StoreError, MissingExtra) as error:
         raise click.UsageError(str(error)) from error
-    dead = [row for row in ended if row.ok is None]
-    for row in dead:
-        click.echo(
-            f"{row.end}: {row.crash_point} {row.crash_type} count {row.count} seed {row.seed}: {row.reason}", err=True
-        )
-    if dead:
-        sys.exit(Status.HOST_TIMEOUT if all(row.end == HOST_TIMEOUT for row in dead) else Status.HOST_FAILURE)
-
-
-def _runner(plan: Plan, jobs: int, scheduler: str | None, ways: Ways, poll: Poll | None) -> Runner:
-    """Where the runs are run."""
-    if scheduler is None:
-        return lambda groups: run_locally(pieces(groups, plan.total, jobs), jobs, ways, poll)
-    from kdumpsim.sweeps.remote import run_remotely
-
-    return lambda groups: run_remotely(groups, scheduler, ways, poll)
+    leave(dead)
 
 
 def _plan(path: Path | None, options: Sequence[str], given: dict[str, Any]) -> Plan | None:
@@ -241,24 +177,6 @@ def _last_plan(store: Store) -> Plan:
     if not plans:
         raise StoreError(f"the store '{store.path}' has no plan: give PLAN.toml, or --points and --types")
     return plans[-1]
-
-
-def _run(plan: Plan, store: Store, runner: Runner, *, as_json: bool) -> list[Row]:
-    """Run; the rows without an outcome.  The table is printed however it ends."""
-    progress = Progress(plan.total)
-    display = _Display(screen(stderr=as_json), progress, quiet=as_json)
-    dead = []
-    try:
-        with closing(display), closing(run_plan(plan, store, runner, progress)) as rows:
-            for row in rows:
-                display.tell()
-                if row.ok is None:
-                    dead.append(row)
-    except Interrupted:
-        _show(plan, store, progress, as_json=as_json)
-        raise
-    _show(plan, store, progress, as_json=as_json)
-    return dead
 
 
 def _show(plan: Plan, store: Store, progress: Progress, *, as_json: bool) -> None:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A plan run in the terminal: where its runs are run, and what is shown meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from kdumpsim.commands.interrupts import Interrupted
+from kdumpsim.commands.screen import screen
+from kdumpsim.commands.status import Status
+from kdumpsim.runs.hosttime import Poll
+from kdumpsim.sweeps.plan import Plan
+from kdumpsim.sweeps.row import HOST_TIMEOUT, Row
+from kdumpsim.sweeps.running import Progress, Runner, run_plan
+from kdumpsim.sweeps.store import Store
+from kdumpsim.sweeps.workers import Ways, pieces, run_locally
+
+LINE_EVERY_S = 5.0
+
+
+class _Display:
+    """Progress: a bar on a terminal, elsewhere a line every few seconds."""
+
+    def __init__(self, console: Console, progress: Progress, *, quiet: bool) -> None:
+        self._progress, self._console, self._quiet = progress, console, quiet
+        self._last = time.monotonic()
+        self._bar: Bar | None = None
+        if console.is_terminal and not quiet:
+            columns = (BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
+            # Drawn only when told to: a thread of its own would not survive a fork.
+            self._bar = Bar(*columns, console=console, auto_refresh=False, transient=True)
+            self._task = self._bar.add_task("booting", total=progress.total)
+            self._bar.start()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self) -> None:
+        """Show how it stands."""
+        progress, now = self._progress, time.monotonic()
+        if self._bar is not None:
+            done = progress.before + progress.done
+            self._bar.update(self._task, completed=done, description=_story(progress), refresh=True)
+        elif not self._quiet and (now - self._last >= LINE_EVERY_S or progress.left == 0):
+            self._last = now
+            done = progress.before + progress.done
+            self._console.print(f"{done}/{progress.total} runs, {_story(progress)}", soft_wrap=True, markup=False)
+
+
+def _story(progress: Progress) -> str:
+    ends = ", ".join(f"{end} {runs}" for end, runs in sorted(progress.ends.items()))
+    eta = f", {_duration(progress.eta)} left" if progress.eta is not None else ""
+    return f"{progress.rate:.0f} a minute{eta}: {ends}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def runner(plan: Plan, jobs: int, scheduler: str | None, ways: Ways, poll: Poll | None) -> Runner:
+    """Where the runs are run: `jobs` local workers, or those of a Dask scheduler."""
+    if scheduler is None:
+        return lambda groups: run_locally(pieces(groups, plan.total, jobs), jobs, ways, poll)
+    from kdumpsim.sweeps.remote import run_remotely
+
+    return lambda groups: run_remotely(groups, scheduler, ways, poll)
+
+
+def run_shown(
+    plan: Plan, store: Store, runner: Runner, show: Callable[[Progress], object], *, quiet: bool
+) -> list[Row]:
+    """Run a plan into a store with its progress on the screen; the rows without an outcome.
+
+    `show` prints what came of it, however it ends.
+    """
+    progress = Progress(plan.total)
+    display = _Display(screen(stderr=quiet), progress, quiet=quiet)
+    dead = []
+    try:
+        with closing(display), closing(run_plan(plan, store, runner, progress)) as rows:
+            for row in rows:
+                display.tell()
+                if row.ok is None:
+                    dead.append(row)
+    except Interrupted:
+        show(progress)
+        raise
+    show(progress)
+    return dead
+
+
+def leave(dead: Sequence[Row]) -> None:
+    """Name runs without an outcome; SystemExit with their status if there are any."""
+    for row in dead:
+        click.echo(
+            f"{row.end}: {row.crash_point} {row.crash_type} count {row.count} seed {row.seed}: {row.reason}", err=True
+        )
+    if dead:
+        sys.exit(Status.HOST_TIMEOUT if all(row.end == HOST_TIMEOUT for row in dead) else Status.HOST_FAILURE)
