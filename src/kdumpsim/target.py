@@ -138,13 +138,13 @@ def significant_bits(register: str) -> int:
     return (1 << 8 * TARGET.word) - 1 & ~(_RESUME_FLAG if register == FLAGS else 0)
 
 
-def registers_at_exception(frame: bytes, address: int) -> dict[str, int]:
+def registers_at_exception(frame: bytes, address: int, *, pushed: bool = True) -> dict[str, int]:
     """`GENERAL_REGISTERS` at an exception, from its ``struct pt_regs``, which is at a linear address.
 
-    Without a change of rings the CPU pushes no stack pointer: it pointed right above what was pushed.
+    Without a change of rings the CPU pushes no stack pointer: it pointed right above what was `pushed`.
     """
     values = PT_REGS.unpack(frame)
-    if not values["cs"] & _RING:
+    if pushed and not values["cs"] & _RING:
         values[STACK_POINTER] = address + PT_REGS.offset(STACK_POINTER)
     return {name: values[name] for name in GENERAL_REGISTERS}
 

@@ -156,17 +156,20 @@ def perfect(session: Session, scenario: Scenario, output: Path) -> None:
     assert (judgement.accuracy, judgement.completeness) == (1, 1)
 
 
-def with_options(*options: tuple[str, str]) -> Scenario:
-    return replace(SCENARIO, kernel_options=options)
-
-
-SAFE = ("safe_smp_processor_id", "1")
+STACKLESS = replace(
+    SCENARIO, kernel_options=(("safe_smp_processor_id", "1"), ("crash_nmi", "1"), ("crash_stacks", "1"))
+)
 
 
 @pytest.mark.parametrize("number", [0, 0xFFFFFFFF])
 def test_a_cpu_that_asks_its_apic_is_not_led_astray_by_its_stack(number: int, tmp_path: Path) -> None:
-    """safe_smp_processor_id=1; without it these are the two tests above."""
-    perfect(panics(number, with_options(SAFE)), with_options(SAFE), tmp_path)
+    """safe_smp_processor_id; without it these are the two tests above."""
+    perfect(panics(number, STACKLESS), STACKLESS, tmp_path)
+
+
+def test_a_cpu_without_a_thread_info_can_be_stopped_from_the_crash_on(tmp_path: Path) -> None:
+    """crash_nmi; do_nmi() would count the NMI where this number leads, which is nowhere."""
+    perfect(panics(0x20000000, STACKLESS, cpu=0), STACKLESS, tmp_path)
 
 
 @pytest.mark.parametrize(("options", "size"), [((), 8192), ((("stack", "4k"),), 4096)])

@@ -161,8 +161,27 @@ OPTIONS: dict[str, Option] = {
             _switch("0", "1"),
             constant="SAFE_SMP_PROCESSOR_ID",
         ),
+        Option(
+            "crash_nmi",
+            "from the crash on NMIs have a handler that believes nothing on the stack",
+            "0",
+            _switch("0", "1"),
+            constant="CRASH_NMI",
+        ),
+        Option(
+            "crash_stacks",
+            "each CPU has a stack for the dump route, and one for double faults, which lead there",
+            "0",
+            _switch("0", "1"),
+            constant="CRASH_STACKS",
+        ),
+        Option("nmi_stacks", "each CPU has a stack for NMIs", "0", _switch("0", "1"), constant="NMI_STACKS"),
     )
 }
+
+
+NEEDS_SAFE_ID = ("crash_nmi", "crash_stacks", "nmi_stacks")
+"""Whose stack to take, and who one is, these ask safe_smp_processor_id()."""
 
 
 def parse(texts: Iterable[str]) -> dict[str, str]:
@@ -188,6 +207,9 @@ def checked(options: Mapping[str, str]) -> dict[str, str]:
 
 def check_contradictions(asked: Mapping[str, str], options: Mapping[str, str]) -> None:
     """OptionError if something asked for can have no effect among all the `options` of a run."""
+    if options["safe_smp_processor_id"] == "0" and (lost := [n for n in NEEDS_SAFE_ID if options[n] != "0"]):
+        off = " ".join(f"{name}=0" for name in lost)
+        raise OptionError(f"{', '.join(lost)} cannot do without safe_smp_processor_id=1: add it, or {off}")
     if "watchdog_thresh" in asked and options["nmi_watchdog"] == "0" and options["softlockup"] == "off":
         raise OptionError("watchdog_thresh has no watchdog to set: add nmi_watchdog=1|2 or softlockup=warn|panic")
     if "ide_dma" in asked and options["combined_mode"] != "ide":

@@ -51,6 +51,9 @@ CAREFUL: Mapping[str, tuple[str, str]] = {
 
 MEASURES: Mapping[str, tuple[str, str]] = {
     "safe_smp_processor_id": ("1", "the dump route trusts no stack (section 5.2.1); i386 has it from 2.6.19 on"),
+    "crash_nmi": ("1", "an NMI handler for the crash that trusts no stack (section 5.2.1)"),
+    "crash_stacks": ("1", "a stack for the dump route (section 5.2.1), and a double fault is an error found (2.1)"),
+    "nmi_stacks": ("1", "what the NMI watchdog does needs stack, too (section 5.2.1)"),
 }
 """What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3)."""
 

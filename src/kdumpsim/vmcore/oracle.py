@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 INDUCED = "dtt_induce"
 DEATHS = ("die", "panic")
 """Where a kernel begins to die when nobody induced it; a mechanism's entry comes to that (SysRq)."""
+DOUBLE_FAULTS = "doublefault_regs"
+"""A ``struct pt_regs`` of each CPU, by CPU, for an exception of which the CPU pushes no frame."""
 EXIT = "do_exit"
 """What a task comes to whose oops the kernel survives (in an interrupt it goes on to `panic`)."""
 RAM = 1
@@ -313,6 +315,12 @@ class Oracle:
     def led_to_dump(self) -> Instant | None:
         """The crash that a dump is of; `crash` is the one that a run was about, were it survived or not."""
         return self.dump or self.crash
+
+    @property
+    def double_faults(self) -> Region:
+        """Linear addresses of the frames that the kernel makes of double faults; none where it makes none."""
+        start = self.symbols.get(DOUBLE_FAULTS, 0)
+        return Region(start, start + len(self.machine.cpus) * PT_REGS.size if start else 0)
 
     def ran_on(self) -> list[RanOn]:
         """Which CPUs have run code of the first kernel since the jump, as far as the machine can tell.

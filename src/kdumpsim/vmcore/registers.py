@@ -4,6 +4,7 @@
 * A CPU that was stopped by the NMI must have in its note exactly what it held when it took that NMI.
 * The crashing CPU, when an exception led to the crash, must have the exception's frame, which the dump mechanism's
   entry got.
+  At a double fault the CPU pushes none: the kernel made one from the registers in its task state segment.
 * The crashing CPU, when ``panic`` was called, saves its registers inside the entry itself: they must lie in that
   function or one called for it (`Oracle.savers`), on the stack it was called on, in the frame of that very call.
 
@@ -93,7 +94,8 @@ def _problems(note: Mapping[str, int], index: int, role: str, oracle: Oracle, wh
     if call is None:
         return [f"the machine saw no call of {oracle.entry}"]
     if call.frame is not None:
-        return _compare(note, registers_at_exception(call.frame, call.frame_address))
+        pushed = call.frame_address not in oracle.double_faults
+        return _compare(note, registers_at_exception(call.frame, call.frame_address, pushed=pushed))
     return _in_the_entry(note, call, where, oracle)
 
 

@@ -22,6 +22,15 @@ PREEMPT: Final = config("PREEMPT", 1)
 SAFE_SMP_PROCESSOR_ID: Final = config("SAFE_SMP_PROCESSOR_ID", 0)
 """The dump route knows its CPU by the local APIC, not by the stack (LKDTT paper, section 5.2.1)."""
 
+CRASH_NMI: Final = config("CRASH_NMI", 0)
+"""From the crash on NMIs have a handler that believes nothing on the stack."""
+
+CRASH_STACKS: Final = config("CRASH_STACKS", 0)
+"""The dump route has a stack of its own on each CPU, and double faults lead there."""
+
+NMI_STACKS: Final = config("NMI_STACKS", 0)
+"""NMIs have a stack of their own on each CPU."""
+
 NR_IRQS: Final = 64
 """Interrupt lines: 24 I/O APIC pins or 16 of the i8259s, with room."""
 

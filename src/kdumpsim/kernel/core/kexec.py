@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdumpsim.compiler.lang import NULL, addr, array, guest, i32, length, placed, ptr, u8, u32, xchg
+from kdumpsim.compiler.lang import NULL, addr, array, cast, guest, i32, length, placed, ptr, u8, u32, usize, void, xchg
 from kdumpsim.kernel.architecture import (
+    call_on_crash_stack,
     crash_setup_regs,
     current,
+    local_irq_disable,
     machine_crash_shutdown,
     machine_kexec,
     machine_kexec_prepare,
     machine_shutdown,
 )
-from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.config import CRASH_STACKS, NR_CPUS
 from kdumpsim.kernel.core.device import device_shutdown
 from kdumpsim.kernel.core.dump import DumpMechanism
 from kdumpsim.kernel.core.hardirq import in_interrupt
@@ -110,6 +112,14 @@ def sys_kexec_load(entry: u32, nr_segments: u32, segments: ptr[KexecSegment], fl
 
 
 @guest
+def crash_save_and_jump(regs: ptr[PtRegs], image: ptr[Kimage]) -> None:
+    """The dump route: leave the registers and the time of the crash in the notes, and go to the capture kernel."""
+    crash_save_vmcoreinfo()
+    machine_crash_shutdown(regs)
+    machine_kexec(image)
+
+
+@guest
 def crash_kexec(regs: ptr[PtRegs]) -> None:
     """Start the capture kernel, if one is loaded; comes back only if none is.
 
@@ -122,9 +132,10 @@ def crash_kexec(regs: ptr[PtRegs]) -> None:
         if image != NULL:
             fixed_regs: PtRegs = PtRegs()
             crash_setup_regs(fixed_regs, regs)
-            crash_save_vmcoreinfo()
-            machine_crash_shutdown(fixed_regs)
-            machine_kexec(image)
+            if CRASH_STACKS:
+                local_irq_disable()
+                call_on_crash_stack(cast(ptr[void], crash_save_and_jump), usize(fixed_regs), usize(image))
+            crash_save_and_jump(fixed_regs, image)
         xchg(addr(kexec_lock), 0)
 
 

@@ -15,6 +15,7 @@ from kdumpsim.compiler.lang import (
     array,
     cast,
     extern,
+    external,
     fetch_sub,
     guest,
     i32,
@@ -27,6 +28,7 @@ from kdumpsim.compiler.lang import (
     u8,
     u16,
     u32,
+    void,
 )
 from kdumpsim.kernel.arch.i386.apic import (
     apic_mapped,
@@ -35,19 +37,23 @@ from kdumpsim.kernel.arch.i386.apic import (
     safe_smp_processor_id,
 )
 from kdumpsim.kernel.arch.i386.delay import mdelay
+from kdumpsim.kernel.arch.i386.desc import set_intr_gate
+from kdumpsim.kernel.arch.i386.doublefault import is_doublefault_frame
 from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
 from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
 from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback
+from kdumpsim.kernel.arch.i386.private_stacks import call_on_crash_stack
 from kdumpsim.kernel.arch.i386.processor import cpu_relax, halt, local_irq_disable, mb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, num_online_cpus, send_IPI_allbutself
 from kdumpsim.kernel.arch.i386.thread_info import current
-from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.config import CRASH_NMI, CRASH_STACKS, NR_CPUS
 from kdumpsim.kernel.core.elf import ElfNote
 from kdumpsim.kernel.core.kexec import crash_notes
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
+from kdumpsim.kernel.core.sched import cpu_rq
 from kdumpsim.kernel.core.string import strlcpy
 
 NT_PRSTATUS: Final = 1
@@ -129,6 +135,9 @@ class CoreNote(Struct):
     name: array[u8] = length(8)
 
 
+crash_nmi: array[u8] = external()
+"""The gate of NMIs from the crash on; entry.py."""
+
 prstatus_note: CoreNote = CoreNote(
     header=ElfNote(n_namesz=NOTE_NAME_SIZE, n_descsz=sizeof(ElfPrstatus), n_type=NT_PRSTATUS), name=b"CORE"
 )
@@ -192,7 +201,7 @@ def crash_setup_regs(new: ptr[PtRegs], old: ptr[PtRegs]) -> None:
 def crash_copy_regs(new: ptr[PtRegs], old: ptr[PtRegs]) -> None:
     """*new = *old, with ESP and SS as they were for code in ring 0, for which the processor pushes none."""
     new[0] = old[0]
-    if not user_mode(old):
+    if not user_mode(old) and not is_doublefault_frame(old):
         new.esp = u32(addr(old.esp))
         new.xss = __KERNEL_DS
 
@@ -227,8 +236,9 @@ def crash_save_cpu(regs: ptr[PtRegs], cpu: u32) -> None:
     note: ptr[CoreNote] = cast(ptr[CoreNote], crash_notes + cpu * KEXEC_NOTE_BYTES)
     note[0] = prstatus_note
     prstatus = cast(ptr[ElfPrstatus], note + 1)
+    task = cpu_rq(cpu).curr if CRASH_NMI else current()
     # Idle tasks all have pid 0, but to gdb a thread numbered 0 is no thread, and it shows the first note for it.
-    prstatus.pr_pid = current().pid
+    prstatus.pr_pid = task.pid
     if prstatus.pr_pid == 0:
         prstatus.pr_pid = i32(IDLE_LWP + cpu)
     fill_user_regs(prstatus.pr_reg, regs)
@@ -273,11 +283,22 @@ def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
 
 
 @guest
+def do_crash_nmi(regs: ptr[PtRegs], error_code: u32) -> None:
+    """Vector 2 from the crash on, with CRASH_NMI: do_nmi() without a use of the interrupted stack's thread_info."""
+    if CRASH_STACKS:
+        call_on_crash_stack(cast(ptr[void], crash_nmi_callback), u32(regs), safe_smp_processor_id())
+    else:
+        crash_nmi_callback(regs, safe_smp_processor_id())
+
+
+@guest
 def nmi_shootdown_cpus() -> None:
     """Stop the other CPUs, wherever they are; those that do not answer within a second are left behind."""
     global waiting_for_crash_ipi
     waiting_for_crash_ipi = num_online_cpus() - 1
     set_nmi_callback(crash_nmi_callback)
+    if CRASH_NMI:
+        set_intr_gate(NMI_VECTOR, u32(crash_nmi))
     mb()
     send_IPI_allbutself(NMI_VECTOR)
     msecs: u32 = STOP_TIMEOUT_MS

@@ -23,7 +23,7 @@ from kdumpsim.kernel.arch.i386.segment import (
     GDT_ENTRY_TSS,
     TSS_SELECTOR,
 )
-from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.config import CRASH_STACKS, NR_CPUS
 
 IDT_ENTRIES: Final = 256
 
@@ -105,8 +105,9 @@ class TssStruct(Struct):
 cpu_gdt_table: array[DescStruct] = length(NR_CPUS * GDT_ENTRIES, align=64)
 idt_table: array[GateStruct] = length(IDT_ENTRIES, align=64)
 init_tss: array[TssStruct] = length(NR_CPUS, align=64)
-doublefault_tss: TssStruct = TssStruct()
-"""Where the processor goes when an exception cannot be delivered; one for all CPUs, as in 2.6.16."""
+DOUBLEFAULT_TASKS: Final = NR_CPUS if CRASH_STACKS else 1
+doublefault_tss: array[TssStruct] = length(DOUBLEFAULT_TASKS)
+"""Where the processor goes when an exception cannot be delivered; one for all CPUs, as in 2.6.16, or one for each."""
 
 idt_descr: DescPtr = DescPtr()
 
@@ -195,7 +196,7 @@ def cpu_load_descriptors(cpu: u32, esp0: u32) -> None:
     tss.ss0 = __KERNEL_DS
     tss.io_bitmap_base = sizeof(TssStruct)
     set_tss_desc(gdt[GDT_ENTRY_TSS], tss)
-    set_tss_desc(gdt[GDT_ENTRY_DOUBLEFAULT_TSS], doublefault_tss)
+    set_tss_desc(gdt[GDT_ENTRY_DOUBLEFAULT_TSS], doublefault_tss[cpu if CRASH_STACKS else 0])
     table: DescPtr = DescPtr()
     table.size = GDT_ENTRIES * 8 - 1
     table.address = u32(gdt)

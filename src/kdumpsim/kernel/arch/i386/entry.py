@@ -26,7 +26,7 @@ from kdumpsim.kernel.arch.i386.irq_vectors import (
 from kdumpsim.kernel.arch.i386.ptrace import EFLAGS_IF, EFLAGS_VM, PtRegs
 from kdumpsim.kernel.arch.i386.segment import __USER_DS
 from kdumpsim.kernel.arch.i386.thread_info import TIF_NEED_RESCHED, TIF_SIGPENDING, ThreadInfo
-from kdumpsim.kernel.core.config import NR_IRQS, PREEMPT, THREAD_SIZE
+from kdumpsim.kernel.core.config import CRASH_NMI, NMI_STACKS, NR_IRQS, PREEMPT, THREAD_SIZE
 
 ORIG_EAX: Final = offsetof(PtRegs, "orig_eax")
 XCS: Final = offsetof(PtRegs, "xcs")
@@ -170,18 +170,29 @@ entry_text_start:
     APIC_INTERRUPT unexpected_interrupt, smp_unexpected_interrupt, 0
     APIC_INTERRUPT spurious_8259A_interrupt, smp_spurious_8259A_interrupt, {FIRST_EXTERNAL_VECTOR}
 
-    # An NMI may interrupt anything, so it never reschedules on its way out.
-    ENTRY nmi
+    # Call handler(regs, 0). An NMI may interrupt anything, so it never reschedules on its way out.
+    .macro NMI name, handler
+    ENTRY \\name
     ENTRY_FRAME
     PUSH $-1
     SAVE_ALL
     movl %esp, %eax
     PUSH $0
     PUSH %eax
-    call do_nmi
+    call \\handler
     DROP 2
     RESTORE_ALL
-    END nmi
+    END \\name
+    .endm
+
+    .if {NMI_STACKS}
+    NMI nmi, do_nmi_on_stack
+    .else
+    NMI nmi, do_nmi
+    .endif
+    .if {CRASH_NMI}
+    NMI crash_nmi, do_crash_nmi
+    .endif
 
     # INT 0x80: call do_system_call(regs). Nothing that gdb could show lies below: a dump holds no user stack.
     ENTRY system_call

@@ -19,6 +19,7 @@ from kdumpsim.kernel.arch.i386.irq_vectors import (
     SPURIOUS_APIC_VECTOR,
     SYSCALL_VECTOR,
 )
+from kdumpsim.kernel.arch.i386.private_stacks import private_stacks_init
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.core.irq import irq_desc, setup_irq
 from kdumpsim.kernel.core.irq_types import IRQ_NONE, Irqaction, IrqStatus
@@ -59,6 +60,7 @@ def init_IRQ() -> None:
     A capture kernel finds in the local APIC's IRR what its predecessor did not live to serve.
     """
     irq_ctx_init(0)
+    private_stacks_init(0)
     init_8259A(False)
     for irq in range(NR_8259A_IRQS):
         irq_desc[irq].status = IrqStatus.IRQ_DISABLED

@@ -2,14 +2,15 @@
 """Non-maskable interrupts (do_nmi and friends, arch/i386/kernel/traps.c of 2.6.16).
 
 The handler uses the interrupted task's stack and believes its thread_info, as 2.6.16 does; the LKDTT paper's listing 4
-and section 5.2.1 tell what follows from that after a stack overflow.
+and section 5.2.1 tell what follows from that after a stack overflow.  With NMI_STACKS it has a stack of its own.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, fn, guest, i32, length, ptr, u8, u32
+from kdumpsim.compiler.lang import array, cast, fn, guest, i32, length, ptr, u8, u32, void
+from kdumpsim.kernel.arch.i386.private_stacks import call_on_private_stack, nmi_stack
 from kdumpsim.kernel.arch.i386.processor import inb, outb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.arch.i386.thread_info import current_thread_info, smp_processor_id
@@ -107,3 +108,9 @@ def do_nmi(regs: ptr[PtRegs], error_code: u32) -> None:
     if nmi_callback(regs, cpu) == 0:
         default_do_nmi(regs, cpu)
     nmi_exit()
+
+
+@guest
+def do_nmi_on_stack(regs: ptr[PtRegs], error_code: u32) -> None:
+    """Vector 2 with NMI_STACKS: what the watchdog does takes nothing of a stack that may be full."""
+    call_on_private_stack(nmi_stack, cast(ptr[void], do_nmi), u32(regs), error_code)

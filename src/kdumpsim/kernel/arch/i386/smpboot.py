@@ -57,6 +57,7 @@ from kdumpsim.kernel.arch.i386.nmi_watchdog import (
 )
 from kdumpsim.kernel.arch.i386.page import va
 from kdumpsim.kernel.arch.i386.paging import load_swapper_pg_dir
+from kdumpsim.kernel.arch.i386.private_stacks import private_stacks_init
 from kdumpsim.kernel.arch.i386.process import cpu_idle
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable, outb
 from kdumpsim.kernel.arch.i386.smp import apic_wait_icr_idle, cpu_online_map, num_online_cpus
@@ -137,6 +138,7 @@ def do_boot_cpu(cpu: u32, apicid: u8) -> bool:
     printk(f"<6>Booting processor {cpu}/{apicid} eip {TRAMPOLINE_BASE:x}\n")
     x86_cpu_to_apicid[cpu] = apicid
     irq_ctx_init(cpu)
+    private_stacks_init(cpu)
     store_volatile(addr(stack_start), u32(idle.thread_info) + THREAD_SIZE)
     smpboot_setup_warm_reset_vector()
     wakeup_secondary_via_INIT(apicid)

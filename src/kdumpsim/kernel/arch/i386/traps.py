@@ -3,40 +3,28 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from kdumpsim.compiler.lang import NoReturn, addr, array, asm_value, cast, cstr, external, guest, length, ptr, u8, u32
+from kdumpsim.compiler.lang import array, cstr, external, guest, ptr, u8, u32
 from kdumpsim.kernel.arch.i386.apic import init_apic_mappings
 from kdumpsim.kernel.arch.i386.desc import (
-    DescStruct,
-    TssStruct,
     cpu_load_descriptors,
-    doublefault_tss,
     set_intr_gate,
     set_system_gate,
     set_task_gate,
     set_trap_gate,
 )
-from kdumpsim.kernel.arch.i386.head import init_thread_union, swapper_pg_dir
+from kdumpsim.kernel.arch.i386.doublefault import init_doublefault_tss
+from kdumpsim.kernel.arch.i386.head import init_thread_union
 from kdumpsim.kernel.arch.i386.irq_vectors import SYSCALL_VECTOR
 from kdumpsim.kernel.arch.i386.oops import die
-from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET, pa
-from kdumpsim.kernel.arch.i386.processor import DescPtr, cpu_relax, local_irq_enable
+from kdumpsim.kernel.arch.i386.processor import local_irq_enable
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
-from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS, DOUBLEFAULT_SELECTOR
+from kdumpsim.kernel.arch.i386.segment import DOUBLEFAULT_SELECTOR
 from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
 from kdumpsim.kernel.core.config import THREAD_SIZE
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.signal import force_sig
 from kdumpsim.kernel.core.types import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
 
-DOUBLEFAULT_STACKSIZE: Final = 1024
-LOW_MEMORY_END: Final = PAGE_OFFSET + 0x0100_0000
-
-doublefault_stack: array[u8] = length(DOUBLEFAULT_STACKSIZE, align=16)
-
-
-doublefault: array[u8] = external()
 divide_error: array[u8] = external()
 debug: array[u8] = external()
 nmi: array[u8] = external()
@@ -169,50 +157,6 @@ def do_machine_check(regs: ptr[PtRegs], error_code: u32) -> None:
 def do_simd_coprocessor_error(regs: ptr[PtRegs], error_code: u32) -> None:
     """#XM, vector 19."""
     do_trap(SIGFPE, "simd coprocessor error", regs, error_code)
-
-
-@guest
-def looks_like_kernel_pointer(address: u32) -> bool:
-    """Whether a table in the low part of the linear map may lie at `address` (doublefault.c ptr_ok)."""
-    return address > PAGE_OFFSET and address < LOW_MEMORY_END
-
-
-@guest
-def doublefault_fn() -> NoReturn:
-    """The task behind the double fault gate: say what is known, and stop this CPU.
-
-    As in 2.6.16 this does not lead to a dump (LKDTT paper, section 2.1.1 and table 2).
-    """
-    gdt: DescPtr = DescPtr()
-    asm_value(u32, "sgdt ($1); xorl $0, $0", "=r,r,~{memory},~{cc}", gdt)
-    printk(f"<0>double fault, gdt at {gdt.address:08x} [{u32(gdt.size)} bytes]\n")
-    if looks_like_kernel_pointer(gdt.address):
-        entry = cast(ptr[DescStruct], gdt.address + 16 * 8)
-        address: u32 = u32(entry.base_low) | u32(entry.base_middle) << 16 | u32(entry.base_high) << 24
-        printk(f"<0>double fault, tss at {address:08x}\n")
-        if looks_like_kernel_pointer(address):
-            tss = cast(ptr[TssStruct], address)
-            printk(f"<0>eip = {tss.eip:08x}, esp = {tss.esp:08x}\n")
-            printk(f"<0>eax = {tss.eax:08x}, ebx = {tss.ebx:08x}, ecx = {tss.ecx:08x}, edx = {tss.edx:08x}\n")
-            printk(f"<0>esi = {tss.esi:08x}, edi = {tss.edi:08x}\n")
-    while True:
-        cpu_relax()
-
-
-@guest
-def init_doublefault_tss() -> None:
-    """Everything the double fault task starts with: its own stack, the kernel's page tables."""
-    tss = addr(doublefault_tss)
-    tss.ss0 = __KERNEL_DS
-    tss.esp0 = u32(doublefault_stack) + DOUBLEFAULT_STACKSIZE
-    tss.cr3 = pa(u32(swapper_pg_dir))
-    tss.eip = u32(doublefault)
-    tss.eflags = 0x2
-    tss.esp = u32(doublefault_stack) + DOUBLEFAULT_STACKSIZE
-    tss.cs = __KERNEL_CS
-    tss.ss = __KERNEL_DS
-    tss.ds = __USER_DS
-    tss.es = __USER_DS
 
 
 @guest

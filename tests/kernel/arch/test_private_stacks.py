@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stacks that are all but full, or not there: what a crash needs of them (LKDTT paper, section 5.2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from kdumpsim.cpu import Cpu
+from kdumpsim.lkdtt.operator import Operator
+from kdumpsim.lkdtt.outcome import NS
+from kdumpsim.runs.run import finish, power_on
+from kdumpsim.runs.session import Session
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.target import PAGE_OFFSET
+
+THREAD_INFO_BYTES = 28
+MS = 1_000_000
+NOWHERE = 0xE000_0000
+"""An address that no page table shows."""
+
+
+def armed(scenario: Scenario) -> Session:
+    session = power_on(scenario.pc, scenario.kernel)
+    session.boot()
+    session.prepare_dump()
+    session.arm(scenario.crash_part)
+    return session
+
+
+def run_until(session: Session, happened: Callable[[], object]) -> None:
+    while not happened():
+        session.machine.run(until=session.machine.clock.now + MS)
+
+
+def stack_of(session: Session, cpu: Cpu) -> int:
+    """The low end of the stack that a CPU runs on."""
+    return cpu.registers().esp & -session.first.stack_size
+
+
+def test_the_watchdog_takes_nothing_of_a_stack_that_is_full() -> None:
+    """nmi_stacks: die_nmi() prints some 600 bytes deep; without, it prints its own thread_info to pieces."""
+    scenario = Scenario("INT_HARDWARE_ENTRY", "hang", profile="hardened", kernel_options=(("watchdog_thresh", "1"),))
+    with closing(armed(scenario)) as session:
+        run_until(session, lambda: session.oracle.crash)
+        session.machine.run(until=session.machine.clock.now + MS)
+        assert session.oracle.crash is not None
+        cpu = session.machine.cpus[session.oracle.crash.cpu]
+        cpu.set_registers(esp=stack_of(session, cpu) + THREAD_INFO_BYTES + 300)
+        session.crash(Operator(15 * NS))
+        assert session.jumped, session.console.text[-1000:]
+
+
+def test_the_dump_route_takes_nothing_of_a_stack_that_is_full() -> None:
+    """crash_stacks: from crash_kexec() on."""
+    with closing(armed(Scenario("FS_DEVRW", "panic", profile="hardened"))) as session:
+        machine, entered = session.machine, list[Cpu]()
+
+        def enter(cpu: Cpu) -> None:
+            if not entered:
+                entered.append(cpu)
+                machine.request_stop()
+
+        machine.watch(session.first.symbols["crash_kexec"], enter)
+        run_until(session, lambda: entered)
+        (cpu,) = entered
+        call = cpu.read_linear(cpu.registers().esp, 8)
+        assert call is not None
+        low = stack_of(session, cpu)
+        full = low + THREAD_INFO_BYTES + 200
+        machine.memory.dma_write(full - PAGE_OFFSET, call)
+        cpu.set_registers(esp=full)
+        info = machine.memory.view[low - PAGE_OFFSET :][:THREAD_INFO_BYTES]
+        before = bytes(info)
+        session.crash(Operator(15 * NS))
+        assert session.jumped
+        assert bytes(info) == before
+
+
+def test_a_double_fault_hands_over_with_the_registers_that_led_to_it(tmp_path: Path) -> None:
+    """crash_stacks: an interrupt cannot be pushed, nor can the page fault that follows from that."""
+    scenario = Scenario("FS_DEVRW", "panic", count=1_000_000, timeout=20, profile="hardened")
+    with closing(armed(scenario)) as session:
+        cpu = session.machine.cpus[1]
+        run_until(session, lambda: cpu.halted)
+        eip = cpu.registers().eip
+        cpu.set_registers(esp=NOWHERE)
+        judgement = finish(session, scenario, tmp_path, None).judgement
+    assert judgement is not None
+    assert [(check.role, check.problems) for check in judgement.registers] == [("stopped by NMI", []), ("crashing", [])]
+    assert judgement.registers[1].eip == eip
+    assert (judgement.accuracy, judgement.completeness) == (1, 1)
