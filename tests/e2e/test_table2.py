@@ -90,6 +90,23 @@ def test_runs_repeats_cells_with_the_seeds_that_follow_and_csv_has_a_line_each()
     assert set(rows[0]) == OBJECT
 
 
+def test_counts_and_profiles_make_rates_that_are_kept_and_gone_on_with(tmp_path: Path) -> None:
+    words = ("table2", "--point", "FS_DEVRW", "--type", "oops", "--store", str(tmp_path / "s.sqlite"))
+    first = kdumpsim(*words, "--profile", "default,2.6.16", "--counts", "9-10", "--json")
+    assert first.returncode == 0, first.stderr
+    objects = json.loads(first.stdout)
+    assert [(entry["profile"], entry["ok"], entry["n"]) for entry in objects] == [("default", 2, 2), ("2.6.16", 0, 2)]
+    assert [(entry["paper"], entry["runs_that_agree"]) for entry in objects] == [
+        ("X (log, SysRq)", 0),
+        ("X (log, SysRq)", 2),
+    ]
+    assert objects[1]["contexts"] == {"task": 2}
+    assert "is there: go on with it by --resume" in kdumpsim(*words).stderr
+    again = kdumpsim(*words, "--profile", "default,2.6.16", "--counts", "9-10", "--resume", "--verbose")
+    assert "FS_DEVRW / oops: O in 0 of 2, 0 % [0.0, 65.8]" in again.stdout
+    assert "paper  X (log, SysRq): 2 of 2 runs are that, 2 have its letter" in again.stdout
+
+
 def test_output_keeps_result_and_console_of_each_run(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     process = kdumpsim("table2", "--point", "TIMERADD", "--type", "panic", "--output", str(kept))

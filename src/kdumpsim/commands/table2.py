@@ -25,6 +25,7 @@ from kdumpsim.choices import unknown
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.commands.matrix import details, matrix
+from kdumpsim.commands.ratetable import show_rates
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
@@ -35,10 +36,12 @@ from kdumpsim.runfiles import CONSOLE_LOG
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
 from kdumpsim.scenario.parts import KernelPart
-from kdumpsim.scenario.points import aliases, crash_points, crash_types
-from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.scenario.points import DEFAULT_COUNT, aliases, crash_points, crash_types
+from kdumpsim.scenario.values import ScenarioError, words_of
+from kdumpsim.sweeps.ratetable import rate_plan
 from kdumpsim.sweeps.sweep import directory_name, sweep
 from kdumpsim.sweeps.table2 import CellRuns, plan, scenarios_of, summary
+from kdumpsim.sweeps.workers import Ways
 
 HELP = f"""Run the cells of the LKDTT paper's Table 2 and print them beside its kdump 2.6.16 column.
 
@@ -47,12 +50,16 @@ or X (not), with marks. Nothing in a run knows what the paper says. A machine is
 for each cell; the command that is printed for a cell (--json, --csv, result.json) runs it alone, from power-on, to the
 same end, byte for byte. `kdumpsim help table2` tells what decided each cell.
 
+With --counts, or several profiles, the table has rates: every cell is crashed at each count on each seed, since which
+crossing of a point is hit decides how it ends. Such runs are kept in a --store, and are gone on with by --resume.
+
 The exit status is 0 when every run came to an outcome, whichever it is.
 
 \b
 Examples:
   kdumpsim table2
   kdumpsim table2 --profile 2.6.16 --runs 3
+  kdumpsim table2 --profile default,2.6.16 --counts 1-20 --store table2.sqlite
   kdumpsim table2 --point FS_DEVRW --type hang --json
   # keep result.json, console.log and, without a dump, truth.core of each run
   kdumpsim table2 --keep table2-runs
@@ -115,8 +122,16 @@ CHOICES = ("mechanism", "profile", "kernel_options", "guest_modules")
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @scenario_options(KernelPart, only=CHOICES)
-@click.option("--runs", default=1, show_default=True, help="Runs of each cell, with seeds S, S+1, …")
+@click.option("--runs", "--seeds", "runs", default=1, show_default=True, help="Seeds for each cell: S, S+1, …")
 @click.option("--seed", default=0, show_default=True, metavar="S", help="The first seed.")
+@click.option("--counts", metavar="N,…", help="Crossings before the crash, such as 1-20: a table of rates.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep a table of rates in FILE, as a sweep is kept.",
+)
+@click.option("--resume", is_flag=True, help="Go on with a store that is there.")
 @click.option("--jobs", default=None, type=int, help="Runs side by side.  [default: the CPUs of this host]")
 @click.option("--point", "points", multiple=True, metavar="P", help="Only this crash point; repeatable.")
 @click.option("--type", "types", multiple=True, metavar="T", help="Only this crash type; repeatable.")
@@ -139,6 +154,9 @@ def table2(
     /,
     runs: int,
     seed: int,
+    counts: str | None,
+    store: Path | None,
+    resume: bool,
     jobs: int | None,
     points: tuple[str, ...],
     types: tuple[str, ...],
@@ -160,18 +178,30 @@ def table2(
             raise click.UsageError(f"{what} {value} is out of range: choose 1 or more")
     quiet = as_json or as_csv
     display = screen(stderr=quiet)
+    profiles = words_of(given["profile"])
+    if resume and store is None:
+        raise click.UsageError("--resume goes on with a store: name it with --store")
+    poll = None if interrupts is None else interrupts.poll
+    jobs = jobs or os.cpu_count() or 1
     try:
         common = fields_of(KernelPart, given)
-        planned = plan(
-            range(seed, seed + runs),
-            points=_names("crash point", points, [cell.crash_point for cell in cells()], aliases(crash_points())),
-            types=_names("crash type", types, [cell.crash_type for cell in cells()], aliases(crash_types())),
-            **common,
-        )
+        chosen = {
+            "points": _names("crash point", points, [cell.crash_point for cell in cells()], aliases(crash_points())),
+            "types": _names("crash type", types, [cell.crash_type for cell in cells()], aliases(crash_types())),
+        }
+        if counts is not None or store is not None or len(profiles) > 1:
+            if truth:
+                raise click.UsageError("--truth is for a table without counts; a run's command writes it, too")
+            del common["profile"]
+            show_rates(
+                rate_plan(profiles, counts or str(DEFAULT_COUNT), range(seed, seed + runs), **chosen, **common),
+                store, resume=resume, jobs=jobs, ways=Ways(host_timeout, output), poll=poll,
+                form="json" if as_json else "csv" if as_csv else "text", verbose=verbose,
+            )  # fmt: skip
+            return
+        planned = plan(range(seed, seed + runs), **chosen, **common)
         if verbose:
             listen()
-        poll = None if interrupts is None else interrupts.poll
-        jobs = jobs or os.cpu_count() or 1
         sha256 = as_json or output is not None
         _run(
             planned, jobs, output, display,

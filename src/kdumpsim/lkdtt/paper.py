@@ -14,7 +14,9 @@ from functools import cache
 from importlib import resources
 
 COLUMN = "kdump-2.6.16"
-"""The column that `kdumpsim table2` is printed beside."""
+"""The column that `kdumpsim table2` is printed beside, unless a profile has another."""
+COLUMNS = {"2.6.13-rc7": "kdump-2.6.13-rc7"}
+"""Columns of profiles that are another kernel's."""
 IDE_POINT = "IDE_CORE_CP"
 """In the paper's list of crash points (section 4.1), but not in its table: its test machine had a SATA disk."""
 _OUTCOME = re.compile(r"^([OX])(?: \(([^()]+)\))?$")
@@ -39,10 +41,12 @@ class Agreement:
 
 
 @cache
-def cells() -> tuple[Cell, ...]:
-    """The table's 40 cells in its order, then those of IDE_CORE_CP."""
+def cells(column: str | None = None) -> tuple[Cell, ...]:
+    """The 40 cells of a column (that of 2.6.16, unless told otherwise) in its order, then those of IDE_CORE_CP."""
     text = resources.files("kdumpsim.lkdtt").joinpath("table2.csv").read_text(encoding="utf-8")
-    table = [Cell(row["crash_point"], row["crash_type"], row[COLUMN]) for row in csv.DictReader(text.splitlines())]
+    table = [
+        Cell(row["crash_point"], row["crash_type"], row[column or COLUMN]) for row in csv.DictReader(text.splitlines())
+    ]
     types = dict.fromkeys(cell.crash_type for cell in table)
     return (*table, *(Cell(IDE_POINT, kind, None) for kind in types))
 
