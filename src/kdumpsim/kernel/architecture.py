@@ -51,6 +51,7 @@ from kdumpsim.kernel.arch.i386.thread_info import (
     ThreadInfo,
     current,
     current_thread_info,
+    set_stack_end_magic,
     smp_processor_id,
 )
 from kdumpsim.kernel.arch.i386.uaccess import __copy_user, access_ok, copy_from_user, copy_to_user, strncpy_from_user
@@ -66,18 +67,18 @@ __all__ = [
     "PAGE_SIZE", "PAGE_USER", "PtRegs", "TIF_NEED_RESCHED", "TIF_SIGPENDING", "ThreadInfo", "ThreadStruct",
     "__copy_user", "access_ok", "boot_command_line", "call_on_crash_stack", "call_softirq", "clear_words",
     "copy_from_user", "copy_to_user", "copy_words", "cpu_idle", "cpu_online", "cpu_relax", "cpuid", "crash_setup_regs",
-    "csum_partial", "current", "current_thread_info", "dump_stack", "flush_tlb_kernel_page", "flush_tlb_page", "halt",
-    "inb", "init_IRQ", "inl", "instruction_pointer", "insw", "invlpg", "inw", "irqs_disabled", "kern_addr_valid",
-    "kernel_thread_setup", "kmap_atomic_pfn", "kunmap_atomic", "local_irq_disable", "local_irq_enable",
-    "local_irq_restore", "local_irq_save", "machine_crash_shutdown", "machine_halt", "machine_kexec",
-    "machine_kexec_prepare", "machine_restart", "machine_shutdown", "mb", "mdelay", "num_online_cpus", "outb", "outl",
-    "outsw", "outw", "pa", "pgd_alloc", "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2", "read_cr3",
-    "read_cr4", "reset_alert_counter", "safe_halt", "safe_smp_processor_id", "sched_clock", "send_IPI_allbutself",
-    "set_nmi_callback", "setup_arch", "show_arch_interrupts", "smp_boot_secondaries", "smp_call_function",
-    "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule", "smp_send_stop", "start_thread", "start_user",
-    "strncpy_from_user", "swapper_pg_dir", "switch_mm", "switch_to", "task_pt_regs", "time_init", "touch_nmi_watchdog",
-    "trap_init", "udelay", "unset_nmi_callback", "user_mode", "user_thread_setup", "va", "vmalloc_end", "vmalloc_start",
-    "write_cr0", "write_cr3", "write_cr4",
+    "csum_partial", "current", "current_thread_info", "dump_stack", "flush_tlb_kernel_page", "flush_tlb_page",
+    "guard_stack", "halt", "inb", "init_IRQ", "inl", "instruction_pointer", "insw", "invlpg", "inw", "irqs_disabled",
+    "kern_addr_valid", "kernel_thread_setup", "kmap_atomic_pfn", "kunmap_atomic", "local_irq_disable",
+    "local_irq_enable", "local_irq_restore", "local_irq_save", "machine_crash_shutdown", "machine_halt",
+    "machine_kexec", "machine_kexec_prepare", "machine_restart", "machine_shutdown", "mb", "mdelay", "num_online_cpus",
+    "outb", "outl", "outsw", "outw", "pa", "pgd_alloc", "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2",
+    "read_cr3", "read_cr4", "reset_alert_counter", "safe_halt", "safe_smp_processor_id", "sched_clock",
+    "send_IPI_allbutself", "set_nmi_callback", "set_stack_end_magic", "setup_arch", "show_arch_interrupts",
+    "smp_boot_secondaries", "smp_call_function", "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule",
+    "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "swapper_pg_dir", "switch_mm", "switch_to",
+    "task_pt_regs", "time_init", "touch_nmi_watchdog", "trap_init", "udelay", "unguard_stack", "unset_nmi_callback",
+    "user_mode", "user_thread_setup", "va", "vmalloc_end", "vmalloc_start", "write_cr0", "write_cr3", "write_cr4",
 ]  # fmt: skip
 
 boot_command_line: array[u8] = external()
@@ -404,6 +405,19 @@ def smp_prepare_cpus(limit: u32) -> None:
 @extern
 def smp_boot_secondaries() -> None:
     """Start every other CPU the firmware knows, up to maxcpus=."""
+
+
+# arch/i386/stack_guard.py
+
+
+@extern
+def guard_stack(stack: ptr[ThreadInfo]) -> None:
+    """Unmap the page below a stack."""
+
+
+@extern
+def unguard_stack(stack: ptr[ThreadInfo]) -> None:
+    """Map the page below a stack again, before it is given back."""
 
 
 # arch/i386/time.py

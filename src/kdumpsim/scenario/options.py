@@ -176,6 +176,16 @@ OPTIONS: dict[str, Option] = {
             constant="CRASH_STACKS",
         ),
         Option("nmi_stacks", "each CPU has a stack for NMIs", "0", _switch("0", "1"), constant="NMI_STACKS"),
+        Option(
+            "stack_guard", "the page below each stack is not mapped", "0", _switch("0", "1"), constant="STACK_GUARD"
+        ),
+        Option(
+            "stack_check",
+            "what to do when an interrupt finds a stack all but full, or without its end: not look, print it, or panic",
+            "off",
+            {"off": "0", "warn": "1", "panic": "2"},
+            constant="STACK_CHECK",
+        ),
     )
 }
 

@@ -54,6 +54,8 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "crash_nmi": ("1", "an NMI handler for the crash that trusts no stack (section 5.2.1)"),
     "crash_stacks": ("1", "a stack for the dump route (section 5.2.1), and a double fault is an error found (2.1)"),
     "nmi_stacks": ("1", "what the NMI watchdog does needs stack, too (section 5.2.1)"),
+    "stack_guard": ("1", "an overflow is found at the very moment it occurs (section 5.2.1)"),
+    "stack_check": ("panic", "CONFIG_DEBUG_STACKOVERFLOW (section 5.2.1), and hand over what it finds (2.1)"),
 }
 """What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3)."""
 

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from kdumpsim.cpu import Cpu
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
-from kdumpsim.runs.run import finish, power_on
+from kdumpsim.runs.run import finish, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.target import PAGE_OFFSET
+from kdumpsim.target import PAGE_OFFSET, PAGE_SIZE
 
-THREAD_INFO_BYTES = 28
+THREAD_INFO_BYTES = 24
 MS = 1_000_000
 NOWHERE = 0xE000_0000
 """An address that no page table shows."""
@@ -91,3 +94,70 @@ def test_a_double_fault_hands_over_with_the_registers_that_led_to_it(tmp_path: P
     assert [(check.role, check.problems) for check in judgement.registers] == [("stopped by NMI", []), ("crashing", [])]
     assert judgement.registers[1].eip == eip
     assert (judgement.accuracy, judgement.completeness) == (1, 1)
+
+
+def test_a_stack_that_runs_over_is_caught_in_the_act(tmp_path: Path) -> None:
+    """stack_guard: without, the recursion comes back, and what follows is found where it leads."""
+    scenario = Scenario("FS_DEVRW", "overflow", profile="hardened")
+    with closing(power_on(scenario.pc, scenario.kernel)) as session:
+        result = finish(session, scenario, tmp_path, None) if start(session) is None else None
+        assert result is not None
+        judgement, crash = result.judgement, session.oracle.crash
+    assert judgement is not None
+    assert crash is not None
+    assert judgement.registers[crash.cpu].where in {"dtt_overflow", "memset"}
+    assert all(check.ok for check in judgement.registers)
+    assert (judgement.accuracy, judgement.completeness) == (1, 1)
+
+
+def test_the_guards_of_dead_tasks_are_memory_again() -> None:
+    """stack_guard: a page that is not mapped for each program, and for none that is gone but the last, a zombie."""
+    scenario = Scenario("FS_DEVRW", "panic", profile="hardened")
+    with closing(power_on(scenario.pc, scenario.kernel)) as session:
+        session.boot()
+        translate = session.machine.cpus[0].translate
+
+        def guards() -> int:
+            session.machine.run(until=session.machine.clock.now + 100 * MS)
+            pages = range(PAGE_OFFSET, PAGE_OFFSET + scenario.memory, PAGE_SIZE)
+            return sum(translate(page) is None for page in pages)
+
+        before = guards()
+        programs = [session.agent.start("diskio", f"/{number}") for number in range(4)]
+        assert guards() == before + 4
+        for pid in programs:
+            session.agent.kill(pid)
+        guards()
+        session.agent.start("hello")
+        assert guards() == before + 1
+
+
+def inspected(profile: str, *options: tuple[str, str], left: int = 0) -> Session:
+    """A CPU that loops with interrupts on: so much of its stack is left, or the stack has lost its end; 50 ms later."""
+    session = armed(Scenario("INT_TASKLET_ENTRY", "hang", profile=profile, kernel_options=options))
+    run_until(session, lambda: session.oracle.crash)
+    session.machine.run(until=session.machine.clock.now + MS)
+    assert session.oracle.crash is not None
+    cpu = session.machine.cpus[session.oracle.crash.cpu]
+    low = stack_of(session, cpu)
+    if left:
+        cpu.set_registers(esp=low + THREAD_INFO_BYTES + left)
+    else:
+        session.machine.memory.dma_write(low + THREAD_INFO_BYTES - PAGE_OFFSET, b"\xff" * 4)
+    session.machine.run(until=session.machine.clock.now + 50 * MS)
+    return session
+
+
+@pytest.mark.parametrize("left", [0, 900])
+def test_an_interrupt_finds_that_a_stack_is_all_but_full_or_has_lost_its_end(left: int) -> None:
+    """stack_check=panic; without, this hang is found by the soft-lockup watchdog ten seconds later."""
+    with closing(inspected("hardened", left=left)) as session:
+        assert session.jumped
+
+
+def test_a_stack_that_has_lost_its_end_may_be_a_warning() -> None:
+    """stack_check=warn, which is CONFIG_DEBUG_STACKOVERFLOW; the end is missed once."""
+    with closing(inspected("default", ("stack_check", "warn"))) as session:
+        assert not session.jumped
+        assert session.console.text.count("Thread overran stack, or stack corrupted") == 1
+        assert re.search(r"do_IRQ: stack overflow: \d{4}\n", session.console.text)

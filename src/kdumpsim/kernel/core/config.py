@@ -31,6 +31,12 @@ CRASH_STACKS: Final = config("CRASH_STACKS", 0)
 NMI_STACKS: Final = config("NMI_STACKS", 0)
 """NMIs have a stack of their own on each CPU."""
 
+STACK_GUARD: Final = config("STACK_GUARD", 0)
+"""The page below each kernel stack is not mapped."""
+
+STACK_CHECK: Final = config("STACK_CHECK", 0)
+"""CONFIG_DEBUG_STACKOVERFLOW: interrupts inspect the stack, and print (1) or panic (2)."""
+
 NR_IRQS: Final = 64
 """Interrupt lines: 24 I/O APIC pins or 16 of the i8259s, with room."""
 

@@ -28,7 +28,7 @@ from kdumpsim.kernel.architecture import copy_to_user, cpu_relax, current, switc
 from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
 from kdumpsim.kernel.core.itimer import exit_itimers
-from kdumpsim.kernel.core.kthread import THREAD_ORDER, unhash_process
+from kdumpsim.kernel.core.kthread import free_thread_info, unhash_process
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.pid import find_task_by_pid
 from kdumpsim.kernel.core.printk import printk
@@ -49,7 +49,6 @@ from kdumpsim.kernel.core.types import ECHILD, EFAULT, EINTR, RcuHead
 from kdumpsim.kernel.core.wait import WaitEntry, finish_wait, prepare_to_wait, wake_up
 from kdumpsim.kernel.fs.files import put_files
 from kdumpsim.kernel.mm.memory import mmput
-from kdumpsim.kernel.mm.page_alloc import free_pages
 from kdumpsim.kernel.mm.slab import kfree
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def delayed_put_task_struct(head: ptr[RcuHead]) -> None:
     flush_sigqueue(p.pending)
     flush_sigqueue(p.signal.shared_pending)
     kfree(p.signal)
-    free_pages(p.thread_info, THREAD_ORDER)
+    free_thread_info(p.thread_info)
     kfree(p)
 
 

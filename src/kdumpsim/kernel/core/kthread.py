@@ -18,11 +18,21 @@ from kdumpsim.compiler.lang import (
     i32,
     ptr,
     sizeof,
+    u8,
     u32,
     void,
 )
-from kdumpsim.kernel.architecture import PAGE_SHIFT, ThreadInfo, current, kernel_thread_setup, smp_processor_id
-from kdumpsim.kernel.core.config import TASK_COMM_LEN, THREAD_SIZE
+from kdumpsim.kernel.architecture import (
+    PAGE_SHIFT,
+    ThreadInfo,
+    current,
+    guard_stack,
+    kernel_thread_setup,
+    set_stack_end_magic,
+    smp_processor_id,
+    unguard_stack,
+)
+from kdumpsim.kernel.core.config import STACK_GUARD, TASK_COMM_LEN, THREAD_SIZE
 from kdumpsim.kernel.core.init_task import init_files, init_fs, init_sighand, init_task
 from kdumpsim.kernel.core.itimer import init_itimers
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
@@ -47,8 +57,8 @@ from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
 from kdumpsim.kernel.mm.slab import kfree, kmem_cache_create, kmem_cache_zalloc
 from kdumpsim.kernel.mm.slab_types import KmemCache
 
-THREAD_ORDER: Final = 1 if THREAD_SIZE > (1 << PAGE_SHIFT) else 0
-"""Order of the pages of a kernel stack."""
+THREAD_ORDER: Final = (1 if THREAD_SIZE > (1 << PAGE_SHIFT) else 0) + (1 if STACK_GUARD else 0)
+"""Order of the pages of a kernel stack, and of what is below it to be unmapped."""
 
 last_pid: i32 = 0
 nr_threads: i32 = 0
@@ -95,6 +105,27 @@ def copy_signal(task: ptr[TaskStruct]) -> bool:
 
 
 @guest
+def alloc_thread_info() -> ptr[ThreadInfo]:
+    """A kernel stack, by its low end; NULL without memory."""
+    pages = cast(ptr[u8], __get_free_pages(THREAD_ORDER))
+    if not STACK_GUARD or pages == NULL:
+        return cast(ptr[ThreadInfo], pages)
+    info = cast(ptr[ThreadInfo], pages + THREAD_SIZE)
+    guard_stack(info)
+    return info
+
+
+@guest
+def free_thread_info(info: ptr[ThreadInfo]) -> None:
+    """Give a kernel stack back."""
+    if STACK_GUARD:
+        unguard_stack(info)
+        free_pages(cast(ptr[u8], info) - THREAD_SIZE, THREAD_ORDER)
+    else:
+        free_pages(info, THREAD_ORDER)
+
+
+@guest
 def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
     """A task with a stack and nothing to do yet; NULL without memory, or with too many tasks."""
     if nr_threads >= max_threads:
@@ -102,7 +133,7 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
     task = cast(ptr[TaskStruct], kmem_cache_zalloc(task_struct_cachep))
     if task == NULL:
         return NULL
-    info = cast(ptr[ThreadInfo], __get_free_pages(THREAD_ORDER))
+    info = alloc_thread_info()
     if info == NULL:
         kfree(task)
         return NULL
@@ -111,6 +142,7 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
     info.cpu = smp_processor_id()
     info.preempt_count = 1
     info.previous_esp = 0
+    set_stack_end_magic(info)
     task.thread_info = info
     task.flags = PF_KTHREAD
     task.prio = DEFAULT_PRIO
@@ -118,7 +150,7 @@ def dup_task_struct(name: cstr) -> ptr[TaskStruct]:
     task.cpus_allowed = CPU_MASK_ALL
     task.parent = current()
     if not copy_signal(task):
-        free_pages(info, THREAD_ORDER)
+        free_thread_info(info)
         kfree(task)
         return NULL
     task.fs = init_fs

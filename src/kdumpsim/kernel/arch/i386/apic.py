@@ -43,6 +43,7 @@ from kdumpsim.kernel.arch.i386.mpparse import APIC_DEFAULT_PHYS_BASE, mp_config
 from kdumpsim.kernel.arch.i386.paging import FixedAddress, fix_to_virt, ioremap_fixed
 from kdumpsim.kernel.arch.i386.processor import X86_FEATURE_APIC, cpuid, local_irq_restore, local_irq_save, outb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
+from kdumpsim.kernel.arch.i386.stack_check import check_stack
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
 from kdumpsim.kernel.core.config import HZ, NR_CPUS, SAFE_SMP_PROCESSOR_ID
 from kdumpsim.kernel.core.printk import printk
@@ -267,6 +268,7 @@ def setup_secondary_APIC_clock() -> None:
 @guest
 def smp_apic_timer_interrupt(regs: ptr[PtRegs]) -> None:
     """This CPU's tick."""
+    check_stack()
     apic_timer_irqs[smp_processor_id()] += 1
     ack_APIC_irq()
     irq_enter()

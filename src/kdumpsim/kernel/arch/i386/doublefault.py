@@ -15,10 +15,11 @@ from kdumpsim.kernel.arch.i386.apic import safe_smp_processor_id
 from kdumpsim.kernel.arch.i386.desc import DOUBLEFAULT_TASKS, DescStruct, TssStruct, doublefault_tss, init_tss
 from kdumpsim.kernel.arch.i386.head import swapper_pg_dir
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET, pa
-from kdumpsim.kernel.arch.i386.private_stacks import doublefault_stacks, private_stack
+from kdumpsim.kernel.arch.i386.private_stacks import doublefault_stacks
 from kdumpsim.kernel.arch.i386.processor import DescPtr, cpu_relax
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
+from kdumpsim.kernel.arch.i386.thread_info import stack_of_cpu
 from kdumpsim.kernel.core.config import CRASH_STACKS, NR_CPUS, THREAD_SIZE
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
@@ -45,7 +46,7 @@ def is_doublefault_frame(regs: ptr[PtRegs]) -> bool:
 def doublefault_dump() -> None:
     """Hand over with the registers that the processor left in this CPU's TSS; comes back if nobody takes a dump."""
     cpu = safe_smp_processor_id()
-    private_stack(doublefault_stacks, cpu).task = cpu_rq(cpu).curr
+    stack_of_cpu(doublefault_stacks, cpu).task = cpu_rq(cpu).curr
     tss: ptr[TssStruct] = init_tss[cpu]
     regs: ptr[PtRegs] = doublefault_regs[cpu]
     regs.ebx = tss.ebx
@@ -101,7 +102,7 @@ def init_doublefault_tss() -> None:
     for task in range(DOUBLEFAULT_TASKS):
         stack: u32 = u32(doublefault_stack) + DOUBLEFAULT_STACKSIZE
         if CRASH_STACKS:
-            stack = u32(private_stack(doublefault_stacks, task)) + THREAD_SIZE
+            stack = u32(stack_of_cpu(doublefault_stacks, task)) + THREAD_SIZE
         tss: ptr[TssStruct] = doublefault_tss[task]
         tss.ss0 = __KERNEL_DS
         tss.esp0 = stack

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import NoReturn, array, guest, length, module_asm, u32
+from kdumpsim.compiler.lang import NoReturn, array, guest, length, module_asm, u8, u32
 from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET
 from kdumpsim.kernel.arch.i386.processor import (
     X86_CR0_AM,
@@ -26,7 +26,7 @@ from kdumpsim.kernel.arch.i386.processor import (
 )
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.thread_info import ThreadUnion
-from kdumpsim.kernel.core.config import THREAD_SIZE
+from kdumpsim.kernel.core.config import STACK_GUARD, THREAD_SIZE
 from kdumpsim.kernel.core.main import start_kernel
 
 MULTIBOOT_HEADER_MAGIC: Final = 0x1BADB002
@@ -55,6 +55,9 @@ initial_page_table: array[u32] = length(1024, align=4096)
 
 swapper_pg_dir: array[u32] = length(1024, align=4096)
 """The kernel's page directory; paging.py fills it in."""
+
+init_stack_room: array[u8] = length(THREAD_SIZE if STACK_GUARD else 0, align=THREAD_SIZE if STACK_GUARD else 1)
+"""Right below the next, so that there is a page to unmap."""
 
 init_thread_union: ThreadUnion = ThreadUnion()
 """Stack and thread_info of the first task."""

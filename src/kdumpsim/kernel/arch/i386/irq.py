@@ -27,7 +27,15 @@ from kdumpsim.compiler.lang import (
 )
 from kdumpsim.kernel.arch.i386.page import PAGE_SIZE
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
-from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info, smp_processor_id
+from kdumpsim.kernel.arch.i386.stack_check import check_stack
+from kdumpsim.kernel.arch.i386.thread_info import (
+    STACK_ROOM,
+    ThreadInfo,
+    current_thread_info,
+    set_stack_end_magic,
+    smp_processor_id,
+    stack_of_cpu,
+)
 from kdumpsim.kernel.core.config import NR_CPUS, THREAD_SIZE
 from kdumpsim.kernel.core.hardirq import HARDIRQ_OFFSET, SOFTIRQ_MASK, SOFTIRQ_OFFSET
 from kdumpsim.kernel.core.irq import __do_IRQ
@@ -35,7 +43,7 @@ from kdumpsim.kernel.core.softirq import irq_enter, irq_exit
 
 IRQ_STACKS: Final = THREAD_SIZE == PAGE_SIZE
 """CONFIG_4KSTACKS."""
-STACKS_SIZE: Final = NR_CPUS * THREAD_SIZE if IRQ_STACKS else 0
+STACKS_SIZE: Final = NR_CPUS * STACK_ROOM if IRQ_STACKS else 0
 STACK_ALIGN: Final = THREAD_SIZE if IRQ_STACKS else 1
 
 softirq_stack: array[u8] = length(STACKS_SIZE, align=STACK_ALIGN)
@@ -80,11 +88,12 @@ def call_on_stack(function: ptr[void], a: u32, b: u32, top: u32) -> None:
 
 
 @guest
-def new_irq_ctx(stack: ptr[u8], cpu: u32, preempt_count: i32) -> ptr[ThreadInfo]:
-    """Make a thread_info at the low end of a stack."""
-    info = cast(ptr[ThreadInfo], stack)
+def new_irq_ctx(stacks: ptr[u8], cpu: u32, preempt_count: i32) -> ptr[ThreadInfo]:
+    """Make a thread_info at the low end of a CPU's stack."""
+    info = stack_of_cpu(stacks, cpu)
     info.cpu = cpu
     info.preempt_count = preempt_count
+    set_stack_end_magic(info)
     return info
 
 
@@ -92,8 +101,8 @@ def new_irq_ctx(stack: ptr[u8], cpu: u32, preempt_count: i32) -> ptr[ThreadInfo]
 def irq_ctx_init(cpu: u32) -> None:
     """Prepare a CPU's stacks.  Their preempt_count is never 0: nothing on them can be preempted."""
     if IRQ_STACKS:
-        hardirq_ctx[cpu] = new_irq_ctx(hardirq_stack + cpu * THREAD_SIZE, cpu, HARDIRQ_OFFSET)
-        softirq_ctx[cpu] = new_irq_ctx(softirq_stack + cpu * THREAD_SIZE, cpu, SOFTIRQ_OFFSET)
+        hardirq_ctx[cpu] = new_irq_ctx(hardirq_stack, cpu, HARDIRQ_OFFSET)
+        softirq_ctx[cpu] = new_irq_ctx(softirq_stack, cpu, SOFTIRQ_OFFSET)
 
 
 @guest
@@ -107,6 +116,7 @@ def enter_irq_ctx(ctx: ptr[ThreadInfo], interrupted: ptr[ThreadInfo]) -> u32:
 @guest
 def do_IRQ(regs: ptr[PtRegs], irq: u32) -> None:
     """Where common_interrupt brings every device interrupt; it is served on the interrupts' stack if there is one."""
+    check_stack()
     irq_enter()
     interrupted = current_thread_info()
     ctx = hardirq_ctx[smp_processor_id()]

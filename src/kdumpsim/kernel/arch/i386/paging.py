@@ -2,8 +2,9 @@
 """The kernel's page tables: the linear map and the fixed mappings (arch/i386/mm/init.c, include/asm-i386/fixmap.h).
 
 swapper_pg_dir shows physical RAM from PAGE_OFFSET up, 4 MiB pages where the memory map fills them and 4 KiB pages at
-ragged edges.  What the map does not hold is not mapped: the capture kernel cannot touch the dead kernel's memory by
-mistake.  Single pages of any memory are reached through the fixed mappings at the top of the address space.
+ragged edges, or everywhere with STACK_GUARD.  What the map does not hold is not mapped: the capture kernel cannot touch
+the dead kernel's memory by mistake.  Single pages of any memory are reached through the fixed mappings at the top of
+the address space.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from kdumpsim.kernel.arch.i386.pgtable_types import (
 )
 from kdumpsim.kernel.arch.i386.processor import invlpg, read_cr3, write_cr3
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
-from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.config import NR_CPUS, STACK_GUARD
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable
 from kdumpsim.kernel.mm.bootmem import alloc_bootmem
 
@@ -97,12 +98,12 @@ def kunmap_atomic() -> None:
 
 
 @guest
-def map_ragged(pgd_index: u32, phys: u32) -> None:
-    """Map those 4 KiB pages of a 4 MiB range that are RAM or firmware."""
+def map_small(pgd_index: u32, phys: u32, whole: bool) -> None:
+    """Map those 4 KiB pages of a 4 MiB range that are RAM or firmware, or the `whole` of it."""
     table = cast(ptr[u32], alloc_bootmem(PAGE_SIZE, PAGE_SIZE))
     for i in range(PTRS_PER_PTE):
         page: u32 = phys + (i << PAGE_SHIFT)
-        if page < LOW_BIOS_END or e820_covers(page, page + PAGE_SIZE):
+        if whole or page < LOW_BIOS_END or e820_covers(page, page + PAGE_SIZE):
             table[i] = page | PAGE_KERNEL
     swapper_pg_dir[pgd_index] = pa(u32(table)) | PAGE_KERNEL
 
@@ -126,10 +127,11 @@ def paging_init() -> None:
     pgd_index: u32 = KERNEL_PGD
     end: u32 = max_low_pfn << PAGE_SHIFT
     while phys < end:
-        if phys != 0 and e820_covers(phys, phys + PGDIR_SIZE):
+        whole = phys != 0 and e820_covers(phys, phys + PGDIR_SIZE)
+        if whole and not STACK_GUARD:
             swapper_pg_dir[pgd_index] = phys | PAGE_KERNEL_LARGE
         elif phys == 0 or e820_any_mapped(phys, phys + PGDIR_SIZE):
-            map_ragged(pgd_index, phys)
+            map_small(pgd_index, phys, whole)
         phys += PGDIR_SIZE
         pgd_index += 1
     for table in range(VMALLOC_TABLES):

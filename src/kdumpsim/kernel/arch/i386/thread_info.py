@@ -21,13 +21,19 @@ from kdumpsim.compiler.lang import (
     length,
     ptr,
     sizeof,
+    u8,
     u32,
     usize,
 )
-from kdumpsim.kernel.core.config import THREAD_SIZE
+from kdumpsim.kernel.core.config import STACK_CHECK, STACK_GUARD, THREAD_SIZE
 
 if TYPE_CHECKING:
     from kdumpsim.kernel.core.sched_types import TaskStruct
+
+STACK_ROOM: Final = 2 * THREAD_SIZE if STACK_GUARD else THREAD_SIZE
+"""From one stack of an array to the next: a guarded one has so much room below that its last page can be unmapped."""
+STACK_END_MAGIC: Final = 0x57AC_6E9D
+"""The last word of a stack, right above thread_info, with STACK_CHECK (include/linux/magic.h from 2.6.27 on)."""
 
 TIF_SIGPENDING: Final = 2
 """Bit of ThreadInfo.flags: a signal is to be delivered before the return to ring 3."""
@@ -72,3 +78,22 @@ def current() -> ptr[TaskStruct]:
 def smp_processor_id() -> u32:
     """Number of the CPU we run on, as the stack's thread_info says."""
     return current_thread_info().cpu
+
+
+@guest
+def stack_of_cpu(stacks: ptr[u8], cpu: u32) -> ptr[ThreadInfo]:
+    """A CPU's stack in an array of them, by the thread_info at its low end."""
+    return cast(ptr[ThreadInfo], stacks + (cpu + 1) * STACK_ROOM - THREAD_SIZE)
+
+
+@guest
+def end_of_stack(info: ptr[ThreadInfo]) -> ptr[u32]:
+    """The last word that a stack may grow to."""
+    return cast(ptr[u32], info + 1)
+
+
+@guest
+def set_stack_end_magic(info: ptr[ThreadInfo]) -> None:
+    """Mark the end of a new stack, for check_stack() to find it."""
+    if STACK_CHECK:
+        end_of_stack(info)[0] = STACK_END_MAGIC

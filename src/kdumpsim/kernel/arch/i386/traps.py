@@ -19,7 +19,8 @@ from kdumpsim.kernel.arch.i386.oops import die
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import DOUBLEFAULT_SELECTOR
-from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
+from kdumpsim.kernel.arch.i386.stack_guard import guard_static_stacks
+from kdumpsim.kernel.arch.i386.thread_info import current, current_thread_info, set_stack_end_magic, smp_processor_id
 from kdumpsim.kernel.core.config import THREAD_SIZE
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.signal import force_sig
@@ -186,3 +187,5 @@ def trap_init() -> None:
     init_doublefault_tss()
     init_apic_mappings()
     cpu_load_descriptors(0, u32(init_thread_union) + THREAD_SIZE)
+    set_stack_end_magic(current_thread_info())
+    guard_static_stacks()
