@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 import click
@@ -19,8 +19,7 @@ from kdumpsim.commands.status import Status
 from kdumpsim.runs.hosttime import Poll
 from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.row import HOST_TIMEOUT, Row
-from kdumpsim.sweeps.running import Progress, Runner, run_plan
-from kdumpsim.sweeps.store import Store
+from kdumpsim.sweeps.running import Progress, Runner
 from kdumpsim.sweeps.workers import Ways, pieces, run_locally
 
 LINE_EVERY_S = 5.0
@@ -79,18 +78,22 @@ def runner(plan: Plan, jobs: int, scheduler: str | None, ways: Ways, poll: Poll 
 
 
 def run_shown(
-    plan: Plan, store: Store, runner: Runner, show: Callable[[Progress], object], *, quiet: bool
+    rows: Callable[[Progress], Generator[Row, None, None]],
+    total: int,
+    show: Callable[[Progress], object],
+    *,
+    quiet: bool,
 ) -> list[Row]:
-    """Run a plan into a store with its progress on the screen; the rows without an outcome.
+    """Run with the progress on the screen; the rows without an outcome.
 
-    `show` prints what came of it, however it ends.
+    `rows` runs (`run_plan`), and keeps the progress that it is given; `show` prints what came of it, however it ends.
     """
-    progress = Progress(plan.total)
+    progress = Progress(total)
     display = _Display(screen(stderr=quiet), progress, quiet=quiet)
     dead = []
     try:
-        with closing(display), closing(run_plan(plan, store, runner, progress)) as rows:
-            for row in rows:
+        with closing(display), closing(rows(progress)) as ended:
+            for row in ended:
                 display.tell()
                 if row.ok is None:
                     dead.append(row)

@@ -23,7 +23,7 @@ from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.ratetable import CellRate, rate_summary, rates
-from kdumpsim.sweeps.running import Progress
+from kdumpsim.sweeps.running import Progress, run_plan
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.workers import Ways
 
@@ -71,7 +71,8 @@ def show_rates(
 
     try:
         with scratch_directory() as scratch, Store(path or scratch / "table2.sqlite", create=True) as store:
-            leave(run_shown(plan, store, runner(plan, jobs, None, ways, poll), show, quiet=quiet))
+            run_by = runner(plan, jobs, None, ways, poll)
+            leave(run_shown(lambda p: run_plan(plan, store, run_by, p), plan.total, show, quiet=quiet))
     except (ScenarioError, StoreError, MissingExtra) as error:
         raise click.UsageError(str(error)) from error
 

@@ -22,7 +22,7 @@ from kdumpsim.runs.hosttime import HOST_TIMEOUT_S
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import AXES, FIELDS, OPTION_AXES, Plan
-from kdumpsim.sweeps.running import Progress
+from kdumpsim.sweeps.running import Progress, run_plan
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.tally import cells, table
 from kdumpsim.sweeps.workers import Ways
@@ -143,7 +143,10 @@ def sweep(
                 writable_directory(keep)
             run_by = runner(plan, jobs or os.cpu_count() or 1, scheduler, Ways(host_timeout, keep), poll)
             dead = run_shown(
-                plan, opened, run_by, lambda progress: _show(plan, opened, progress, as_json=as_json), quiet=as_json
+                lambda progress: run_plan(plan, opened, run_by, progress),
+                plan.total,
+                lambda progress: _show(plan, opened, progress, as_json=as_json),
+                quiet=as_json,
             )
             for path in write(opened, html_file, junit_file, form):
                 click.echo(f"Wrote {path}.", err=as_json)
