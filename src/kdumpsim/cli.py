@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kdumpsim.commands.run", "Crash a kernel at a chosen point and judge the dump."),
     "options": ("kdumpsim.commands.options", "Show every kernel option and its value in each profile."),
     "table2": ("kdumpsim.commands.table2", "Crash at every point in every way, beside the LKDTT paper's table."),
+    "ablate": ("kdumpsim.commands.ablate", "Switch each option of a profile off, and count what that turns."),
     "sweep": ("kdumpsim.commands.sweep", "Run many scenarios into a store, and count how they end."),
     "compare": ("kdumpsim.commands.compare", "Compare two options of a sweep, pair by pair."),
     "report": ("kdumpsim.commands.report", "Write what a sweep's store says as a page, a table or test results."),

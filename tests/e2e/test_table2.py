@@ -107,6 +107,15 @@ def test_counts_and_profiles_make_rates_that_are_kept_and_gone_on_with(tmp_path:
     assert "paper  X (log, SysRq): 2 of 2 runs are that, 2 have its letter" in again.stdout
 
 
+def test_an_option_is_switched_off_and_what_it_turns_is_counted(tmp_path: Path) -> None:
+    words = ("ablate", "--profile", "default", "--option", "panic_on_oops", "--point", "FS_DEVRW", "--counts", "9,10")
+    process = kdumpsim(*words, "--type", "oops", "--html", str(tmp_path / "page.html"))
+    assert process.returncode == 0, process.stderr
+    assert "panic_on_oops  2 of 2  0          2          0             0.5" in process.stdout
+    assert "  2 x FS_DEVRW / oops: O to X (log, SysRq)" in process.stdout
+    assert "panic_on_oops=0" in (tmp_path / "page.html").read_text()
+
+
 def test_output_keeps_result_and_console_of_each_run(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     process = kdumpsim("table2", "--point", "TIMERADD", "--type", "panic", "--output", str(kept))

@@ -111,4 +111,5 @@ def test_only_what_prints_the_table_reads_the_papers_outcomes() -> None:
         for path in package.rglob("*.py")
         if "lkdtt.paper" in path.read_text() or "table2.csv" in path.read_text()
     }
-    assert readers == {"lkdtt/paper.py", "sweeps/table2.py", "commands/table2.py", "commands/matrix.py"}
+    printing = {f"{room}/{name}.py" for room in ("commands", "sweeps") for name in ("table2", "ratetable")}
+    assert readers == {"lkdtt/paper.py", "commands/matrix.py", *printing}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from kdumpsim.sweeps.comparing import Comparison
@@ -15,6 +16,8 @@ from kdumpsim.sweeps.tally import CellKey, Tally
 
 WIDTH = 9.0
 """Inches of 72 points."""
+LABEL = 32
+"""Characters of an arm's name on a line."""
 _GREENS = ("#2e7d32", "#66a95b", "#a5cf9c")
 _REDS = ("#b3261e", "#d9603b", "#e58f52", "#efb871", "#8e4585", "#b57bb0", "#6d4c41", "#a1887f")
 _GREYS = {WORKER_DIED: "#616161", HOST_TIMEOUT: "#9e9e9e"}
@@ -50,7 +53,14 @@ def outcome_bars(arms: Mapping[str, Tally]) -> str:
         left = dict.fromkeys(arms, 0.0)
         for end, colour in _colours(ends).items():
             shares = [100 * tally.ends[end] / tally.ends.total() for tally in arms.values()]
-            axes.barh(list(arms), shares, left=list(left.values()), color=colour, label=end, height=0.7)
+            axes.barh(
+                [fill(arm, LABEL) for arm in arms],
+                shares,
+                left=list(left.values()),
+                color=colour,
+                label=end,
+                height=0.7,
+            )
             left = {arm: before + share for (arm, before), share in zip(left.items(), shares, strict=True)}
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
@@ -132,7 +142,7 @@ def differences(made: Sequence[Comparison]) -> str:
             axes.plot([100 * found.difference.low, 100 * found.difference.high], [row, row], color="#555")
             axes.plot([centre], [row], "o", color="#1565c0")
         axes.axvline(0, color="#999", linewidth=0.8)
-        axes.set_yticks(range(len(made)), [f"{found.a} − {found.b}" for found in made])
+        axes.set_yticks(range(len(made)), [fill(f"{found.a} − {found.b}", LABEL) for found in made])
         axes.set_ylim(len(made) - 0.5, -0.5)
         axes.set_xlabel("difference of the rates of O, % (interval of 95 % by boots)")
         return _svg(figure, "differences")

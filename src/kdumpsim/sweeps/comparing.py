@@ -127,6 +127,15 @@ def compare_all(store: Store) -> list[Comparison]:
     return [replace(comparison, adjusted=p) for comparison, p in zip(made, adjusted, strict=True)]
 
 
+def ends_by_cell(store: Store, a: Side, b: Side) -> Iterator[tuple[str, str, str, str, int]]:
+    """Crash point, crash type, how it ended with A and with B, and how many pairs ended so."""
+    for one, other in _pairs(store.arms, a, b):
+        yield from store.query(
+            f'SELECT a.crash_point, a.crash_type, a."end", b."end", count(*) {_JOINED} GROUP BY 1, 2, 3, 4',
+            (other.id, one.id),
+        )
+
+
 def _text(one: Side) -> str:
     return ", ".join(f"{name}={value}" for name, value in one.items())
 

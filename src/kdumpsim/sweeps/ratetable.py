@@ -68,6 +68,18 @@ class CellRate:
         }  # fmt: skip
 
 
+def rate_axes(points: Sequence[str], types: Sequence[str], counts: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """The lines of a plan for the cells asked for (all, where none are named), as far as the kernel has them."""
+    built_points = [point for point in dict.fromkeys(c.crash_point for c in cells()) if point in crash_points()]
+    built_types = [kind for kind in dict.fromkeys(c.crash_type for c in cells()) if kind in crash_types()]
+    return {
+        "points": list(points) or built_points,
+        "types": list(types) or built_types,
+        "counts": counts,
+        "seeds": list(seeds),
+    }
+
+
 def rate_plan(
     profiles: Sequence[str],
     counts: str,
@@ -78,17 +90,9 @@ def rate_plan(
     **fields: Any,
 ) -> Plan:
     """The sweep of the cells asked for (all, where none are named).  ScenarioError for what cannot be."""
-    built_points = [p for p in dict.fromkeys(c.crash_point for c in cells()) if p in crash_points()]
-    built_types = [t for t in dict.fromkeys(c.crash_type for c in cells()) if t in crash_types()]
     if not profiles:
         raise ScenarioError("profile is empty: name one or more, such as default,2.6.16")
-    data: dict[str, Any] = {
-        "points": [p for p in built_points if not points or p in points],
-        "types": [t for t in built_types if not types or t in types],
-        "counts": counts,
-        "seeds": list(seeds),
-        "profile": list(profiles),
-    }
+    data = {**rate_axes(points, types, counts, seeds), "profile": list(profiles)}
     options = dict(fields.pop("kernel_options", ()))
     return Plan.from_dict({**data, "options": {name: [value] for name, value in options.items()}, **fields})
 

@@ -85,7 +85,7 @@ def _arms_table(
     def rows() -> Iterator[Sequence[str]]:
         for arm, tally in totals.items():
             boots = by_boot.get(arm, [])
-            rate = "–" if tally.rate is None else f"{100 * tally.rate:.1f} %"
+            rate = "–" if tally.rate is None else f"{100 * tally.rate:.1f}&nbsp;%"
             yield (
                 escape(named[arm]),
                 str(tally.n),

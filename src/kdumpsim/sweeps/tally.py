@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from kdumpsim.scenario.options import OPTIONS
@@ -97,9 +98,21 @@ def _asked(arm: StoredArm, option: str) -> bool:
 
 
 def labels(arms: Sequence[StoredArm]) -> dict[int, str]:
-    """What tells each arm from the others, by its number."""
+    """What tells each arm from the others, by its number.
+
+    Where arms are not all combinations of what was varied, as in an ablation, each is named by what is unusual in it.
+    """
     names = varied(arms)
-    return {arm.id: ", ".join(f"{name}={shown(arm.settings[name])}" for name in names) or "all runs" for arm in arms}
+    values = {name: Counter(shown(arm.settings[name]) for arm in arms) for name in names}
+    if len(arms) >= prod(map(len, values.values())):
+        return {arm.id: _named(arm, names) or "all runs" for arm in arms}
+    usual = {name: counted.most_common(1)[0][0] for name, counted in values.items()}
+    unusual = {arm.id: [name for name in names if shown(arm.settings[name]) != usual[name]] for arm in arms}
+    return {arm.id: _named(arm, unusual[arm.id]) or "unchanged" for arm in arms}
+
+
+def _named(arm: StoredArm, names: Iterable[str]) -> str:
+    return ", ".join(f"{name}={shown(arm.settings[name])}" for name in names)
 
 
 def shown(value: Any) -> str:
