@@ -186,6 +186,14 @@ OPTIONS: dict[str, Option] = {
             {"off": "0", "warn": "1", "panic": "2"},
             constant="STACK_CHECK",
         ),
+        Option(
+            "fault_checks",
+            "fault handlers look whether `current` is sound, and errors are handed over where they are found, "
+            "before they are printed",
+            "0",
+            _switch("0", "1"),
+            constant="FAULT_CHECKS",
+        ),
     )
 }
 

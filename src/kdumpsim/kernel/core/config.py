@@ -37,6 +37,9 @@ STACK_GUARD: Final = config("STACK_GUARD", 0)
 STACK_CHECK: Final = config("STACK_CHECK", 0)
 """CONFIG_DEBUG_STACKOVERFLOW: interrupts inspect the stack, and print (1) or panic (2)."""
 
+FAULT_CHECKS: Final = config("FAULT_CHECKS", 0)
+"""Fault handlers look whether `current` is sound, and errors are handed over where they are found."""
+
 NR_IRQS: Final = 64
 """Interrupt lines: 24 I/O APIC pins or 16 of the i8259s, with room."""
 

@@ -28,7 +28,7 @@ class CrashPlace(IntEnum):
     """Where a crash asks for a dump."""
 
     OOPS = 0
-    """die(), once it has printed; whether the oops is fatal is not decided yet."""
+    """die(), once it has printed (with FAULT_CHECKS before, too); whether the oops is fatal is not decided yet."""
     PANIC = 1
     """panic(), before it stops the other CPUs; called without registers."""
     NMI = 2

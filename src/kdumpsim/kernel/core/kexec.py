@@ -16,7 +16,7 @@ from kdumpsim.kernel.architecture import (
     machine_kexec_prepare,
     machine_shutdown,
 )
-from kdumpsim.kernel.core.config import CRASH_STACKS, NR_CPUS
+from kdumpsim.kernel.core.config import CRASH_STACKS, FAULT_CHECKS, NR_CPUS
 from kdumpsim.kernel.core.device import device_shutdown
 from kdumpsim.kernel.core.dump import DumpMechanism
 from kdumpsim.kernel.core.hardirq import in_interrupt
@@ -35,6 +35,7 @@ from kdumpsim.kernel.core.kexec_types import (
 from kdumpsim.kernel.core.panic import panic_on_oops
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.resource_types import IORESOURCE_BUSY, IORESOURCE_MEM, Resource
+from kdumpsim.kernel.core.sched import current_is_sound
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.types import EBUSY, EINVAL
 from kdumpsim.kernel.core.vmcoreinfo import crash_save_vmcoreinfo
@@ -141,8 +142,8 @@ def crash_kexec(regs: ptr[PtRegs]) -> None:
 
 @guest
 def crash_kexec_oops(regs: ptr[PtRegs]) -> None:
-    """die() has printed an oops: start the capture kernel at once if it cannot be survived."""
-    if kexec_should_crash(current()):
+    """An oops: start the capture kernel at once if it cannot be survived."""
+    if (FAULT_CHECKS and not current_is_sound()) or kexec_should_crash(current()):
         crash_kexec(regs)
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The end of a kernel (kernel/panic.c, the last part of die() in arch/i386/kernel/traps.c).
 
-The order of events is 2.6.16's.  Nothing here takes a lock that the dying context might hold.
+The order of events is 2.6.16's; with FAULT_CHECKS the dump comes before the printing.  Nothing here takes a lock that
+the dying context might hold.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, NoReturn, array, cast, cstr, guest, i32, length, placed, ptr, u8, u32, usize
 from kdumpsim.kernel.architecture import local_irq_enable, machine_restart, mdelay, smp_send_stop, touch_nmi_watchdog
+from kdumpsim.kernel.core.config import FAULT_CHECKS
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
 from kdumpsim.kernel.core.spinlock import preempt_disable
-from kdumpsim.kernel.core.string import simple_strtoul
+from kdumpsim.kernel.core.string import simple_strtoul, strlcpy
 from kdumpsim.kernel.core.vsprintf import vsnprintf
 
 PANIC_TEXT: Final = 256
@@ -31,8 +33,10 @@ panic_buf: array[u8] = length(PANIC_TEXT)
 def panic(fmt: cstr, *args: usize) -> NoReturn:
     """Give up: say why, have a dump taken if there is a mechanism for it, else stop all CPUs."""
     preempt_disable()
-    bust_spinlocks(True)
     vsnprintf(panic_buf, PANIC_TEXT, fmt, cast(ptr[usize], args))
+    if FAULT_CHECKS:
+        try_crashdump(CrashPlace.PANIC, NULL)
+    bust_spinlocks(True)
     printk(f"<0>Kernel panic - not syncing: {panic_buf:s}\n")
     bust_spinlocks(False)
     try_crashdump(CrashPlace.PANIC, NULL)
@@ -46,6 +50,12 @@ def panic(fmt: cstr, *args: usize) -> NoReturn:
     local_irq_enable()
     while True:
         mdelay(1)
+
+
+@guest
+def note_crash(reason: cstr) -> None:
+    """Leave a reason where panic() leaves its own."""
+    strlcpy(panic_buf, reason, PANIC_TEXT)
 
 
 @guest

@@ -43,6 +43,7 @@ from kdumpsim.kernel.architecture import (
     local_irq_disable,
     local_irq_enable,
     mb,
+    safe_smp_processor_id,
     smp_processor_id,
     smp_send_reschedule,
     switch_to,
@@ -116,6 +117,14 @@ def cpu_rq(cpu: u32) -> ptr[Rq]:
 def task_cpu(p: ptr[TaskStruct]) -> u32:
     """The CPU a task runs or last ran on."""
     return p.thread_info.cpu
+
+
+@guest
+def current_is_sound() -> bool:
+    """Whether this stack's thread_info names this CPU and the task that it runs: after an overflow it names neither."""
+    info = current_thread_info()
+    cpu = safe_smp_processor_id()
+    return cpu < NR_CPUS and info.cpu == cpu and info.task == cpu_rq(cpu).curr
 
 
 @guest

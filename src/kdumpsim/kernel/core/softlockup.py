@@ -15,7 +15,7 @@ from typing import Final
 
 from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
 from kdumpsim.kernel.architecture import cpu_online, current, dump_stack, smp_processor_id
-from kdumpsim.kernel.core.config import HZ, NR_CPUS
+from kdumpsim.kernel.core.config import FAULT_CHECKS, HZ, NR_CPUS
 from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.params import ObsKernelParam
@@ -59,6 +59,8 @@ def softlockup_tick() -> None:
     if print_timestamp[cpu] == timestamp or not time_after_eq(jiffies, timestamp + 2 * watchdog_thresh * HZ + 1):
         return
     print_timestamp[cpu] = timestamp
+    if FAULT_CHECKS and softlockup_panic:
+        panic("softlockup: hung tasks")
     spin_lock(print_lock)
     printk(f"<3>BUG: soft lockup detected on CPU#{cpu}!\n")
     dump_stack()

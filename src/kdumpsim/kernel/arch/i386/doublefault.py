@@ -20,8 +20,9 @@ from kdumpsim.kernel.arch.i386.processor import DescPtr, cpu_relax
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.thread_info import stack_of_cpu
-from kdumpsim.kernel.core.config import CRASH_STACKS, NR_CPUS, THREAD_SIZE
+from kdumpsim.kernel.core.config import CRASH_STACKS, FAULT_CHECKS, NR_CPUS, THREAD_SIZE
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
+from kdumpsim.kernel.core.panic import note_crash
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
 from kdumpsim.kernel.core.sched import cpu_rq
 
@@ -77,6 +78,9 @@ def looks_like_kernel_pointer(address: u32) -> bool:
 def doublefault_fn() -> NoReturn:
     """The task behind the double fault gate: say what is known, hand over with CRASH_STACKS, and stop this CPU."""
     if CRASH_STACKS:
+        if FAULT_CHECKS:
+            note_crash("double fault")
+            doublefault_dump()
         bust_spinlocks(True)
     gdt: DescPtr = DescPtr()
     asm_value(u32, "sgdt ($1); xorl $0, $0", "=r,r,~{memory},~{cc}", gdt)

@@ -9,15 +9,17 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NULL, cast, guest, ptr, u32
-from kdumpsim.kernel.arch.i386.oops import die
+from kdumpsim.kernel.arch.i386.oops import bad_current, die, hand_over
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, va
 from kdumpsim.kernel.arch.i386.pgtable_types import PAGE_PRESENT, PAGE_PSE
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable, read_cr2, read_cr3
 from kdumpsim.kernel.arch.i386.ptrace import EFLAGS_IF, EFLAGS_VM, PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.thread_info import current
 from kdumpsim.kernel.arch.i386.uaccess import fixup_exception
+from kdumpsim.kernel.core.config import FAULT_CHECKS
 from kdumpsim.kernel.core.hardirq import in_atomic
 from kdumpsim.kernel.core.printk import bust_spinlocks, printk
+from kdumpsim.kernel.core.sched import current_is_sound
 from kdumpsim.kernel.core.signal import force_sig
 from kdumpsim.kernel.core.types import SIGBUS, SIGKILL, SIGSEGV
 from kdumpsim.kernel.mm.memory import handle_mm_fault
@@ -71,11 +73,13 @@ def bad_user_access(regs: ptr[PtRegs], error_code: u32, address: u32) -> None:
 def do_page_fault(regs: ptr[PtRegs], error_code: u32) -> None:
     """#PF, vector 14: a page that is due, a process's mistake, a bad pointer in a system call, or an oops."""
     address: u32 = read_cr2()
+    if FAULT_CHECKS and not current_is_sound():
+        bad_current(regs)
     if regs.eflags & (EFLAGS_IF | EFLAGS_VM):
         local_irq_enable()
     task = current()
     if address < TASK_SIZE:
-        # Nobody checks `task`: if the stack ran over, this read faults, and so on (LKDTT paper, listing 5).
+        # Without FAULT_CHECKS nobody checks `task`: after an overflow this read faults, and so on (paper, listing 5).
         mm = task.mm
         if not in_atomic() and mm != NULL and do_user_page_fault(regs, error_code, address):
             return
@@ -90,6 +94,7 @@ def do_page_fault(regs: ptr[PtRegs], error_code: u32) -> None:
 @guest
 def no_context(regs: ptr[PtRegs], error_code: u32, address: u32) -> None:
     """The kernel touched what is not there: say what and where, then die()."""
+    hand_over("Oops", regs)
     bust_spinlocks(True)
     if address < PAGE_SIZE:
         printk("<1>Unable to handle kernel NULL pointer dereference")

@@ -39,9 +39,10 @@ from kdumpsim.kernel.arch.i386.processor import cpu_relax, local_irq_enable
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online, smp_call_function
 from kdumpsim.kernel.arch.i386.thread_info import current, smp_processor_id
-from kdumpsim.kernel.core.config import HZ, NR_CPUS
+from kdumpsim.kernel.core.config import FAULT_CHECKS, HZ, NR_CPUS
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.kthread import do_exit
+from kdumpsim.kernel.core.panic import note_crash
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import bust_spinlocks, console_silent, printk
 from kdumpsim.kernel.core.softlockup import touch_softlockup_watchdog, watchdog_thresh
@@ -89,6 +90,9 @@ def touch_nmi_watchdog() -> None:
 @guest
 def die_nmi(regs: ptr[PtRegs], msg: cstr) -> None:
     """This CPU is stuck: say where, and dump."""
+    if FAULT_CHECKS and not user_mode(regs):
+        note_crash(msg)
+        try_crashdump(CrashPlace.NMI, regs)
     spin_lock(nmi_print_lock)
     bust_spinlocks(True)
     printk(f"<0>{msg:s} on CPU{safe_smp_processor_id()}, eip {regs.eip:08x}, registers:\n")

@@ -34,13 +34,13 @@ from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_DS
 from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info
 from kdumpsim.kernel.architecture import current
-from kdumpsim.kernel.core.config import HZ, PREEMPT, THREAD_SIZE
+from kdumpsim.kernel.core.config import FAULT_CHECKS, HZ, PREEMPT, THREAD_SIZE
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.exit import do_exit
 from kdumpsim.kernel.core.hardirq import in_interrupt
 from kdumpsim.kernel.core.kallsyms import print_symbol
 from kdumpsim.kernel.core.module import print_modules
-from kdumpsim.kernel.core.panic import panic, panic_on_oops
+from kdumpsim.kernel.core.panic import note_crash, panic, panic_on_oops
 from kdumpsim.kernel.core.printk import bust_spinlocks, console_verbose, printk
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
@@ -205,11 +205,27 @@ def oops_end(regs: ptr[PtRegs]) -> NoReturn:
 
 
 @guest
+def hand_over(what: cstr, regs: ptr[PtRegs]) -> None:
+    """With FAULT_CHECKS: have the dump of a fatal oops taken where it is found, before printing waits for locks."""
+    if FAULT_CHECKS:
+        note_crash(what)
+        try_crashdump(CrashPlace.OOPS, regs)
+
+
+@guest
+def bad_current(regs: ptr[PtRegs]) -> NoReturn:
+    """An exception on a stack whose thread_info is gone: nobody may use `current`, so this is the end."""
+    hand_over("current is not sound", regs)
+    panic("current is not sound")
+
+
+@guest
 def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
     """An exception that nobody can mend: print an oops and end the task, or the system (2.6.16 die)."""
     global die_owner, die_owner_depth, die_counter
     flags: u32 = 0
     cpu = i32(safe_smp_processor_id())
+    hand_over(what, regs)
     if die_owner != cpu:
         console_verbose()
         flags = spin_lock_irqsave(die_lock)

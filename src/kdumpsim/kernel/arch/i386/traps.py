@@ -15,14 +15,15 @@ from kdumpsim.kernel.arch.i386.desc import (
 from kdumpsim.kernel.arch.i386.doublefault import init_doublefault_tss
 from kdumpsim.kernel.arch.i386.head import init_thread_union
 from kdumpsim.kernel.arch.i386.irq_vectors import SYSCALL_VECTOR
-from kdumpsim.kernel.arch.i386.oops import die
+from kdumpsim.kernel.arch.i386.oops import bad_current, die
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import DOUBLEFAULT_SELECTOR
 from kdumpsim.kernel.arch.i386.stack_guard import guard_static_stacks
 from kdumpsim.kernel.arch.i386.thread_info import current, current_thread_info, set_stack_end_magic, smp_processor_id
-from kdumpsim.kernel.core.config import THREAD_SIZE
+from kdumpsim.kernel.core.config import FAULT_CHECKS, THREAD_SIZE
 from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import current_is_sound
 from kdumpsim.kernel.core.signal import force_sig
 from kdumpsim.kernel.core.types import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
 
@@ -51,6 +52,8 @@ system_call: array[u8] = external()
 @guest
 def do_trap(signal: u32, what: cstr, regs: ptr[PtRegs], error_code: u32) -> None:
     """An exception: a signal for a process, the end of the kernel for the kernel."""
+    if FAULT_CHECKS and not current_is_sound():
+        bad_current(regs)
     if not user_mode(regs):
         die(what, regs, error_code)
     local_irq_enable()
