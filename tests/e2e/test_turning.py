@@ -193,3 +193,24 @@ def test_a_hang_in_the_handler_of_a_level_triggered_line_keeps_the_timer_out_and
     assert SOFT_LOCKUP in told
     assert NO_EFFECT in untold
     assert [words for words in (SOFT_LOCKUP, LOCKUP, SYSRQ) if words in untold] == []
+
+
+def test_a_soft_lockup_watchdog_with_a_clock_of_its_own_sees_that_hang(run: RunPair) -> None:
+    """Ticks of the CPU's own timer come although jiffies stand still; with jiffies it is the plain X of above."""
+    options = (("watchdog_thresh", "1"), ("softlockup", "panic"))
+    sides = [
+        Scenario(
+            "INT_HW_IRQ_EN",
+            "hang",
+            profile="2.6.16",
+            kernel_options=(*options, ("softlockup_clock", clock)),
+            load=("netload",),
+            patience=4,
+        )
+        for clock in ("jiffies", "local")
+    ]
+    (by_jiffies, untold), (by_ticks, told) = run(sides)
+    assert (by_jiffies, by_ticks) == ("X", "O")
+    assert SOFT_LOCKUP not in untold
+    assert f"{SOFT_LOCKUP}0" in told
+    assert f"{SOFT_LOCKUP}1" not in told

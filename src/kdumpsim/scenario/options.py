@@ -194,6 +194,15 @@ OPTIONS: dict[str, Option] = {
             _switch("0", "1"),
             constant="FAULT_CHECKS",
         ),
+        Option(
+            "softlockup_clock",
+            "how the soft-lockup watchdog tells time: by jiffies, or by each CPU's own timer interrupts, which come "
+            "even while jiffies stand still",
+            "jiffies",
+            _switch("jiffies", "local"),
+            FIRST,
+            "softlockup_clock",
+        ),
     )
 }
 
@@ -230,6 +239,8 @@ def check_contradictions(asked: Mapping[str, str], options: Mapping[str, str]) -
         raise OptionError(f"{', '.join(lost)} cannot do without safe_smp_processor_id=1: add it, or {off}")
     if "watchdog_thresh" in asked and options["nmi_watchdog"] == "0" and options["softlockup"] == "off":
         raise OptionError("watchdog_thresh has no watchdog to set: add nmi_watchdog=1|2 or softlockup=warn|panic")
+    if "softlockup_clock" in asked and options["softlockup"] == "off":
+        raise OptionError("softlockup_clock has no watchdog to tell the time: add softlockup=warn|panic")
     if "ide_dma" in asked and options["combined_mode"] != "ide":
         raise OptionError("ide_dma has no disk in use by the IDE driver to act on: add combined_mode=ide")
 

@@ -14,6 +14,7 @@ import pytest
 
 from kdumpsim.agent.errors import AgentGone, AgentTimeout
 from kdumpsim.cpu import Cpu
+from kdumpsim.target import PAGE_OFFSET
 
 THREAD_SIZE = 8192
 FILLED = 0xFFFFFFFF
@@ -99,6 +100,34 @@ def test_a_performance_counter_ticks_while_its_cpu_is_busy(boot: Boot, cpus: int
     after = struct.unpack(f"<{cpus}I", guest.machine.cpus[0].read_linear(ticks, 4 * cpus))
     assert max(late - early for late, early in zip(after, before, strict=True)) == 4
     assert "LOCKUP" not in guest.console
+
+
+@pytest.mark.parametrize("clock", ["jiffies", "local"])
+def test_the_soft_lockup_watchdog_is_content_with_a_healthy_machine(boot: Boot, clock: str) -> None:
+    guest = boot(f"softlockup_clock={clock} watchdog_thresh=1", cpus=4)
+    guest.run(4)  # idle
+    guest.agent.start("diskio")
+    guest.run(4)
+    assert "soft lockup" not in guest.console
+
+
+def test_a_hang_in_an_nmi_handler_is_seen_by_nobody(boot: Boot) -> None:
+    """The paper's "one inevitable flaw" (5.2.3): interrupts are off, and no other NMI comes before the IRET."""
+    guest = boot("nmi_watchdog=1 watchdog_thresh=1 softlockup=panic softlockup_clock=local")
+
+    def nmis() -> tuple[int, int]:
+        count: tuple[int, int] = struct.unpack_from("<2I", guest.machine.memory.view, at)
+        return count
+
+    at = guest.first.symbols["nmi_count"] - PAGE_OFFSET
+    guest.agent.start("nmihold", "2")
+    before = nmis()
+    guest.run(8)
+    on_cpu0, on_cpu1 = (late - early for late, early in zip(nmis(), before, strict=True))
+    assert 790 < on_cpu0 < 810
+    assert on_cpu1 <= 1
+    assert "LOCKUP" not in guest.console
+    assert "soft lockup" not in guest.console
 
 
 @pytest.mark.parametrize("point", ["INT_TASKLET_ENTRY", "INT_HW_IRQ_EN", "FS_DEVRW"])

@@ -7,6 +7,10 @@ softirqs, tasklets, interrupt handlers, code that has disabled preemption.
 
 2.6.16 looks in do_timer(), that is, on the CPU that counts jiffies only; as from 2.6.17 on, every CPU looks after
 itself here.
+
+Jiffies stand still while a level-triggered interrupt of a higher priority than the timer's is being served, and with
+them this watchdog.  With softlockup_clock=local each CPU counts its own timer's interrupts, and its tick wakes its
+thread: 2.6.23 goes by cpu_clock(), which is each CPU's own, and has the tick wake the thread.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.sched import schedule, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import simple_strtoul, strcmp
@@ -35,8 +40,12 @@ softlockup_panic: bool = False
 watchdog_thresh: u32 = 5
 """Seconds until the NMI watchdog calls a CPU locked up; the soft-lockup watchdog waits twice as long, as in 2.6.16."""
 
+softlockup_local: bool = False
+"""Whether time is told by each CPU's own ticks (softlockup_clock=local), not by jiffies."""
+local_ticks: array[u32] = length(NR_CPUS)
+"""Timer interrupts that each CPU has taken."""
 touch_timestamp: array[u32] = length(NR_CPUS)
-"""When each CPU's thread last ran, in jiffies."""
+"""When each CPU's thread last ran, in jiffies or its own ticks."""
 print_timestamp: array[u32] = length(NR_CPUS)
 """The time of touch_timestamp that was complained about last: once is enough."""
 print_lock: Spinlock = Spinlock(slock=1)
@@ -44,19 +53,30 @@ watchdog_task: array[ptr[TaskStruct]] = length(NR_CPUS)
 
 
 @guest
+def softlockup_time(cpu: u32) -> u32:
+    """What time it is to a CPU's watchdog."""
+    return local_ticks[cpu] if softlockup_local else jiffies
+
+
+@guest
 def touch_softlockup_watchdog() -> None:
     """This CPU is all right."""
-    touch_timestamp[smp_processor_id()] = jiffies
+    cpu = smp_processor_id()
+    touch_timestamp[cpu] = softlockup_time(cpu)
 
 
 @guest
 def softlockup_tick() -> None:
     """The timer interrupt's part."""
     cpu = smp_processor_id()
+    local_ticks[cpu] += 1
     if watchdog_task[cpu] == NULL:
         return
     timestamp = touch_timestamp[cpu]
-    if print_timestamp[cpu] == timestamp or not time_after_eq(jiffies, timestamp + 2 * watchdog_thresh * HZ + 1):
+    now = softlockup_time(cpu)
+    if softlockup_local and time_after_eq(now, timestamp + HZ):
+        wake_up_process(watchdog_task[cpu])
+    if print_timestamp[cpu] == timestamp or not time_after_eq(now, timestamp + 2 * watchdog_thresh * HZ + 1):
         return
     print_timestamp[cpu] = timestamp
     if FAULT_CHECKS and softlockup_panic:
@@ -76,7 +96,10 @@ def watchdog(arg: ptr[void]) -> i32:
     current().static_prio = MAX_RT_PRIO
     while True:
         current().state = TASK_INTERRUPTIBLE
-        schedule_timeout(HZ)
+        if softlockup_local:
+            schedule()
+        else:
+            schedule_timeout(HZ)
         touch_softlockup_watchdog()
     return 0
 
@@ -90,8 +113,8 @@ def spawn_softlockup_task() -> None:
     for cpu in range(NR_CPUS):
         if cpu_online(cpu):
             snprintf(name, 16, "watchdog/%u", cpu)
-            touch_timestamp[cpu] = jiffies
-            print_timestamp[cpu] = jiffies - 1
+            touch_timestamp[cpu] = softlockup_time(cpu)
+            print_timestamp[cpu] = touch_timestamp[cpu] - 1
             watchdog_task[cpu] = kernel_thread_on_cpu(watchdog, NULL, name, cpu)
 
 
@@ -105,6 +128,14 @@ def setup_softlockup(value: cstr) -> i32:
 
 
 @guest
+def setup_softlockup_clock(value: cstr) -> i32:
+    """softlockup_clock=jiffies|local"""
+    global softlockup_local
+    softlockup_local = strcmp(value, "local") == 0
+    return 0
+
+
+@guest
 def setup_watchdog_thresh(value: cstr) -> i32:
     """watchdog_thresh=seconds"""
     global watchdog_thresh
@@ -114,6 +145,9 @@ def setup_watchdog_thresh(value: cstr) -> i32:
 
 _param_softlockup: ObsKernelParam = placed(
     "setup_params", ObsKernelParam(str="softlockup=", setup_func=setup_softlockup)
+)
+_param_softlockup_clock: ObsKernelParam = placed(
+    "setup_params", ObsKernelParam(str="softlockup_clock=", setup_func=setup_softlockup_clock)
 )
 _param_watchdog_thresh: ObsKernelParam = placed(
     "setup_params", ObsKernelParam(str="watchdog_thresh=", setup_func=setup_watchdog_thresh)
