@@ -28,7 +28,6 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "vmcore/formats/convert.py": ('^COMPRESSED = "kdump-"', "its names, for a user"),
     "commands/convert.py": ("kdump-(zlib|lzo|snappy|zstd) ", "the same names, in the help"),
     "lkdtt/paper.py": ("^COLUMNS? = ", "columns of the paper's Table 2 have such headings"),
-    "commands/table2.py": ("kdump 2.6.16", "prints that column beside ours"),
 }
 """Module: the lines that may have such a name, and why."""
 

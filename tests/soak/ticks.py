@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import fn, guest, i32, placed, usize
-from kdumpsim.kernel.core.timer import TimerList, add_timer, jiffies, setup_timer
+from kdumpsim.kernel.core.timer import add_timer, jiffies, setup_timer
+from kdumpsim.kernel.core.timer_types import TimerList
 from kdumpsim.kernel.lkdtt.cpoint import CrashPoint, cpoint
 
 INTERVAL: Final = 20

@@ -31,7 +31,7 @@ from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.truth import truth_option
 from kdumpsim.commands.verbose import listen
-from kdumpsim.lkdtt.paper import cells
+from kdumpsim.lkdtt.paper import COLUMN, COLUMNS, cells
 from kdumpsim.runfiles import CONSOLE_LOG
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
@@ -43,7 +43,7 @@ from kdumpsim.sweeps.sweep import directory_name, sweep
 from kdumpsim.sweeps.table2 import CellRuns, plan, scenarios_of, summary
 from kdumpsim.sweeps.workers import Ways
 
-HELP = f"""Run the cells of the LKDTT paper's Table 2 and print them beside its kdump 2.6.16 column.
+HELP = f"""Run the cells of the LKDTT paper's Table 2 beside its column for the profile's kernel, or else 2.6.16.
 
 Each crash point is crashed in each way, and each run ends in an outcome in the paper's legend: O (dump captured)
 or X (not), with marks. Nothing in a run knows what the paper says. A machine is booted once for each seed and forked
@@ -276,7 +276,8 @@ def _as_csv(objects: list[dict[str, object]]) -> str:
 
 
 def _print_table(planned: list[CellRuns], console: Console, profile: str, *, verbose: bool) -> None:
-    console.print(f"LKDTT Table 2, kdump 2.6.16, profile {profile}", style="italic", soft_wrap=True)
+    column = COLUMNS.get(profile, COLUMN).replace("-", " ", 1)
+    console.print(f"LKDTT Table 2, {column}, profile {profile}", style="italic", soft_wrap=True)
     for line in details(planned) if verbose else matrix(planned):
         if console.is_terminal and len(line) > console.width:
             indent = " " * (len(line.plain) - len(line.plain.lstrip()) + 4)

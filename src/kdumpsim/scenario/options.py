@@ -155,6 +155,20 @@ OPTIONS: dict[str, Option] = {
             "dtt.rec_num",
         ),
         Option(
+            "hrtimers",
+            "what sleeps counts in nanoseconds (kernel/hrtimer.c, from 2.6.16 on), or in jiffies as before (0)",
+            "1",
+            _switch("0", "1"),
+            constant="HRTIMERS",
+        ),
+        Option(
+            "die_enables_irqs",
+            "die() leaves with interrupts on, as up to 2.6.13, before it hands over",
+            "0",
+            _switch("0", "1"),
+            constant="DIE_ENABLES_IRQS",
+        ),
+        Option(
             "safe_smp_processor_id",
             "a dying kernel knows its CPU by the APIC ID (1), not by what lies at the end of its stack (0)",
             "0",

@@ -61,6 +61,21 @@ MEASURES: Mapping[str, tuple[str, str]] = {
 }
 """What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3)."""
 
+TESTED: Mapping[str, tuple[str, str]] = {
+    "stack": ("4k", "CONFIG_4KSTACKS is on (section 4)"),
+    "preempt": ("1", "CONFIG_PREEMPT is on (section 4)"),
+    "nmi_watchdog": ("1", "nmi_watchdog=1 on the command line (section 4)"),
+    "softlockup": ("warn", "CONFIG_DETECT_SOFTLOCKUP only prints (sections 4 and 5.2.3)"),
+    "watchdog_thresh": ("5", "5*HZ in its nmi.c, 10 seconds in its softlockup.c (section 5.2.3)"),
+    "panic_on_oops": ("0", "kernel/panic.c starts with 0 and the command line cannot change it"),
+    "sysrq": ("1", "sysrq_enabled starts with 1; the tests press the key (section 4)"),
+    "reset_devices": ("0", "this kernel has no such parameter; drivers expect reset devices (5.2.4)"),
+    "combined_mode": ("libata", "an ICH5 Serial ATA controller, root=/dev/sda1 (section 4)"),
+    "ide_dma": ("1", "CONFIG_IDEDMA_PCI_AUTO, as its default configuration has it"),
+    "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
+}
+"""How the paper's section 4 configures and starts the kernels it tests."""
+
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
@@ -68,18 +83,20 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "2.6.16",
             "the LKDTT paper's test kernel: Linux 2.6.16 as section 4 configures and starts it",
+            TESTED,
+        ),
+        Profile(
+            "2.6.13-rc7",
+            "the other kernel that the LKDTT paper tried kdump on, configured and started as 2.6.16 was",
             {
-                "stack": ("4k", "CONFIG_4KSTACKS is on (section 4)"),
-                "preempt": ("1", "CONFIG_PREEMPT is on (section 4)"),
-                "nmi_watchdog": ("1", "nmi_watchdog=1 on the command line (section 4)"),
-                "softlockup": ("warn", "CONFIG_DETECT_SOFTLOCKUP only prints (sections 4 and 5.2.3)"),
-                "watchdog_thresh": ("5", "5*HZ in its nmi.c, 10 seconds in its softlockup.c (section 5.2.3)"),
-                "panic_on_oops": ("0", "kernel/panic.c starts with 0 and the command line cannot change it"),
-                "sysrq": ("1", "sysrq_enabled starts with 1; the tests press the key (section 4)"),
-                "reset_devices": ("0", "this kernel has no such parameter; drivers expect reset devices (5.2.4)"),
-                "combined_mode": ("libata", "an ICH5 Serial ATA controller, root=/dev/sda1 (section 4)"),
-                "ide_dma": ("1", "CONFIG_IDEDMA_PCI_AUTO, as its default configuration has it"),
-                "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
+                **TESTED,
+                "softlockup": ("off", "the detector came after 2.6.13: commit 8446f1d of September 2005"),
+                "hrtimers": ("0", "kernel/hrtimer.c came with 2.6.16"),
+                "die_enables_irqs": (
+                    "1",
+                    "die() ends with spin_unlock_irq(): J. Beulich to LKML, 2005-09-08, fix i386 interrupt re-enabling "
+                    "in die()",
+                ),
             },
         ),
         Profile("hardened", "as default, with every measure that the LKDTT paper asks for", {**CAREFUL, **MEASURES}),

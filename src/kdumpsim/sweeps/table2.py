@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdumpsim.lkdtt.paper import Agreement, Cell, agreement, cells
+from kdumpsim.lkdtt.paper import COLUMNS, Agreement, Cell, agreement, cells
 from kdumpsim.runs.forking import Report
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
@@ -99,10 +99,12 @@ def plan(
 ) -> list[CellRuns]:
     """The cells asked for (all, where none are named), with a scenario a seed; `common` are fields of every scenario.
 
+    Beside them stands what the paper's column for the profile has.
+
     ScenarioError for a scenario that cannot be.
     """
     chosen = []
-    for cell in cells():
+    for cell in cells(COLUMNS.get(common.get("profile", ""))):
         if (points and cell.crash_point not in points) or (types and cell.crash_type not in types):
             continue
         scenarios: tuple[Scenario, ...] = ()

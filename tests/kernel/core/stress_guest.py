@@ -22,14 +22,19 @@ from kdumpsim.compiler.lang import (
     u32,
     void,
 )
+from kdumpsim.kernel.architecture import current
+from kdumpsim.kernel.core.alarm import set_alarm_in_jiffies
+from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep, ktime_get
+from kdumpsim.kernel.core.itimer import set_alarm
 from kdumpsim.kernel.core.kthread import kernel_thread
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import schedule
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
 from kdumpsim.kernel.core.softirq import TaskletStruct, tasklet_init, tasklet_schedule
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
-from kdumpsim.kernel.core.timer import jiffies, msleep
+from kdumpsim.kernel.core.time_types import Timespec
+from kdumpsim.kernel.core.timer import jiffies, msleep, timespec_to_jiffies
 from kdumpsim.kernel.core.wait import (
     Completion,
     WaitEntry,
@@ -123,6 +128,13 @@ def sleeper(arg: ptr[void]) -> i32:
         before = jiffies
         check(wait_for_completion_timeout(addr(never), 3) == 0, "no time-out")
         check(jiffies - before >= 3, "early time-out")
+    signal = current().signal
+    check(set_alarm(signal, 3) == 0 and set_alarm_in_jiffies(signal, 3) == 0, "no alarm was set")
+    msleep(1100)
+    check(set_alarm(signal, 0) == 2, "alarm in nanoseconds")
+    check(set_alarm_in_jiffies(signal, 0) == 2, "alarm in jiffies")
+    long: Timespec = Timespec(tv_sec=1, tv_nsec=1)
+    check(timespec_to_jiffies(long) == HZ + 1, "a time in jiffies lasts at least as long")
     return worker_done()
 
 

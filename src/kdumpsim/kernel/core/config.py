@@ -40,6 +40,12 @@ STACK_CHECK: Final = config("STACK_CHECK", 0)
 FAULT_CHECKS: Final = config("FAULT_CHECKS", 0)
 """Fault handlers look whether `current` is sound, and errors are handed over where they are found."""
 
+HRTIMERS: Final = config("HRTIMERS", 1)
+"""kernel/hrtimer.c, which came with 2.6.16; without it what sleeps and alarm() count in jiffies."""
+
+DIE_ENABLES_IRQS: Final = config("DIE_ENABLES_IRQS", 0)
+"""die() ends with spin_unlock_irq(), as up to 2.6.13, whatever interrupts were before."""
+
 NR_IRQS: Final = 64
 """Interrupt lines: 24 I/O APIC pins or 16 of the i8259s, with room."""
 

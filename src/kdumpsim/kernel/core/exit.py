@@ -25,9 +25,9 @@ from kdumpsim.compiler.lang import (
     u32,
 )
 from kdumpsim.kernel.architecture import copy_to_user, cpu_relax, current, switch_mm
+from kdumpsim.kernel.core.alarm import exit_itimers
 from kdumpsim.kernel.core.hardirq import in_atomic, in_interrupt, preempt_count
 from kdumpsim.kernel.core.init_task import init_task
-from kdumpsim.kernel.core.itimer import exit_itimers
 from kdumpsim.kernel.core.kthread import free_thread_info, unhash_process
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.pid import find_task_by_pid

@@ -118,9 +118,7 @@ def enqueue_hrtimer(timer: ptr[Hrtimer], base: ptr[HrtimerBase]) -> None:
     timer.active = True
 
 
-TIMERADD: CrashPoint = placed(
-    "cpoints", CrashPoint(name="TIMERADD", which=6, help="starting a high-resolution timer: hrtimer_start")
-)
+TIMERADD: CrashPoint = placed("cpoints", CrashPoint(name="TIMERADD", which=6, help="starting a timer: hrtimer_start"))
 
 
 @guest

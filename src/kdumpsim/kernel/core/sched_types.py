@@ -14,6 +14,7 @@ from kdumpsim.kernel.core.config import TASK_COMM_LEN
 from kdumpsim.kernel.core.hrtimer_types import Hrtimer
 from kdumpsim.kernel.core.pid_types import PIDTYPE_MAX, Pid
 from kdumpsim.kernel.core.signal_types import NSIG, KSigaction, Sigpending, Sigset
+from kdumpsim.kernel.core.timer_types import TimerList
 from kdumpsim.kernel.core.types import ListHead, RcuHead
 from kdumpsim.kernel.core.wait_types import WaitQueue
 
@@ -75,6 +76,8 @@ class SignalStruct(Struct):
     """As waitpid() tells it: the code of exit() times 256, or the signal that killed it."""
     real_timer: Hrtimer
     """What alarm() sets."""
+    it_real_timer: TimerList
+    """What it sets without hrtimers."""
     tsk: ptr[TaskStruct]
     """Whom it is for."""
     thread_head: ListHead

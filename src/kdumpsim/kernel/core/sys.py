@@ -32,11 +32,12 @@ from kdumpsim.kernel.architecture import (
     machine_halt,
     machine_restart,
 )
-from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.config import HRTIMERS, NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimer_nanosleep
 from kdumpsim.kernel.core.kexec import kernel_kexec
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import set_cpus_allowed, signal_pending, yield_cpu
+from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE
 from kdumpsim.kernel.core.syscalls import (
     NR_getpid,
     NR_nanosleep,
@@ -49,7 +50,7 @@ from kdumpsim.kernel.core.syscalls import (
     Syscall,
 )
 from kdumpsim.kernel.core.time_types import Timespec
-from kdumpsim.kernel.core.timer import get_seconds
+from kdumpsim.kernel.core.timer import get_seconds, schedule_timeout, timespec_to_jiffies
 from kdumpsim.kernel.core.types import EFAULT, EINTR, EINVAL, ENOSYS
 from kdumpsim.kernel.core.version import NewUtsname, system_utsname
 
@@ -116,7 +117,11 @@ def sys_nanosleep(regs: ptr[PtRegs]) -> i32:
         return -EFAULT
     if request.tv_nsec >= NSEC_PER_SEC or request.tv_sec > 0x7FFF_FFFF:
         return -EINVAL
-    hrtimer_nanosleep(u64(request.tv_sec) * NSEC_PER_SEC + request.tv_nsec)
+    if HRTIMERS:
+        hrtimer_nanosleep(u64(request.tv_sec) * NSEC_PER_SEC + request.tv_nsec)
+    else:
+        current().state = TASK_INTERRUPTIBLE
+        schedule_timeout(timespec_to_jiffies(request) + 1)
     return -EINTR if signal_pending() else 0
 
 

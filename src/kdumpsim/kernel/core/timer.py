@@ -11,7 +11,6 @@ from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
-    Struct,
     addr,
     array,
     cast,
@@ -26,15 +25,14 @@ from kdumpsim.compiler.lang import (
     usize,
 )
 from kdumpsim.kernel.architecture import cpu_relax, current, smp_processor_id
-from kdumpsim.kernel.core.config import HZ, NR_CPUS
-from kdumpsim.kernel.core.hrtimer import hrtimer_run_queues
+from kdumpsim.kernel.core.config import HRTIMERS, HZ, NR_CPUS
+from kdumpsim.kernel.core.hrtimer import TIMERADD, hrtimer_run_queues
 from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
 from kdumpsim.kernel.core.rcupdate import rcu_check_callbacks, rcu_pending
 from kdumpsim.kernel.core.sched import count_active_tasks, idle_cpu, schedule, scheduler_tick, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.softirq import SoftirqVector, open_softirq, raise_softirq
 from kdumpsim.kernel.core.spinlock import (
-    Spinlock,
     spin_lock_init,
     spin_lock_irq,
     spin_lock_irqsave,
@@ -42,33 +40,14 @@ from kdumpsim.kernel.core.spinlock import (
     spin_unlock_irqrestore,
 )
 from kdumpsim.kernel.core.time_types import Timespec
+from kdumpsim.kernel.core.timer_types import WHEEL_SIZE, TimerBase, TimerList
 from kdumpsim.kernel.core.types import ListHead
+from kdumpsim.kernel.lkdtt.cpoint import cpoint
 
-WHEEL_SIZE: Final = 64
 WHEEL_MASK: Final = WHEEL_SIZE - 1
 
 MAX_SCHEDULE_TIMEOUT: Final = 0x7FFFFFFF
 """schedule_timeout() without a timeout."""
-
-
-class TimerBase(Struct):
-    """One CPU's wheel."""
-
-    lock: Spinlock
-    timer_jiffies: u32
-    """First jiffy whose list has not been looked through."""
-    running: ptr[TimerList]
-    wheel: array[ListHead] = length(WHEEL_SIZE)
-
-
-class TimerList(Struct):
-    """A timer; `base` is NULL while it is not pending."""
-
-    entry: ListHead
-    expires: u32
-    function: fn[[usize], None]
-    data: usize
-    base: ptr[TimerBase]
 
 
 jiffies: u32 = 0
@@ -77,6 +56,10 @@ jiffies: u32 = 0
 xtime: Timespec = Timespec()
 """What time it is, in steps of a tick; the architecture sets it."""
 NSEC_PER_SEC: Final = 1_000_000_000
+
+TICK_NSEC: Final = NSEC_PER_SEC // HZ
+MAX_SECONDS: Final = MAX_SCHEDULE_TIMEOUT // HZ - 2
+"""What jiffies can tell from the past."""
 
 FSHIFT: Final = 11
 FIXED_1: Final = 1 << FSHIFT
@@ -150,10 +133,15 @@ def del_timer(timer: ptr[TimerList]) -> bool:
 
 @guest
 def mod_timer(timer: ptr[TimerList], expires: u32) -> bool:
-    """(Re)start a timer on this CPU; whether it was pending."""
+    """(Re)start a timer on this CPU; whether it was pending.
+
+    Without hrtimers the crash point TIMERADD lies here, where the queue is locked, as it does in hrtimer_start().
+    """
     pending = del_timer(timer)
     base: ptr[TimerBase] = timer_bases[smp_processor_id()]
     flags = spin_lock_irqsave(base.lock)
+    if not HRTIMERS:
+        cpoint(TIMERADD)
     timer.expires = expires
     internal_add_timer(base, timer)
     spin_unlock_irqrestore(base.lock, flags)
@@ -198,7 +186,8 @@ def run_expired(base: ptr[TimerBase], head: ptr[ListHead]) -> None:
 @guest
 def run_timer_softirq() -> None:
     """The TIMER softirq: high-resolution timers, then this CPU's wheel up to now."""
-    hrtimer_run_queues()
+    if HRTIMERS:
+        hrtimer_run_queues()
     base: ptr[TimerBase] = timer_bases[smp_processor_id()]
     spin_lock_irq(base.lock)
     while time_after_eq(jiffies, base.timer_jiffies):
@@ -241,7 +230,7 @@ def get_seconds() -> u32:
 @guest
 def update_wall_time() -> None:
     """Move the clock on by a tick."""
-    xtime.tv_nsec += NSEC_PER_SEC // HZ
+    xtime.tv_nsec += TICK_NSEC
     if xtime.tv_nsec >= NSEC_PER_SEC:
         xtime.tv_nsec -= NSEC_PER_SEC
         xtime.tv_sec += 1
@@ -297,6 +286,12 @@ def schedule_timeout(timeout: u32) -> u32:
     del_timer_sync(timer)
     left = expires - jiffies
     return left if i32(left) > 0 else 0
+
+
+@guest
+def timespec_to_jiffies(value: ptr[Timespec]) -> u32:
+    """Ticks that last at least so long; about eight months at most."""
+    return min(value.tv_sec, MAX_SECONDS) * HZ + (value.tv_nsec + TICK_NSEC - 1) // TICK_NSEC
 
 
 @guest

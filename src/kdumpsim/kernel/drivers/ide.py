@@ -10,7 +10,7 @@ from kdumpsim.kernel.architecture import inb, mdelay, outb, udelay
 from kdumpsim.kernel.block.blk_types import Bio, BlockDevice, Request, RequestQueue
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import Spinlock
-from kdumpsim.kernel.core.timer import TimerList
+from kdumpsim.kernel.core.timer_types import TimerList
 from kdumpsim.kernel.drivers.prd import PrdEntry
 
 # Command block, offsets from the channel's base (ATA/ATAPI-6, section 7).

@@ -34,7 +34,7 @@ from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_DS
 from kdumpsim.kernel.arch.i386.thread_info import ThreadInfo, current_thread_info
 from kdumpsim.kernel.architecture import current
-from kdumpsim.kernel.core.config import FAULT_CHECKS, HZ, PREEMPT, THREAD_SIZE
+from kdumpsim.kernel.core.config import DIE_ENABLES_IRQS, FAULT_CHECKS, HZ, PREEMPT, THREAD_SIZE
 from kdumpsim.kernel.core.dump import CrashPlace, try_crashdump
 from kdumpsim.kernel.core.exit import do_exit
 from kdumpsim.kernel.core.hardirq import in_interrupt
@@ -43,7 +43,7 @@ from kdumpsim.kernel.core.module import print_modules
 from kdumpsim.kernel.core.panic import note_crash, panic, panic_on_oops
 from kdumpsim.kernel.core.printk import bust_spinlocks, console_verbose, printk
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE
-from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irqrestore
+from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock_irqsave, spin_unlock_irq, spin_unlock_irqrestore
 from kdumpsim.kernel.core.tainted import print_tainted
 from kdumpsim.kernel.core.timer import schedule_timeout
 from kdumpsim.kernel.core.types import SIGSEGV
@@ -249,5 +249,8 @@ def die(what: cstr, regs: ptr[PtRegs], err: u32) -> NoReturn:
         printk("<0>Recursive die() failure, output suppressed\n")
     bust_spinlocks(False)
     die_owner = -1
-    spin_unlock_irqrestore(die_lock, flags)
+    if DIE_ENABLES_IRQS:
+        spin_unlock_irq(die_lock)
+    else:
+        spin_unlock_irqrestore(die_lock, flags)
     oops_end(regs)

@@ -9,7 +9,7 @@ from kdumpsim.compiler.lang import Struct, array, cstr, fn, length, ptr, u8, u32
 from kdumpsim.kernel.block.blk_types import BlockDevice, Request, RequestQueue
 from kdumpsim.kernel.core.sched_types import TaskStruct
 from kdumpsim.kernel.core.spinlock_types import Spinlock
-from kdumpsim.kernel.core.timer import TimerList
+from kdumpsim.kernel.core.timer_types import TimerList
 from kdumpsim.kernel.core.types import ListHead
 
 # Operation codes.
