@@ -12,6 +12,7 @@
 * runs forked from a booted machine (`forked.py`): CPU time from arming to the judged dump of a panic, without and with
   its SHA-256, and from arming to the words on the console for hangs that the 5 s NMI watchdog and the 10 s soft-lockup
   watchdog find; memory that a worker has for itself;
+* code bytes that a guest runs for the same load with the profile `hardened` and with `default` (`measures.py`);
 * ``kdumpsim table2`` as a whole process, two runs side by side (once);
 * ``kdumpsim sweep`` of 600 panics from 30 boots, as a whole process with two workers (once): judged dumps a minute;
 * building the guest images with an empty cache, and finding them in the cache.
@@ -34,6 +35,7 @@ from pathlib import Path
 import against
 import convert
 import forked
+import measures
 from loops import LOOPS, bare_unicorn, have_qemu, under_machine, under_qemu
 from rich.console import Console
 from rich.table import Table
@@ -59,6 +61,8 @@ TARGETS = {
     "convert to kdump-snappy": ("at least", 300.0, "MB/s"),
     "convert to kdump-zlib": ("at least", 0.8, "× zlib"),
     "convert to kdump-zstd": ("at least", 0.7, "× zstd"),
+    "hardened, guest code of disk I/O": ("at most", 1.03, "× default"),
+    "hardened, guest code of programs": ("at most", 1.03, "× default"),
     "table2, all cells, 2 jobs": ("at most", 25.0, "s"),
     "sweep of 600 panics, 2 workers": ("at least", 900.0, "dumps a minute"),
     "first build of all images": ("at most", 10.0, "s"),
@@ -114,11 +118,18 @@ def measure_convert(runs: int, figures: dict[str, list[float]]) -> None:
             figures[f"convert to kdump-{name}"].append(share)
 
 
+def measure_measures(runs: int, figures: dict[str, list[float]]) -> None:
+    """What the profile hardened costs the guest; every run has a seed of its own."""
+    for load, figure in {"disk": "disk I/O", "programs": "programs"}.items():
+        figures[f"hardened, guest code of {figure}"] = measures.ratio(load, measures.hardened(), runs)
+
+
 def measure(runs: int) -> dict[str, list[float]]:
     """All figures, `runs` times each."""
     figures: dict[str, list[float]] = {name: [] for name in TARGETS}
     measure_loops(runs, figures)
     measure_convert(runs, figures)
+    measure_measures(runs, figures)
     build = [sys.executable, "-c", "from kdumpsim import images as i; i.kernel(); i.kernel(16 << 20); i.purgatory()"]
     with tempfile.TemporaryDirectory() as scratch:
         cache = {"XDG_CACHE_HOME": scratch}

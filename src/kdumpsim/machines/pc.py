@@ -29,7 +29,8 @@ PLACES = ("hda", "hdb", "hdc", "hdd")
 """Where a disk can be on the two cables, by the IDE driver's names."""
 TRAFFIC_NS = 2_000_000
 """Mean time between the frames of `--dma net`: a kernel of this speed spends a tenth of its time on them."""
-NMI_HANDLER = "nmi"
+NMI_HANDLERS = ("nmi", "crash_nmi")
+"""Where NMIs lead, and from the crash on in kernels that have the second."""
 
 
 class Memory(WatchedMemory, Protocol):
@@ -198,7 +199,9 @@ def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int], en
 
     def handing_over(_cpu: Any) -> None:
         # Not before: the NMI watchdog comes a hundred times a second, and each stop takes a millisecond.
-        machine.watch_nmi(symbols[NMI_HANDLER])
+        for handler in NMI_HANDLERS:
+            if handler in symbols:
+                machine.watch_nmi(symbols[handler])
 
     machine.watch(symbols[entry], handing_over)
     return machine
