@@ -55,30 +55,44 @@ def test_the_watchdog_takes_nothing_of_a_stack_that_is_full() -> None:
         assert session.jumped, session.console.text[-1000:]
 
 
+def crash_on_what_is_left(left: int) -> tuple[Session, bytes, bytes]:
+    """A panic whose crash_kexec() is called with so much of the stack left; thread_info before and after."""
+    session = armed(Scenario("FS_DEVRW", "panic", profile="hardened"))
+    machine, entered = session.machine, list[Cpu]()
+
+    def enter(cpu: Cpu) -> None:
+        if not entered:
+            entered.append(cpu)
+            machine.request_stop()
+
+    machine.watch(session.first.symbols["crash_kexec"], enter)
+    run_until(session, lambda: entered)
+    (cpu,) = entered
+    call = cpu.read_linear(cpu.registers().esp, 8)
+    assert call is not None
+    low = stack_of(session, cpu)
+    machine.memory.dma_write(low + THREAD_INFO_BYTES + left - PAGE_OFFSET, call)
+    cpu.set_registers(esp=low + THREAD_INFO_BYTES + left)
+    info = machine.memory.view[low - PAGE_OFFSET :][:THREAD_INFO_BYTES]
+    before = bytes(info)
+    session.crash(Operator(15 * NS))
+    return session, before, bytes(info)
+
+
 def test_the_dump_route_takes_nothing_of_a_stack_that_is_full() -> None:
-    """crash_stacks: from crash_kexec() on."""
-    with closing(armed(Scenario("FS_DEVRW", "panic", profile="hardened"))) as session:
-        machine, entered = session.machine, list[Cpu]()
-
-        def enter(cpu: Cpu) -> None:
-            if not entered:
-                entered.append(cpu)
-                machine.request_stop()
-
-        machine.watch(session.first.symbols["crash_kexec"], enter)
-        run_until(session, lambda: entered)
-        (cpu,) = entered
-        call = cpu.read_linear(cpu.registers().esp, 8)
-        assert call is not None
-        low = stack_of(session, cpu)
-        full = low + THREAD_INFO_BYTES + 200
-        machine.memory.dma_write(full - PAGE_OFFSET, call)
-        cpu.set_registers(esp=full)
-        info = machine.memory.view[low - PAGE_OFFSET :][:THREAD_INFO_BYTES]
-        before = bytes(info)
-        session.crash(Operator(15 * NS))
+    """crash_stacks: from crash_kexec() on, which has its own frame there."""
+    session, before, after = crash_on_what_is_left(200)
+    with closing(session):
         assert session.jumped
-        assert bytes(info) == before
+        assert after == before
+
+
+@pytest.mark.parametrize("left", [20, 100])
+def test_a_double_fault_on_the_way_to_the_crash_stack_finds_the_lock_free(left: int) -> None:
+    """stack_guard: crash_kexec() itself finds no room; it takes kexec_lock when it is on its own stack, not before."""
+    session, _, _ = crash_on_what_is_left(left)
+    with closing(session):
+        assert session.jumped
 
 
 def test_a_double_fault_hands_over_with_the_registers_that_led_to_it(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from kdumpsim.kernel.architecture import (
     call_on_crash_stack,
     crash_setup_regs,
     current,
-    local_irq_disable,
+    local_irq_restore,
+    local_irq_save,
     machine_crash_shutdown,
     machine_kexec,
     machine_kexec_prepare,
@@ -113,16 +114,8 @@ def sys_kexec_load(entry: u32, nr_segments: u32, segments: ptr[KexecSegment], fl
 
 
 @guest
-def crash_save_and_jump(regs: ptr[PtRegs], image: ptr[Kimage]) -> None:
-    """The dump route: leave the registers and the time of the crash in the notes, and go to the capture kernel."""
-    crash_save_vmcoreinfo()
-    machine_crash_shutdown(regs)
-    machine_kexec(image)
-
-
-@guest
-def crash_kexec(regs: ptr[PtRegs]) -> None:
-    """Start the capture kernel, if one is loaded; comes back only if none is.
+def start_crash_image(regs: ptr[PtRegs]) -> None:
+    """The dump route: start the capture kernel, if one is loaded; comes back only if none is.
 
     kexec_lock keeps sys_kexec_load() on another CPU from replacing the image under us, and lets only one of several
     crashing CPUs through.
@@ -131,13 +124,27 @@ def crash_kexec(regs: ptr[PtRegs]) -> None:
     if locked == 0:
         image = xchg(addr(kexec_crash_image), NULL)
         if image != NULL:
-            fixed_regs: PtRegs = PtRegs()
-            crash_setup_regs(fixed_regs, regs)
-            if CRASH_STACKS:
-                local_irq_disable()
-                call_on_crash_stack(cast(ptr[void], crash_save_and_jump), usize(fixed_regs), usize(image))
-            crash_save_and_jump(fixed_regs, image)
+            crash_save_vmcoreinfo()
+            machine_crash_shutdown(regs)
+            machine_kexec(image)
         xchg(addr(kexec_lock), 0)
+
+
+@guest
+def crash_kexec(regs: ptr[PtRegs]) -> None:
+    """Take the dump route with the registers of an exception, or with the caller's; comes back if it leads nowhere.
+
+    With CRASH_STACKS it begins on this CPU's own stack, lock and all: who comes here with a full stack may fault once
+    more before that, and must find the lock free.
+    """
+    fixed_regs: PtRegs = PtRegs()
+    crash_setup_regs(fixed_regs, regs)
+    if CRASH_STACKS:
+        flags = local_irq_save()
+        call_on_crash_stack(cast(ptr[void], start_crash_image), usize(fixed_regs), 0)
+        local_irq_restore(flags)
+    else:
+        start_crash_image(fixed_regs)
 
 
 @guest
