@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The profile `hardened` (docs/hardened.md): what kills 2.6.16 for good is dumped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdumpsim.runs.forking import run_all
+from kdumpsim.scenario.scenario import Scenario
+
+POINTS = (
+    "INT_HARDWARE_ENTRY",
+    "INT_HW_IRQ_EN",
+    "INT_TASKLET_ENTRY",
+    "TASKLET",
+    "FS_DEVRW",
+    "MEM_SWAPOUT",
+    "TIMERADD",
+    "SCSI_DISPATCH_CMD",
+)
+
+
+def test_a_stack_that_runs_over_anywhere_is_dumped_whole_and_true(tmp_path: Path) -> None:
+    """LKDTT's overflow at all of the paper's points; the paper has X for each (table 2)."""
+    scenarios = [Scenario(point, "overflow", profile="hardened") for point in POINTS]
+    jobs = [(each, tmp_path / str(each.crash_point)) for each in scenarios]
+    for _, directory in jobs:
+        directory.mkdir()
+    for report in run_all(jobs, 2):
+        assert report.result is not None, report.died
+        told = report.result.as_dict()
+        assert (told["outcome"], told["accuracy"], told["completeness"]) == ("O", 1, 1), told["evidence"]
+        assert all(check["ok"] for check in told["registers"]), told["registers"]
