@@ -105,7 +105,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "watchdog_thresh",
-            "seconds until the NMI watchdog calls a CPU stuck; the soft-lockup watchdog waits twice as long",
+            "seconds until the NMI watchdog calls a CPU stuck; those of soft lockups and hung tasks wait twice as long",
             "5",
             {},
             FIRST,
@@ -217,6 +217,14 @@ OPTIONS: dict[str, Option] = {
             FIRST,
             "softlockup_clock",
         ),
+        Option(
+            "hung_task",
+            "what to do when a task sleeps uninterruptibly for twice watchdog_thresh: not look, print it, or panic",
+            "off",
+            _switch("off", "warn", "panic"),
+            FIRST,
+            "hung_task",
+        ),
     )
 }
 
@@ -251,8 +259,12 @@ def check_contradictions(asked: Mapping[str, str], options: Mapping[str, str]) -
     if options["safe_smp_processor_id"] == "0" and (lost := [n for n in NEEDS_SAFE_ID if options[n] != "0"]):
         off = " ".join(f"{name}=0" for name in lost)
         raise OptionError(f"{', '.join(lost)} cannot do without safe_smp_processor_id=1: add it, or {off}")
-    if "watchdog_thresh" in asked and options["nmi_watchdog"] == "0" and options["softlockup"] == "off":
-        raise OptionError("watchdog_thresh has no watchdog to set: add nmi_watchdog=1|2 or softlockup=warn|panic")
+    watchdogs = options["nmi_watchdog"], options["softlockup"], options["hung_task"]
+    if "watchdog_thresh" in asked and watchdogs == ("0", "off", "off"):
+        raise OptionError(
+            "watchdog_thresh has no watchdog to set: add nmi_watchdog=1|2, softlockup=warn|panic or "
+            "hung_task=warn|panic"
+        )
     if "softlockup_clock" in asked and options["softlockup"] == "off":
         raise OptionError("softlockup_clock has no watchdog to tell the time: add softlockup=warn|panic")
     if "ide_dma" in asked and options["combined_mode"] != "ide":

@@ -111,6 +111,31 @@ def test_the_soft_lockup_watchdog_is_content_with_a_healthy_machine(boot: Boot, 
     assert "soft lockup" not in guest.console
 
 
+@pytest.mark.parametrize("value", ["off", "warn"])
+def test_a_task_that_waits_for_one_that_hangs_is_found(boot: Boot, value: str) -> None:
+    """The one that hangs can be preempted: neither of the other watchdogs has anything to say."""
+    guest = boot(f"hung_task={value} watchdog_thresh=1 nmi_watchdog=1")
+    guest.dtt("set FS_DEVRW loop 5")
+    start_diskio(guest)
+    guest.run(1)
+    start_diskio(guest)  # the agent waits for the file system
+    guest.run(6)
+    found = re.findall(r"INFO: task (\w+):\d+ blocked for more than 2 seconds", guest.console)
+    assert set(found) == ({"agent"} if value == "warn" else set())
+    assert 1 <= len(found) <= 3 or value == "off"
+    assert "LOCKUP" not in guest.console
+    assert "soft lockup" not in guest.console
+
+
+def test_the_hung_task_watchdog_is_content_with_a_busy_disk(boot: Boot) -> None:
+    guest = boot("hung_task=panic watchdog_thresh=1")
+    for name in ("/a", "/b", "/c"):
+        guest.agent.start("diskio", name)
+    guest.run(8)
+    assert "blocked for more than" not in guest.console
+    assert "panic" not in guest.console.partition("agent: listening")[2]
+
+
 def test_a_hang_in_an_nmi_handler_is_seen_by_nobody(boot: Boot) -> None:
     """The paper's "one inevitable flaw" (5.2.3): interrupts are off, and no other NMI comes before the IRET."""
     guest = boot("nmi_watchdog=1 watchdog_thresh=1 softlockup=panic softlockup_clock=local")

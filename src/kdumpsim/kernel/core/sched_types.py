@@ -133,5 +133,8 @@ class TaskStruct(Struct):
     """For the wait until nobody can be looking at a dead task."""
     last_ran: u64
     """sched_clock() when it last got a CPU."""
+    last_switch_count: u32
+    last_switch_time: u32
+    """For khungtaskd: how often it had run, and since when that is so, in jiffies."""
     thread: ThreadStruct
     """What the architecture keeps of a task that does not run."""
