@@ -26,6 +26,8 @@ from kdumpsim.vmcore.oracle import INDUCED, Oracle
 from kdumpsim.vmcore.reader import VmcoreError
 
 MAX_NAME = 64
+REASON = "panic_buf"
+"""Where panic() and its like leave why, in a kernel."""
 SIGNS = (Seen.NO_EFFECT, Seen.NMI_WATCHDOG, Seen.SOFT_LOCKUP, Seen.SILENT, Seen.NO_LOGIN, Seen.STUCK, Seen.NOT_CROSSED)
 """What is evidence as it stands."""
 
@@ -116,6 +118,8 @@ def outcome_of(session: Watched) -> Outcome:
     struck = session.strikes.struck if session.strikes else []
     outcome.evidence[:0] = [*map(str, struck), story(session), *map(str, session.oracle.ran_on()), *conditions]
     outcome.evidence += [str(note) for note in outcome.timeline if note.seen in SIGNS]
+    if reason := unsaid_reason(session):
+        outcome.evidence.append(f"the kernel handed over before it said why: {reason}")
     if not outcome.captured and (last := session.console.last_line()):
         outcome.evidence.append(f"last line on the console: {last}")
     return outcome
@@ -153,6 +157,15 @@ def story(session: Watched) -> str:
     if jump is None:
         return f"{where}; {session.mechanism.hand_over} was not reached: {ending(session)}"
     return f"{where}, {jump.where} {(jump.time_ns - crash.time_ns) / 1e6:.1f} ms later"
+
+
+def unsaid_reason(session: Watched) -> str:
+    """What the dying kernel left as its reason and did not print (docs/hardened.md, fault_checks); empty for none."""
+    jump, at = session.oracle.jump, session.first.symbols.get(REASON)
+    if jump is None or jump.ram is None or at is None:
+        return ""
+    text = jump.ram.read(physical(at), physical(at) + MAX_NAME).partition(b"\0")[0].decode("ascii", "replace")
+    return "" if text in session.console.text else text
 
 
 def crash_name(oracle: Oracle) -> str:
