@@ -34,6 +34,7 @@ def own_walker(box: Box) -> Box:
     engine = box.cpu._engine
     if engine.soft_tlb is not None:
         engine.soft_tlb.use(False)
+        engine._keep.append(engine.soft_tlb)  # the hooks still know where it is
         engine.soft_tlb = None
     return box
 

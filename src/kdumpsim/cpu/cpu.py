@@ -108,7 +108,7 @@ class Cpu:
         self._delivery = Delivery(engine.context, self._memory)
         registers = ModelSpecificRegisters(engine, bus, self._counters, bsp=bsp)
         self._instructions = Instructions(engine, self._delivery, registers, self.read_linear)
-        TaskSwitcher(self._delivery, engine.flush_tlb_later)
+        TaskSwitcher(self._delivery, engine.empty_tlb)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
         self.on_nmi: Callable[[Cpu], None] | None = None
         self._recorder: BlockRecorder | None = None
@@ -443,7 +443,7 @@ class Cpu:
         d[engine.offsets.old_exception] = 0xFFFFFFFF
         q[engine.offsets.efer] = 0
         engine.dirty = True
-        engine.flush_tlb_later()
+        engine.empty_tlb()
         engine.flush_code_pending = True
         self._resume_at = None
         self.cut = False
@@ -562,6 +562,7 @@ class Cpu:
         """Everything, as plain data; between slices only."""
         return {
             "context": self._engine.plain_context(),
+            "tlb": self._engine.tlb_state(),
             "retired": self.retired,
             "halted": self.halted,
             "waiting_for_sipi": self.waiting_for_sipi,
@@ -583,7 +584,7 @@ class Cpu:
         engine = self._engine
         engine.context.bytes[:] = state["context"]
         engine.dirty = True
-        engine.flush_tlb_later()
+        engine.restore_tlb(state["tlb"])
         engine.flush_code_pending = True
         self._slice.task = 0
         self._slice.retired = state["retired"]

@@ -153,7 +153,8 @@ class Engine:
         self._others_ran = False  # since this CPU has forgotten its code last
         if neighbours is not None:
             neighbours.engines.append(self._reference)
-        self.sites = Sites(self.uc, self.slice, self._translate_anew)
+        empty = None if self.soft_tlb is None else self.soft_tlb.empty_hook
+        self.sites = Sites(self.uc, self.slice, self._translate_anew, empty)
         self._denied = False
         self._in_task_switch = False
         keep, self.slice.new_task = native.callback(_NOTICE, self._on_new_task)
@@ -377,7 +378,9 @@ class Engine:
             lib.uc_context_restore(self.uc, self.context.handle)
             self.dirty = False
         neighbours = self._neighbours
-        if self._flush_tlb_pending or (neighbours is not None and neighbours.sharing.count != self._code_seen):
+        if neighbours is not None and neighbours.sharing.count != self._code_seen:
+            self._flush_tlb_pending = True
+        if self._flush_tlb_pending:
             self.flush_tlb()
             self._flush_tlb_pending = False
         if self._stale or self.flush_code_pending:
@@ -428,6 +431,7 @@ class Engine:
         self.take_back()
         shared = self.slice
         soft.use(False)
+        self.flush_tlb()  # what is in it is as old as the CPU's, or not there: all or nothing comes from memory
         if self.context.q[CR4] & CR4_PAE:
             return self._emulate()
         if self.limit_after_pause is None:
@@ -437,6 +441,7 @@ class Engine:
         error = self._emulate()
         self._repeating = None
         soft.use(True)
+        self._flush_tlb_pending = True  # it has what the CPU's TLB has not
         if shared.reason != native.REASON_EXCEPTION:
             self.flush_code()  # it went well after all, and may have translated unmarked code behind it
         return error
@@ -447,6 +452,8 @@ class Engine:
         if self.running and not d[LIMIT[CS]] and not d[FLAGS[CS]]:
             self._in_task_switch = True
             self.pause()
+            if self.soft_tlb is not None and d[FLAGS[TR]] >> 8 & 8:  # it has loaded CR3
+                self.soft_tlb.empty()
 
     def _end_task_switch(self, error: int) -> int:
         """The fill has put EIP back to the instruction that switched tasks; the new one's is in its TSS."""
@@ -510,10 +517,23 @@ class Engine:
     # Translations.
 
     def flush_tlb(self) -> None:
+        """Empty the engine's TLB, which no guest can see (`softtlb.py`)."""
         native.check(lib.uc_ctl(self.uc, native.CTL_FLUSH_TLB))
 
-    def flush_tlb_later(self) -> None:
-        """`context` has new control registers: drop translated addresses once it is in the engine."""
+    def empty_tlb(self) -> None:
+        """`context` has new control registers: the CPU's TLB is empty, and the engine's will be once it has them."""
+        if self.soft_tlb is not None:
+            self.soft_tlb.empty()
+        self._flush_tlb_pending = True
+
+    def tlb_state(self) -> bytes:
+        """What the CPU's TLB holds; nothing where it is the engine's."""
+        return b"" if self.soft_tlb is None else self.soft_tlb.state()
+
+    def restore_tlb(self, state: bytes) -> None:
+        """Back to a `tlb_state()`."""
+        if self.soft_tlb is not None:
+            self.soft_tlb.restore(state)
         self._flush_tlb_pending = True
 
     def flush_code(self) -> None:

@@ -104,7 +104,7 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
     ),
     # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
     # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those that may have an instruction of `sites`:
-    # 0F 01 /4 with a register, 0F 05, 30, 32, 33, 34 or C7; at the end CF, a 9A or EA, or FF /3 or /5.
+    # 0F 01 /4 with a register or /7 with memory, 0F 05, 22, 30, 32, 33, 34 or C7; at the end CF, a 9A or EA, or FF /3 or /5.
     "translated": (
         """
         pushq %rbx
@@ -135,6 +135,8 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         je found
         cmpb $5, %al
         je found
+        cmpb $0x22, %al
+        je found
         cmpb $1, %al
         je status
         subb $0x30, %al
@@ -145,8 +147,14 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         jmp found
     status:
         movzbl 1(%rsi), %eax
-        andb $0xf8, %al
-        cmpb $0xe0, %al
+        movl %eax, %ecx
+        andb $0xf8, %cl
+        cmpb $0xe0, %cl
+        je found
+        cmpb $0xc0, %al
+        jae next
+        andb $0x38, %al
+        cmpb $0x38, %al
         jne next
         jmp found
     end:
@@ -194,11 +202,11 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         popq %rbx
         ret
         """,
-        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c00f859c"
-        "0000000fb74d0a4889e6488d3c0c4839fe733048ffc6807eff0f75f20fb6063cc774693c0574653c01740c2c303c0477dd3c"
-        "0174d9eb550fb6460124f83ce075cdeb4948ffcf803fcf7441488d77f94839e6480f42f44839fe73440fb60648ffc63cff74"
-        "163c9a74043cea75e989f829f083e80383e0fd75ddeb110fb6063cc073d424383c1874043c2875ca4889df488b75000fb755"
-        "0a41ff9424800100004881c420100000415c5d5bc3",
+        "535541544881ec201000004889fb4889f54989cc488b7500ba040000004889e1440fb7450a41ff94247801000085c00f85"
+        "ae0000000fb74d0a4889e6488d3c0c4839fe734248ffc6807eff0f75f20fb6063cc7747b3c0574773c2274733c01740c2c"
+        "303c0477d93c0174d5eb630fb6460189c180e1f880f9e074553cc073c124383c3875bbeb4948ffcf803fcf7441488d77f9"
+        "4839e6480f42f44839fe73440fb60648ffc63cff74163c9a74043cea75e989f829f083e80383e0fd75ddeb110fb6063cc0"
+        "73d424383c1874043c2875ca4889df488b75000fb7550a41ff9424800100004881c420100000415c5d5bc3",
     ),
     # void iret(uc %rdi, address %rsi, size %edx, Slice *%rcx): RF lasts for one instruction after an IRET, a waiting
     # NMI comes at the instruction it goes to, and a nested task (NT) saves its flags

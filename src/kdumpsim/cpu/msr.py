@@ -64,6 +64,6 @@ class ModelSpecificRegisters:
             self._bus.enable_apic(self._engine.index, bool(value & APIC_ENABLE))
         elif number == EFER:
             self._engine.context.q[self._engine.offsets.efer] = value
-            self._engine.flush_tlb_later()
+            self._engine.empty_tlb()
         else:
             self._counters.write(number, value, self._engine.slice.retired)

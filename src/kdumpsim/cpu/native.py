@@ -127,6 +127,9 @@ class Slice(ctypes.Structure):
         ("tsc", ctypes.c_void_p),  # 448: `Shortcuts.tsc`
         ("zero", ctypes.c_int64),  # 456: the time at which the CPU would have retired nothing, as it runs now, in ns
         ("ns_per_byte", ctypes.c_int64),  # 464
+        ("tlb_entries", ctypes.c_void_p),  # 472: the CPU's TLB, by linear page: see `softtlb`
+        ("tlb_pages", ctypes.c_void_p),  # 480: the pages it holds,
+        ("tlb_count", ctypes.c_uint32),  # 488: and how many
     )
     retired: int
     limit: int
@@ -154,6 +157,9 @@ class Slice(ctypes.Structure):
     tsc: int
     zero: int
     ns_per_byte: int
+    tlb_entries: int
+    tlb_pages: int
+    tlb_count: int
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(

@@ -115,7 +115,7 @@ def change_registers(engine: Engine, delivery: Delivery, values: Mapping[str, in
     for name, slot in (("cr0", CR0), ("cr3", CR3), ("cr4", CR4)):
         if name in numbers:
             q[slot] = numbers.pop(name)
-            engine.flush_tlb_later()
+            engine.empty_tlb()
     d[HFLAGS] = d[HFLAGS] & ~HF_CR0 | q[CR0] << 8 & HF_CR0
     delivery.sync()
     for name, segment in _SEGMENTS.items():

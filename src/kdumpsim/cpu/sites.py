@@ -8,6 +8,7 @@ translated again, now with a hook at that address:
   before the instruction, and `instructions.py` carries it out;
 * CMPXCHG8B, far JMP and far CALL: the engine's helper for these looks for the arithmetic flags where the code around it
   need not have put them yet. The hook `split` makes the instruction the first of a block, where they are in place;
+* MOV to a control register and INVLPG: a hook empties the CPU's TLB (`softtlb.py`);
 * IRET: the hook `iret` sees to RF, to an NMI that waits, and to the flags of a nested task.
 
 Bytes that only look like an opcode, inside of another instruction, cost little or nothing.
@@ -26,7 +27,8 @@ from . import native
 from .native import REG_ECX, lib
 from .perfctr import MSRS as COUNTERS
 
-SMSW, SYSCALL, WRMSR, RDMSR, RDPMC, SYSENTER, CMPXCHG8B = 0x01, 0x05, 0x30, 0x32, 0x33, 0x34, 0xC7
+SMSW = INVLPG = 0x01
+SYSCALL, MOV_CR, WRMSR, RDMSR, RDPMC, SYSENTER, CMPXCHG8B = 0x05, 0x22, 0x30, 0x32, 0x33, 0x34, 0xC7
 """The second byte; the first is 0F."""
 FAR_CALL, IRET, FAR_JMP, INDIRECT = 0x9A, 0xCF, 0xEA, 0xFF
 TSC, APIC_BASE, EFER = 0x10, 0x1B, 0xC0000080
@@ -42,6 +44,7 @@ class Kind(Enum):
     STOP = "stop"
     SPLIT = "split"
     IRET = "iret"
+    EMPTY = "empty"
 
 
 class _Block(ctypes.Structure):
@@ -64,6 +67,11 @@ def smsw_register(modrm: int) -> bool:
     return modrm & 0xF8 == 0xE0
 
 
+def empties(opcode: int, modrm: int) -> bool:
+    """0F 22, or 0F 01 /7 with an operand in memory?"""
+    return opcode == MOV_CR or (opcode == INVLPG and modrm >> 3 & 7 == 7 and modrm < 0xC0)
+
+
 def candidates(code: bytes) -> Iterator[tuple[int, Kind, int]]:
     """(offset of the opcode, what to do, second byte of the opcode) of all in a block that may be one of them."""
     at = code.find(0x0F)
@@ -73,6 +81,8 @@ def candidates(code: bytes) -> Iterator[tuple[int, Kind, int]]:
             yield at, Kind.STOP, opcode
         elif opcode == CMPXCHG8B and modrm >> 3 & 7 == 1 and modrm < 0xC0:
             yield at, Kind.SPLIT, opcode
+        elif empties(opcode, modrm):
+            yield at, Kind.EMPTY, opcode
         at = code.find(0x0F, at + 1)
     if code[-1] == IRET:
         yield len(code) - 1, Kind.IRET, 0
@@ -93,10 +103,17 @@ class Sites:
     """The hooks of one engine.
 
     `retranslate(begin, size)`: called from inside the engine with a block's linear address; it has to end the slice
-    before that block runs, and have it translated anew.
+    before that block runs, and have it translated anew.  `empty`: the address of the hook that empties the TLB; None
+    where there is none, since the TLB is the engine's.
     """
 
-    def __init__(self, uc: ctypes.c_void_p, shared: native.Slice, retranslate: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        uc: ctypes.c_void_p,
+        shared: native.Slice,
+        retranslate: Callable[[int, int], None],
+        empty: int | None,
+    ) -> None:
         self._uc = uc
         self._slice = shared
         self._retranslate = retranslate
@@ -107,6 +124,8 @@ class Sites:
         on_code, self._on_code = native.callback(_CODE, self._reached)
         hooks = native.hooks()
         self._native = {Kind.SPLIT: hooks.addresses["split"], Kind.IRET: hooks.addresses["iret"]}
+        if empty is not None:
+            self._native[Kind.EMPTY] = empty
         if hooks.compiled:
             keep, shared.suspect = native.callback(_SUSPECT, lambda _uc, address, size: self._suspect(address, size))
             function = hooks.addresses["translated"]
@@ -125,7 +144,7 @@ class Sites:
             return  # code out of MMIO
         code, new = buffer.raw, False
         for at, kind, opcode in candidates(code):
-            if (address + at, kind) in self._sites:
+            if (address + at, kind) in self._sites or (kind is Kind.EMPTY and kind not in self._native):
                 continue
             first = at
             while first and (code[first - 1] in PREFIXES or (code[first - 1] == LOCK and kind is Kind.SPLIT)):

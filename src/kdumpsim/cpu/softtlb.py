@@ -33,11 +33,13 @@ from typing import Final
 from unicorn.unicorn_const import UC_HOOK_TLB_FILL, UC_TLB_CPU, UC_TLB_VIRTUAL
 
 from .bus import PAGE, RamBlock
-from .layout import CR0, CR3, CR4, CS, EFLAGS, SELECTOR, TR
+from .layout import CR0, CR3, CR4, CS, EFLAGS, HFLAGS, SELECTOR, TR
 from .native import CTL_FLUSH_TLB, CTL_TLB_TYPE, Slice, check, executable, hook_add, lib
 from .physical import noted
 
 PAGES: Final = 1 << 20
+ENTRIES: Final = 1024
+"""Pages that the CPU's TLB holds; it is emptied when another one comes."""
 WRITTEN: Final = 64  # stores to code pages noted in one slice, beyond which every other CPU forgets all its code
 
 LISTING: Final = f"""
@@ -82,6 +84,35 @@ LISTING: Final = f"""
     user:
         movl $4, %r9d
     walk:
+        movq 472(%r14), %rcx             # does the CPU's TLB have it?
+        movl %ebp, %edx
+        shrl $12, %edx
+        movl (%rcx,%rdx,4), %esi
+        testb $1, %sil
+        je fresh
+        testl %r9d, %r9d
+        je 1f
+        testb $4, %sil
+        je fresh
+    1:  movl %esi, %r11d                 # may be written?
+        andl $2, %r11d
+        orl %r9d, %r11d
+        jne 2f
+        testl $0x10000, {8 * CR0}(%r15)  # CR0.WP
+        jne 2f
+        movl $2, %r11d
+    2:  andl $2, %r11d
+        movl %esi, %edi
+        andl $0xfffff000, %edi
+        movl $1, %r10d
+        testb $0x40, %sil                # dirty?
+        je 3f
+        orl %r11d, %r10d
+    3:  cmpl $17, %r12d
+        jne mark
+        testb $2, %r10b
+        jne mark
+    fresh:
         movl {8 * CR3}(%r15), %eax
         andl $0xfffff000, %eax
         movl %ebp, %ecx
@@ -148,9 +179,58 @@ LISTING: Final = f"""
         orl %ecx, (%r8)
     grant:
         movl $1, %r10d
+        andl $6, %esi                    # the TLB's new entry: physical page, dirty, user, writable, present
+        incl %esi
         testb $0x40, %al                 # a clean page is entered read-only: the first store fills again
-        je mark
+        je 1f
         orl %r11d, %r10d
+        orl $0x40, %esi
+    1:  orl %edi, %esi
+        andl $0xfffff047, %esi
+        movq 472(%r14), %rcx
+        movl %ebp, %edx
+        shrl $12, %edx
+        movl (%rcx,%rdx,4), %eax
+        movl %esi, (%rcx,%rdx,4)
+        testl %eax, %eax
+        je new
+        cmpl %eax, %esi
+        je mark
+        notl %esi                        # does the engine's TLB have what this one no longer allows?
+        testl %eax, %esi
+        jne drop
+        notl %esi
+        xorl %esi, %eax
+        testl $0xfffff000, %eax
+        je mark
+        jmp drop
+    new:
+        movq 480(%r14), %r8
+        movl 488(%r14), %eax
+        cmpl ${ENTRIES}, %eax
+        jb room
+    1:  decl %eax
+        movl (%r8,%rax,4), %r11d
+        movl $0, (%rcx,%r11,4)
+        testl %eax, %eax
+        jne 1b
+        movl %esi, (%rcx,%rdx,4)
+        movl %edx, (%r8)
+        movl $1, 488(%r14)
+    drop:
+        pushq %rdi
+        pushq %r10
+        movq %rbx, %rdi
+        movl ${CTL_FLUSH_TLB:#x}, %esi
+        xorl %eax, %eax
+        callq *56(%r14)
+        popq %r10
+        popq %rdi
+        jmp mark
+    room:
+        movl %edx, (%r8,%rax,4)
+        incl %eax
+        movl %eax, 488(%r14)
     mark:                                # physical %edi, permissions %r10d
         movl %edi, %eax
         movq %rax, (%r13)
@@ -168,7 +248,7 @@ LISTING: Final = f"""
         movq 88(%r14), %rdx
         incq (%rdx)
     alone:
-        movl %r10d, %ebp
+        movl %r10d, %ebp                 # the linear page is not needed any more
         movq %rbx, %rdi
         movl ${CTL_FLUSH_TLB:#x}, %esi
         xorl %eax, %eax
@@ -232,19 +312,52 @@ LISTING: Final = f"""
         jmp refuse
 """
 
+EMPTY_LISTING: Final = f"""
+    # void empty(uc %rdi, address %rsi, size %edx, Slice *%rcx): MOV to a control register, or INVLPG, comes next
+        movq 440(%rcx), %rax
+        testb $3, {4 * HFLAGS}(%rax)        # CPL: it will be a #GP
+        jne out
+        movl 488(%rcx), %edx
+        movl $0, 488(%rcx)
+        movq 480(%rcx), %r8
+        movq 472(%rcx), %r9
+        jmp 2f
+    1:  decl %edx
+        movl (%r8,%rdx,4), %eax
+        movl $0, (%r9,%rax,4)
+    2:  testl %edx, %edx
+        jne 1b
+        movl ${CTL_FLUSH_TLB:#x}, %esi
+        xorl %eax, %eax
+        jmpq *56(%rcx)
+    out:
+        ret
+"""
+
 CODE: Final = (
     "535541544155415641574883ec084889fb89f54189d44989cd4d89c64d8bbeb80100004183fc12741f410fb7876001000041"
-    "3b8688010000740e4189868801000041ff96900100004183bfa8010000007c0d89ef41ba03000000e91701000041f687c801"
-    "0000200f85ac0100004531c9418b87d000000083e00383f803740d41f7878800000000000200740641b904000000418b87c0"
-    "0100002500f0ffff89e9c1e91481e1fc0f000009c8e86d010000a8010f846101000089c6a880742941f687c801000010741f"
-    "a900e03f000f854601000089c781e70000c0ff89e981e100f03f0009cfeb31a8207504418308202500f0ffff89e9c1e90a81"
-    "e1fc0f000009c8e817010000a8010f840b01000021c689c781e700f0ffff4189f34183e3024585c9740c40f6c6040f84eb00"
-    "0000eb1341f787a801000000000100750641bb02000000b9200000004183fc11750e4585db0f84c2000000b96000000089c2"
-    "21ca39ca740509c841090841ba01000000a84074034509da89f849894500c1e80c498b4e484183fc127538803c0100752cc6"
-    "040101498b56504885d2740bc6040201498b565848ff024489d54889dfbe0b00004031c041ff56384189ea4183ca04eb0680"
-    "3c010075f441f6c2027434498b56504885d2742b418b4500c1e80c803c0200741e4183fc1174064183e205eb12418b4e6083"
-    "f94077094189448e6441ff466045895508b8010000004883c408415f415e415d415c5d5bc331c0ebed4189c041c1e80c498b"
-    "56404e8b04c24d85c0740f89c181e1ff0f00004901c8418b00c34883c408ebd3"
+    "3b8688010000740e4189868801000041ff96900100004183bfa8010000007c0d89ef41ba03000000e91d02000041f687c801"
+    "0000200f85b20200004531c9418b87d000000083e00383f803740d41f7878800000000000200740641b904000000498b8ed8"
+    "01000089eac1ea0c8b349140f6c60174594585c9740640f6c604744e4189f34183e3024509cb751341f787a8010000000001"
+    "00750641bb020000004183e30289f781e700f0ffff41ba0100000040f6c64074034509da4183fc110f858601000041f6c202"
+    "0f857c010000418b87c00100002500f0ffff89e9c1e91481e1fc0f000009c8e805020000a8010f84f901000089c6a8807429"
+    "41f687c801000010741fa900e03f000f85de01000089c781e70000c0ff89e981e100f03f0009cfeb31a82075044183082025"
+    "00f0ffff89e9c1e90a81e1fc0f000009c8e8af010000a8010f84a301000021c689c781e700f0ffff4189f34183e3024585c9"
+    "740c40f6c6040f8483010000eb1341f787a801000000000100750641bb02000000b9200000004183fc11750e4585db0f845a"
+    "010000b96000000089c221ca39ca740509c841090841ba0100000083e606ffc6a84074064509da83ce4009fe81e647f0ffff"
+    "498b8ed801000089eac1ea0c8b049189349185c0741739c6746ef7d685c67545f7d631f0a900f0ffff745deb384d8b86e001"
+    "0000418b86e80100003d000400007239ffc8458b1c8042c704990000000085c075ee89349141891041c786e8010000010000"
+    "005741524889dfbe0b00004031c041ff5638415a5feb0d41891480ffc0418986e801000089f849894500c1e80c498b4e4841"
+    "83fc127538803c0100752cc6040101498b56504885d2740bc6040201498b565848ff024489d54889dfbe0b00004031c041ff"
+    "56384189ea4183ca04eb06803c010075f441f6c2027434498b56504885d2742b418b4500c1e80c803c0200741e4183fc1174"
+    "064183e205eb12418b4e6083f94077094189448e6441ff466045895508b8010000004883c408415f415e415d415c5d5bc331"
+    "c0ebed4189c041c1e80c498b56404e8b04c24d85c0740f89c181e1ff0f00004901c8418b00c34883c408ebd3"
+)
+
+
+EMPTY_CODE: Final = (
+    "488b81b8010000f680b000000003753c8b91e8010000c781e8010000000000004c8b81e00100004c8b89d8010000eb0effca"
+    "418b049041c704810000000085d275eebe0b00004031c0ff6138c3"
 )
 
 
@@ -263,7 +376,7 @@ def host_pages(blocks: tuple[RamBlock, ...]) -> mmap.mmap:
 
 @lru_cache(maxsize=1)
 def _code() -> tuple[mmap.mmap, dict[str, int]]:
-    return executable({"fill": bytes.fromhex(CODE)})
+    return executable({"fill": bytes.fromhex(CODE), "empty": bytes.fromhex(EMPTY_CODE)})
 
 
 class CodeSharing:
@@ -295,6 +408,13 @@ class SoftTlb:
         """A byte for each physical page: has this CPU fetched code from it?"""
         shared.host_pages = _address_of(self._table)
         shared.marks = _address_of(self.marks)
+        self._shared = shared
+        entries = mmap.mmap(-1, PAGES * 4, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        pages = mmap.mmap(-1, ENTRIES * 4, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        shared.tlb_entries, shared.tlb_pages = _address_of(entries), _address_of(pages)
+        self._entries, self._pages = memoryview(entries).cast("I"), memoryview(pages).cast("I")
+        self.empty_hook = _code()[1]["empty"]
+        """For the instructions that empty the TLB."""
         hook_add(uc, UC_HOOK_TLB_FILL, _code()[1]["fill"], ctypes.addressof(shared))
         self.active = False
         self.use(True)
@@ -319,6 +439,27 @@ class SoftTlb:
         else:
             first, last = begin >> 12, end >> 12
             self.marks[first:last] = bytes(last - first)
+
+    def empty(self) -> None:
+        """Forget all pages, as the guest may see. The engine's TLB has to be flushed, too."""
+        shared, entries = self._shared, self._entries
+        for page in self._pages[: shared.tlb_count]:
+            entries[page] = 0
+        shared.tlb_count = 0
+
+    def state(self) -> bytes:
+        """Linear page and entry of each page it holds, as u32, in the order they came."""
+        pages = self._pages[: self._shared.tlb_count]
+        return b"".join(page.to_bytes(4, "little") + self._entries[page].to_bytes(4, "little") for page in pages)
+
+    def restore(self, state: bytes) -> None:
+        """Back to a `state()`. The engine's TLB has to be flushed, too."""
+        self.empty()
+        words = memoryview(state).cast("I")
+        for number, page in enumerate(words[::2]):
+            self._pages[number] = page
+            self._entries[page] = words[2 * number + 1]
+        self._shared.tlb_count = len(words) // 2
 
 
 def _address_of(area: mmap.mmap) -> int:

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest sees of its TLB (SDM vol. 3A, 4.10): the same whatever the host has translated, and part of a state."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from cpu_box import CODE, Box
+from test_paging import P, W, paged
+
+from kdumpsim.cpu import Cpu, Exit, Neighbours, native
+from kdumpsim.cpu.softtlb import ENTRIES
+
+needs_soft_tlb = pytest.mark.skipif(not native.hooks().compiled, reason="this host has no machine code for the fill")
+PTE = 0x41000 + 4 * 0x50
+FIRST, SECOND, FUNCTION = 0x50000, 0x51000, CODE + 0x3000
+OLD, NEW = 1, 2
+
+BEGIN = f"""
+    mov {FIRST}, %eax                   # its page is in the TLB now,
+    movl ${SECOND | P | W}, {PTE}       # and its entry in memory another one
+    hlt
+"""
+END = f"""
+    mov ${FUNCTION}, %eax
+    call *%eax
+    mov {FIRST}, %ebx
+    hlt
+"""
+
+
+def begun(neighbours: Neighbours | None = None, *, fetched: bool = False) -> Box:
+    """Up to the HLT in the middle; `fetched`: the function's page has been."""
+    box = Box(neighbours)
+    paged(box)
+    box.put(FIRST, struct.pack("<I", OLD))
+    box.put(SECOND, struct.pack("<I", NEW))
+    box.code("ret", FUNCTION)
+    box.code(f"mov ${FUNCTION}, %eax\ncall *%eax\n" * fetched + BEGIN + END)
+    assert box.cpu.run(1000) is Exit.HALT
+    box.cpu.halted = False
+    return box
+
+
+def seen(box: Box) -> int:
+    assert box.cpu.run(1000) is Exit.HALT
+    return box.cpu.registers().ebx
+
+
+@needs_soft_tlb
+@pytest.mark.parametrize("fetched", [False, True], ids=["first fetch", "fetched before"])
+def test_a_first_fetch_empties_no_tlb(fetched: bool) -> None:
+    assert seen(begun(fetched=fetched)) == OLD
+
+
+@needs_soft_tlb
+@pytest.mark.parametrize("other", [False, True], ids=["same engine", "fresh engine"])
+def test_a_state_has_the_tlb(other: bool) -> None:
+    box = begun()
+    state, memory = box.cpu.state(), box.memory[:]
+    if other:
+        box = Box()
+        box.memory[:] = memory
+    else:
+        assert seen(box) == OLD
+    box.cpu.restore(state)
+    box.cpu.halted = False
+    assert seen(box) == OLD
+
+
+@needs_soft_tlb
+@pytest.mark.parametrize(
+    "what",
+    ["forgotten code", "a device's store into code", "a watch", "activity", "a look", "a page fault"],
+)
+def test_what_the_host_does_empties_no_tlb(what: str) -> None:
+    box = begun()
+    if what == "forgotten code":
+        box.cpu._engine.flush_code()
+    elif what == "a device's store into code":
+        box.cpu.invalidate(CODE, CODE + 0x1000)
+    elif what == "a watch":
+        box.cpu.watch(CODE, lambda cpu: None)
+    elif what == "activity":
+        box.cpu.record_activity()
+    elif what == "a look":
+        assert box.cpu.read_linear(FIRST, 4) == struct.pack("<I", NEW)
+    else:
+        box.put(PTE + 4 * 0x20, bytes(4))
+        handler = box.vector(14)
+        box.code("mov 0x70000, %eax\n ret", FUNCTION)
+        box.code("addl $4, %esp\n addl $5, (%esp)\n iret", handler)  # skip it
+    assert seen(box) == OLD
+
+
+@needs_soft_tlb
+def test_another_cpus_first_fetch_empties_no_tlb() -> None:
+    box = begun(neighbours := Neighbours())
+    other = Cpu(1, box.bus, bsp=True, neighbours=neighbours)
+    other.set_registers(cs=0xF000, eip=0)
+    assert other.run(10) is not Exit.STOPPED
+    assert seen(box) == OLD
+
+
+@needs_soft_tlb
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        f"invlpg {FIRST}",
+        f"mov ${FIRST}, %ecx\n invlpg (%ecx)",
+        "mov %cr3, %eax\n mov %eax, %cr3",
+        "mov %cr4, %eax\n xor $0x10, %eax\n mov %eax, %cr4",
+        "mov %cr0, %eax\n xor $0x10000, %eax\n mov %eax, %cr0",
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_the_guest_does_to_empty_its_tlb_empties_it(instruction: str, times: int) -> None:
+    box = begun()
+    box.code(f"{instruction}\n" * times + f"mov {FIRST}, %ebx\n hlt", CODE + 0x1000)
+    box.cpu.set_registers(eip=CODE + 0x1000)
+    assert seen(box) == NEW
+
+
+def test_registers_set_by_a_debugger_empty_it() -> None:
+    box = begun()
+    box.cpu.set_registers(cr3=0x40000)
+    assert seen(box) == NEW
+
+
+@needs_soft_tlb
+def test_the_tlb_holds_so_many_pages_and_is_emptied_when_it_is_full() -> None:
+    for pages, value in ((ENTRIES // 2, OLD), (ENTRIES, NEW)):
+        box = begun()
+        directory = [0x42000 | P | W] * 1023
+        box.put(0x42000, struct.pack("<1024I", *(number % 0x40 << 12 | P | W for number in range(1024))))
+        box.put(0x40004, struct.pack("<1023I", *directory))
+        box.code(
+            f"mov ${pages}, %ecx\n mov $0x400000, %esi\n 1: mov (%esi), %eax\n add $4096, %esi\n loop 1b\n"
+            f"mov {FIRST}, %ebx\n hlt",
+            CODE + 0x1000,
+        )
+        box.cpu.set_registers(eip=CODE + 0x1000)
+        while box.cpu.run(10_000) is Exit.LIMIT:
+            pass
+        assert box.cpu.registers().ebx == value
