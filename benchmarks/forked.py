@@ -29,8 +29,8 @@ except ImportError:
 PANIC = Scenario("FS_DEVRW", "panic")
 HANG = Scenario("INT_HARDWARE_ENTRY", "loop")
 SOFT_HANG = Scenario("INT_TASKLET_ENTRY", "hang")
-UNMEASURED = 2
-"""Forks before the first that counts."""
+UNMEASURED = 5
+"""Forks before the first that counts: by then a machine has crashed itself once (`Booted.warm`)."""
 
 
 def _cpu(usage: resource.struct_rusage) -> float:
@@ -69,14 +69,21 @@ def _in_a_child(work: Callable[[], float]) -> float:
     return float(said)
 
 
+def _prepared(booted: Booted, scenario: Scenario) -> None:
+    """As `Booted.fork` does it from the fourth fork on."""
+    if hasattr(booted, "warm"):
+        booted.warm(scenario)
+        booted.session.machine.copying.prepare_fork()  # type: ignore[union-attr]
+
+
 def finds(booted: Booted, scenario: Scenario, words: str, runs: int) -> list[float]:
     """CPU seconds of forked hangs, from arming to these words on the console."""
-    booted.session.machine.copying.prepare_fork()  # type: ignore[union-attr]
+    _prepared(booted, scenario)
 
     def found() -> float:
         session: Any = booted.session
         begun = time.process_time()
-        session.arm(getattr(scenario, "crash_part", None) or scenario.crash)
+        session.arm(scenario.crash)
         seen = 0
 
         def said() -> bool:
@@ -96,7 +103,7 @@ def private_memory(booted: Booted, runs: int) -> list[float]:
     """Megabytes that a forked panic has for itself at its end."""
     from kdumpsim.runs.run import finish
 
-    _ = (booted, PANIC)
+    _prepared(booted, PANIC)
 
     def held() -> float:
         import gc

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import struct
 
 import pytest
+from unicorn.unicorn_const import UC_HOOK_EDGE_GENERATED
 
 from kdumpsim.board.machine import Machine, MachineConfig, StopReason
 from kdumpsim.compiler.assembler import assemble
+from kdumpsim.cpu import native
 
 BASE = 0x100000
 
@@ -640,3 +643,53 @@ def test_6_15_a_triple_fault_of_another_cpu_resets(wait: str, message: int) -> N
     computer = quiet(machine(text, cpus=2))
     assert computer.run(until=2_000_000_000) is StopReason.RESET
     assert computer.reset_cause == "triple fault on CPU 1"
+
+
+def test_a_machine_put_back_runs_what_it_has_translated_and_what_has_changed_anew() -> None:
+    counting = """
+    main:
+        movl $0, 0x9000
+        movl $1, %ecx
+    1:  addl $1, 0x9000
+        loop 1b
+        cli
+        hlt
+    """
+    computer = machine(counting, cpus=1)
+    before = computer.snapshot()
+    translated: list[int] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint64), ctypes.c_void_p, ctypes.c_void_p)
+    keep, function = native.callback(kind, lambda _uc, block, _previous, _data: translated.append(block[0]))
+    native.hook_add(computer.cpus[0]._engine.uc, UC_HOOK_EDGE_GENERATED, function, 0)
+
+    def run() -> tuple[bytes, int]:
+        translated.clear()
+        assert computer.run(stop=lambda: computer.cpus[0].halted) is StopReason.STOPPED
+        return bytes(computer.memory.view[0x9000:0x9004]), len(translated)
+
+    value, first = run()
+    assert (value, first > 2) == (b"\1\0\0\0", True)
+    computer.restore(before)
+    assert run() == (b"\1\0\0\0", 0)
+    at = bytes(computer.memory.view[:]).index(b"\xb9\1\0\0\0")
+    other = before | {"memory": {"pages": dict(before["memory"]["pages"])}}
+    page = bytearray(other["memory"]["pages"][at & -4096])
+    page[at % 4096 + 1] = 3
+    other["memory"]["pages"][at & -4096] = bytes(page)
+    computer.restore(other)
+    assert run()[0] == b"\3\0\0\0"
+    del keep
+
+
+def test_observers_that_were_forgotten_are_not_called_and_new_ones_are() -> None:
+    computer = machine("main: nop\n nop\n cli\n hlt", cpus=1)
+    at = bytes(computer.memory.view[:]).index(b"\x90\x90\xfa\xf4")
+    before = computer.snapshot()
+    seen: list[str] = []
+    for name in ("first", "second"):
+        computer.watch(at, lambda cpu, name=name: seen.append(f"{name} at {cpu.registers().eip - at}"))
+        computer.run(stop=lambda: computer.cpus[0].halted)
+        computer.forget_observers()
+        computer.restore(before)
+    computer.run(stop=lambda: computer.cpus[0].halted)
+    assert seen == ["first at 0", "second at 0"]

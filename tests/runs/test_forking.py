@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Forked and cold runs are the same run; workers that die are told from guests that do."""
+"""Forked, rewound and cold runs are the same run; workers that die are told from guests that do."""
 
 from __future__ import annotations
 
@@ -72,6 +72,24 @@ def test_without_fork_a_booted_machines_state_gives_the_cold_run_byte_for_byte(
     caplog.set_level("INFO")
     same_run(cold, (booted.again(cold[0].scenario, tmp_path), tmp_path))
     assert "has no fork" in caplog.text
+
+
+def test_a_machine_that_has_crashed_and_was_put_back_is_the_booted_one(booted: Booted) -> None:
+    before, disk = booted.session.state(), booted.session.dump_disk
+    booted.warm(PANIC)
+    assert booted.session.state() == before
+    assert booted.session.dump_disk is disk
+    assert not booted.session.jumped
+
+
+@needs_fork
+def test_what_a_put_back_machine_has_translated_changes_nothing(
+    booted: Booted, cold: tuple[Result, Path], tmp_path: Path
+) -> None:
+    booted.warm(PANIC)
+    report = booted.fork(cold[0].scenario, tmp_path).report()
+    assert report.result is not None, report.died
+    same_run(cold, (report.result, tmp_path))
 
 
 def test_a_machine_that_was_booted_with_another_seed_is_refused(booted: Booted, tmp_path: Path) -> None:

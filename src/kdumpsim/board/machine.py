@@ -529,6 +529,14 @@ class Machine:
         for cpu in self.cpus:
             cpu.unwatch(address)
 
+    def forget_observers(self) -> None:
+        """Forget whoever watches CPUs, or what devices do to memory; not from within a callback."""
+        for cpu in self.cpus:
+            cpu.forget_observers()
+        self.memory.written, self.memory.read = self._memory_written, None
+        self._appointments.clear()
+        self.poll = None
+
     def prepare_fork(self) -> None:
         """Processes that are forked from now on, until it runs again, find the way to what they change faster."""
         self.memory.remember()

@@ -521,6 +521,19 @@ class Cpu:
         if self._watches.pop(address, None):
             self._engine.unwatch(address)
 
+    def forget_observers(self) -> None:
+        """Forget whoever watches addresses, NMIs or activity; between slices. What is translated stays."""
+        self._watches.clear()
+        self._engine.sleep_watches()
+        self.on_nmi = None
+        if self._activity is not None:
+            self._activity.stop()
+            self._activity = None
+            if self._engine.retranslate_pending:
+                self._engine.retranslate_pending = False  # nothing has been translated with its hook
+            else:
+                self._engine.flush_code_pending = True
+
     def record_blocks(self, count: int) -> None:
         """Keep the last `count` basic blocks from now on; not from within a callback, and once only."""
         self._recorder = BlockRecorder(self._engine.uc, self._slice, count)
@@ -535,7 +548,7 @@ class Cpu:
         if self._activity is not None:
             self._activity.stop()
         self._activity = ActivityRecorder(self._engine.uc, self._slice, self._memory)
-        self._engine.flush_code_pending = True  # what is translated calls the hooks there were
+        self._engine.retranslate_pending = True  # what is translated calls the hooks there were
 
     def activity(self) -> Activity:
         """What it has done since `record_activity`; nothing if nobody asked for it."""
@@ -580,12 +593,14 @@ class Cpu:
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Back to a `state()`, also one from another process.  All that was translated is forgotten."""
+        """Back to a `state()`, also one from another process.
+
+        What is translated stays: whoever restores memory says what of it has changed (`invalidate`).
+        """
         engine = self._engine
         engine.context.bytes[:] = state["context"]
         engine.dirty = True
         engine.restore_tlb(state["tlb"])
-        engine.flush_code_pending = True
         self._slice.task = 0
         self._slice.retired = state["retired"]
         self._slice.size = 0

@@ -126,11 +126,15 @@ class Engine:
         self.running = False
         self.dirty = False
         self.flush_code_pending = False
+        self.retranslate_pending = False
+        """Only so that new hooks of stores are called: no longer wanted once these are gone again."""
         self.limit_after_pause: int | None = None
         self._flush_tlb_pending = False
         self._stale: list[tuple[int, int]] = []
         self._keep: list[object] = []
         self._watches: dict[int, int] = {}
+        self._watching: dict[int, Callable[[int], None]] = {}
+        """Those of the watches that are not asleep."""
         self._bus = bus
         self._memory = memory
         native.no_exits(self.uc)
@@ -383,7 +387,7 @@ class Engine:
         if self._flush_tlb_pending:
             self.flush_tlb()
             self._flush_tlb_pending = False
-        if self._stale or self.flush_code_pending:
+        if self._stale or self.flush_code_pending or self.retranslate_pending:
             self._drop_stale_code()
         soft = self.soft_tlb
         if soft is not None and not soft.active and not self.context.q[CR4] & CR4_PAE:
@@ -543,7 +547,7 @@ class Engine:
             self.soft_tlb.clear()
             self.flush_tlb()
         self._stale.clear()
-        self.flush_code_pending = self._others_ran = False
+        self.flush_code_pending = self.retranslate_pending = self._others_ran = False
 
     def _translate_anew(self, address: int, size: int) -> None:
         """From within the engine: end the slice before a block that has just been translated, and drop it."""
@@ -570,7 +574,7 @@ class Engine:
             self.pause()
 
     def _drop_stale_code(self) -> None:
-        if self.flush_code_pending or len(self._stale) > _MANY_STALE:
+        if self.flush_code_pending or self.retranslate_pending or len(self._stale) > _MANY_STALE:
             self.flush_code()
             return
         soft = self.soft_tlb
@@ -598,6 +602,9 @@ class Engine:
 
     def watch(self, address: int, callback: Callable[[int], None]) -> None:
         """Call back before each run of the instruction at a linear address. One watch per address."""
+        if address in self._watches and address not in self._watching:
+            self._watching[address] = callback
+            return
         self.unwatch(address)
         self.sites.forget(address, address + _LONGEST)  # to be found again, behind this watch
 
@@ -605,17 +612,22 @@ class Engine:
             if at == self._repeating or (at in self.sites.splits and at != self.slice.address):
                 return  # seen before the first try; or it comes again, as the first of a block
             self.slice.hooked = self.slice.retired
+            watching = self._watching.get(at)
+            if watching is None:
+                return
             try:
-                callback(at)
+                watching(at)
             except BaseException as error:
                 self.fail(error)
 
+        self._watching[address] = callback
         keep, function = native.callback(_CODE, on_code)
         self._keep.append(keep)
         self._watches[address] = native.hook_add(self.uc, UC_HOOK_CODE, function, 0, address, address)
         self._forget_code_at(address)
 
     def unwatch(self, address: int) -> None:
+        self._watching.pop(address, None)
         handle = self._watches.pop(address, None)
         if handle is not None:
             native.hook_del(self.uc, handle)
@@ -640,3 +652,7 @@ class Engine:
     def watched(self, begin: int, end: int) -> bool:
         """Is there a hook of a watch at one of these linear addresses?"""
         return any(begin <= address < end for address in self._watches)
+
+    def sleep_watches(self) -> None:
+        """Call nobody back. Hooks stay: where a watch is wanted again, nothing has to be translated anew."""
+        self._watching.clear()

@@ -104,7 +104,8 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
     ),
     # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
     # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those that may have an instruction of `sites`:
-    # 0F 01 /4 with a register or /7 with memory, 0F 05, 22, 30, 32, 33, 34 or C7; at the end CF, a 9A or EA, or FF /3 or /5.
+    # 0F 01 /4 with a register or /7 with memory, 0F 05, 22, 30, 32, 33, 34 or C7; at the end CF, a 9A or EA, or
+    # FF /3 or /5.
     "translated": (
         """
         pushq %rbx

@@ -65,6 +65,9 @@ class Copying(Protocol):
     def prepare_fork(self) -> None:
         """Make it cheaper to be a copy of it."""
 
+    def forget_observers(self) -> None:
+        """Drop all watches and callbacks."""
+
 
 class TracedCpu(Protocol):
     """A CPU that can keep the basic blocks it ran last."""

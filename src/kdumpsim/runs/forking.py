@@ -33,12 +33,18 @@ from kdumpsim.runs.children import spawn
 from kdumpsim.runs.drawing import SurveyKey, wants_survey
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, HostTimeout, Poll, check_host_timeout, within
 from kdumpsim.runs.result import Result
-from kdumpsim.runs.run import EVERYTHING, Leave, finish, look_ahead, power_on, start
+from kdumpsim.runs.run import EVERYTHING, Leave, build_kernels, drive, finish, look_ahead, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import BootKey, Scenario
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.signals import HeldSignals
 
+WORTH_WARMING = 4
+"""So many forks make up for a crash of the machine itself (`Booted.warm`)."""
+WARMING_S = 2.0
+"""Of the host's time: a crash takes a tenth."""
+WARMING_POINT = "FS_DEVRW"
+"""Where the machine is crashed for scenarios that strike elsewhere: a file-system load comes by at once."""
 _PIECE = 1 << 16
 _BETWEEN_POLLS_S = 0.1
 _TOLD = (HostTimeout, HostFailure, ScenarioError)
@@ -86,10 +92,12 @@ class Booted:
         of: Scenario | BootKey,
         poll: Poll | None = None,
         host_timeout: float | None = None,
+        forks: int | None = None,
     ) -> None:
         """Power on and boot.  ScenarioError for a machine that cannot be.
 
-        `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.
+        `host_timeout`: real seconds for the boot, and for each copy from then on; HostTimeout.  `forks`: how many
+        there will be, if that is known.
         """
         check_host_timeout(host_timeout)
         self.key = pc, kernel = BootKey(of.pc, of.kernel)
@@ -99,6 +107,9 @@ class Booted:
         capable(self.session.machine.copying, pc, "copied")
         self._state: dict[str, Any] | None = None
         self._surveys: dict[SurveyKey, Survey | None] = {}
+        self._forks = 0
+        self._warm_at = WORTH_WARMING if forks is None else 1 if forks > WORTH_WARMING else None
+        """Before which fork to call `warm`; None: before none."""
         try:
             self.session.machine.poll = within(host_timeout, poll)
             self.failed = start(self.session)
@@ -111,7 +122,7 @@ class Booted:
     @contextmanager
     def use(self) -> Iterator[Session]:
         """Its session, for something that is to be done on the machine itself, and so on all later copies."""
-        self._state = None
+        self._state = self._warm_at = None
         self._surveys.clear()
         self.session.machine.poll = within(self._host_timeout, self._poll)
         try:
@@ -129,8 +140,9 @@ class Booted:
 
         Whatever signal comes meanwhile, a worker that was started is in `workers`.
         """
-        self._check(scenario)
+        self._warm_if_due(scenario)
         seen = self._look_ahead(scenario)
+        self._forks += 1
         capable(self.session.machine.copying, self.key.pc, "copied").prepare_fork()
         made: list[Worker] = []
 
@@ -151,14 +163,36 @@ class Booted:
         What a signal's handler raises (KeyboardInterrupt) comes out of here once the process is gone: however many
         signals come, and however fast, none is heard between its start and its end but here.
         """
-        self._check(scenario)
-        self._look_ahead(scenario)  # which a signal may end
+        self._warm_if_due(scenario)  # which a signal may end
+        self._look_ahead(scenario)
         with HeldSignals(lambda: None) as signals:
             worker = self.fork(scenario, directory)
             try:
                 return worker.report(signals.deliver)
             finally:
                 worker.kill()
+
+    def _warm_if_due(self, scenario: Scenario) -> None:
+        """Before a fork."""
+        self._check(scenario)
+        if self._forks + 1 == self._warm_at:
+            self.warm(scenario)
+
+    def warm(self, scenario: Scenario) -> None:
+        """Crash the machine itself and put back what it was: copies find the code translated that a crash runs.
+
+        What they do is the same.  Not after `use`, which may have left what no state tells of.
+        """
+        self._warm_at = None
+        if self.failed is not None:
+            return
+        state = self.session.state()
+        try:
+            self.session.machine.poll = within(WARMING_S)
+            with suppress(Exception):  # whatever becomes of it, a copy's own run will tell
+                drive(self.session, _warming(scenario))
+        finally:
+            self.session = self.session.rewound(state, build_kernels(*self.key)[1])
 
     def again(self, scenario: Scenario, directory: Path) -> Result:
         """Crash a copy in this process, without fork."""
@@ -194,6 +228,13 @@ class Booted:
     ) -> Result:
         session.machine.poll = within(self._host_timeout, poll)
         return finish(session, scenario, directory, self.failed, self.leave, seen)
+
+
+def _warming(scenario: Scenario) -> Scenario:
+    """A crash that is like the scenario's as far as it matters for what is translated."""
+    if scenario.crash_point:
+        return replace(scenario, crash_type="panic", vary=(), breaks=(), latency=100)
+    return replace(scenario, crash_point=WARMING_POINT, crash_type="panic", at=None, fault=(), breaks=(), latency=100)
 
 
 def _run(run: Callable[[], Result]) -> bytes:
@@ -342,7 +383,7 @@ def _forked(
             for group in groups:
                 yield from wait(processes - 1)
                 try:
-                    booted = Booted(group[0][0], poll, host_timeout)
+                    booted = Booted(group[0][0], poll, host_timeout, len(group))
                     booted.leave = leave
                 except GuestError:
                     raise

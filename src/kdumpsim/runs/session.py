@@ -106,7 +106,9 @@ class Session:
         first: images.KernelImage,
         mechanism: Mechanism,
         observer: Observer,
+        hardware: Hardware | None = None,
     ) -> None:
+        """`hardware`: that of another session, which is over then; None: made for this one."""
         self.pc, self.kernel = pc, kernel
         self.first, self.mechanism = first, mechanism
         self.console = ConsoleLog()
@@ -127,7 +129,7 @@ class Session:
         """What the operator saw and did."""
         self._armed_at = 0
         self._jumped_at: int | None = None
-        hardware = new_hardware(pc, first, mechanism)
+        self.hardware = hardware = hardware or new_hardware(pc, first, mechanism)
         self.machine, self.system_disk, self.dump_disk = hardware.machine, hardware.system_disk, hardware.dump_disk
         self.machine.uarts[0].on_output = self._said
         self.clock = PhaseClock(observer, lambda: self.now)
@@ -266,6 +268,17 @@ class Session:
         self.console.restore(state["console"])
         self.mechanism.restore(state["mechanism"], self)
         self.clock.phases = [Phase.from_dict(phase) for phase in state["phases"]]
+
+    def rewound(self, state: dict[str, Any], mechanism: Mechanism) -> Session:
+        """A session with this one's machine put back to a `state()` of it; `mechanism` is as new.
+
+        It is what a new machine given that state would be, but for the code that the CPUs have translated, which they
+        keep where memory is the same.  This session is over.
+        """
+        capable(self.machine.copying, self.pc, "copied").forget_observers()
+        again = Session(self.pc, self.kernel, self.first, mechanism, self.clock.observer, self.hardware)
+        again.restore(state)
+        return again
 
     # A crash, phase by phase.
 

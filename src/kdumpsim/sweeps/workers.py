@@ -65,7 +65,7 @@ def run_group(scenarios: Iterable[Scenario], ways: Ways) -> Iterator[Told]:
     """
     scenarios = list(scenarios)
     try:
-        booted = Booted(scenarios[0], None, ways.host_timeout)
+        booted = Booted(scenarios[0], None, ways.host_timeout, len(scenarios))
     except _TOLD:
         raise
     except Exception as error:
