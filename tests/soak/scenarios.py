@@ -67,7 +67,7 @@ class Scenarios(Kind[Family]):
 
     def check(self, case: Family, repeat: bool) -> Counts:
         counts: Counter[str] = Counter()
-        booted = Booted(case[0])
+        booted = Booted(case[0], forks=len(case))
         for number, scenario in enumerate(case):
             with tempfile.TemporaryDirectory() as forked, tempfile.TemporaryDirectory() as cold:
                 watch = TimeMoves(booted.session.machine)
