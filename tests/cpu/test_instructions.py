@@ -319,3 +319,36 @@ def test_without_machine_code_hooks_the_same(monkeypatch: pytest.MonkeyPatch) ->
     slow_hooks = native.portable_hooks()
     monkeypatch.setattr(native, "hooks", lambda: slow_hooks)
     assert run(Box()) == fast
+
+
+SITES = {
+    "split": ("cmpxchg8b (%esi)", "xor %ebx, %ebx\n" * 2),
+    "far jump": (f"ljmp ${KCODE}, ${CODE + 0x100}", "nop\n" * 7),
+    "stop": ("rdmsr", "inc %eax\nnop"),
+    "lock": ("lock cmpxchg8b (%esi)", "mov %eax, %ebx\n nop\n nop"),
+}
+
+
+@pytest.mark.skipif(not native.hooks().compiled, reason="no machine code here")
+@pytest.mark.parametrize("name", list(SITES))
+def test_what_other_code_was_there_before_does_not_show(name: str) -> None:
+    """A block that is run in two parts can end a slice between them."""
+    instruction, plain = SITES[name]
+
+    def ends(*, before: bool) -> list[int]:
+        box = Box()
+        text = "mov $0x9000, %esi\n mov $0x10, %ecx\n nop\n nop\n {}\n nop\n nop\n hlt\n .org 0x100\n hlt"
+        if before:
+            box.run(text.format(instruction))
+            box.cpu.halted = False
+        box.code(text.format(plain))
+        found = []
+        for limit in range(1, 40):
+            begun = box.cpu.retired
+            box.cpu.set_registers(eip=CODE, esp=STACK, eax=0, edx=0, ecx=0)
+            box.cpu.run(limit)
+            box.cpu.halted = False
+            found.append(box.cpu.retired - begun)
+        return found
+
+    assert ends(before=True) == ends(before=False)

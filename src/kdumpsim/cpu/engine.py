@@ -609,7 +609,7 @@ class Engine:
         self.sites.forget(address, address + _LONGEST)  # to be found again, behind this watch
 
         def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
-            if at == self._repeating or (at in self.sites.splits and at != self.slice.address):
+            if at == self._repeating or (at != self.slice.address and self.sites.splits(at)):
                 return  # seen before the first try; or it comes again, as the first of a block
             self.slice.hooked = self.slice.retired
             watching = self._watching.get(at)

@@ -14,7 +14,7 @@ from unicorn import x86_const
 LOOK_IF, LOOK_RF, LOOK_IRET = 1, 2, 4
 """What the block hook looks for: EFLAGS.IF, which ends the slice; EFLAGS.RF, to clear it; an IRET, which ends it."""
 
-EAX, EDX, EFLAGS, CS_SELECTOR = 0, 16, 136, 208
+EAX, EDX, EFLAGS, CS_SELECTOR, CR0, CR4 = 0, 16, 136, 208, 424, 456
 """Where the engine's CPU state has them, from its beginning, in bytes (`Slice.state`; see `layout`)."""
 
 LISTINGS: Final[dict[str, tuple[str, str]]] = {
@@ -208,6 +208,54 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         "303c0477d93c0174d5eb630fb6460189c180e1f880f9e074553cc073c124383c3875bbeb4948ffcf803fcf7441488d77f9"
         "4839e6480f42f44839fe73440fb60648ffc63cff74163c9a74043cea75e989f829f083e80383e0fd75ddeb110fb6063cc0"
         "73d424383c1874043c2875ca4889df488b75000fb7550a41ff9424800100004881c420100000415c5d5bc3",
+    ),
+    # void site(uc %rdi, address %rsi, size %edx, Site *%rcx): call the hook if the instruction that was found here is
+    # still here.  Site: Slice *, hook *, u64 the instruction, u64 which of its bits matter.  Where the page is not in
+    # the CPU's TLB (which is not used under PAE) or not in RAM that can be written, it is taken for granted.
+    "site": (
+        f"""
+        movq (%rcx), %r9
+        movq 440(%r9), %rax
+        movl %esi, %r10d
+        shrl $12, %r10d
+        cmpl $0, {CR0}(%rax)
+        jge flat
+        testb $0x20, {CR4}(%rax)
+        jne call
+        movq 472(%r9), %r11
+        movl (%r11,%r10,4), %r10d
+        testb $1, %r10b
+        je call
+        shrl $12, %r10d
+    flat:
+        movq 64(%r9), %r11
+        movq (%r11,%r10,8), %r11
+        testq %r11, %r11
+        je call
+        movl %esi, %eax
+        andl $0xfff, %eax
+        movq 24(%rcx), %r10
+        cmpl $0xff8, %eax
+        ja short
+        movq (%r11,%rax), %rax
+        jmp compare
+    short:
+        movzbl %r10b, %r10d              # in the page's last bytes, only the first one
+        movzbl (%r11,%rax), %eax
+    compare:
+        xorq 16(%rcx), %rax
+        testq %r10, %rax
+        jne out
+    call:
+        movq 8(%rcx), %rax
+        movq %r9, %rcx
+        jmpq *%rax
+    out:
+        ret
+        """,
+        "4c8b09498b81b80100004189f241c1ea0c83b8a8010000007d1ef680c801000020754c4d8b99d8010000478b149341f6c2"
+        "01743b41c1ea0c4d8b59404f8b1cd34d85db742a89f025ff0f00004c8b51183df80f00007706498b0403eb09450fb6d241"
+        "0fb60403483341104c85d07509488b41084c89c9ffe0c3",
     ),
     # void iret(uc %rdi, address %rsi, size %edx, Slice *%rcx): RF lasts for one instruction after an IRET, a waiting
     # NMI comes at the instruction it goes to, and a nested task (NT) saves its flags

@@ -24,6 +24,7 @@ from typing import Final
 from unicorn.unicorn_const import UC_HOOK_CODE, UC_HOOK_EDGE_GENERATED, UC_PROT_EXEC
 
 from . import native
+from .bus import PAGE
 from .native import REG_ECX, lib
 from .perfctr import MSRS as COUNTERS
 
@@ -99,12 +100,40 @@ def _ours(opcode: int, number: int) -> bool:
     return number in COUNTERS or number in (APIC_BASE, EFER) or (number == TSC and opcode == RDMSR)
 
 
+class _Site(ctypes.Structure):
+    """What the hook "site" wants to know."""
+
+    _fields_ = (
+        ("slice", ctypes.c_void_p),
+        ("hook", ctypes.c_void_p),
+        ("instruction", ctypes.c_uint64),  # its first bytes
+        ("mask", ctypes.c_uint64),  # which of their bits matter
+    )
+
+
+_BYTES: Final = 8
+"""Of an instruction, that are compared."""
+
+
+def pattern(code: bytes, at: int, kind: Kind) -> tuple[int, int]:
+    """The bytes up to an opcode and what belongs to it, and which of their bits make it what it is."""
+    opcode = at + 1 if code[at] == 0x0F else at
+    mask = b"\xff" * (opcode + 1)
+    if code[opcode] in (SMSW, INDIRECT, CMPXCHG8B):
+        mask += b"\xf8" if kind is Kind.STOP else b"\x38"
+    mask = mask[:_BYTES]
+    return int.from_bytes(code[: len(mask)], "little"), int.from_bytes(mask, "little")
+
+
 class Sites:
     """The hooks of one engine.
 
     `retranslate(begin, size)`: called from inside the engine with a block's linear address; it has to end the slice
     before that block runs, and have it translated anew.  `empty`: the address of the hook that empties the TLB; None
     where there is none, since the TLB is the engine's.
+
+    A hook does nothing where other code has come in the place of what it was made for, so that what a block does
+    depends on its bytes alone, and not on what else has been translated.
     """
 
     def __init__(
@@ -117,15 +146,19 @@ class Sites:
         self._uc = uc
         self._slice = shared
         self._retranslate = retranslate
-        self._sites: dict[tuple[int, Kind], int] = {}
-        """Linear address of an opcode and what is done there: the handle of its hook."""
-        self.splits: dict[int, int] = {}
-        """Linear address of an instruction that begins a block: that of its opcode."""
-        on_code, self._on_code = native.callback(_CODE, self._reached)
+        self._sites: dict[tuple[int, int, int], tuple[int, _Site]] = {}
+        """Linear address, bytes and mask of an instruction: the handle of its hook, and what that is given."""
+        self._splits: dict[int, list[tuple[int, int]]] = {}
+        """Linear address of instructions that begin a block: their bytes and masks."""
         hooks = native.hooks()
+        self._compiled = hooks.compiled
+        self._site = hooks.addresses.get("site", 0)
         self._native = {Kind.SPLIT: hooks.addresses["split"], Kind.IRET: hooks.addresses["iret"]}
         if empty is not None:
             self._native[Kind.EMPTY] = empty
+        self._stops: dict[int, int] = {}
+        """Opcode: the callback that stops before it."""
+        self._keep: list[object] = []
         if hooks.compiled:
             keep, shared.suspect = native.callback(_SUSPECT, lambda _uc, address, size: self._suspect(address, size))
             function = hooks.addresses["translated"]
@@ -133,44 +166,68 @@ class Sites:
             keep, function = native.callback(
                 _TRANSLATED, lambda _uc, block, _previous, _data: self._suspect(block[0].address, block[0].size)
             )
-        self._keep = (on_code, keep)
+        self._keep.append(keep)
         native.hook_add(uc, UC_HOOK_EDGE_GENERATED, function, ctypes.addressof(shared))
 
     def _suspect(self, address: int, size: int) -> None:
         """A block has been translated: hook what in it may be one of them."""
-        buffer = ctypes.create_string_buffer(size)
-        read = lib.uc_vmem_read(self._uc, ctypes.c_uint64(address), UC_PROT_EXEC, buffer, ctypes.c_size_t(size))
-        if read or not size:
-            return  # code out of MMIO
-        code, new = buffer.raw, False
-        for at, kind, opcode in candidates(code):
-            if (address + at, kind) in self._sites or (kind is Kind.EMPTY and kind not in self._native):
+        code, new = self._read(address, size), False
+        for at, kind, opcode in candidates(code) if code else ():
+            if kind is Kind.EMPTY and kind not in self._native:
                 continue
             first = at
             while first and (code[first - 1] in PREFIXES or (code[first - 1] == LOCK and kind is Kind.SPLIT)):
                 first -= 1
-            if kind is Kind.STOP:
-                function, data = self._on_code, opcode
-            else:
-                function, data = self._native[kind], ctypes.addressof(self._slice)
-            if kind is Kind.SPLIT:
-                self.splits |= dict.fromkeys(range(address + first, address + at + 1), address + at)
-            self._sites[address + at, kind] = native.hook_add(
-                self._uc, UC_HOOK_CODE, function, data, address + first, address + at
-            )
-            new = True
+            function = self._stop(opcode) if kind is Kind.STOP else self._native[kind]
+            for start in range(first, at + 1):
+                instruction, mask = pattern(code[start : at + 3], at - start, kind)
+                if (address + start, instruction & mask, mask) not in self._sites:
+                    self._hook(address + start, instruction & mask, mask, function)
+                    if kind is Kind.SPLIT:
+                        self._splits.setdefault(address + start, []).append((instruction & mask, mask))
+                    new = True
         if new:
             self._retranslate(address, size)
 
-    def _reached(self, _uc: int, _address: int, _size: int, opcode: int) -> None:
+    def _read(self, address: int, size: int) -> bytes:
+        """Code, as the engine fetches it; nothing if that is from MMIO."""
+        buffer = ctypes.create_string_buffer(size)
+        if lib.uc_vmem_read(self._uc, ctypes.c_uint64(address), UC_PROT_EXEC, buffer, ctypes.c_size_t(size)):
+            return b""
+        return buffer.raw
+
+    def _hook(self, address: int, instruction: int, mask: int, function: int) -> None:
+        site = _Site(ctypes.addressof(self._slice), function, instruction, mask)
+        data = ctypes.addressof(self._slice)
+        if self._compiled:
+            function, data = self._site, ctypes.addressof(site)
+        handle = native.hook_add(self._uc, UC_HOOK_CODE, function, data, address, address)
+        self._sites[address, instruction, mask] = handle, site
+
+    def _stop(self, opcode: int) -> int:
+        if opcode not in self._stops:
+            keep, self._stops[opcode] = native.callback(_CODE, lambda _uc, _at, _size, _data: self._reached(opcode))
+            self._keep.append(keep)
+        return self._stops[opcode]
+
+    def _reached(self, opcode: int) -> None:
         self._slice.hooked = self._slice.retired
         if self._slice.reason == native.REASON_NONE and _ours(opcode, native.reg_read(self._uc, REG_ECX)):
             self._slice.reason = native.REASON_SITE
             lib.uc_emu_stop(self._uc)
 
+    def splits(self, address: int) -> bool:
+        """Does the instruction at a linear address begin a block of its own?  From within a hook there."""
+        known = self._splits.get(address)
+        if known is None:
+            return False
+        code = int.from_bytes(self._read(address, min(_BYTES, PAGE - address % PAGE)), "little")
+        return any(not (code ^ instruction) & mask for instruction, mask in known)
+
     def forget(self, begin: int, end: int) -> None:
         """Remove the hooks of these linear addresses; between slices. The code there has to be translated anew."""
         for site in [site for site in self._sites if begin <= site[0] < end]:
-            native.hook_del(self._uc, self._sites.pop(site))
-            if site[1] is Kind.SPLIT:
-                self.splits = {at: opcode for at, opcode in self.splits.items() if opcode != site[0]}
+            handle, kept = self._sites.pop(site)
+            native.hook_del(self._uc, handle)
+            self._keep.append(kept)  # a block that another mapping had there may still know it
+            self._splits.pop(site[0], None)
