@@ -5,7 +5,15 @@ Unicorn 2.1.4 sends every store to a page that *could* be executed through its s
 without NX every page could. Here the engine's virtual-TLB mode asks our code to fill its TLB, and that tells code and
 data apart: a page is entered without execute permission until something is fetched from it. From then on it is
 "marked" for this CPU, entered with execute permission, and its stores take the slow path, which keeps self-modifying
-code exact. The first fetch from a page empties the TLB, so no older entry can write to it behind the engine's back.
+code exact. The first fetch from a page empties the engine's TLB, so no older entry can write to it behind its back.
+
+What a guest sees of a TLB, entries that are older than its page tables, is decided here and not by the engine, whose
+TLB also empties when code is translated or dropped, when two pages meet in one place, and by the host's clock. The
+CPU's own TLB is a table of entries by linear page, up to ENTRIES of them. A fill takes an entry from there and
+walks the page tables only for one that is missing, or does not allow the access; the engine's TLB has nothing that
+this one has not. It is emptied by MOV to a control register, INVLPG (of all pages, SDM vol. 3A, 4.10.4.1 allows it),
+a task switch, INIT and RESET, and when another page comes to a full one. It is part of a CPU's state, so that copies,
+restored machines and cold runs do the same whatever their engines have translated.
 
 CPUs that share memory see each other's stores into code at the next slice (`CodeSharing`): a store to a page that any
 CPU has marked is entered in a list, the other CPUs drop what they have translated from it, and a new mark makes every
@@ -14,7 +22,7 @@ other CPU empty its TLB, so that its next store is noticed.
 The fill walks 32-bit page tables (SDM vol. 3A, 4.3), 4 MiB pages included, and sets accessed and dirty bits. Whatever
 is not plain - not present, no permission, reserved bits, PAE, tables outside RAM - it refuses; then `Engine` repeats
 the instruction with the engine's own walker, which faults precisely, or finds that all is well (a ring 3 segment load
-reading the GDT). A guest with PAE runs on the engine's own walker all the time.
+reading the GDT). A guest with PAE runs on the engine's own walker all the time, and on the engine's own TLB.
 
 A fill puts EIP back to the instruction that needs it. In the middle of a task switch that loses the new task's EIP, so
 the fill tells `Engine` when another task's segments are being loaded.
