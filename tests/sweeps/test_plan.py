@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
-from kdumpsim.sweeps.plan import Plan, command, numbers, ranges
+from kdumpsim.sweeps.plan import Plan, numbers, ranges
+from kdumpsim.sweeps.store import StoredArm
 
 TOML = """
 points = ["FS_DEVRW", "TIMERADD"]
@@ -61,7 +62,8 @@ def test_the_command_of_a_run_makes_its_scenario() -> None:
 
     for group in plan.groups():
         for scenario in group.scenarios:
-            text = command(group.arm.words, scenario.crash_point, scenario.crash_type, scenario.count, scenario.seed)
+            stored = StoredArm(1, group.arm.settings, group.arm.words)
+            text = stored.command(scenario.crash_point, scenario.crash_type, scenario.count, scenario.seed, 0, "")
             made: list[Scenario] = []
 
             def taken(found: Scenario, *_: Any, made: list[Scenario] = made, **__: Any) -> None:
@@ -75,13 +77,14 @@ def test_the_command_of_a_run_makes_its_scenario() -> None:
 
 def test_instants_and_faults_strike_in_place_of_a_point() -> None:
     for what in ({"at": "instant", "types": "bug"}, {"fault": ["text:executed"]}):
-        plan = Plan.from_dict({**what, "seeds": "0-1"})
+        plan = Plan.from_dict({**what, "seeds": "0-1", "draws": "0,5"})
         assert Plan.from_dict(plan.to_dict()) == plan
         scenarios = [scenario for group in plan.groups() for scenario in group.scenarios]
-        assert [(scenario.crash_point, scenario.seed) for scenario in scenarios] == [("", 0), ("", 1)]
+        assert [(s.crash_point, s.seed, s.draw) for s in scenarios] == [("", 0, 0), ("", 0, 5), ("", 1, 0), ("", 1, 5)]
         (arm,) = plan.arms
-        again = command(arm.words, "", scenarios[1].crash_type, scenarios[1].count, 1)
-        assert sorted(shlex.split(again)) == sorted(shlex.split(scenarios[1].command()))
+        stored, asked = StoredArm(1, arm.settings, arm.words), scenarios[3]
+        again = stored.command("", asked.crash_type, asked.count, 1, 5, "")
+        assert sorted(shlex.split(again)) == sorted(shlex.split(asked.command()))
 
 
 @given(st.sets(st.integers(0, 300), min_size=1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
+from kdumpsim.lkdtt.effect import EffectClass
 from kdumpsim.sweeps.comparing import Comparison
 from kdumpsim.sweeps.extras import extra
 from kdumpsim.sweeps.row import HOST_TIMEOUT, WORKER_DIED
@@ -21,6 +23,16 @@ LABEL = 32
 _GREENS = ("#2e7d32", "#66a95b", "#a5cf9c")
 _REDS = ("#b3261e", "#d9603b", "#e58f52", "#efb871", "#8e4585", "#b57bb0", "#6d4c41", "#a1887f")
 _GREYS = {WORKER_DIED: "#616161", HOST_TIMEOUT: "#9e9e9e"}
+_EFFECTS = {
+    EffectClass.NOT_ACTIVATED: "#e0e0e0",
+    EffectClass.CONVERGED: "#cfd8dc",
+    EffectClass.LATENT: "#b0bec5",
+    EffectClass.LOAD_ONLY: "#90a4ae",
+    EffectClass.SURVIVED: "#78909c",
+    EffectClass.CAPTURED: "#2e7d32",
+    EffectClass.WRONG: "#efb871",
+    EffectClass.FAILED: "#b3261e",
+}
 _STYLE = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "figure.facecolor": "none", "axes.facecolor": "none",
@@ -47,26 +59,31 @@ def _svg(figure: Any, name: str) -> str:
 
 def outcome_bars(arms: Mapping[str, Tally]) -> str:
     """A bar an arm: shares of how runs ended."""
+    ends = sorted({end for tally in arms.values() for end in tally.ends}, key=_good_first)
+    return _bars("outcomes", {label: tally.ends for label, tally in arms.items()}, _colours(ends))
+
+
+def effect_bars(arms: Mapping[str, Counter[str]]) -> str:
+    """A bar an arm: shares of what came of the faults."""
+    there = {effect for counted in arms.values() for effect in counted}
+    colours = {effect.value: colour for effect, colour in _EFFECTS.items() if effect.value in there}
+    return _bars("effects", arms, colours | _colours(sorted(there - colours.keys(), key=_good_first)))
+
+
+def _bars(name: str, arms: Mapping[str, Counter[str]], colours: Mapping[str, str]) -> str:
     with extra("matplotlib").rc_context(_STYLE):
         figure, ((axes,),) = _figure(1.1 + 0.45 * len(arms))
-        ends = sorted({end for tally in arms.values() for end in tally.ends}, key=_good_first)
         left = dict.fromkeys(arms, 0.0)
-        for end, colour in _colours(ends).items():
-            shares = [100 * tally.ends[end] / tally.ends.total() for tally in arms.values()]
-            axes.barh(
-                [fill(arm, LABEL) for arm in arms],
-                shares,
-                left=list(left.values()),
-                color=colour,
-                label=end,
-                height=0.7,
-            )
+        for end, colour in colours.items():
+            shares = [100 * counted[end] / counted.total() for counted in arms.values()]
+            names = [fill(arm, LABEL) for arm in arms]
+            axes.barh(names, shares, left=list(left.values()), color=colour, label=end, height=0.7)
             left = {arm: before + share for (arm, before), share in zip(left.items(), shares, strict=True)}
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
         axes.set_xlabel("% of the runs")
         figure.legend(loc="outside upper left", ncols=5, frameon=False)
-        return _svg(figure, "outcomes")
+        return _svg(figure, name)
 
 
 def _good_first(end: str) -> tuple[int, str]:
@@ -108,8 +125,8 @@ def _rate(tally: Tally | None) -> float:
     return float("nan") if tally is None or tally.rate is None else 100 * tally.rate
 
 
-def latencies(found: Mapping[str, Sequence[tuple[float, int]]]) -> str:
-    """Of each arm, which share of its hand-overs came within how many milliseconds."""
+def latencies(found: Mapping[str, Sequence[tuple[float, int]]], name: str, what: str) -> str:
+    """Of each arm, which share of its runs took how many milliseconds at most; `what` took so long."""
     with extra("matplotlib").rc_context(_STYLE):
         figure, ((axes,),) = _figure(3.2)
         for label, counted in found.items():
@@ -126,11 +143,11 @@ def latencies(found: Mapping[str, Sequence[tuple[float, int]]]) -> str:
             )
         axes.set_xscale("log")
         axes.set_ylim(0, 103)
-        axes.set_xlabel("ms of the machine's time from the crash to the hand-over")
+        axes.set_xlabel(f"ms of the machine's time {what}")
         axes.set_ylabel("% within")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-        return _svg(figure, "latency")
+        return _svg(figure, name)
 
 
 def differences(made: Sequence[Comparison]) -> str:

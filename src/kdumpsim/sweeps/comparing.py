@@ -14,7 +14,7 @@ from typing import Any
 
 from kdumpsim.choices import unknown
 from kdumpsim.scenario.options import OPTIONS
-from kdumpsim.sweeps.plan import command
+from kdumpsim.sweeps.plan import STRIKES
 from kdumpsim.sweeps.statistics import ALPHA, Interval, cluster_difference, holm, mcnemar, wilson
 from kdumpsim.sweeps.store import Store, StoredArm, StoreError
 from kdumpsim.sweeps.tally import shown, varied
@@ -118,6 +118,8 @@ def compare_all(store: Store) -> list[Comparison]:
     """Every two values of everything that is varied, adjusted for being so many."""
     arms, made = store.arms, []
     for name in varied(arms):
+        if name in STRIKES:  # two faults make no pair
+            continue
         values = list(dict.fromkeys(shown(arm.settings[name]) for arm in arms))
         for one, other in combinations(values, 2):
             a, b = {name: one}, {name: other}
@@ -158,7 +160,8 @@ def _pairs(arms: list[StoredArm], a: Side, b: Side) -> Iterator[tuple[StoredArm,
 
 _JOINED = (
     "FROM runs a JOIN runs b ON b.arm = ? AND b.crash_point = a.crash_point AND b.crash_type = a.crash_type "
-    "AND b.count = a.count AND b.seed = a.seed AND b.ok IS NOT NULL WHERE a.arm = ? AND a.ok IS NOT NULL "
+    "AND b.count = a.count AND b.seed = a.seed AND b.draw = a.draw AND b.ok IS NOT NULL "
+    "WHERE a.arm = ? AND a.ok IS NOT NULL "
 )
 
 
@@ -197,9 +200,10 @@ def _compared(store: Store, pairs: list[tuple[StoredArm, StoredArm]], a: str, b:
 
 def _examples(store: Store, one: StoredArm, other: StoredArm) -> Iterator[Example]:
     found = store.query(
-        f'SELECT a."end", b."end", count(*), a.crash_point, a.crash_type, a.count, min(a.seed) {_JOINED} '
+        f'SELECT a."end", b."end", count(*), a.crash_point, a.crash_type, a.count, min(a.seed), a.draw, a.struck '
+        f"{_JOINED} "
         'AND a.ok != b.ok GROUP BY 1, 2 ORDER BY 3 DESC LIMIT ?',
         (other.id, one.id, EXAMPLES),
     )  # fmt: skip
     for end_a, end_b, number, *run in found:
-        yield Example(end_a, end_b, number, command(one.words, *run), command(other.words, *run))
+        yield Example(end_a, end_b, number, one.command(*run), other.command(*run))

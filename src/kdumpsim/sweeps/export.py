@@ -16,14 +16,14 @@ from xml.sax.saxutils import escape, quoteattr
 
 from kdumpsim.files import atomic_file
 from kdumpsim.sweeps.extras import extra
-from kdumpsim.sweeps.plan import command
 from kdumpsim.sweeps.store import COLUMNS, Store
 from kdumpsim.sweeps.tally import by_arm, cells, labels, shown, varied
 
 _BATCH = 20_000
 """Runs that are held in memory."""
 _TYPES = {
-    "count": "int64", "seed": "uint64", "ok": "bool_", "captured": "bool_", "accuracy": "float64",
+    "count": "int64", "seed": "uint64", "draw": "int64", "activated": "int64", "latency_ns": "int64",
+    "ok": "bool_", "captured": "bool_", "accuracy": "float64",
     "completeness": "float64", "wrong_registers": "int64", "crash_ns": "int64", "hand_over_ns": "int64",
     "host_s": "float64",
 }  # fmt: skip
@@ -37,7 +37,7 @@ def runs(store: Store) -> Iterator[dict[str, Any]]:
     arms, named = store.arms, labels(store.arms)
     names = varied(arms)
     settings = {arm.id: {name: shown(arm.settings[name]) for name in names} for arm in arms}
-    words = {arm.id: arm.words for arm in arms}
+    by_number = {arm.id: arm for arm in arms}
     columns = ", ".join(
         {"reason": "r.text", "calls": "c.text", "boot": "b.name"}.get(n, f'runs."{n}"') for n in COLUMNS
     )
@@ -51,7 +51,8 @@ def runs(store: Store) -> Iterator[dict[str, Any]]:
             "key": row["key"].hex(),
             **{name: None if row[name] is None else bool(row[name]) for name in ("ok", "captured")},
         }
-        again = command(words[arm], row["crash_point"], row["crash_type"], row["count"], row["seed"])
+        run = [row[name] for name in ("crash_point", "crash_type", "count", "seed", "draw", "struck")]
+        again = by_number[arm].command(*run)
         yield {"arm": named[arm], **settings[arm], **row, "command": again}
 
 

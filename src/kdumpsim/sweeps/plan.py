@@ -29,12 +29,14 @@ from kdumpsim.sweeps.statistics import sample_size
 MAX_NUMBERS = 1_000_000
 """Of counts or seeds."""
 MAX_LOOKS = 20
-AXES = ("points", "types", "counts", "seeds")
+AXES = ("points", "types", "counts", "seeds", "draws")
 OPTION_AXES = "options"
+STRIKES = ("at", "fault", "faults")
+"""Fields of what strikes other than at a crash point."""
 FIELDS: Mapping[str, Named] = {
     named.name: named
     for named in settings_of(Scenario)
-    if named.name not in ("crash_point", "crash_type", "count", "seed", "kernel_options")
+    if named.name not in ("crash_point", "crash_type", "count", "seed", "draw", "kernel_options")
 }
 """Fields of a scenario that a plan may fix or vary by name."""
 
@@ -100,26 +102,29 @@ class Arm:
 
     @property
     def words(self) -> str:
-        """Its options for ``kdumpsim run``."""
+        """Its options for ``kdumpsim run``, but for what strikes: that is drawn, run by run."""
         words = []
         for named in settings_of(Scenario):
+            if named.name in STRIKES:
+                continue
             value = dict(self.fields).get(named.name, named.default)
             if value is not MISSING and value != named.default:
                 words += [f"{option} {shlex.quote(text)}" if text else option for option, text in named.words(value)]
         return " ".join(words)
 
-    def scenario(self, crash_point: str, crash_type: str, count: int, seed: int) -> Scenario:
+    def scenario(self, crash_point: str, crash_type: str, count: int, seed: int, draw: int = 0) -> Scenario:
         """One of its runs.  ScenarioError where there is no such scenario."""
-        return Scenario(crash_point, crash_type, count=count, seed=seed, **dict(self.fields))
+        return Scenario(crash_point, crash_type, count=count, seed=seed, draw=draw, **dict(self.fields))
 
 
-def command(words: str, crash_point: str, crash_type: str, count: int, seed: int) -> str:
+def command(words: str, crash_point: str, crash_type: str, count: int, seed: int, draw: int = 0) -> str:
     """The command that runs one run of an arm with these words again."""
     parts = ["kdumpsim run"]
     parts += ["--crashpoint", shlex.quote(crash_point)] if crash_point else []
     parts += ["--type", shlex.quote(crash_type)] if crash_type else []
     parts += ["--seed", str(seed)] if seed else []
     parts += [words] if words else []
+    parts += [f"--draw {draw}"] if draw else []
     return " ".join(parts + (["--count", str(count)] if count != DEFAULT_COUNT else []))
 
 
@@ -148,6 +153,8 @@ class Plan:
     """Kernel options with the values that each takes."""
     fields: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     """Other fields of a scenario with the values that each takes."""
+    draws: tuple[int, ...] = (0,)
+    """Draws of what is left to chance, each another one on the same boot."""
     looks: int = 0
     """How often two arms are compared on the way, the end included; 0: not at all."""
     precision: float | None = None
@@ -194,6 +201,7 @@ class Plan:
                 for name, values in varied.items()
             ),
             fields=tuple((name, _values(FIELDS[name], data[name])) for name in FIELDS if name in data),
+            draws=numbers("draws", data.get("draws", 0)),
             looks=_number("looks", data.get("looks", 0), int),
             precision=_number("precision", data["precision"], float) if "precision" in data else None,
         )
@@ -204,6 +212,7 @@ class Plan:
         data: dict[str, Any] = {"points": list(self.points), "types": list(self.types)}
         data |= {"counts": ranges(self.counts), "seeds": ranges(self.seeds)}
         data |= {OPTION_AXES: {name: list(values) for name, values in self.options}} if self.options else {}
+        data |= {"draws": ranges(self.draws)} if self.draws != (0,) else {}
         data |= {"looks": self.looks} if self.looks else {}
         data |= {"precision": self.precision} if self.precision is not None else {}
         return data | {name: [_shown(FIELDS[name], value) for value in values] for name, values in self.fields}
@@ -267,7 +276,7 @@ class Plan:
     @property
     def per_seed(self) -> int:
         """Runs of each arm from each seed."""
-        return len(self.points) * len(self.types) * len(self.counts)
+        return len(self.points) * len(self.types) * len(self.counts) * len(self.draws)
 
     @property
     def total(self) -> int:
@@ -278,8 +287,8 @@ class Plan:
         """All runs, boot by boot.  Seed by seed, so that arms get on together and their pairs are complete."""
         for seed, arm in product(self.seeds, self.arms):
             by_boot: dict[BootKey, list[Scenario]] = {}
-            for point, kind, count in product(self.points, self.types, self.counts):
-                scenario = arm.scenario(point, kind, count, seed)
+            for point, kind, count, draw in product(self.points, self.types, self.counts, self.draws):
+                scenario = arm.scenario(point, kind, count, seed, draw)
                 by_boot.setdefault(scenario.boot_key(), []).append(scenario)
             for scenarios in by_boot.values():
                 yield Group(arm, tuple(scenarios))

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from kdumpsim._version import __version__
-from kdumpsim.sweeps import charts
+from kdumpsim.sweeps import campaign, charts
+from kdumpsim.sweeps.campaign import CLASSES, FaultTally, fault_labels, fault_tallies
 from kdumpsim.sweeps.comparing import Comparison, compare_all
 from kdumpsim.sweeps.statistics import cluster_bootstrap
 from kdumpsim.sweeps.store import Store, StoreError
@@ -42,12 +43,19 @@ def page(store: Store) -> str:
         f"<p>{_story(totals.values())}</p>",
         _section("How the runs ended", charts.outcome_bars(totals), _arms_table(clusters(store), of_arms, named)),
     ]
+    if faults := fault_tallies(store):
+        bars = charts.effect_bars({label: tally.classes for label, tally in faults.items()})
+        parts.append(_section("What came of the faults", bars, _faults_table(faults)))
+    if after := campaign.latencies(store):
+        parts.append(_section("From the fault to the crash", charts.latencies(after, "fault-latency", _FROM_FAULT)))
+    struck = fault_labels(store)
     for arm, label in named.items():
-        if any(key[0] == arm for key in tallies):
+        if arm not in struck and any(key[0] == arm for key in tallies):
             heading = "Crash points and types" + (f": {label}" if len(named) > 1 else "")
             parts.append(_section(heading, charts.heat_map(tallies, arm, f"cells{arm}"), _CELLS))
     if waits := _latencies(store, named):
-        parts.append(_section("From the crash to the hand-over", charts.latencies(waits), _WAITS))
+        chart = charts.latencies(waits, "latency", "from the crash to the hand-over")
+        parts.append(_section("From the crash to the hand-over", chart, _WAITS))
     if made := compare_all(store):
         parts.append(_section("What differs", charts.differences(made), _comparisons(made)))
     parts.append(_section("Failures", _failures(failures(store, MOST_FAILURES + 1), named)))
@@ -58,6 +66,7 @@ def page(store: Store) -> str:
 _CELLS = (
     '<p class="small">Share of O, with Wilson\'s 95 % interval as if runs were independent, and the number of runs.</p>'
 )
+_FROM_FAULT = "from the first fault that mattered to the crash"
 _WAITS = '<p class="small">Runs in which the kernel handed over to its dump mechanism; their number in brackets.</p>'
 
 
@@ -96,6 +105,17 @@ def _arms_table(
             )
 
     return _table(("arm", "runs", "O", "95 %, runs (Wilson)", "95 %, boots (bootstrap)", "boots"), rows())
+
+
+def _faults_table(found: Mapping[str, FaultTally]) -> str:
+    def rows() -> Iterator[Sequence[str]]:
+        for label, tally in found.items():
+            rate = f"{100 * tally.captured / tally.harmful:.1f}&nbsp;%" if tally.harmful else "–"
+            counts = (str(tally.classes[each.value]) for each in CLASSES)
+            yield escape(label), *counts, rate, str(tally.interval), str(tally.by_boot)
+
+    names = [each.value for each in CLASSES]
+    return _table(("faults", *names, "right dumps", "95 %, faults (Wilson)", "95 %, boots"), rows())
 
 
 def _latencies(store: Store, named: dict[int, str]) -> dict[str, list[tuple[float, int]]]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from kdumpsim._version import __version__
 from kdumpsim.compiler.cache import digest
@@ -35,6 +36,16 @@ class Row:
     crash_type: str
     count: int
     seed: int
+    draw: int
+    """Which draw of an instant, a fault or a variation (`Scenario.draw`)."""
+    struck: str
+    """What struck other than at a crash point, a line each, as ``--at`` and ``--fault`` take it; empty otherwise."""
+    activated: int | None
+    """How many of these mattered; None where none struck."""
+    effect: str | None
+    """The class of what came of it (`lkdtt.effect.EffectClass`), where something struck."""
+    latency_ns: int | None
+    """Virtual time from the first strike that mattered to the crash."""
     end: str
     """The outcome in the paper's legend, or `WORKER_DIED` or `HOST_TIMEOUT`."""
     ok: bool | None
@@ -67,22 +78,21 @@ class Row:
         result = report.result
         if result is None:
             return cls.without_outcome(report.scenario, report.end, report.died or "")
-        return _of_result(result)
+        return _of_result(result, report.scenario)
 
     @classmethod
     def without_outcome(cls, scenario: Scenario, end: str, why: str) -> Row:
         """The row of a run whose worker died or did not answer in time."""
-        key, boot = identity(scenario)
-        point, kind, count, seed = _named(scenario)
         return cls(
-            key, boot, point, kind, count, seed, end,
+            *identity(scenario), **_named(scenario),
+            struck="", activated=None, effect=None, latency_ns=None, end=end,
             ok=None, captured=None, ended_in=None, reason=why, accuracy=None, completeness=None, wrong_registers=None,
             crash_ns=None, hand_over_ns=None, calls="", context="", evidence="", host_s=None,
         )  # fmt: skip
 
 
-def _named(scenario: Scenario) -> tuple[str, str, int, int]:
-    return scenario.crash_point, scenario.crash_type, scenario.count, scenario.seed
+def _named(scenario: Scenario) -> dict[str, Any]:
+    return {name: getattr(scenario, name) for name in ("crash_point", "crash_type", "count", "seed", "draw")}
 
 
 def identity(scenario: Scenario) -> tuple[bytes, str]:
@@ -99,18 +109,17 @@ def _code(boot: BootKey) -> str:
     return images_digest(*boot)
 
 
-def _of_result(result: Result) -> Row:
-    outcome, judgement, crash = result.outcome, result.judgement, result.crash
-    key, boot = identity(result.scenario)
-    point, kind, count, seed = _named(result.scenario)
+def _of_result(result: Result, asked: Scenario) -> Row:
+    """The row of a result whose scenario was `asked` for: the result's own has what was left to chance."""
+    outcome, judgement, crash, effect = result.outcome, result.judgement, result.crash, result.effect
     at = {note.seen: note.at_ns for note in reversed(outcome.timeline)}
     return Row(
-        key,
-        boot,
-        point,
-        kind,
-        count,
-        seed,
+        *identity(asked),
+        **_named(asked),
+        struck="\n".join(strike.what for strike in result.struck),
+        activated=sum(strike.activated_ns is not None for strike in result.struck) if result.struck else None,
+        effect=effect.name.value if effect else None,
+        latency_ns=effect.latency_ns if effect else None,
         end=str(outcome),
         ok=outcome.ok,
         captured=outcome.captured,

@@ -18,11 +18,12 @@ from typing import Any, Self
 
 from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import HostFailure
-from kdumpsim.sweeps.plan import Arm, Plan
+from kdumpsim.scenario.strikes import INSTANT
+from kdumpsim.sweeps.plan import Arm, Plan, command
 from kdumpsim.sweeps.row import Row
 
 APPLICATION = 0x6B64756D  # "kdum"
-VERSION = 2
+VERSION = 3
 CACHE_KIB = 64 << 10
 MAPPED = 1 << 30
 """Bytes of the file that are read by mapping it: a report looks at all of them several times."""
@@ -40,12 +41,13 @@ CREATE TABLE runs (
   key BLOB PRIMARY KEY,
   arm INTEGER NOT NULL REFERENCES arms, boot INTEGER NOT NULL REFERENCES boots,
   crash_point TEXT NOT NULL, crash_type TEXT NOT NULL, count INTEGER NOT NULL, seed INTEGER NOT NULL,
+  draw INTEGER NOT NULL, struck TEXT NOT NULL, activated INTEGER, effect TEXT, latency_ns INTEGER,
   "end" TEXT NOT NULL, ok INTEGER, captured INTEGER, ended_in TEXT, reason INTEGER NOT NULL REFERENCES texts,
   accuracy REAL, completeness REAL, wrong_registers INTEGER, crash_ns INTEGER, hand_over_ns INTEGER,
   calls INTEGER NOT NULL REFERENCES texts, context TEXT NOT NULL, evidence TEXT NOT NULL,
   host_s REAL, version TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX runs_of_arm ON runs (arm, crash_point, crash_type, count, seed, ok, boot);
+CREATE INDEX runs_of_arm ON runs (arm, crash_point, crash_type, count, seed, draw, ok, boot);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 """
@@ -70,7 +72,18 @@ class StoredArm:
     id: int
     settings: dict[str, Any]
     words: str
-    """Its options for ``kdumpsim run``."""
+    """Its options for ``kdumpsim run``, but for what strikes."""
+
+    def command(self, crash_point: str, crash_type: str, count: int, seed: int, draw: int, struck: str) -> str:
+        """The command that runs one of its runs again: with what struck, or, unknown, with what was to be drawn."""
+        if struck:
+            strikes = [f"--at {line}" if line.startswith(INSTANT) else f"--fault {line}" for line in struck.split()]
+            draw = 0
+        else:
+            strikes = [f"--at {self.settings['at']}"] if self.settings.get("at") else []
+            strikes += [f"--fault {fault}" for fault in self.settings.get("fault") or ()]
+            strikes += [f"--faults {self.settings['faults']}"] if self.settings.get("faults", 1) != 1 else []
+        return command(" ".join([*strikes, self.words]).strip(), crash_point, crash_type, count, seed, draw)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 from kdumpsim.scenario.options import OPTIONS
 from kdumpsim.scenario.profiles import PROFILES
-from kdumpsim.sweeps.plan import command
 from kdumpsim.sweeps.row import without_times
 from kdumpsim.sweeps.statistics import Interval, wilson
 from kdumpsim.sweeps.store import Store, StoredArm
@@ -143,10 +142,11 @@ class Failures:
 
 def failures(store: Store, most: int | None = None) -> list[Failures]:
     """Runs that are not O, grouped by how they ended and by their call chain; the largest groups first."""
-    words = {arm.id: arm.words for arm in store.arms}
+    arms = {arm.id: arm for arm in store.arms}
     grouped: dict[tuple[int, str, str | None, str, str], tuple[int, tuple[Any, ...]]] = {}
     text = (
-        'SELECT arm, "end", ended_in, r.text, c.text, count(*), crash_point, crash_type, count, min(seed), evidence '
+        'SELECT arm, "end", ended_in, r.text, c.text, count(*), crash_point, crash_type, count, min(seed), draw, '
+        "struck, evidence "
         "FROM runs JOIN texts r ON r.id = reason JOIN texts c ON c.id = calls WHERE ok IS NOT 1 "
         "GROUP BY arm, reason, calls, 2, 3"
     )
@@ -158,10 +158,10 @@ def failures(store: Store, most: int | None = None) -> list[Failures]:
         Failures(
             *key,
             runs=runs,
-            command=command(words[key[0]], point, kind, count, seed),
+            command=arms[key[0]].command(*run),
             evidence=tuple(evidence.splitlines()),
         )
-        for key, (runs, (point, kind, count, seed, evidence)) in grouped.items()
+        for key, (runs, (*run, evidence)) in grouped.items()
     ]
     return sorted(found, key=lambda group: (-group.runs, group.command))[:most]
 
