@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "table2": ("kdumpsim.commands.table2", "Crash at every point in every way, beside the LKDTT paper's table."),
     "ablate": ("kdumpsim.commands.ablate", "Switch each option of a profile off, and count what that turns."),
     "sweep": ("kdumpsim.commands.sweep", "Run many scenarios into a store, and count how they end."),
+    "campaign": ("kdumpsim.commands.campaign", "Strike kernels with many faults, and count what comes of them."),
     "compare": ("kdumpsim.commands.compare", "Compare two options of a sweep, pair by pair."),
     "report": ("kdumpsim.commands.report", "Write what a sweep's store says as a page, a table or test results."),
     "console": ("kdumpsim.commands.console", "A prompt in the running machine, or a script for it."),

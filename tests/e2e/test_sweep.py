@@ -103,3 +103,16 @@ def test_a_store_that_is_there_is_not_begun_again(tmp_path: Path) -> None:
     answer = CliRunner().invoke(sweep, [*AXES, "--store", str(store)], obj=None)
     assert answer.exit_code == 2
     assert "--resume" in answer.stderr
+
+
+def test_a_campaign_counts_what_came_of_its_faults_and_is_gone_on_with(tmp_path: Path) -> None:
+    words = ("campaign", "--fault", "mce", "--boots", "1", "--patience", "2", "--store", str(tmp_path / "c.sqlite"))
+    first = kdumpsim(*words, "--runs", "1", "--json")
+    assert first.returncode == 0, first.stderr
+    (faults,) = json.loads(first.stdout)["faults"]
+    assert (faults["faults"], faults["classes"], faults["right_dumps"]) == ("mce:busy", {"X": 1}, 0)
+    assert "is there: go on with it by --resume" in kdumpsim(*words).stderr
+    again = kdumpsim(*words, "--runs", "2", "--resume", "--html", str(tmp_path / "c.html"))
+    assert again.returncode == 0, again.stderr
+    assert "2 runs in " in again.stdout
+    assert "What came of the faults" in (tmp_path / "c.html").read_text()

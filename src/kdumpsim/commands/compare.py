@@ -51,7 +51,7 @@ def compare(store: Path, a: str | None, b: str | None, as_json: bool) -> None:
         click.echo(json.dumps([comparison.as_dict() for comparison in made], indent=2))
         return
     for comparison in made:
-        _show(comparison, many=len(made) > 1)
+        show_comparison(comparison, many=len(made) > 1)
     for look in looks:
         click.echo(look_text(look))
 
@@ -62,7 +62,8 @@ def look_text(look: Look) -> str:
     return f"look {look.number}: {look.pairs} pairs, p = {look.p:.2g}, level {look.level:.2g}: {verdict}"
 
 
-def _show(found: Comparison, *, many: bool) -> None:
+def show_comparison(found: Comparison, *, many: bool) -> None:
+    """Print a comparison; with the adjusted p-value where it is one of many."""
     wide = max(len(found.a), len(found.b))
     click.echo(f"{found.a} against {found.b}: {found.pairs} pairs")
     for name, ok, rate in (
@@ -80,4 +81,4 @@ def _show(found: Comparison, *, many: bool) -> None:
         click.echo(f"  {example.pairs} x {example.end_a} against {example.end_b}, such as")
         click.echo(f"    {example.command_a}\n    {example.command_b}")
     if found.unpaired:
-        click.echo(f"  {found.unpaired} runs have no partner with an outcome.")
+        click.echo(f"  {found.unpaired} runs have no partner with an outcome that met the same.")

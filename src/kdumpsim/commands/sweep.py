@@ -69,6 +69,7 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--types", metavar="T,…", help="Crash types.")
 @click.option("--counts", metavar="N,…", help="Crossings of the point before the crash.  [default: 10]")
 @click.option("--seeds", metavar="N,…", help="Seeds.  [default: 0]")
+@click.option("--draws", metavar="N,…", help="Draws of an instant, a fault or a variation.  [default: 0]")
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=V,…", help="Vary a kernel option; repeatable: `stack=4k,8k`."
 )
@@ -205,3 +206,4 @@ def _show(plan: Plan, store: Store, progress: Progress, *, as_json: bool) -> Non
         click.echo(f"{there} of {plan.total} runs are in {store.path}: go on with --resume.")
     else:
         click.echo(f"{len(store)} runs in {store.path}, {progress.done} of them new.")
+        click.echo(f"Look at them: kdumpsim report {store.path} --html sweep.html")

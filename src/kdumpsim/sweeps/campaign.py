@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Fault campaigns: each fault drawn so many times on so many boots, and options compared fault by fault.
 
-With the first value of every option that is compared, faults are drawn.  With another value the very faults that were
+Faults are drawn with the profile's own options.  With another value of one that is compared, the very faults that were
 drawn strike again: the same kernel, the same target, bit and time.  So what differs is what the option is worth.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kdumpsim.choices import unknown
 from kdumpsim.lkdtt.effect import EffectClass
 from kdumpsim.scenario.options import OPTIONS
+from kdumpsim.scenario.profiles import DEFAULT_PROFILE, PROFILES, effective
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.scenario.strikes import INSTANT
+from kdumpsim.scenario.strikes import INSTANT, Fault
 from kdumpsim.scenario.values import ScenarioError, words_of
 from kdumpsim.sweeps.plan import STRIKES, Arm, Group, Plan
 from kdumpsim.sweeps.row import Row, identity
@@ -39,18 +41,19 @@ class Campaign:
     """What is to be run."""
 
     drawing: tuple[Plan, ...]
-    """A plan for each fault, with the first values of what is compared."""
+    """A plan for each fault, with the profile's own values of what is compared."""
     again: tuple[tuple[Plan, ...], ...]
     """For each of these, a plan for every other value, one at a time."""
 
     @classmethod
     def of(
         cls,
-        faults: Sequence[str],
+        strikes: Sequence[str],
         *,
         boots: int,
         runs: int,
         seed: int = 0,
+        profile: str = DEFAULT_PROFILE,
         compared: Mapping[str, Sequence[str]] | None = None,
         options: Mapping[str, str] | None = None,
         **fields: Any,
@@ -63,28 +66,37 @@ class Campaign:
         ScenarioError for what cannot be: such as comparing options that are compiled in, since kernels with other
         addresses cannot have the same faults.
         """
-        if not faults:
+        if not strikes:
             raise ScenarioError("no fault is named: name one or more, such as text:executed")
         if not 1 <= boots <= runs:
             raise ScenarioError(f"{boots} boots for {runs} runs of each fault: choose 1 to {runs}")
         compared = compared or {}
         for name, values in compared.items():
-            if name in OPTIONS and OPTIONS[name].constant:
+            if name not in OPTIONS:
+                raise ScenarioError(unknown("kernel option", name, OPTIONS))
+            if OPTIONS[name].constant:
                 raise ScenarioError(
                     f"{name} is compiled in: kernels with other addresses cannot be struck by the same faults; "
                     "compare the rates of two campaigns"
                 )
             if len(values) < 2:
                 raise ScenarioError(f"compare {name} has one value: write two or more, such as {name}=1,0")
-        axes = {"seeds": f"{seed}-{seed + boots - 1}", "draws": f"0-{-(-runs // boots) - 1}", **fields}
-        fixed = {name: [value] for name, value in (options or {}).items() if name not in compared}
-        first = fixed | {name: [values[0]] for name, values in compared.items()}
-        others = [{**first, name: [value]} for name, values in compared.items() for value in values[1:]]
+        axes = {
+            "profile": profile,
+            "seeds": f"{seed}-{seed + boots - 1}",
+            "draws": f"0-{-(-runs // boots) - 1}",
+            **fields,
+        }
+        own = effective(profile, options or {})
+        asked = {name: [value] for name, value in (options or {}).items()}
+        others = [
+            {**asked, name: [value]} for name, values in compared.items() for value in values if value != own.get(name)
+        ]
         drawing, again = [], []
-        for fault in faults:
-            strikes = _strikes(fault)
-            drawing.append(Plan.from_dict({**axes, **strikes, "options": first}))
-            again.append(tuple(Plan.from_dict({**axes, **strikes, "options": other}) for other in others))
+        for strike in strikes:
+            lines = _strikes(strike)
+            drawing.append(Plan.from_dict({**axes, **lines, "options": asked}))
+            again.append(tuple(Plan.from_dict({**axes, **lines, "options": other}) for other in others))
         return cls(tuple(drawing), tuple(again))
 
     @property
@@ -96,7 +108,7 @@ class Campaign:
 def _strikes(word: str) -> dict[str, Any]:
     """The lines of a plan for a fault, or for ``instant:TYPE``."""
     name, _, kind = word.partition(":")
-    return {"at": INSTANT, "types": [kind or "panic"]} if name == INSTANT else {"fault": [word]}
+    return {"at": INSTANT, "types": [kind or "panic"]} if name == INSTANT else {"fault": [str(Fault.parse(word))]}
 
 
 def compared_of(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -112,16 +124,18 @@ def compared_of(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def run_campaign(campaign: Campaign, store: Store, runner: Runner, progress: Progress) -> Generator[Row, None, None]:
+def run_campaign(
+    campaign: Campaign, store: Store, runner: Callable[[Plan], Runner], progress: Progress
+) -> Generator[Row, None, None]:
     """Run what the store has not, and keep each run when it ends; whatever ends the iteration, they are there."""
     for plan, others in zip(campaign.drawing, campaign.again, strict=True):
         store.keep_plan(plan)
-        yield from _run(missing(plan, store, progress), {}, store, runner, progress)
+        yield from _run(missing(plan, store, progress), {}, store, runner(plan), progress)
         for other in others:
             store.keep_plan(other)
             asked: dict[bytes, int] = {}
             groups = list(_repeated(plan, other, store, asked, progress))
-            yield from _run(iter(groups), asked, store, runner, progress)
+            yield from _run(iter(groups), asked, store, runner(other), progress)
 
 
 def _run(
@@ -178,20 +192,19 @@ class FaultTally:
         """All of them."""
         return self.classes.total()
 
-    @property
-    def activated(self) -> int:
-        """Faults that mattered: the changed instruction ran."""
-        return sum(self.classes[each.value] for each in CLASSES if each is not EffectClass.NOT_ACTIVATED)
+    def count(self, *classes: EffectClass) -> int:
+        """Runs of these classes."""
+        return sum(self.classes[each.value] for each in classes)
 
     @property
     def harmful(self) -> int:
         """Faults that called for a dump."""
-        return sum(self.classes[each.value] for each in HARMFUL)
+        return self.count(*HARMFUL)
 
     @property
     def captured(self) -> int:
         """Dumps that are right."""
-        return self.classes[EffectClass.CAPTURED.value]
+        return self.count(EffectClass.CAPTURED)
 
     @property
     def interval(self) -> Interval:
@@ -221,21 +234,18 @@ def fault_tallies(store: Store) -> dict[str, FaultTally]:
 
 
 def fault_labels(store: Store) -> dict[int, str]:
-    """What struck in each arm, and in what the arm differs from the first; arms without strikes are left out."""
+    """What struck in each arm, and what else it has of its own; arms without strikes are left out."""
     arms = [arm for arm in store.arms if arm.settings.get("fault") or arm.settings.get("at")]
     names = [name for name in varied(arms) if name not in STRIKES]
 
     def label(arm: StoredArm) -> str:
-        what = ",".join(arm.settings.get("fault") or (arm.settings["at"],))
-        number = arm.settings.get("faults", 1)
-        parts = [what if number == 1 else f"{number} x {what}"]
-        first = arms[0].settings
-        parts += [
-            f"{name}={shown(arm.settings[name])}"
-            for name in names
-            if len(names) == 1 or arm.settings[name] != first[name]
-        ]
-        return ", ".join(parts)
+        settings = arm.settings
+        what, number = ",".join(settings.get("fault") or (settings["at"],)), settings.get("faults", 1)
+        own = PROFILES[settings["profile"]].options
+        shows = [name for name in names if name not in own or settings[name] != own[name]]
+        shows.sort(key=lambda name: name != "profile")
+        told = [shown(settings[name]) if name == "profile" else f"{name}={shown(settings[name])}" for name in shows]
+        return ", ".join([what if number == 1 else f"{number} x {what}", *told])
 
     return {arm.id: label(arm) for arm in arms}
 
@@ -255,15 +265,13 @@ def campaign_table(found: Mapping[str, FaultTally]) -> Iterator[str]:
     if not found:
         raise StoreError("no faults struck in these runs: `kdumpsim campaign` makes some")
     wide = max(len("faults"), *map(len, found))
-    yield f"{'faults':<{wide}}  runs  activated  no effect  load only  survived   O  O wrong   X  right dumps"
+    yield f"{'faults':<{wide}}  runs  none  lived    O  wrong    X  right dumps"
     for label, tally in found.items():
-        counts = tally.classes
-        quiet = sum(counts[each.value] for each in NO_EFFECT)
-        rate = "-"
-        if tally.harmful:
-            rate = f"{100 * tally.captured / tally.harmful:.0f} % {tally.interval}"
+        none = tally.count(*NO_EFFECT)
+        lived = tally.count(EffectClass.LOAD_ONLY, EffectClass.SURVIVED)
+        wrong, lost = tally.count(EffectClass.WRONG), tally.count(EffectClass.FAILED)
+        rate = f"{100 * tally.captured / tally.harmful:.0f} % {tally.interval}" if tally.harmful else "-"
         yield (
-            f"{label:<{wide}}  {tally.runs:>4}  {tally.activated:>9}  {quiet:>9}  "
-            f"{counts[EffectClass.LOAD_ONLY.value]:>9}  {counts[EffectClass.SURVIVED.value]:>8}  "
-            f"{tally.captured:>2}  {counts[EffectClass.WRONG.value]:>7}  {counts[EffectClass.FAILED.value]:>2}  {rate}"
+            f"{label:<{wide}}  {tally.runs:>4}  {none:>4}  {lived:>5}  {tally.captured:>3}  {wrong:>5}  {lost:>3}  "
+            f"{rate}"
         )

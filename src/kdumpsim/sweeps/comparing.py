@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Two arms beside each other: pairs of runs that differ in nothing but what is compared.
 
-The same seed is the same machine up to its power-on, so a pair tells more than two rates do.
+The same seed is the same machine up to its power-on, so a pair tells more than two rates do.  Where faults strike, a
+pair has the same one, and it mattered on both sides.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def compare_all(store: Store) -> list[Comparison]:
             a, b = {name: one}, {name: other}
             if pairs := list(_pairs(arms, a, b)):
                 made.append(_compared(store, pairs, _text(a), _text(b)))
+    made = [comparison for comparison in made if comparison.pairs]
     adjusted = holm([comparison.p for comparison in made])
     return [replace(comparison, adjusted=p) for comparison, p in zip(made, adjusted, strict=True)]
 
@@ -161,6 +163,7 @@ def _pairs(arms: list[StoredArm], a: Side, b: Side) -> Iterator[tuple[StoredArm,
 _JOINED = (
     "FROM runs a JOIN runs b ON b.arm = ? AND b.crash_point = a.crash_point AND b.crash_type = a.crash_type "
     "AND b.count = a.count AND b.seed = a.seed AND b.draw = a.draw AND b.ok IS NOT NULL "
+    "AND b.struck = a.struck AND (a.struck = '' OR (a.activated > 0 AND b.activated > 0)) "
     "WHERE a.arm = ? AND a.ok IS NOT NULL "
 )
 
