@@ -36,3 +36,15 @@ def test_a_stack_that_runs_over_anywhere_is_dumped_whole_and_true(tmp_path: Path
         (reason,) = (line.partition(": ")[2] for line in told["evidence"] if "before it said why" in line)
         assert reason in FOUND
         assert all(check["ok"] for check in told["registers"]), told["registers"]
+
+
+def test_without_a_stack_to_hand_over_on_a_double_fault_waits_for_the_watchdog(tmp_path: Path) -> None:
+    """crash_stacks=0: 2.6.16's task prints and stops; what the watchdog then does, it does before it prints."""
+    scenario = Scenario("FS_DEVRW", "overflow", profile="hardened", kernel_options=(("crash_stacks", "0"),))
+    (report,) = run_all([(scenario, tmp_path)], 1)
+    assert report.result is not None, report.died
+    told = report.result.as_dict()
+    assert told["outcome"] == "X (nmiw)", told["evidence"]
+    assert any(
+        line.endswith('the kernel left in its memory "NMI Watchdog detected LOCKUP"') for line in told["evidence"]
+    )

@@ -83,13 +83,13 @@ class Note(Record):
         return f"{self.at_ns / NS:.3f} s: {self.text}"
 
 
-def console_notes(lines: Iterable[tuple[int, str]]) -> list[Note]:
+def console_notes(lines: Iterable[tuple[int, str]], told: str = "the console said") -> list[Note]:
     """What the first kernel's console lines (time, text) tell; each kind of sign once, where it first stands."""
     notes: dict[Seen, Note] = {}
     for at, line in lines:
         for words, seen in CONSOLE_SIGNS:
             if words.search(line):
-                notes.setdefault(seen, Note(at, seen, f'the console said "{line.strip()}"'))
+                notes.setdefault(seen, Note(at, seen, f'{told} "{line.strip()}"'))
     return list(notes.values())
 
 

@@ -103,7 +103,10 @@ def outcome_of(session: Watched) -> Outcome:
     mechanism = session.mechanism
     now, captured = session.now, mechanism.captured(session)
     notes = console_notes(session.lines_since_arming()) + session.notes
+    unsaid = unsaid_reason(session)
     if session.oracle.jump is not None:
+        notes += (signs := console_notes([(session.oracle.jump.time_ns, unsaid)], "the kernel left in its memory"))
+        unsaid = "" if signs else unsaid
         notes.append(Note(session.oracle.jump.time_ns, Seen.HANDED_OVER, f"{mechanism.hand_over} was entered"))
     notes += mechanism.notes(session)
     if captured:
@@ -118,8 +121,8 @@ def outcome_of(session: Watched) -> Outcome:
     struck = session.strikes.struck if session.strikes else []
     outcome.evidence[:0] = [*map(str, struck), story(session), *map(str, session.oracle.ran_on()), *conditions]
     outcome.evidence += [str(note) for note in outcome.timeline if note.seen in SIGNS]
-    if reason := unsaid_reason(session):
-        outcome.evidence.append(f"the kernel handed over before it said why: {reason}")
+    if unsaid:
+        outcome.evidence.append(f"the kernel handed over before it said why: {unsaid}")
     if not outcome.captured and (last := session.console.last_line()):
         outcome.evidence.append(f"last line on the console: {last}")
     return outcome
