@@ -47,10 +47,7 @@ HOST: dict[tuple[type, str], str] = {
     (Cpu, "_in_block"): "means something while `cut` only",
     (Cpu, "_watches"): "a debugger's",
     (Cpu, "_resume_at"): "a watch's",
-    (Cpu, "_ended_at"): "when to look for a loop that waits, which changes no run",
-    (Cpu, "_dwells"): "see Cpu._ended_at",
-    (Cpu, "_long_slices_unseen"): "see Cpu._ended_at",
-    (Cpu, "_piece"): "see Cpu._ended_at",
+    (Cpu, "_waiting"): "when to look for a loop that waits, which changes no run",
 }
 """What is no state of the PC, with the reason."""
 

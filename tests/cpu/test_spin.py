@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from cpu_box import Box
 
-from kdumpsim.cpu import Exit
-from kdumpsim.cpu import cpu as cpu_module
+from kdumpsim.cpu import Exit, waiting
 from kdumpsim.cpu.engine import Engine
 
 WAITING = {
@@ -45,7 +44,7 @@ def outcome(text: str, monkeypatch: pytest.MonkeyPatch, *, skip: bool) -> tuple[
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "start", counted)
         if not skip:
-            patch.setattr(cpu_module, "LONG_SLICE", 1 << 60)
+            patch.setattr(waiting, "LONG_SLICE", 1 << 60)
         box = Box()
         exits = [box.run(text, limit=40_003), *(box.cpu.run(54_321) for _ in range(40)), box.cpu.run(77)]
         return {"exits": exits, "state": box.cpu.state(), "log": box.bus.log, "memory": bytes(box.memory)}, ran

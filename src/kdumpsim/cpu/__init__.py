@@ -4,9 +4,9 @@
 from .activity import Activity
 from .bus import Counter, CpuBus, MmioRegion, RamBlock, Shortcuts
 from .cpu import Cpu, Exit
-from .engine import Neighbours
 from .layout import LayoutError
 from .native import ENGINE
+from .neighbours import Neighbours
 from .registers import Registers
 
 __all__ = [

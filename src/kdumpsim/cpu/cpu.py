@@ -14,15 +14,14 @@ from enum import Enum
 from typing import Any, Final
 
 from . import descriptors as x86
-from . import native, spin
+from . import native
 from .activity import Activity, ActivityRecorder
 from .bus import Counter, CpuBus, Shortcuts
 from .cpuid import SIGNATURE
 from .delivery import Delivery
-from .engine import Engine, Neighbours
+from .engine import Engine
 from .instructions import Instructions
 from .layout import (
-    BASE,
     CR0,
     CR2,
     CR3,
@@ -38,7 +37,6 @@ from .layout import (
     GS,
     HF2_NMI,
     HF_CPL,
-    HF_CS32,
     HF_INHIBIT_IRQ,
     HFLAGS,
     HFLAGS2,
@@ -49,25 +47,17 @@ from .layout import (
 )
 from .listings import LOOK_IF, LOOK_IRET, LOOK_RF
 from .msr import ModelSpecificRegisters
+from .neighbours import Neighbours
 from .paging import Paging
 from .perfctr import PerformanceCounters
 from .physical import PhysicalMemory
 from .recorder import BlockRecorder
 from .registers import HF_CR0, Registers, change_registers, read_registers, read_tables
 from .tasks import TaskSwitcher
+from .waiting import Waiting
 
 EVENT_BYTES: Final = 8
 """What delivering an event counts as, in code bytes: a handler that faults at once must not stop time."""
-
-
-LONG_SLICE: Final = 20_000
-"""Code bytes from which on it pays to look whether the CPU only waits."""
-SPIN_PIECE: Final = 4_000
-"""Code bytes between the first look and the second, a long handler; twice as many before each further one."""
-SPIN_REST: Final = 16
-"""Long slices that are run without a look after one in which looking was in vain."""
-SPIN_BLOCKS: Final = 8
-"""Blocks that are run one by one before a loop is given up that has not come around unchanged."""
 
 
 STANDSTILL: Final = 1000
@@ -109,6 +99,7 @@ class Cpu:
         registers = ModelSpecificRegisters(engine, bus, self._counters, bsp=bsp)
         self._instructions = Instructions(engine, self._delivery, registers, self.read_linear)
         TaskSwitcher(self._delivery, engine.empty_tlb)
+        self._waiting = Waiting(engine, self._memory, self.read_linear, self.translate)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
         self.on_nmi: Callable[[Cpu], None] | None = None
         self._recorder: BlockRecorder | None = None
@@ -117,10 +108,6 @@ class Cpu:
         self._stop = False
         self.cut = False  # a stop has cut a slice short: `resume` runs what is left of it
         self._rest: Exit | None = None  # how a slice that was cut at its very end would have ended
-        self._ended_at = 0  # where the last long slice ended
-        self._dwells = False  # the one before it ended there, too
-        self._long_slices_unseen = 0  # how many more are run without a look
-        self._piece = 0  # bytes to run before `_start` looks for a loop that waits; 0: it does not
         self._in_block = False  # a watch has cut it within a block
         self.halted = False
         self.waiting_for_sipi = False
@@ -163,13 +150,12 @@ class Cpu:
         shared.limit = shared.retired + max(limit, 1)
         if self._counters.deadline is not None:
             self._heed_counters()
-        long = shared.limit - shared.retired >= LONG_SLICE
-        self._piece = SPIN_PIECE if long and self._dwells and self._may_skip() else 0
+        waiting = self._waiting
+        waiting.begin(may_skip=self._recorder is None)
         self._stop = self.cut = self._in_block = False
         engine.limit_after_pause = None
         end = self._go()
-        if long:
-            self._see_where_it_ended()
+        waiting.ended()
         return end
 
     def resume(self) -> Exit:
@@ -179,14 +165,14 @@ class Cpu:
 
     def _go(self) -> Exit:
         """Run a slice, or the rest of one, to its end."""
-        shared, engine = self._slice, self._engine
+        shared, engine, waiting = self._slice, self._engine, self._waiting
         still = 0
         while True:
             before = shared.retired
             if self._in_block:
                 reason = self._finish_block()
             else:
-                reason = self._start() if self._piece else engine.start()
+                reason = waiting.start() if waiting.piece else engine.start()
                 if engine.limit_after_pause is not None:
                     shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
             end = self._after(reason)
@@ -198,82 +184,6 @@ class Cpu:
                 return end
             if still == STANDSTILL:
                 return Exit.LIMIT  # whoever looks at `retired` sees that nothing moves
-
-    # Loops that only wait (`spin.py`).
-
-    def _may_skip(self) -> bool:
-        """May turns of one be left out of this slice?  Not where somebody wants to know of every block."""
-        shared = self._slice
-        return self._recorder is None and not shared.look & ~LOOK_IF and not shared.stop_at_iret
-
-    def _see_where_it_ended(self) -> None:
-        """A CPU that waits ends long slices at one place: only then it pays to look closer, and only if that helps."""
-        if self._piece:
-            self._long_slices_unseen = SPIN_REST  # it was looked at, and did not wait
-        elif self._long_slices_unseen:
-            self._long_slices_unseen -= 1
-        self._dwells = not self._long_slices_unseen and self._near_the_last_end()
-        self._ended_at = self._engine.context.q[EIP]
-
-    def _near_the_last_end(self) -> bool:
-        return abs(self._engine.context.q[EIP] - self._ended_at) < spin.LONGEST
-
-    def _start(self) -> int:
-        """See whether what comes next only waits; if not, run a piece of the slice: it may have left a handler then."""
-        if self._near_the_last_end():
-            self._piece = 0
-            return self._skip_turns()
-        self._piece *= 2
-        return self._run_piece(self._piece // 2)
-
-    def _run_piece(self, size: int) -> int:
-        """Run so many bytes of a slice; what is left of it stays in `limit_after_pause`."""
-        shared, engine = self._slice, self._engine
-        engine.limit_after_pause = shared.limit
-        shared.limit = min(shared.retired + size, shared.limit)
-        return engine.start()
-
-    def _skip_turns(self) -> int:
-        """Run on; if this is a loop that leaves everything as it was, count its turns instead of running them."""
-        shared, engine = self._slice, self._engine
-        eip, state, begun = engine.context.q[EIP], bytes(engine.context.bytes), shared.retired
-        for _ in range(SPIN_BLOCKS):
-            block = self._waiting_block()
-            if block is None:
-                break
-            at = engine.linear_eip()
-            reason = self._run_piece(1)
-            shared.limit, engine.limit_after_pause = engine.limit_after_pause or 0, None
-            if reason != native.REASON_LIMIT or shared.retired >= shared.limit:
-                return reason
-            if (shared.address, shared.size) != (at, block.size):
-                break
-            if engine.context.q[EIP] != eip:
-                continue
-            if bytes(engine.context.bytes) == state:
-                turn = shared.retired - begun
-                shared.retired += (shared.limit - shared.retired) // turn * turn
-                return reason if shared.retired >= shared.limit else engine.start()
-            state, begun = bytes(engine.context.bytes), shared.retired
-        return engine.start()
-
-    def _waiting_block(self) -> spin.Block | None:
-        """The block that comes next, if all it does is to look at registers and RAM."""
-        engine = self._engine
-        q, d = engine.context.q, engine.context.d
-        if q[EFLAGS] & (x86.TF | x86.RF | x86.VM) or d[HFLAGS] & HF_INHIBIT_IRQ or not d[HFLAGS] & HF_CS32:
-            return None
-        at = engine.linear_eip()
-        code = self.read_linear(at, spin.LONGEST)
-        block = None if code is None else spin.decode(code)
-        if block is None or engine.watched(at, at + block.size):
-            return None
-        for base, displacement in block.operands:
-            linear = q[BASE[DS]] + displacement + (q[base] if base != spin.NO_BASE else 0)
-            physical = self.translate(linear & 0xFFFFFFFF)
-            if physical is None or not self._memory.holds(physical, 4):
-                return None
-        return block
 
     def _finish_block(self) -> int:
         """Run what a watch has left of a block that had begun within the limit, whatever has become of the limit."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One Unicorn engine and its plumbing: memory map, hooks, contexts, stale code."""
+"""One Unicorn engine and its plumbing: contexts, slices, stale code, watches."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ import weakref
 from collections.abc import Callable
 from typing import Final
 
-from unicorn import x86_const
 from unicorn.unicorn_const import (
     UC_ERR_EXCEPTION,
     UC_HOOK_CODE,
-    UC_HOOK_INSN,
-    UC_HOOK_MEM_FETCH_PROT,
-    UC_HOOK_MEM_WRITE_PROT,
-    UC_PROT_ALL,
     UC_PROT_EXEC,
-    UC_PROT_READ,
 )
 
 from . import layout, native
-from .bus import PAGE, CpuBus, RamBlock, SharedWords, Shortcuts
-from .cpuid import cpuid
+from .bus import PAGE, CpuBus, Shortcuts
 from .descriptors import (
     CR0_PE,
     CR0_PG,
@@ -38,10 +31,12 @@ from .descriptors import (
 )
 from .layout import BASE, CR0, CR3, CR4, CS, FLAGS, HF_CPL, HFLAGS, LIMIT, TR, Context
 from .native import lib
+from .neighbours import Neighbours, Sharing
 from .paging import Paging
 from .physical import PhysicalMemory
 from .sites import Sites
-from .softtlb import WRITTEN, CodeSharing, SoftTlb
+from .softtlb import SoftTlb
+from .wiring import Wiring
 
 _ADDRESS_SPACE: Final = 1 << 32
 _DR6_BS: Final = 1 << 14
@@ -57,51 +52,6 @@ _MMIO_WRITE = ctypes.CFUNCTYPE(None, _void, _u64, _u32, _u64, _void)
 _INSN = ctypes.CFUNCTYPE(_u32, _void, _void)
 _NOTICE = ctypes.CFUNCTYPE(None)
 _CODE = ctypes.CFUNCTYPE(None, _void, _u64, _u32, _void)
-
-ONES: Final = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFFFFFF, 8: 0xFFFFFFFF_FFFFFFFF}
-
-
-def holes(taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """(base, size) of what the sorted regions leave of 4 GiB."""
-    result, at = [], 0
-    for base, size in [*sorted(taken), (_ADDRESS_SPACE, 0)]:
-        if base < at:
-            raise ValueError(f"regions overlap at {base:#x}")
-        if base > at:
-            result.append((at, base - at))
-        at = base + size
-    return result
-
-
-class Neighbours:
-    """CPUs on one memory, so that each sees the code the others have written."""
-
-    def __init__(self) -> None:
-        self.sharing = CodeSharing()
-        self.engines: list[weakref.ref[Engine]] = []
-        self.ran_last: weakref.ref[Engine] | None = None
-
-    def tracking(self) -> bool:
-        """Does every CPU note its stores into code? Under PAE, and without fills in machine code, it does not."""
-        engines = [engine for reference in self.engines if (engine := reference()) is not None]
-        return all(engine.soft_tlb is not None and engine.soft_tlb.active for engine in engines)
-
-    def publish(self, writer: Engine) -> None:
-        """The writer has stored into pages that code was translated from: the others forget that code."""
-        shared = writer.slice
-        count, shared.written_count = shared.written_count, 0
-        pages = shared.written[:count]
-        for reference in self.engines:
-            engine = reference()
-            if engine is None or engine is writer or engine.soft_tlb is None:
-                continue
-            if count > WRITTEN:
-                engine.flush_code_pending = True
-                continue
-            marks = engine.soft_tlb.marks
-            for page in pages:
-                if marks[page]:
-                    engine.invalidate(page * PAGE, (page + 1) * PAGE)
 
 
 class Engine:
@@ -141,17 +91,14 @@ class Engine:
         self.slice.state = native.warm_up(self.uc, native.hooks())
         if native.hooks().compiled and not self.slice.state:
             raise layout.LayoutError("unicorn keeps the state of this CPU elsewhere than that of others")
-        shortcuts = shortcuts or Shortcuts()
-        self._map(bus, shortcuts)
-        native.hooks().attach(self.uc, self.slice)
-        self._hook_instructions(bus, shortcuts)
+        self._wiring = Wiring(self, bus, shortcuts or Shortcuts())
         self.context = Context.of(self.uc)
         self._scratch = Context.of(self.uc)
         self.soft_tlb: SoftTlb | None = None
         if native.hooks().compiled:
             sharing = None if neighbours is None else neighbours.sharing
             self.soft_tlb = SoftTlb(self.uc, self.slice, tuple(bus.ram), sharing)
-        self._reference = weakref.ref(self)
+        self._reference: weakref.ref[Sharing] = weakref.ref(self)
         self._neighbours = neighbours
         self._code_seen = 0
         self._others_ran = False  # since this CPU has forgotten its code last
@@ -178,133 +125,9 @@ class Engine:
         if getattr(self, "_scratch", None) is not None:
             self.close()
 
-    # Memory.
+    # Port accesses by ring 3.
 
-    def _map(self, bus: CpuBus, shortcuts: Shortcuts) -> None:
-        ram: list[RamBlock] = sorted(bus.ram, key=lambda block: block.base)
-        taken = [(block.base, block.size) for block in ram] + [(region.base, region.size) for region in bus.mmio]
-        for block in ram:
-            native.check(lib.uc_mem_map_ptr(self.uc, block.base, block.size, UC_PROT_ALL, block.host_address))
-            if not block.writable:
-                # Only uc_mem_protect makes the engine drop stores, and only with a hook that says "go on".
-                native.check(lib.uc_mem_protect(self.uc, block.base, block.size, UC_PROT_READ | UC_PROT_EXEC))
-                native.hooks().go_on(self.uc, UC_HOOK_MEM_WRITE_PROT, block.base, block.size)
-        for region in bus.mmio:
-            self._map_io(region.base, region.size, bus.mmio_read, bus.mmio_write, shortcuts.steady.get(region.base))
-        for base, size in holes(taken):
-            self._map_hole(base, size)
-
-    def _map_hole(self, base: int, size: int) -> None:
-        """Nobody answers there."""
-        hooks = native.hooks()
-        if hooks.compiled:
-            reader_at, writer_at = hooks.addresses["ones"], hooks.addresses["nothing"]
-        else:
-            reader, reader_at = native.callback(_MMIO_READ, lambda _uc, _offset, width, _data: ONES[width])
-            writer, writer_at = native.callback(_MMIO_WRITE, lambda _uc, _offset, _width, _value, _data: None)
-            self._keep += [reader, writer]
-        native.check(lib.uc_mmio_map(self.uc, base, size, reader_at, None, writer_at, None))
-        hooks.go_on(self.uc, UC_HOOK_MEM_FETCH_PROT, base, size)
-
-    def _map_io(
-        self,
-        base: int,
-        size: int,
-        read: Callable[[int, int, int], int],
-        write: Callable[[int, int, int, int], None],
-        steady: SharedWords | None,
-    ) -> None:
-        index = self.index
-
-        def on_read(_uc: int, offset: int, width: int, _data: int) -> int:
-            try:
-                return read(index, base + offset, width)
-            except BaseException as error:
-                self.fail(error)
-                return ONES[width]
-
-        def on_write(_uc: int, offset: int, width: int, value: int, _data: int) -> None:
-            try:
-                write(index, base + offset, width, value)
-            except BaseException as error:
-                self.fail(error)
-
-        reader, reader_at = native.callback(_MMIO_READ, on_read)
-        writer, writer_at = native.callback(_MMIO_WRITE, on_write)
-        self._keep += [reader, writer]
-        page = None
-        if steady is not None and native.hooks().compiled:
-            cells = (ctypes.c_void_p * 2)(self._shared_words(steady), reader_at)
-            self._keep.append(cells)
-            reader_at, page = native.hooks().addresses["steady"], ctypes.c_void_p(ctypes.addressof(cells))
-        native.check(lib.uc_mmio_map(self.uc, base, size, reader_at, page, writer_at, None))
-        native.hooks().go_on(self.uc, UC_HOOK_MEM_FETCH_PROT, base, size)  # code is read like data
-
-    # Instructions the board answers.
-
-    def _hook_instructions(self, bus: CpuBus, shortcuts: Shortcuts) -> None:
-        index, port_in, port_out, ring_3 = self.index, bus.port_in, bus.port_out, native.RING_3
-
-        def on_in(_uc: int, port: int, size: int, _data: int) -> int:
-            try:
-                if size & ring_3:
-                    size &= ~ring_3
-                    if self._deny(port, size):
-                        return ONES[size]
-                return port_in(index, port, size)
-            except BaseException as error:
-                self.fail(error)
-                return ONES[size]
-
-        def on_out(_uc: int, port: int, size: int, value: int, _data: int) -> None:
-            try:
-                if size & ring_3:
-                    size &= ~ring_3
-                    if self._deny(port, size):
-                        return
-                port_out(index, port, size, value)
-            except BaseException as error:
-                self.fail(error)
-
-        uc, hooks = self.uc, native.hooks()
-        # First, since for each of these instructions the engine goes through all hooks in this order.
-        if hooks.compiled and shortcuts.tsc is not None:
-            self.slice.tsc, self.slice.ns_per_byte = self._shared_words(shortcuts.tsc), bus.ns_per_byte
-            shared = ctypes.addressof(self.slice)
-            native.hook_add(uc, UC_HOOK_INSN, hooks.addresses["rdtsc"], shared, 1, 0, x86_const.UC_X86_INS_RDTSC)
-        else:
-            self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
-        if hooks.compiled:
-            for name, kind, function, instruction in (
-                ("port_in", _IN, on_in, x86_const.UC_X86_INS_IN),
-                ("port_out", _OUT, on_out, x86_const.UC_X86_INS_OUT),
-            ):
-                keep, address = native.callback(kind, function)
-                self._keep.append(keep)
-                setattr(self.slice, name, address)
-                shared = ctypes.addressof(self.slice)
-                native.hook_add(uc, UC_HOOK_INSN, hooks.addresses[name], shared, 1, 0, instruction)
-        else:
-
-            def ring(size: int) -> int:
-                return size | native.RING_3 if native.reg_read(uc, native.REG_CS) & 3 == 3 else size
-
-            self._hook(_IN, lambda u, port, size, d: on_in(u, port, ring(size), d), x86_const.UC_X86_INS_IN)
-            self._hook(_OUT, lambda u, port, size, v, d: on_out(u, port, ring(size), v, d), x86_const.UC_X86_INS_OUT)
-        self._hook(_INSN, self._on_cpuid, x86_const.UC_X86_INS_CPUID)
-
-    def _shared_words(self, words: SharedWords) -> int:
-        """Their address, which stays theirs."""
-        first = ctypes.c_uint64.from_buffer(words)
-        self._keep.append(first)
-        return ctypes.addressof(first)
-
-    def _hook(self, kind: Callable[..., object], function: Callable[..., int | None], instruction: int) -> None:
-        keep, address = native.callback(kind, function)
-        self._keep.append(keep)
-        native.hook_add(self.uc, UC_HOOK_INSN, address, 0, 1, 0, instruction)
-
-    def _deny(self, port: int, size: int) -> bool:
+    def deny(self, port: int, size: int) -> bool:
         """Port access by ring 3: IOPL, then the TSS's bitmap (SDM vol. 1, 19.5). The engine checks neither.
 
         A denied access ends the block late: what follows it there has run, and only its registers are taken back.
@@ -332,37 +155,21 @@ class Engine:
         lib.uc_emu_stop(self.uc)
         return True
 
-    def _on_cpuid(self, _uc: int, _data: int) -> int:
-        try:
-            values = cpuid(native.reg_read(self.uc, native.REG_EAX), self.index, self._bus.apic_enabled(self.index))
-        except BaseException as error:
-            self.fail(error)
-            return 1
-        native.four_write(self.uc, values)
-        # CPUID serialises (SDM vol. 3A, 9.1.3): code that other CPUs have written is seen from the next block on.
-        # What they have stored into code is dropped before a slice begins (`Neighbours.publish`), and what devices
-        # have stored ends it (`invalidate`), so only untracked stores are left to see to, once a turn.
-        if self._others_ran and self._neighbours is not None and not self._neighbours.tracking():
-            self.flush_code_pending = True
-            self.pause()
-        return 1
-
-    def _on_rdtsc(self, _uc: int, _data: int) -> int:
-        """The time stamp counter counts nanoseconds of virtual time: 1 GHz, invariant, the same on every run."""
-        try:
-            now = self._bus.time()
-        except BaseException as error:
-            self.fail(error)
-            now = 0
-        native.reg_write(self.uc, native.REG_EAX, now & 0xFFFFFFFF)
-        native.reg_write(self.uc, native.REG_EDX, now >> 32 & 0xFFFFFFFF)
-        return 1
-
     # Slices.
 
     def stop(self) -> None:
         """End the running slice at the end of the current block."""
         self.slice.limit = 0
+
+    def serialise(self) -> None:
+        """From a callback: code that other CPUs have written is seen from the next block on (SDM vol. 3A, 9.1.3).
+
+        What they have stored into code is dropped before a slice begins (`Neighbours.publish`), and what devices have
+        stored ends it (`invalidate`), so only untracked stores are left to see to, once a turn.
+        """
+        if self._others_ran and self._neighbours is not None and not self._neighbours.tracking():
+            self.flush_code_pending = True
+            self.pause()
 
     def pause(self) -> None:
         """End the running slice like `stop`, but only to start it again: `limit_after_pause` is what it had left."""
