@@ -14,6 +14,8 @@ from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.strikes import FAULTS, At, Fault, format_time, parse_time
 from kdumpsim.scenario.values import ScenarioError
 
+POINT = {"crash_point": "FS_DEVRW", "crash_type": "panic"}
+
 
 @given(st.integers(0, 999_999 * 10**9))
 def test_times_are_exact(ns: int) -> None:
@@ -48,6 +50,11 @@ def test_an_instant_and_a_fault_can_be_given_as_such() -> None:
         ({"fault": ("mce:9@1",)}, "there is no CPU 9"),
         ({"fault": ("text",), "breaks": ("x",)}, "unknown device of --break: 'x'"),
         ({"fault": ("text",), "faults": 0}, "choose 1 to 1000"),
+        ({**POINT, "draw": 3}, "nothing is drawn for a crash at a point; add --vary"),
+        ({**POINT, "faults": 3}, "faults 3 is how many of each --fault are drawn"),
+        ({**POINT, "vary": ("count",), "count": 3}, "count 3 is drawn by vary count: leave out one"),
+        ({**POINT, "vary": ("phase",), "phase": 3}, "phase 3 is drawn by vary phase"),
+        ({**POINT, "breaks": ("nic",)}, "no network card; add --network"),
     ],
 )
 def test_what_cannot_strike_is_refused_with_what_can(options: dict[str, Any], complaint: str) -> None:

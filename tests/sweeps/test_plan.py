@@ -105,6 +105,7 @@ def test_numbers_are_written_and_read(found: set[int]) -> None:
         ({"points": "FS_DEVRW", "types": "panic", "seeds": "few"}, "such as 1-20"),
         ({"points": "FS_DEVRW", "types": "panic", "seeds": "0-99999999"}, "at most"),
         ({"points": "FS_DEVRW", "types": "panic", "seeds": -1}, "numbers and ranges"),
+        ({"points": "FS_DEVRW", "types": "panic", "precision": 1e-9}, "more than 1000000 seeds: choose a coarser"),
         ({"points": "FS_DEVRW", "types": "panic", "seed": 1}, "did you mean seeds"),
         ({"points": "FS_DEVRW", "types": "panic", "options": {"stak": "4k"}}, "did you mean stack"),
         ({"points": "FS_DEVRW", "types": "panic", "options": {"stack": "4k,5k"}}, "cannot be '5k'"),

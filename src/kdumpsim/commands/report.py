@@ -75,6 +75,8 @@ def report(store: Path, html_file: Path | None, junit_file: Path | None, form: s
         with Store(store) as opened:
             written = write(opened, html_file, junit_file, form)
             if not written:
+                if not len(opened):
+                    raise StoreError(f"'{store}' has no runs yet: go on with the sweep by --resume")
                 for line in table(cells(opened), opened.arms):
                     click.echo(line)
     except (StoreError, MissingExtra) as error:

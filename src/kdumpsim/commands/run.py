@@ -246,6 +246,9 @@ def _show(result: Result, output: Path, *, save_disks: bool) -> None:
     display.print(closing_panel(title, result.outcome, result.judgement, vmcore))
     for line in next_steps(output, result.judgement, captured=vmcore is not None, modules=scenario.guest_modules):
         display.print(line, soft_wrap=True)
+    if result.asked is not None:
+        drawn = _escape(result.scenario.command())
+        display.print(f"[dim]The same run, with what was drawn: {drawn}[/]", soft_wrap=True)
     if save_disks:
         again = _escape(boot_command(scenario, output))
         display.print(f"[dim]Its kernel and disk once more: {again}[/]", soft_wrap=True)

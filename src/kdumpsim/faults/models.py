@@ -226,6 +226,12 @@ class DmaFault(Model):
         return f"{self._size} bytes were written at {self._address:#x}"
 
 
+def _counted(target: str) -> tuple[str, int]:
+    """NAME.COUNT of a target."""
+    name, count = target.split(".")
+    return name, int(count)
+
+
 class AllocationFault(Model):
     """Allocations fail: ALLOCATOR.COUNT, objects (slab) or pages.
 
@@ -240,9 +246,8 @@ class AllocationFault(Model):
         return f"{target}.{1 + draw.below(MOST_FAILURES)}"
 
     def __init__(self, target: str, kernel: KernelImage) -> None:
-        allocator, count = target.split(".")
+        allocator, self._count = _counted(target)
         self._address = physical(kernel.symbols[ALLOCATORS[allocator]])
-        self._count = int(count)
         self.pages = frozenset({self._address & -PAGE_SIZE})
 
     def strike(self, machine: Striking) -> str | None:
@@ -264,8 +269,8 @@ class DiskFault(Model):
         return f"hda.{1 + draw.below(MOST_FAILURES)}"
 
     def __init__(self, target: str, kernel: KernelImage) -> None:
-        drive, count = target.split(".")
-        self._drive, self._count = DRIVES.index(drive), int(count)
+        drive, self._count = _counted(target)
+        self._drive = DRIVES.index(drive)
 
     def strike(self, machine: Striking) -> str | None:
         """From now on."""

@@ -362,6 +362,15 @@ class CrashPart:
             raise ScenarioError(f"vary {','.join(self.vary)} is for a crash point: {self.title} is drawn by itself")
         if self.fault and self.crash_type:
             raise ScenarioError(f"a fault has no crash type: leave out {self.crash_type}")
+        if self.draw and self.crash_point and not self.vary:
+            raise ScenarioError(
+                f"draw {self.draw}: nothing is drawn for a crash at a point; add --vary, or choose --at or --fault"
+            )
+        if self.faults != 1 and not self.fault:
+            raise ScenarioError(f"faults {self.faults} is how many of each --fault are drawn: name one")
+        for name, usual in (("count", DEFAULT_COUNT), ("phase", 0), ("latency", 100)):
+            if name in self.vary and getattr(self, name) != usual:
+                raise ScenarioError(f"{name} {getattr(self, name)} is drawn by vary {name}: leave out one of them")
 
     @property
     def title(self) -> str:

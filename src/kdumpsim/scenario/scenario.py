@@ -64,6 +64,8 @@ class Scenario(CrashPart, KernelPart, PcPart):
         if self.traffic and NETWORK_DMA not in self.dma:
             raise ScenarioError("a run's network traffic is the condition dma=('net',): ask for that")
         object.__setattr__(self, "traffic", NETWORK_DMA in self.dma)
+        if "nic" in self.breaks and not self.has_nic:
+            raise ScenarioError("break nic: the machine has no network card; add --network")
         if self.machine == QEMU:
             check_qemu_dma(self.dma)
             if self.breaks or self.latency != 100 or "latency" in self.vary:

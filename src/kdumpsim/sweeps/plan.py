@@ -165,6 +165,8 @@ class Plan:
         """The plan of a TOML file.  ScenarioError for one that makes no sense, HostFailure if it cannot be read."""
         try:
             return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise ScenarioError(f"there is no plan '{path}'") from None
         except OSError as error:
             raise host_failure(error, f"read the plan {path}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -242,6 +244,11 @@ class Plan:
             return self
         wanted = sample_size(self.precision)
         if not given:
+            if wanted > MAX_NUMBERS * self.per_seed:
+                raise ScenarioError(
+                    f"precision {self.precision:g} wants {wanted} runs of each arm, and so more than {MAX_NUMBERS} "
+                    "seeds: choose a coarser one, such as 0.05"
+                )
             return replace(self, seeds=tuple(range(max(-(-wanted // self.per_seed), self.looks))))
         if (runs := self.per_seed * len(self.seeds)) < wanted:
             raise ScenarioError(
