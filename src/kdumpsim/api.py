@@ -115,6 +115,8 @@ class BootSettings(TypedDict, total=False):
     memory_holes: tuple[tuple[int, int], ...]
     dump_disk: str
     nic: bool
+    nic_slot: int
+    sata: str
     traffic: bool
     crashkernel: Reservation
     mechanism: str

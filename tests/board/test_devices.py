@@ -37,11 +37,12 @@ def image() -> bytes:
 class Pc:
     """A PC with everything in it, whose guest counts; tests play the driver."""
 
-    def __init__(self, image: bytes) -> None:
+    def __init__(self, image: bytes, *, native: bool = False) -> None:
+        """`native`: with a SATA function, whose line the network card shares."""
         disks = (Disk.memory(4096), None, Disk.memory(512), None)
-        self.machine = Machine(
-            MachineConfig(cpus=2, memory=2 << 20, disks=disks, network=NetworkConfig(traffic_ns=MILLISECOND), seed=3)
-        )
+        sata = (Disk.memory(4096), Disk.memory(512)) if native else None
+        traffic = NetworkConfig(traffic_ns=MILLISECOND)
+        self.machine = Machine(MachineConfig(cpus=2, memory=2 << 20, disks=disks, sata=sata, network=traffic, seed=3))
         self.output: list[bytes] = []
         for uart in self.machine.uarts:
             uart.on_output = self.output.append
@@ -129,6 +130,38 @@ def moved_disk(pc: Pc) -> None:
     pc.pci(1, 1, 0x20, 4, 0xD001)
     assert pc.read(0xD002) == pc.machine.ide.channels[0].bus_master.status.value
     assert pc.read(0xC002) == 0xFF
+
+
+def sata_reads(pc: Pc) -> None:
+    """Both ports at work, and their line in service at the I/O APIC."""
+    pc.machine.mmio_write(0, LAPIC + 0xF0, 4, 0x1FF)
+    pc.ioapic(0x10 + 2 * 18 + 1, 0)
+    pc.ioapic(0x10 + 2 * 18, 0xA0C1)
+    pc.machine.memory.view[TABLE : TABLE + 8] = struct.pack("<IHH", BUFFER, 100 * 512, 0x8000)
+    pc.out(0xC224, TABLE, 4)
+    pc.outs((0xC220, 8), (0xC206, 0xE0), (0xC202, 100), (0xC203, 7), (0xC207, 0xC8), (0xC220, 9))
+    pc.outs((0xC216, 0xE0), (0xC217, 0xE7))
+    pc.run(700_000)
+    assert pc.machine.channels["sata0"].bus_master.active
+    assert pc.machine.ioapic._table[18].remote_irr
+
+
+def sata_asks_in_vain(pc: Pc) -> None:
+    pc.pci(31, 0, 4, 2, 0x405)
+    pc.outs((0xC216, 0xE0), (0xC217, 0xE7))
+    pc.run(700_000)
+    assert pc.machine.sata is not None
+    assert pc.machine.sata._asking == [False, True]
+
+
+def moved_sata(pc: Pc) -> None:
+    pc.pci(31, 0, 0x10, 4, 0xE009)
+    assert (pc.read(0xE00F), pc.read(0xC207)) == (pc.read(0xC20A), 0xFF)
+
+
+def card_and_sata_share_a_line(pc: Pc) -> None:
+    frames_arrive(pc)
+    sata_reads(pc)
 
 
 def uart_sends(pc: Pc) -> None:
@@ -270,6 +303,7 @@ SCENES = [
     level_interrupt_is_in_service, pic_is_being_set_up, pic_is_polled, screen_is_drawn, pci_is_configured,
     second_cpu_starts, reset_is_pulled,
 ]  # fmt: skip
+NATIVE_SCENES = [sata_reads, sata_asks_in_vain, moved_sata, card_and_sata_share_a_line]
 
 
 def saved(pc: Pc) -> bytes:
@@ -281,12 +315,13 @@ def mapped(machine: Machine) -> list[tuple[str, list[tuple[int, int]], list[tupl
     return [(fitted.device.name, fitted.ports, fitted.memory) for fitted in machine.devices]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize("scene", [*SCENES, *NATIVE_SCENES], ids=lambda scene: scene.__name__)
 def test_a_new_machine_restored_in_mid_operation_is_the_same_and_goes_on_the_same(
     scene: Callable[[Pc], None], image: bytes
 ) -> None:
     """In each attribute of each object."""
-    first, copy = Pc(image), Pc(image)
+    native = scene in NATIVE_SCENES
+    first, copy = Pc(image, native=native), Pc(image, native=native)
     scene(first)
     copy.machine.restore(pickle.loads(saved(first)))
     assert differences(first.machine, copy.machine) == {}
@@ -311,6 +346,33 @@ def test_what_a_machine_was_before_is_gone(image: bytes) -> None:
             worn.restore(scenes[before])
             worn.restore(snapshot)
             assert worn.snapshot() == snapshot, f"{scene.__name__} restored over {before.__name__}"
+
+
+def test_what_a_machine_with_sata_was_before_is_gone(image: bytes) -> None:
+    scenes = {}
+    for scene in NATIVE_SCENES:
+        pc = Pc(image, native=True)
+        scene(pc)
+        scenes[scene] = pc.machine.snapshot()
+    worn = Pc(image, native=True).machine
+    for before, first in scenes.items():
+        for scene, snapshot in scenes.items():
+            worn.restore(first)
+            worn.restore(snapshot)
+            assert worn.snapshot() == snapshot, f"{scene.__name__} restored over {before.__name__}"
+
+
+def test_a_reset_brings_sata_back_to_what_firmware_set_up(image: bytes) -> None:
+    pc, fresh = Pc(image, native=True), Pc(image, native=True)
+    card_and_sata_share_a_line(pc)
+    moved_sata(pc)
+    pc.pci(31, 0, 4, 2, 0x405)
+    pc.machine.reset()
+    fresh.machine.reset()
+    assert pc.machine.sata is not None
+    assert fresh.machine.sata is not None
+    assert pc.machine.sata.state() == fresh.machine.sata.state()
+    assert pc.machine.ioapic._levels >> 16 & 0xF == 0xF  # nobody asks: high
 
 
 def test_the_comparison_sees_what_a_snapshot_forgets(image: bytes) -> None:
@@ -343,6 +405,9 @@ def test_the_list_is_the_pcs_map(image: bytes) -> None:
         "ide": ([(0x1F0, 8), (0x3F6, 1), (0x170, 8), (0x376, 1), (0xC000, 16)], [], (14, 15)),
         "rtl8139": ([(0xC100, 0x100)], [], ()),
     }
+    native = {fitted.device.name: (fitted.ports, fitted.irqs) for fitted in Pc(image, native=True).machine.devices}
+    assert native["sata"] == ([(0xC200, 8), (0xC208, 4), (0xC210, 8), (0xC218, 4), (0xC220, 16)], ())
+    assert native.keys() - listed.keys() == {"sata"}
     assert listed.keys() - {name for name, places in listed.items() if any(places)} == {
         "clock", "memory", "schedule", "network", "cpu0", "cpu1",
     }  # fmt: skip

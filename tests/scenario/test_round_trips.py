@@ -70,8 +70,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "memory_holes": st.lists(st.integers(33 * 256, 60 * 256), unique=True, max_size=4).map(
         lambda pages: tuple((page * PAGE, PAGE) for page in pages)
     ),
-    "dump_disk": st.sampled_from(["hdc", "hdb"]),
+    "dump_disk": st.sampled_from(["hdc", "hdb", "sdb"]),
     "nic": st.booleans(),
+    "nic_slot": st.integers(3, 6),
+    "sata": st.sampled_from(["legacy", "native"]),
     "crashkernel": st.builds(
         lambda size, base: Reservation(size * PAGE, base * PAGE), st.integers(1024, 4096), st.integers(2048, 4352)
     ),

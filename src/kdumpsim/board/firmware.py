@@ -43,6 +43,7 @@ GDT_LIMIT = 0x17
 CODE_SELECTOR, DATA_SELECTOR = 0x08, 0x10
 
 _ACTIVE_HIGH = 0x0001  # of an MP table's interrupt flags; the trigger is the bus's
+_ACTIVE_LOW_LEVEL = 0x000F
 _ELCR = 0x4D0
 _PIIX = 0x80000800  # configuration address of 01.0
 _INTERRUPT_LINE = 0x3C
@@ -114,6 +115,7 @@ def mp_table(
     """An MP configuration table: processors, buses, I/O APIC, interrupt and local interrupt assignments.
 
     What a PCI interrupt is routed to is the PCI bus's, not the ISA bus's: level, here active high, as on QEMU's `pc`.
+    One with a pin of its own is active low, as PCI has it.
     """
     taken = {interrupt.irq for interrupt in pci_interrupts}
     entries = []
@@ -125,10 +127,9 @@ def mp_table(
     entries.append(struct.pack("<4BI", 2, ioapic_id, IOAPIC_VERSION, 1, IOAPIC_ADDRESS))
     entries.append(_interrupt(3, 0, 0, ioapic_id, 2))  # the timer is wired to pin 2
     entries.extend(_interrupt(3, 0, irq, ioapic_id, irq) for irq in _LEGACY_IRQS if irq not in taken)
-    entries.extend(
-        struct.pack("<BBHBBBB", 3, 0, _ACTIVE_HIGH, 0, slot << 2 | pin - 1, ioapic_id, irq)
-        for slot, pin, irq in pci_interrupts
-    )
+    for slot, pin, irq, own_pin in pci_interrupts:
+        flags, ends = (_ACTIVE_HIGH, irq) if own_pin is None else (_ACTIVE_LOW_LEVEL, own_pin)
+        entries.append(struct.pack("<BBHBBBB", 3, 0, flags, 0, slot << 2 | pin - 1, ioapic_id, ends))
     entries.append(_interrupt(4, 3, 0, 0, 0))  # the 8259s: ExtINT at the boot processor's LINT0
     entries.append(_interrupt(4, 1, 0, 0xFF, 1))  # NMI at every LINT1
     body = b"".join(entries)
@@ -282,7 +283,7 @@ def program(
     mmio_write(LAPIC_ADDRESS + 0x360, 4, 0x8400)
 
     levels = 0
-    for slot, pin, irq in pci_interrupts:
+    for slot, pin, irq, _ in pci_interrupts:
         levels |= 1 << irq
         for address, value in ((_PIIX | PIRQRC + pirq(slot, pin), irq), (1 << 31 | slot << 11 | _INTERRUPT_LINE, irq)):
             port_out(0xCF8, 4, address & ~3)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""PIIX3 IDE: two channels in compatibility mode, and data that moves over virtual time.
+"""PCI IDE: two channels behind a PCI function, and data that moves over virtual time; PIIX3's, in compatibility mode.
 
 Follows ATA/ATAPI-6 (T13/1410D) chapter 9 (protocols), the Intel 82371SB (PIIX3) data sheet and "Programming Interface
 for Bus Master IDE Controller" 1.0. Primary: 0x1F0..0x1F7, 0x3F6, IRQ 14; secondary: 0x170..0x177, 0x376, IRQ 15; bus
-master registers behind BAR 4 of PCI function 01.1.
+master registers behind BAR 4 of PCI function 01.1. A function in native mode: `sata.py`.
 
 The protocols are in `idechannel.py`, the drives in `ata.py`, the bus master in `busmaster.py`.
 
@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from kdumpsim.apic.messages import Line
 from kdumpsim.apic.registers import RegisterFile
 from kdumpsim.apic.timers import Timers
 from kdumpsim.board import busmaster
@@ -41,33 +42,34 @@ LEGACY_PORTS = ((0x1F0, 0x3F6), (0x170, 0x376))
 MASTER_PORTS = 2 * busmaster.SIZE
 
 
-class IdeController:
-    """`disks`: primary master, primary slave, secondary master, secondary slave; None or missing is an absent drive.
+class PciIde:
+    """Two channels of a PCI function; where their blocks of registers are, and what their interrupts do, are a part's.
 
-    `pci` is the configuration space, to be added at 01.1. `ports()` changes when the guest moves BAR 4 or switches I/O
-    space off: `on_remap` is called then, and the board asks for `ports()` again.
+    `disks`: primary master, primary slave, secondary master, secondary slave; None or missing is an absent drive.
+    `irqs` are the channels' interrupts. `pci` is the configuration space. `ports()` changes when the guest moves a base
+    address or switches I/O space off: `on_remap` is called then, and the board asks for `ports()` again.
     """
-
-    name = "ide"
 
     def __init__(
         self,
+        name: str,
+        pci: PciFunction,
         timers: Timers,
         memory: DmaMemory,
-        raise_irq14: Callable[[bool], None],
-        raise_irq15: Callable[[bool], None],
-        disks: Sequence[Disk | None] = (),
+        irqs: tuple[Line, Line],
+        disks: Sequence[Disk | None],
     ) -> None:
         if len(disks) > 4:
             raise ValueError("an IDE controller has room for four disks")
         all_disks = [*disks, None, None, None, None][:4]
         drives = [Drive(disk, number) for number, disk in enumerate(all_disks)]
-        self.pci: PciFunction = ide_function()
+        self.name = name
+        self.pci: PciFunction = pci
         self.pci.on_change = self._pci_changed
         self.on_remap: Callable[[], None] = lambda: None
         self.channels = (
-            Channel("ide0", timers, memory, raise_irq14, (drives[0], drives[1]), self.pci),
-            Channel("ide1", timers, memory, raise_irq15, (drives[2], drives[3]), self.pci),
+            Channel(f"{name}0", timers, memory, irqs[0], (drives[0], drives[1]), pci),
+            Channel(f"{name}1", timers, memory, irqs[1], (drives[2], drives[3]), pci),
         )
         self._masters = RegisterFile(
             {
@@ -77,6 +79,7 @@ class IdeController:
             }
         )
         self._base: int | None = None  # of the bus masters' ports
+        self._claimed: list[tuple[int, int]] = []
         self._data_readers: dict[int, Callable[[int], int]] = {}  # given the access's size
         self._data_writers: dict[int, Callable[[int, int], None]] = {}
         self._readers: dict[int, Callable[[], int]] = {}
@@ -87,25 +90,31 @@ class IdeController:
     def disks(self) -> tuple[Disk | None, ...]:
         return tuple(drive.disk for channel in self.channels for drive in channel.drives)
 
+    def _blocks(self) -> Sequence[tuple[int | None, int | None]]:
+        """Of each channel: where its command block begins and where its control register is, if they are decoded."""
+        raise NotImplementedError
+
     def _decode(self) -> None:
         """Look at the configuration space: which ports lead where."""
-        before, self._base = self._base, self.pci.io_base(BAR4)
+        self._base = self.pci.io_base(BAR4)
         for table in (self._data_readers, self._data_writers, self._readers, self._writers):
             table.clear()
-        if self.pci.decodes_io:
-            for (command, control), channel in zip(LEGACY_PORTS, self.channels, strict=True):
+        for (command, control), channel in zip(self._blocks(), self.channels, strict=True):
+            if command is not None:
                 self._data_readers[command + DATA] = channel.data_read
                 self._data_writers[command + DATA] = channel.data_write
                 for register in range(ERROR, STATUS + 1):
                     self._readers[command + register] = partial(channel.read, register)
                     self._writers[command + register] = partial(channel.write, register)
+            if control is not None:
                 self._readers[control] = channel.alternate_status
                 self._writers[control] = channel.write_control
         if self._base is not None:
             for at in range(MASTER_PORTS):
                 self._readers.setdefault(self._base + at, partial(self._masters.read, at, 1))
                 self._writers.setdefault(self._base + at, partial(self._write_master, at, 1))
-        if self._base != before:
+        before, self._claimed = self._claimed, self._claims()
+        if self._claimed != before:
             self.on_remap()
 
     def _pci_changed(self) -> None:
@@ -113,9 +122,12 @@ class IdeController:
         for channel in self.channels:
             channel.bus_master_changed()
 
+    def _claims(self) -> list[tuple[int, int]]:
+        """(First, count) of the ports that are its own, as the configuration space is now."""
+        raise NotImplementedError
+
     def ports(self) -> list[tuple[int, int]]:
-        legacy = [port for command, control in LEGACY_PORTS for port in ((command, 8), (control, 1))]
-        return legacy if self._base is None else [*legacy, (self._base, MASTER_PORTS)]
+        return self._claimed
 
     def port_read(self, port: int, size: int) -> int:
         data = self._data_readers.get(port)
@@ -168,3 +180,24 @@ class IdeController:
         self._decode()
         for channel, saved in zip(self.channels, state["channels"], strict=True):
             channel.restore(saved)
+
+
+class IdeController(PciIde):
+    """PIIX3's function, to be added at 01.1: the legacy ports, and IRQ 14 and 15."""
+
+    def __init__(
+        self,
+        timers: Timers,
+        memory: DmaMemory,
+        raise_irq14: Line,
+        raise_irq15: Line,
+        disks: Sequence[Disk | None] = (),
+    ) -> None:
+        super().__init__("ide", ide_function(), timers, memory, (raise_irq14, raise_irq15), disks)
+
+    def _blocks(self) -> Sequence[tuple[int | None, int | None]]:
+        return LEGACY_PORTS if self.pci.decodes_io else ((None, None), (None, None))
+
+    def _claims(self) -> list[tuple[int, int]]:
+        legacy = [port for command, control in LEGACY_PORTS for port in ((command, 8), (control, 1))]
+        return legacy if self._base is None else [*legacy, (self._base, MASTER_PORTS)]

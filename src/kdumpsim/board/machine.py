@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 from kdumpsim.apic.i8259 import I8259Pair
@@ -26,15 +27,16 @@ from kdumpsim.board.devices import DeviceList
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.i8042 import I8042
 from kdumpsim.board.ide import IdeController
-from kdumpsim.board.idechannel import SEEK_NS
+from kdumpsim.board.idechannel import SEEK_NS, Channel
 from kdumpsim.board.memory import Memory
 from kdumpsim.board.network import MAC, Network, NetworkConfig
 from kdumpsim.board.pci import PciBus
-from kdumpsim.board.pirq import PciInterrupt
+from kdumpsim.board.pirq import PciInterrupt, pirq
 from kdumpsim.board.pit import Pit
 from kdumpsim.board.port92 import Port92
 from kdumpsim.board.rtc import Rtc
 from kdumpsim.board.rtl8139 import Rtl8139
+from kdumpsim.board.sata import SataController
 from kdumpsim.board.schedule import PendingRound, Schedule
 from kdumpsim.board.uart import Uart
 from kdumpsim.board.vga import Vga
@@ -46,8 +48,14 @@ from kdumpsim.signals import HeldSignals
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
 MAX_ROUND_NS: Final = 10_000_000  # 2.4 ms of ours for plain code, 1.6 s for nothing but RDPMC
-NIC_INTERRUPT: Final = PciInterrupt(slot=3, pin=1, irq=11)
-"""Where QEMU's `pc` has its first network card, and how its firmware routes it."""
+NIC_SLOT: Final = 3
+"""Where QEMU's `pc` has its first network card."""
+SATA_SLOT: Final = 31
+"""The ICH5's; its INTA# is PIRQC# there, too, which slot 3 shares."""
+PIRQ_ROUTES: Final = (10, 10, 11, 11)
+"""How firmware routes PIRQA# to PIRQD#, as SeaBIOS does on QEMU's `pc`."""
+PIRQ_PINS: Final = (16, 17, 18, 19)
+"""Their pins of the I/O APIC on a board with native-mode SATA, as the ICH5 has them."""
 UART_PORTS: Final = ((0x3F8, 4), (0x2F8, 3))
 
 
@@ -65,7 +73,9 @@ class StopReason(Enum):
 class MachineConfig:
     """`holes`: (base, size) of physical memory that is not there. `seed`: the jitter of quanta, seeks and the network.
 
-    `network`: there is a network card, with a network behind it; None: there is none.
+    `network`: there is a network card, with a network behind it; None: there is none. `sata`: the disks at the two
+    ports of a SATA function in native mode, with which PIRQA# to PIRQD# have pins of the I/O APIC of their own; None:
+    there is none.
     """
 
     cpus: int = 2
@@ -73,6 +83,8 @@ class MachineConfig:
     holes: tuple[tuple[int, int], ...] = ()
     disks: tuple[Disk | None, ...] = ()
     network: NetworkConfig | None = None
+    nic_slot: int = NIC_SLOT
+    sata: tuple[Disk | None, ...] | None = None
     seed: int = 0
     quantum_ns: int = QUANTUM_NS
     shutdown_resets: bool = True  # as chipsets do
@@ -110,14 +122,17 @@ class Machine:
         self.i8042 = fit(lambda irq: I8042(irq(1), irq(12), lambda: self.pull_reset("i8042")))
         self.port92 = add(Port92(lambda: self.pull_reset("port 0x92")))
         self.vga = add(Vga())
-        self.pci = fit(lambda irq: PciBus(lambda: self.pull_reset("port 0xCF9"), irq))
+        self.pci = fit(self._pci_bus)
         self.ide = fit(lambda irq: IdeController(clock, memory, irq(14), irq(15), config.disks))
-        for channel in self.ide.channels:
-            channel.seek_ns = lambda: schedule.jitter.around(SEEK_NS)
         self.pci.add(1, 1, self.ide.pci)
+        self.sata: SataController | None = None
         self.nic: Rtl8139 | None = None
         self.network: Network | None = None
         self._pci_interrupts: tuple[PciInterrupt, ...] = ()
+        if config.sata is not None:
+            self._add_sata(config.sata)
+        for channel in self.channels.values():
+            channel.seek_ns = lambda: schedule.jitter.around(SEEK_NS)
         if config.network is not None:
             self._add_network(config.network)
 
@@ -161,11 +176,40 @@ class Machine:
         base, line = UART_PORTS[number]
         return self.devices.fit(lambda irq: Uart(f"ttyS{number}", base, self.clock, irq(line), lambda data: None))
 
+    def _pci_bus(self, irq: Callable[[int], Line]) -> PciBus:
+        """With native-mode SATA the PIRQs' own pins are the I/O APIC's, and PIRQRC routes to the 8259s only."""
+        pull, pic, ioapic = lambda: self.pull_reset("port 0xCF9"), self.pic, self.ioapic
+        if self.config.sata is None:
+            return PciBus(pull, irq)
+
+        def active_low(pin: int) -> Line:
+            ioapic.set_pin(pin, True)
+            return lambda asking: ioapic.set_pin(pin, not asking)
+
+        return PciBus(pull, lambda number: partial(pic.set_irq, number), [active_low(pin) for pin in PIRQ_PINS])
+
+    def _pci_interrupt(self, slot: int) -> Line:
+        """The wire of the INTA# of a slot's device, which firmware hears of."""
+        number = pirq(slot, 1)
+        pin = PIRQ_PINS[number] if self.config.sata is not None else None
+        self._pci_interrupts += (PciInterrupt(slot, 1, PIRQ_ROUTES[number], pin),)
+        return self.pci.interrupt_line(slot, 1)
+
+    def _add_sata(self, disks: Sequence[Disk | None]) -> None:
+        inta = self._pci_interrupt(SATA_SLOT)
+        self.sata = self.devices.add(SataController(self.clock, self.memory, inta, disks))
+        self.pci.add(SATA_SLOT, 0, self.sata.pci)
+
+    @property
+    def channels(self) -> dict[str, Channel]:
+        """Those of the IDE function and, if there is one, of the SATA function, by the names of their timers."""
+        controllers = [self.ide] if self.sata is None else [self.ide, self.sata]
+        return {f"{each.name}{number}": channel for each in controllers for number, channel in enumerate(each.channels)}
+
     def _add_network(self, config: NetworkConfig) -> None:
         """The card in its slot, the cable, and who is at the other end."""
-        slot, pin, _ = NIC_INTERRUPT
-        self._pci_interrupts = (NIC_INTERRUPT,)
-        self.nic = nic = self.devices.add(Rtl8139(self.clock, self.memory, self.pci.interrupt_line(slot, pin), MAC))
+        slot = self.config.nic_slot
+        self.nic = nic = self.devices.add(Rtl8139(self.clock, self.memory, self._pci_interrupt(slot), MAC))
         self.network = network = self.devices.add(Network(self.clock, config, self.config.seed, nic.receive))
         nic.on_transmit = network.send
         self.pci.add(slot, 0, nic.pci)
@@ -268,7 +312,7 @@ class Machine:
 
         Firmware comes first, so a kernel may be loaded over what it left in low memory.
         """
-        disks = sum(disk is not None for disk in self.config.disks)
+        disks = sum(disk is not None for disk in (*self.config.disks, *(self.config.sata or ())))
         firmware.install(
             self.memory, cpus=self.config.cpus, ioapic_id=0, disks=disks, signature=SIGNATURE, features=FEATURES,
             pci_interrupts=self._pci_interrupts,

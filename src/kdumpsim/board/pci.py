@@ -13,7 +13,7 @@ buses beyond 0, special cycles, memory BARs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdumpsim.apic.messages import Line
@@ -161,14 +161,15 @@ class PciBus:
     """Configuration mechanism 1 for bus 0, with host bridge 00.0 and PIIX3 01.0, and the reset control register.
 
     Other functions are `add`ed; they belong to their devices, which save and reset them.
-    `on_reset` is called when the guest pulls the reset line through 0xCF9; `irq` gives the wire of an ISA interrupt.
+    `on_reset` is called when the guest pulls the reset line through 0xCF9; `irq` gives the wire of an ISA interrupt,
+    `direct` are wires of PIRQA# to PIRQD# that no register routes.
     """
 
     name = "pci"
 
-    def __init__(self, on_reset: Callable[[], None], irq: Callable[[int], Line]) -> None:
+    def __init__(self, on_reset: Callable[[], None], irq: Callable[[int], Line], direct: Sequence[Line] = ()) -> None:
         self.on_reset = on_reset
-        self._router = PirqRouter(irq)
+        self._router = PirqRouter(irq, direct)
         self._functions: dict[int, PciFunction] = {}  # by CONFIG_ADDRESS without the register
         self._address = regs.ConfigAddress()
         self._reset_control = regs.ResetControl()

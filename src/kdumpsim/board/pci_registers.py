@@ -2,7 +2,8 @@
 """PCI configuration space, register by register: what every function has, and what the board's own add to it.
 
 Follows PCI Local Bus Specification 2.1 (3.7.4.1 and chapter 6), and the Intel 82441FX and 82371SB (PIIX3) data sheets
-for the registers of the host bridge, the ISA bridge and the IDE function. `pci.py` acts. A bit that a part has wired to
+for the registers of the host bridge, the ISA bridge and the IDE function; PCI 2.3 and the 82801EB (ICH5) data sheet
+for those of the SATA function. `pci.py` acts. A bit that a part has wired to
 one is declared read-only with that value, one that it has wired to zero is not declared.
 
 Not modelled, and so not declared: BIST, cache line size, latency timer, expansion ROM, CardBus pointers.
@@ -21,7 +22,7 @@ STATUS = 0x06
 REVISION = 0x08
 CLASS_CODE = 0x09
 HEADER_TYPE = 0x0E
-BAR0, BAR4 = 0x10, 0x20
+BAR0, BAR1, BAR2, BAR3, BAR4 = 0x10, 0x14, 0x18, 0x1C, 0x20
 SUBSYSTEM_VENDOR_ID = 0x2C
 SUBSYSTEM_ID = 0x2E
 INTERRUPT_LINE = 0x3C
@@ -114,6 +115,20 @@ class Stored8(Register):
     """A byte that keeps what is written, without an effect here."""
 
     bits = Field(0, 8)
+
+
+class IoBase4(Register):
+    """A base address register of 4 ports."""
+
+    io_space = Field(0, access=RO, reset=1)
+    base = Field(2, 30)
+
+
+class IoBase8(Register):
+    """A base address register of 8 ports."""
+
+    io_space = Field(0, access=RO, reset=1)
+    base = Field(3, 29)
 
 
 class IoBase16(Register):
@@ -230,3 +245,36 @@ class IdeTiming(Register):
     iordy_sample = Field(12, 2)
     slave_timing = Field(14)
     decode_enabled = Field(15, reset=1)
+
+
+# 82801EB (ICH5) function 31.2, SATA.
+
+MAP, PCS = 0x90, 0x92
+
+
+class SataCommand(Register):
+    """As a BIOS leaves it. `interrupt_disable` is PCI 2.3's: INTA# is not driven while it is set."""
+
+    io = Field(0, reset=1)
+    master = Field(2, reset=1)
+    interrupt_disable = Field(10)
+
+
+class SataStatus(FastStatus):
+    """`interrupt` (PCI 2.3): the function asks, whether it may drive INTA# or not."""
+
+    interrupt = Field(3, access=RO)
+    mhz66 = Field(5, access=RO, reset=1)
+
+
+class AddressMap(Register):
+    """MAP. Zero: port 0 is the primary channel's master, port 1 the secondary one's. Nothing else can be set here."""
+
+    ports = Field(0, 3, access=RO)
+
+
+class PortControl(Register):
+    """PCS: ports that are enabled (kept, as a BIOS leaves them), and whether a drive was found there."""
+
+    enabled = Field(0, 2, reset=3)
+    present = Field(4, 2, access=RO)

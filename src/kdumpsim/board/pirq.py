@@ -5,6 +5,9 @@ Follows the Intel 82371SB (PIIX3) data sheet, PIRQRC[A:D] at 0x60..0x63 of funct
 A slot's pins go around the four PIRQs as on QEMU's `pc`: INTA# of slot 1 is PIRQA#, of slot 2 PIRQB#. IRQ lines are
 active high from here on.
 
+A board may wire the PIRQs to pins of the I/O APIC besides, as the 82801EB (ICH5) does (data sheet, "Interrupt Mapping":
+PIRQA# to PIRQD# are its interrupts 16 to 19); then PIRQRC is about the 8259s only.
+
 Not modelled: MBIRQ, which routes the motherboard's own interrupts.
 """
 
@@ -21,11 +24,14 @@ _ROUTABLE = (3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15)
 
 
 class PciInterrupt(NamedTuple):
-    """A device's pin (1 is INTA#) and the IRQ that firmware routes it to."""
+    """A device's pin (1 is INTA#), the IRQ that firmware routes it to, and its pin of the I/O APIC, where the PIRQ has
+    one of its own: active low, then.
+    """
 
     slot: int
     pin: int
     irq: int
+    ioapic_pin: int | None = None
 
 
 def pirq(slot: int, pin: int) -> int:
@@ -34,10 +40,11 @@ def pirq(slot: int, pin: int) -> int:
 
 
 class PirqRouter:
-    """`irq(n)` gives the wire of ISA interrupt n."""
+    """`irq(n)` gives the wire of ISA interrupt n; `direct` are wires of PIRQA# to PIRQD# that no register routes."""
 
-    def __init__(self, irq: Callable[[int], Line]) -> None:
+    def __init__(self, irq: Callable[[int], Line], direct: Sequence[Line] = ()) -> None:
         self._lines = {number: irq(number) for number in _ROUTABLE}
+        self._direct = direct
         self._asking: set[tuple[int, int]] = set()  # (PIRQ, slot)
         self._routes = [_NOT_ROUTED] * 4
         self._driven: set[int] = set()
@@ -51,6 +58,8 @@ class PirqRouter:
                 self._asking.add((number, slot))
             else:
                 self._asking.discard((number, slot))
+            if self._direct:
+                self._direct[number](any(number == asking for asking, _ in self._asking))
             self._update()
 
         return drive

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 ALLOCATORS = {"slab": "failslab", "page": "fail_page_alloc"}
 """The kernel's counters of allocations that are to fail."""
 MOST_FAILURES = 8
-DRIVES = ("hda", "hdb", "hdc", "hdd")
+DRIVES = {
+    "hda": ("ide0", 0), "hdb": ("ide0", 1), "hdc": ("ide1", 0), "hdd": ("ide1", 1),
+    "sda": ("sata0", 0), "sdb": ("sata1", 0),
+}  # fmt: skip
+"""Channel and number of each drive."""
 DMA_BYTES = 512
 """A sector."""
 REGISTERS = tuple(name for name in GENERAL_REGISTERS if name not in SEGMENTS)
@@ -40,6 +44,7 @@ class Place:
     """Bytes of RAM."""
     sample: Sample
     """The instant at which it will strike, and a CPU that is busy in the kernel then."""
+    system_drive: str = "hda"
 
 
 class Model(ABC):
@@ -266,19 +271,19 @@ class DiskFault(Model):
     @classmethod
     def draw(cls, target: str, place: Place, draw: Draw) -> str:
         """One to eight of them: drivers try again."""
-        return f"hda.{1 + draw.below(MOST_FAILURES)}"
+        return f"{place.system_drive}.{1 + draw.below(MOST_FAILURES)}"
 
     def __init__(self, target: str, kernel: KernelImage) -> None:
-        drive, self._count = _counted(target)
-        self._drive = DRIVES.index(drive)
+        self._drive, self._count = _counted(target)
 
     def strike(self, machine: Striking) -> str | None:
         """From now on."""
-        drive = machine.ide.channels[self._drive // 2].drives[self._drive % 2]
-        if drive.disk is None:
+        channel, number = DRIVES[self._drive]
+        drive = machine.channels[channel].drives[number] if channel in machine.channels else None
+        if drive is None or drive.disk is None:
             return None
         drive.bad_transfers = self._count
-        return f"the next {self._count} transfers of {DRIVES[self._drive]} fail"
+        return f"the next {self._count} transfers of {self._drive} fail"
 
 
 class MachineCheck(Model):

@@ -72,13 +72,14 @@ __all__ = [
     "kern_addr_valid", "kernel_thread_setup", "kmap_atomic_pfn", "kunmap_atomic", "local_irq_disable",
     "local_irq_enable", "local_irq_restore", "local_irq_save", "machine_crash_shutdown", "machine_halt",
     "machine_kexec", "machine_kexec_prepare", "machine_restart", "machine_shutdown", "mb", "mdelay", "num_online_cpus",
-    "outb", "outl", "outsw", "outw", "pa", "pgd_alloc", "pgd_free", "pte_alloc", "pte_offset", "read_cr0", "read_cr2",
-    "read_cr3", "read_cr4", "reset_alert_counter", "safe_halt", "safe_smp_processor_id", "sched_clock",
-    "send_IPI_allbutself", "set_nmi_callback", "set_stack_end_magic", "setup_arch", "show_arch_interrupts",
-    "smp_boot_secondaries", "smp_call_function", "smp_prepare_cpus", "smp_processor_id", "smp_send_reschedule",
-    "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "swapper_pg_dir", "switch_mm", "switch_to",
-    "task_pt_regs", "time_init", "touch_nmi_watchdog", "trap_init", "udelay", "unguard_stack", "unset_nmi_callback",
-    "user_mode", "user_thread_setup", "va", "vmalloc_end", "vmalloc_start", "write_cr0", "write_cr3", "write_cr4",
+    "outb", "outl", "outsw", "outw", "pa", "pcibios_irq", "pgd_alloc", "pgd_free", "pte_alloc", "pte_offset",
+    "read_cr0", "read_cr2", "read_cr3", "read_cr4", "reset_alert_counter", "safe_halt", "safe_smp_processor_id",
+    "sched_clock", "send_IPI_allbutself", "set_nmi_callback", "set_stack_end_magic", "setup_arch",
+    "show_arch_interrupts", "smp_boot_secondaries", "smp_call_function", "smp_prepare_cpus", "smp_processor_id",
+    "smp_send_reschedule", "smp_send_stop", "start_thread", "start_user", "strncpy_from_user", "swapper_pg_dir",
+    "switch_mm", "switch_to", "task_pt_regs", "time_init", "touch_nmi_watchdog", "trap_init", "udelay", "unguard_stack",
+    "unset_nmi_callback", "user_mode", "user_thread_setup", "va", "vmalloc_end", "vmalloc_start", "write_cr0",
+    "write_cr3", "write_cr4",
 ]  # fmt: skip
 
 boot_command_line: array[u8] = external()
@@ -151,6 +152,18 @@ def init_IRQ() -> None:
 @extern
 def show_arch_interrupts(m: ptr[SeqFile]) -> None:
     """What does not come through an interrupt line: NMIs, and each CPU's own timer."""
+
+
+# arch/i386/io_apic.py
+
+
+@extern
+def pcibios_irq(slot: u32, pin: u32, line: u32) -> u32:
+    """The line of a PCI device: by the I/O APIC's pin if that is in use, else what the firmware has noted (`line`).
+
+    2.6.16: pcibios_fixup_irqs() and IO_APIC_get_PCI_irq_vector().
+    """
+    ...
 
 
 # arch/i386/machine_kexec.py

@@ -13,20 +13,22 @@ from typing import Any, Protocol, TypeVar
 from kdumpsim.agent.transport import SerialMachine
 from kdumpsim.board.clock import Clock
 from kdumpsim.board.disk import Disk
-from kdumpsim.board.ide import IdeController
+from kdumpsim.board.idechannel import Channel
 from kdumpsim.board.machine import MachineConfig, StopReason
 from kdumpsim.board.memory import Memory as RealMemory
 from kdumpsim.board.network import NetworkConfig
 from kdumpsim.board.rtl8139 import Rtl8139
 from kdumpsim.cpu import Cpu
 from kdumpsim.machines.own import OwnMachine
-from kdumpsim.scenario.conditions import KDUMPSIM, QEMU
+from kdumpsim.scenario.conditions import KDUMPSIM, NATIVE, QEMU
 from kdumpsim.scenario.parts import PcPart
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.vmcore.oracle import WatchedMachine, WatchedMemory
 
 PLACES = ("hda", "hdb", "hdc", "hdd")
 """Where a disk can be on the two cables, by the IDE driver's names."""
+SATA_PLACES = ("sda", "sdb")
+"""At the ports of a SATA controller in native mode, by libata's names if both are there."""
 TRAFFIC_NS = 2_000_000
 """Mean time between the frames of `--dma net`: a kernel of this speed spends a tenth of its time on them."""
 NMI_HANDLERS = ("nmi", "crash_nmi")
@@ -93,7 +95,7 @@ class Devices(Protocol):
     """Devices that say what they are about."""
 
     @property
-    def ide(self) -> IdeController: ...
+    def channels(self) -> Mapping[str, Channel]: ...
     @property
     def nic(self) -> Rtl8139 | None: ...
 
@@ -108,7 +110,7 @@ class Striking(Protocol):
     @property
     def clock(self) -> Clock: ...
     @property
-    def ide(self) -> IdeController: ...
+    def channels(self) -> Mapping[str, Channel]: ...
 
     def machine_check(self, index: int, /) -> bool:
         """A machine check on a CPU; whether it was taken."""
@@ -169,6 +171,11 @@ def capable(capability: Capability | None, pc: PcPart, what: str) -> Capability:
     return capability
 
 
+def system_place(pc: PcPart) -> str:
+    """Where the system disk is."""
+    return SATA_PLACES[0] if pc.sata == NATIVE else PLACES[0]
+
+
 def new_disk(pc: PcPart, sectors: int) -> Disk:
     """An empty disk for the PC."""
     return Disk.shared(sectors) if pc.machine == QEMU else Disk.memory(sectors)
@@ -187,7 +194,9 @@ def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int], en
                 memory=pc.memory,
                 holes=pc.memory_holes,
                 disks=tuple(disks.get(place) for place in PLACES),
+                sata=tuple(disks.get(place) for place in SATA_PLACES) if pc.sata == NATIVE else None,
                 network=NetworkConfig(TRAFFIC_NS if pc.traffic else 0) if pc.nic else None,
+                nic_slot=pc.nic_slot,
                 seed=pc.seed,
             )
         )

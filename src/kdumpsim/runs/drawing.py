@@ -14,7 +14,7 @@ from kdumpsim.faults.draw import Draw
 from kdumpsim.faults.models import Place
 from kdumpsim.faults.strikes import MODELS, TEXT_MODELS
 from kdumpsim.faults.survey import Survey, look
-from kdumpsim.machines.pc import capable
+from kdumpsim.machines.pc import capable, system_place
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.strikes import TEXT, At, Fault
 from kdumpsim.scenario.values import ScenarioError
@@ -107,7 +107,8 @@ def drawn(scenario: Scenario, survey: Survey | None, session: Session) -> Scenar
             continue
         for turn in range(scenario.faults):
             draw = Draw("fault", scenario.seed, scenario.draw, number, turn)
-            place = Place(survey, session.first, session.pc.memory, draw.of(survey.samples))
+            sample, drive = draw.of(survey.samples), system_place(session.pc)
+            place = Place(survey, session.first, session.pc.memory, sample, drive)
             faults.append(str(_fault(fault, place, draw)))
     return replace(scenario, fault=tuple(faults), faults=1, draw=0)
 

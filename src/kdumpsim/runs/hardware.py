@@ -25,9 +25,8 @@ HOLDERS = {"spinning": "spin", "nmi": "nmihold"}
 DMA_PROGRAM = "dmaread"
 KEY, BYTE = "a", b"\r"
 """What arrives at the hand-over."""
-CHANNELS = ("ide0", "ide1")
 USUAL_LATENCY = 100
-TIMERS = {"timer": ("pit",), "lapic-timer": ("lapic",), "disk": (CHANNELS[0],), "nic": ("network", "rtl8139")}
+TIMERS = {"timer": ("pit",), "lapic-timer": ("lapic",), "disk": ("ide0", "sata0"), "nic": ("network", "rtl8139")}
 """How the names begin of the timers without which a device does nothing."""
 
 
@@ -77,7 +76,7 @@ class Conditions:
         """The load has begun: the disks take as long as they are to, and what is to fail fails."""
         crash = self._crash
         if machine.inspecting is not None and crash.latency != USUAL_LATENCY:
-            for channel in machine.inspecting.ide.channels:
+            for channel in machine.inspecting.channels.values():
                 usual = channel.seek_ns
                 channel.seek_ns = partial(_longer, usual, crash.latency)
         if machine.striking is not None and crash.breaks:
@@ -102,9 +101,7 @@ class Conditions:
             state = "on" if nic.command.receive else "off"
             self._evidence.append(f"network card at the hand-over: receiver {state}")
         if DISK_DMA in self._crash.dma:
-            busy = [
-                name for name, channel in zip(CHANNELS, devices.ide.channels, strict=True) if channel.bus_master.active
-            ]
+            busy = [name for name, channel in devices.channels.items() if channel.bus_master.active]
             self._evidence.append(f"DMA in flight at the hand-over: {', '.join(busy) or 'none'}")
 
     def seen(self, machine: Pc) -> list[str]:

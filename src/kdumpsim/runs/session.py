@@ -25,7 +25,7 @@ from kdumpsim.faults.strikes import Strikes
 from kdumpsim.lkdtt.effect import EffectClass
 from kdumpsim.lkdtt.operator import Scene
 from kdumpsim.lkdtt.outcome import NS, Note, Seen
-from kdumpsim.machines.pc import Pc, capable, new_disk, new_pc
+from kdumpsim.machines.pc import Pc, capable, new_disk, new_pc, system_place
 from kdumpsim.mechanisms.base import Mechanism, kernel_words, mechanism_of
 from kdumpsim.mechanisms.base import Phase as DumpPhase
 from kdumpsim.runs.account import ending, story
@@ -89,7 +89,7 @@ def new_hardware(pc: PcPart, first: images.KernelImage, mechanism: Mechanism) ->
     files = {**mechanism.files(), "/etc/passwd": PASSWD, "/var/log/wtmp": b"", **images.userland()}
     mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
     mkswap(system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
-    disks = {"hda": system_disk, pc.dump_disk: dump_disk}
+    disks = {system_place(pc): system_disk, pc.dump_disk: dump_disk}
     return Hardware(new_pc(pc, disks, first.symbols, mechanism.entry), system_disk, dump_disk)
 
 

@@ -39,9 +39,17 @@ VARIED: dict[str, str] = {
 }
 """What can be drawn for a crash point."""
 
+LEGACY, NATIVE = "legacy", "native"
+SATA: dict[str, str] = {
+    LEGACY: "at the legacy IDE ports, as an ICH5 answers in combined mode; IRQ 14, by edge",
+    NATIVE: "behind PCI base addresses, with a level-triggered PCI interrupt on a pin of the I/O APIC above the ISA's",
+}
+"""How the SATA controller of the system disk is programmed."""
+
 DUMP_DISKS: dict[str, str] = {
     "hdc": "on a cable of its own, the secondary channel",
     "hdb": "on the system disk's cable, its slave; with kernel option combined_mode=ide",
+    "sdb": "on the second port of the SATA controller; with --sata native",
 }
 """Where the dump disk can be, by the name the capture kernel has for it."""
 USUAL_DUMP_DISK = "hdc"
@@ -96,8 +104,12 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
         )
 
 
-def check_qemu(*, seed: int, memory: int, reserved_end: int, holes: Sequence[tuple[int, int]], nic: bool) -> None:
+def check_qemu(
+    *, seed: int, memory: int, reserved_end: int, holes: Sequence[tuple[int, int]], nic: bool, sata: str
+) -> None:
     """ConditionError for what QEMU's machine cannot be."""
+    if sata != LEGACY:
+        raise ConditionError(f"sata {sata} cannot be had with machine {QEMU}, whose pc has no such function")
     if seed:
         raise ConditionError(f"seed {seed} has no effect with machine {QEMU}, of which no two runs are alike")
     if holes:
@@ -126,8 +138,16 @@ def check_qemu_dma(dma: Sequence[str]) -> None:
         )
 
 
-def check_dump_disk(disk: str, combined_mode: str) -> None:
+def check_dump_disk(disk: str, combined_mode: str, sata: str) -> None:
     """ConditionError if no driver would find the disk: libata's port has one disk, as a SATA port has."""
+    if disk == "sdb" and sata != NATIVE:
+        raise ConditionError("dump-disk sdb is on the second SATA port: add --sata native")
+    if disk == "hdb" and sata == NATIVE:
+        raise ConditionError("dump-disk hdb is on the system disk's IDE cable: with --sata native it has none")
+    if combined_mode == "ide" and sata == NATIVE:
+        raise ConditionError(
+            "combined_mode=ide has no disk to drive with --sata native, where no channel is at the legacy ports"
+        )
     if disk == "hdb" and combined_mode != "ide":
         raise ConditionError(
             f"dump-disk hdb is a slave, and {combined_mode} does not support slaves: "

@@ -17,10 +17,12 @@ from kdumpsim.scenario.conditions import (
     DUMP_DISKS,
     INJECTIONS,
     KDUMPSIM,
+    LEGACY,
     MACHINES,
     MAX_CPUS,
     MIB,
     OTHER_CPUS,
+    SATA,
     USUAL_DUMP_DISK,
     VARIED,
 )
@@ -92,6 +94,16 @@ class PcPart:
     nic: bool = field(
         default=False, metadata=setting("A network card, which --dma net and --load netload have by themselves.")
     )
+    nic_slot: int = field(
+        default=3,
+        metadata=setting(
+            "The network card's slot, 3 to 6, at PIRQC#, D#, A# or B#. Native-mode SATA is at PIRQC#, too.",
+            metavar="N",
+            parse=integer("nic-slot"),
+            bounds=(3, 6),
+        ),
+    )
+    sata: str = field(default=LEGACY, metadata=setting("Where the system disk is", metavar="MODE", choices=SATA))
     traffic: bool = False
     """The station at the other end of the network sends all the time; `--dma net` asks for that."""
 

@@ -181,7 +181,7 @@ def check_together(pc: PcPart, kernel: KernelPart) -> None:
         raise ScenarioError(
             f"crashkernel {region} ends at {format_size(region.end)}, outside the {format_size(pc.memory)} of RAM"
         )
-    check_dump_disk(pc.dump_disk, kernel.options["combined_mode"])
+    check_dump_disk(pc.dump_disk, kernel.options["combined_mode"], pc.sata)
     reserved = (region.base, region.end) if region is not None else (0, 0)
     check_holes(pc.memory_holes, pc.memory, reserved)
     if pc.machine == QEMU:
@@ -191,6 +191,7 @@ def check_together(pc: PcPart, kernel: KernelPart) -> None:
             reserved_end=reserved[1],
             holes=pc.memory_holes,
             nic=pc.nic,
+            sata=pc.sata,
         )
 
 

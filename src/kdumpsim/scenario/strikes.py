@@ -61,7 +61,8 @@ FAULTS: dict[str, FaultRow] = {
         "the next few allocations fail", ("slab", "page"), "ALLOCATOR.COUNT", re.compile(r"(slab|page)\.\d{1,3}")
     ),
     "disk": FaultRow(
-        "the next few transfers of the system disk fail", ("system",), "hda.COUNT", re.compile(r"hd[a-d]\.\d{1,3}")
+        "the next few transfers of the system disk fail", ("system",), "hda.COUNT",
+        re.compile(r"(hd[a-d]|sd[ab])\.\d{1,3}"),
     ),
     "mce": FaultRow("a CPU that is busy in the kernel takes a machine check", ("busy",), "CPU", re.compile(r"\d{1,2}")),
     "dma": FaultRow(

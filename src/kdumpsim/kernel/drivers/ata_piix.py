@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ata_piix: the primary channel of the PIIX as a SATA port in combined mode (Linux 2.6.16 drivers/scsi/ata_piix.c,
-ata_bus_probe() of libata-core.c, and the quirk of drivers/pci/quirks.c that shares the channels out).
+"""ata_piix: SATA ports of an ICH5, in native or in combined mode (Linux 2.6.16 drivers/scsi/ata_piix.c, ata_bus_probe()
+and ata_pci_init_one() of libata-core.c, and the quirk of drivers/pci/quirks.c that shares the channels out).
 
-The paper's machine has an ICH5, whose SATA ports answer at the legacy ports of an IDE controller ("combined mode").
-With ``combined_mode=libata``, the default, this driver takes the primary channel and its disks are sda and sdb;
-the IDE driver keeps the secondary one. ``combined_mode=ide`` leaves both channels to the IDE driver.
+An ICH5 in native mode is found by its identification: the ports are behind its base addresses, and have one PCI
+interrupt in common.  In combined mode a SATA port answers at the legacy ports of an IDE controller, here the PIIX's:
+with ``combined_mode=libata``, the default, this driver takes the primary channel, and the IDE driver keeps the
+secondary one; ``combined_mode=ide`` leaves both channels to the IDE driver.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from kdumpsim.kernel.drivers.libata import (
     ATA_ERR,
     ATA_ID_WORDS,
     ATA_MAX_DEVICES,
+    ATA_MAX_PORTS,
     ATA_MAX_PRD,
     ATA_MAX_SECTORS,
     ATA_MAX_SECTORS_LBA48,
@@ -48,6 +50,7 @@ from kdumpsim.kernel.drivers.libata import (
     XFER_MW_DMA_0,
     XFER_UDMA_0,
     AtaDevice,
+    AtaHostSet,
     AtaPort,
     ata_bmdma_irq_clear,
     ata_busy_sleep,
@@ -58,11 +61,21 @@ from kdumpsim.kernel.drivers.libata import (
 from kdumpsim.kernel.drivers.libata_core import ata_exec_nodata, ata_interrupt, ata_scsi_error
 from kdumpsim.kernel.drivers.libata_scsi import ata_scsi_queuecmd
 from kdumpsim.kernel.drivers.pci import (
+    PCI_BASE_ADDRESS_0,
+    PCI_BASE_ADDRESS_1,
+    PCI_BASE_ADDRESS_2,
+    PCI_BASE_ADDRESS_3,
     PCI_BASE_ADDRESS_4,
+    PCI_CLASS_PROG,
     PCI_CLASS_STORAGE_IDE,
     PCI_NONE,
     pci_find_class,
-    pci_read_config_dword,
+    pci_find_device,
+    pci_intx,
+    pci_io_base,
+    pci_irq,
+    pci_read_config_byte,
+    pci_read_config_word,
     pci_set_master,
 )
 from kdumpsim.kernel.drivers.prd import PrdEntry
@@ -84,14 +97,34 @@ ID_COMMAND_SET_2: Final = 83
 ID_UDMA: Final = 88
 ID_LBA48_SECTORS: Final = 100
 
-ata_ports: array[AtaPort] = length(1)
+PCI_VENDOR_ID_INTEL: Final = 0x8086
+PCI_DEVICE_ID_ICH5_SATA: Final = 0x24D1
+PROG_IF_NATIVE: Final = 0x05
+"""Both channels are in native mode (PCI IDE Controller Specification 1.0, 2.2)."""
+PIIX_PCS: Final = 0x92
+PIIX_PCS_PRESENT: Final = 4
+"""From this bit on: a drive was found at the port."""
+CONTROL_BLOCK_CTL: Final = 2
+"""Where device control is in a control block."""
+
+ata_host_set: AtaHostSet = AtaHostSet()
+ata_ports: array[AtaPort] = length(ATA_MAX_PORTS)
+
+
+@guest
+def piix_find_native() -> u32:
+    """The SATA function of an ICH5 in native mode, as devfn, or PCI_NONE."""
+    devfn: u32 = pci_find_device(PCI_VENDOR_ID_INTEL, PCI_DEVICE_ID_ICH5_SATA)
+    if devfn == PCI_NONE or pci_read_config_byte(devfn, PCI_CLASS_PROG) & PROG_IF_NATIVE != PROG_IF_NATIVE:
+        return PCI_NONE
+    return devfn
 
 
 @guest
 def libata_has_primary() -> bool:
     """Does the primary channel belong to libata? (quirk_intel_ide_combined; the IDE driver asks, too)"""
     mode: array[u8] = length(MODE_WORD)
-    if pci_find_class(PCI_CLASS_STORAGE_IDE) == PCI_NONE:
+    if pci_find_class(PCI_CLASS_STORAGE_IDE) == PCI_NONE or piix_find_native() != PCI_NONE:
         return False
     return not cmdline_find("combined_mode=", mode, MODE_WORD) or strcmp(mode, "ide") != 0
 
@@ -246,45 +279,94 @@ def ata_host_init(ap: ptr[AtaPort]) -> None:
 
 
 @guest
-def ata_device_add(ap: ptr[AtaPort]) -> i32:
-    """Bring a port up: acknowledge what is pending, take the interrupt, probe, offer the disks to SCSI."""
-    printk(f"<6>ata{ap.id}: SATA cmd 0x{ap.cmd_addr:X} ctl 0x{ap.ctl_addr:X} bmdma 0x{ap.bmdma_addr:X} irq {ap.irq}\n")
-    ata_chk_status(ap)
-    ata_bmdma_irq_clear(ap)
-    error: i32 = request_irq(ap.irq, ata_interrupt, SA_SHIRQ, "libata", ap)
-    if error != 0:
-        return error
-    found: bool = ata_bus_probe(ap)
-    if not found:
+def ata_port_register(ap: ptr[AtaPort]) -> None:
+    """See who is at a port and offer the disks to SCSI."""
+    if not ata_bus_probe(ap):
         printk(f"<6>ata{ap.id}: disabling port\n")
-        return 0
+        return
     ata_host_init(ap)
     scsi_add_host(ap.host)
     scsi_scan_host(ap.host)
+
+
+@guest
+def ata_device_add(host_set: ptr[AtaHostSet]) -> i32:
+    """Bring a controller up: acknowledge what is pending, take the interrupt, then port by port."""
+    for i in range(host_set.n_ports):
+        ap: ptr[AtaPort] = host_set.ports[i]
+        printk(f"<6>ata{ap.id}: SATA cmd 0x{ap.cmd_addr:X} ctl 0x{ap.ctl_addr:X} ")
+        printk(f"bmdma 0x{ap.bmdma_addr:X} irq {host_set.irq}\n")
+        ata_chk_status(ap)
+        ata_bmdma_irq_clear(ap)
+    error: i32 = request_irq(host_set.irq, ata_interrupt, SA_SHIRQ, "libata", host_set)
+    if error != 0:
+        return error
+    for i in range(host_set.n_ports):
+        ata_port_register(host_set.ports[i])
     return 0
 
 
 @guest
-def piix_init_one() -> i32:
-    """Take the primary channel, if it is ours."""
-    if not libata_has_primary():
-        return 0
-    devfn: u32 = pci_find_class(PCI_CLASS_STORAGE_IDE)
-    ap: ptr[AtaPort] = ata_ports[0]
+def ata_host_add(host_set: ptr[AtaHostSet], cmd_addr: u16, ctl_addr: u16, bmdma_addr: u16) -> bool:
+    """Make the next port of a controller; False if there is no memory for it."""
+    ap: ptr[AtaPort] = ata_ports[host_set.n_ports]
     ap.prd = cast(ptr[PrdEntry], __get_free_pages(0))
     if ap.prd == NULL:
-        return 0
-    pci_set_master(devfn)
-    ap.id = 1
-    ap.cmd_addr = 0x1F0
-    ap.ctl_addr = 0x3F6
-    ap.bmdma_addr = u16(pci_read_config_dword(devfn, PCI_BASE_ADDRESS_4) & 0xFFF0)
-    ap.irq = 14
+        return False
+    host_set.ports[host_set.n_ports] = ap
+    host_set.n_ports += 1
+    ap.host_set = host_set
+    ap.id = host_set.n_ports
+    ap.cmd_addr = cmd_addr
+    ap.ctl_addr = ctl_addr
+    ap.bmdma_addr = bmdma_addr
     ap.ctl = ATA_DEVCTL_OBS
     ap.last_ctl = ap.ctl
-    spin_lock_init(ap.lock)
     init_list_head(ap.eh_done_q)
-    return ata_device_add(ap)
+    return True
+
+
+@guest
+def piix_init_native(host_set: ptr[AtaHostSet], devfn: u32) -> bool:
+    """The ports of an ICH5 in native mode at which a drive was found; False if there are none.
+
+    Some firmware has set Interrupt Disable.
+    """
+    pci_set_master(devfn)
+    pci_intx(devfn, True)
+    host_set.irq = pci_irq(devfn)
+    present: u32 = pci_read_config_word(devfn, PIIX_PCS) >> PIIX_PCS_PRESENT
+    bmdma: u16 = pci_io_base(devfn, PCI_BASE_ADDRESS_4)
+    if present & 1:
+        cmd: u16 = pci_io_base(devfn, PCI_BASE_ADDRESS_0)
+        ata_host_add(host_set, cmd, pci_io_base(devfn, PCI_BASE_ADDRESS_1) + CONTROL_BLOCK_CTL, bmdma)
+    if present & 2:
+        cmd = pci_io_base(devfn, PCI_BASE_ADDRESS_2)
+        ata_host_add(host_set, cmd, pci_io_base(devfn, PCI_BASE_ADDRESS_3) + CONTROL_BLOCK_CTL, bmdma + 8)
+    return host_set.n_ports != 0
+
+
+@guest
+def piix_init_legacy(host_set: ptr[AtaHostSet], devfn: u32) -> bool:
+    """The primary channel, at its legacy ports."""
+    pci_set_master(devfn)
+    host_set.irq = 14
+    return ata_host_add(host_set, 0x1F0, 0x3F6, pci_io_base(devfn, PCI_BASE_ADDRESS_4))
+
+
+@guest
+def piix_init_one() -> i32:
+    """Take an ICH5 in native mode, or the primary channel, if it is ours."""
+    host_set: ptr[AtaHostSet] = ata_host_set
+    spin_lock_init(host_set.lock)
+    devfn: u32 = piix_find_native()
+    if devfn != PCI_NONE:
+        return ata_device_add(host_set) if piix_init_native(host_set, devfn) else 0
+    if not libata_has_primary():
+        return 0
+    if not piix_init_legacy(host_set, pci_find_class(PCI_CLASS_STORAGE_IDE)):
+        return 0
+    return ata_device_add(host_set)
 
 
 _init_piix: fn[[], i32] = placed("initcall6", piix_init_one)

@@ -63,6 +63,7 @@ ATA_DMA_INTR: Final = 0x04
 
 ATA_ID_WORDS: Final = 256
 ATA_MAX_DEVICES: Final = 2
+ATA_MAX_PORTS: Final = 2
 ATA_MAX_SECTORS: Final = 200
 ATA_MAX_SECTORS_LBA48: Final = 2048
 ATA_MAX_PRD: Final = 256
@@ -131,16 +132,24 @@ class AtaQueuedCmd(Struct):
     waiting: Completion
 
 
+class AtaHostSet(Struct):
+    """The ports of a controller that have an interrupt in common."""
+
+    lock: Spinlock
+    irq: u32
+    n_ports: u32
+    ports: array[ptr["AtaPort"]] = length(ATA_MAX_PORTS)
+
+
 class AtaPort(Struct):
-    """A channel with up to two drives, one command at a time.  `lock` is Linux's host_set->lock."""
+    """A channel with up to two drives, one command at a time."""
 
     host: ScsiHost
+    host_set: ptr[AtaHostSet]
     id: u32
-    lock: Spinlock
     cmd_addr: u16
     ctl_addr: u16
     bmdma_addr: u16
-    irq: u32
     ctl: u8
     last_ctl: u8
     devices: array[AtaDevice] = length(ATA_MAX_DEVICES)

@@ -24,6 +24,7 @@ from kdumpsim.kernel.drivers.libata import (
     ATA_LBA,
     AtaDevice,
     AtaErrMask,
+    AtaHostSet,
     AtaPort,
     AtaProtocol,
     AtaQueuedCmd,
@@ -113,12 +114,16 @@ def ata_host_intr(ap: ptr[AtaPort], qc: ptr[AtaQueuedCmd]) -> bool:
 
 @guest
 def ata_interrupt(irq: u32, dev_id: ptr[void], regs: ptr[PtRegs]) -> u32:
-    """The port's interrupt.  One that belongs to no command is left alone: the drive's INTRQ stays up."""
-    ap = cast(ptr[AtaPort], dev_id)
-    flags = spin_lock_irqsave(ap.lock)
-    handled: bool = ap.qc.active and ata_host_intr(ap, ap.qc)
-    spin_unlock_irqrestore(ap.lock, flags)
-    return IRQ_HANDLED if handled else IRQ_NONE
+    """The ports' interrupt.  One that belongs to no command is left alone: the drive's INTRQ stays up."""
+    host_set = cast(ptr[AtaHostSet], dev_id)
+    handled: u32 = IRQ_NONE
+    flags = spin_lock_irqsave(host_set.lock)
+    for i in range(host_set.n_ports):
+        ap: ptr[AtaPort] = host_set.ports[i]
+        if ap.qc.active and ata_host_intr(ap, ap.qc):
+            handled = IRQ_HANDLED
+    spin_unlock_irqrestore(host_set.lock, flags)
+    return handled
 
 
 @guest
@@ -130,7 +135,7 @@ def ata_qc_complete_internal(qc: ptr[AtaQueuedCmd]) -> None:
 @guest
 def ata_exec_nodata(ap: ptr[AtaPort], dev: ptr[AtaDevice], command: u8, feature: u8, nsect: u8) -> u32:
     """Send a command that moves no data and wait for its interrupt; its err_mask (ata_exec_internal)."""
-    flags = spin_lock_irqsave(ap.lock)
+    flags = spin_lock_irqsave(ap.host_set.lock)
     qc: ptr[AtaQueuedCmd] = ata_qc_new_init(ap, dev)
     init_completion(qc.waiting)
     qc.complete_fn = ata_qc_complete_internal
@@ -139,14 +144,14 @@ def ata_exec_nodata(ap: ptr[AtaPort], dev: ptr[AtaDevice], command: u8, feature:
     qc.tf.feature = feature
     qc.tf.nsect = nsect
     ata_qc_issue(qc)
-    spin_unlock_irqrestore(ap.lock, flags)
+    spin_unlock_irqrestore(ap.host_set.lock, flags)
     if wait_for_completion_timeout(qc.waiting, ATA_TMOUT_INTERNAL) == 0:
-        flags = spin_lock_irqsave(ap.lock)
+        flags = spin_lock_irqsave(ap.host_set.lock)
         if qc.active:
             qc.err_mask = AtaErrMask.AC_ERR_OTHER
             qc.active = False
             printk(f"<4>ata{ap.id}: qc timeout (cmd 0x{command:x})\n")
-        spin_unlock_irqrestore(ap.lock, flags)
+        spin_unlock_irqrestore(ap.host_set.lock, flags)
     return qc.err_mask
 
 
@@ -159,7 +164,7 @@ def ata_eh_scsidone(cmd: ptr[ScsiCmnd]) -> None:
 def ata_qc_timeout(qc: ptr[AtaQueuedCmd]) -> None:
     """A command did not end in time: stop the bus master, take what the drive says for its end."""
     ap: ptr[AtaPort] = qc.ap
-    flags = spin_lock_irqsave(ap.lock)
+    flags = spin_lock_irqsave(ap.host_set.lock)
     host_stat: u8 = 0
     if qc.tf.protocol == AtaProtocol.ATA_PROT_DMA:
         host_stat = ata_bmdma_status(ap)
@@ -171,7 +176,7 @@ def ata_qc_timeout(qc: ptr[AtaQueuedCmd]) -> None:
     qc.err_mask |= ac_err_mask(status)
     qc.scsidone = ata_eh_scsidone
     ata_qc_complete(qc)
-    spin_unlock_irqrestore(ap.lock, flags)
+    spin_unlock_irqrestore(ap.host_set.lock, flags)
 
 
 @guest

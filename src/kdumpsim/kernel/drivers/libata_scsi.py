@@ -148,7 +148,7 @@ def ata_scsi_queuecmd(cmd: ptr[ScsiCmnd], done: fn[[ptr[ScsiCmnd]], None]) -> No
     ap = cast(ptr[AtaPort], cmd.device.host.hostdata)
     cmd.scsi_done = done
     spin_unlock(ap.host.host_lock)
-    spin_lock(ap.lock)
+    spin_lock(ap.host_set.lock)
     id: u32 = cmd.device.id
     if id >= ATA_MAX_DEVICES or not ap.devices[id].present:
         cmd.result = DID_NO_CONNECT << 16
@@ -159,5 +159,5 @@ def ata_scsi_queuecmd(cmd: ptr[ScsiCmnd], done: fn[[ptr[ScsiCmnd]], None]) -> No
     elif not ata_scsi_translate(ap, ap.devices[id], cmd):
         cmd.result = DID_ERROR << 16
         done(cmd)
-    spin_unlock(ap.lock)
+    spin_unlock(ap.host_set.lock)
     spin_lock(ap.host.host_lock)

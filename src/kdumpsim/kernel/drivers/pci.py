@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import guest, u8, u16, u32
-from kdumpsim.kernel.architecture import inb, inl, inw, outl, outw
+from kdumpsim.kernel.architecture import inb, inl, inw, outl, outw, pcibios_irq
 
 CONFIG_ADDRESS: Final = 0xCF8
 CONFIG_DATA: Final = 0xCFC
@@ -15,13 +15,20 @@ CONFIG_ENABLE: Final = 0x80000000
 PCI_VENDOR_ID: Final = 0x00
 PCI_COMMAND: Final = 0x04
 PCI_CLASS_REVISION: Final = 0x08
+PCI_CLASS_PROG: Final = 0x09
 PCI_HEADER_TYPE: Final = 0x0E
 PCI_BASE_ADDRESS_0: Final = 0x10
+PCI_BASE_ADDRESS_1: Final = 0x14
+PCI_BASE_ADDRESS_2: Final = 0x18
+PCI_BASE_ADDRESS_3: Final = 0x1C
 PCI_BASE_ADDRESS_4: Final = 0x20
 PCI_INTERRUPT_LINE: Final = 0x3C
+PCI_INTERRUPT_PIN: Final = 0x3D
 
 PCI_COMMAND_IO: Final = 0x1
 PCI_COMMAND_MASTER: Final = 0x4
+PCI_COMMAND_INTX_DISABLE: Final = 0x400
+"""PCI 2.3: the function does not drive its interrupt pin."""
 PCI_CLASS_STORAGE_IDE: Final = 0x0101
 PCI_NONE: Final = 0xFFFFFFFF
 
@@ -89,6 +96,28 @@ def pci_find_class(class_code: u32) -> u32:
 def pci_find_device(vendor: u32, device: u32) -> u32:
     """The first function on bus 0 made by `vendor` as `device`, as devfn, or PCI_NONE."""
     return pci_find(PCI_VENDOR_ID, 0, (device << 16) | vendor)
+
+
+@guest
+def pci_io_base(devfn: u32, register: u32) -> u16:
+    """Where the ports of a base address register are (PCI Local Bus Specification, 6.2.5.1)."""
+    return u16(pci_read_config_dword(devfn, register) & 0xFFFC)
+
+
+@guest
+def pci_irq(devfn: u32) -> u32:
+    """The interrupt line of a function (2.6.16's dev->irq)."""
+    line: u32 = pci_read_config_byte(devfn, PCI_INTERRUPT_LINE)
+    return pcibios_irq(devfn >> 3, pci_read_config_byte(devfn, PCI_INTERRUPT_PIN), line)
+
+
+@guest
+def pci_intx(devfn: u32, enable: bool) -> None:
+    """Let a function drive its interrupt pin, or not.  One older than PCI 2.3 knows no such thing."""
+    command: u16 = pci_read_config_word(devfn, PCI_COMMAND)
+    wanted: u16 = command & ~PCI_COMMAND_INTX_DISABLE if enable else command | PCI_COMMAND_INTX_DISABLE
+    if wanted != command:
+        pci_write_config_word(devfn, PCI_COMMAND, wanted)
 
 
 @guest

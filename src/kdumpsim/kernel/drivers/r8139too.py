@@ -23,11 +23,10 @@ from kdumpsim.kernel.core.string import memcpy, memset
 from kdumpsim.kernel.core.types import EIO, ENOMEM
 from kdumpsim.kernel.drivers.pci import (
     PCI_BASE_ADDRESS_0,
-    PCI_INTERRUPT_LINE,
     PCI_NONE,
     pci_find_device,
-    pci_read_config_byte,
-    pci_read_config_dword,
+    pci_io_base,
+    pci_irq,
     pci_set_master,
 )
 from kdumpsim.kernel.mm.page_alloc import __get_free_pages, free_pages
@@ -264,8 +263,8 @@ def rtl8139_init_one() -> i32:
         return 0
     tp: ptr[Rtl8139Private] = rtl8139_card
     pci_set_master(devfn)
-    tp.ioaddr = u16(pci_read_config_dword(devfn, PCI_BASE_ADDRESS_0) & 0xFFFC)
-    tp.irq = pci_read_config_byte(devfn, PCI_INTERRUPT_LINE)
+    tp.ioaddr = pci_io_base(devfn, PCI_BASE_ADDRESS_0)
+    tp.irq = pci_irq(devfn)
     spin_lock_init(tp.lock)
     if not rtl8139_chip_reset(tp):
         printk("<3>8139too: the chip does not come back from reset\n")

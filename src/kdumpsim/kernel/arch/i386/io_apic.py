@@ -29,7 +29,13 @@ from kdumpsim.kernel.arch.i386.desc import set_intr_gate
 from kdumpsim.kernel.arch.i386.entry import interrupt
 from kdumpsim.kernel.arch.i386.i8259 import NR_8259A_IRQS, disable_8259A_irq, i8259A_irq_pending
 from kdumpsim.kernel.arch.i386.irq_vectors import FIRST_DEVICE_VECTOR
-from kdumpsim.kernel.arch.i386.mpparse import find_irq_source, find_isa_irq_pin, mp_bus_type, mp_config
+from kdumpsim.kernel.arch.i386.mpparse import (
+    find_irq_source,
+    find_isa_irq_pin,
+    find_pci_irq_pin,
+    mp_bus_type,
+    mp_config,
+)
 from kdumpsim.kernel.arch.i386.mpspec import MpBus, MpIrqType
 from kdumpsim.kernel.arch.i386.paging import FixedAddress, fix_to_virt, ioremap_fixed
 from kdumpsim.kernel.core.config import NR_IRQS
@@ -236,6 +242,16 @@ def pin_2_irq(pin: u32) -> u32:
     if source != NULL and mp_bus_type[source.srcbus] == MpBus.MP_BUS_ISA:
         return source.srcbusirq
     return pin
+
+
+@guest
+def pcibios_irq(slot: u32, pin: u32, line: u32) -> u32:
+    """The line of a PCI device: by the I/O APIC's pin if that is in use, else what the firmware has noted (`line`).
+
+    2.6.16: pcibios_fixup_irqs() and IO_APIC_get_PCI_irq_vector().
+    """
+    ends: i32 = find_pci_irq_pin(slot, pin) if nr_ioapic_pins != 0 and pin != 0 else -1
+    return line if ends < 0 else pin_2_irq(u32(ends))
 
 
 @guest

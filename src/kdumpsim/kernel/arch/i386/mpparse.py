@@ -223,6 +223,17 @@ def find_isa_irq_pin(irq: u32, kind: MpIrqType) -> i32:
 
 
 @guest
+def find_pci_irq_pin(slot: u32, pin: u32) -> i32:
+    """The I/O APIC pin that a device's interrupt pin (1 is INTA#) on PCI bus 0 ends at, or -1."""
+    for i in range(mp_config.nr_irqs):
+        source = mp_irqs + i
+        if source.irqtype == MpIrqType.MP_INT and source.srcbusirq == (slot << 2 | (pin - 1)):
+            if source.srcbus == 0 and mp_bus_type[0] == MpBus.MP_BUS_PCI:
+                return source.dstirq
+    return -1
+
+
+@guest
 def find_irq_source(pin: u32) -> ptr[MpcIntSource]:
     """The entry for an ordinary interrupt that ends at this pin, or NULL."""
     for i in range(mp_config.nr_irqs):
