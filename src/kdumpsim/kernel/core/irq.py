@@ -23,11 +23,13 @@ from kdumpsim.compiler.lang import (
     ptr,
     sizeof,
     u32,
+    usize,
     void,
 )
 from kdumpsim.kernel.architecture import (
     cpu_online,
     cpu_relax,
+    dump_stack,
     local_irq_disable,
     local_irq_enable,
     show_arch_interrupts,
@@ -36,6 +38,7 @@ from kdumpsim.kernel.architecture import (
 from kdumpsim.kernel.core.config import NR_CPUS, NR_IRQS
 from kdumpsim.kernel.core.irq_types import (
     IRQ_HANDLED,
+    IRQ_NONE,
     SA_INTERRUPT,
     SA_SHIRQ,
     HwInterruptType,
@@ -43,6 +46,8 @@ from kdumpsim.kernel.core.irq_types import (
     IrqDesc,
     IrqStatus,
 )
+from kdumpsim.kernel.core.kallsyms import print_symbol
+from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.spinlock import (
     spin_lock,
@@ -65,8 +70,9 @@ IRQ_INPROGRESS: Final = IrqStatus.IRQ_INPROGRESS
 IRQ_DISABLED: Final = IrqStatus.IRQ_DISABLED
 IRQ_PENDING: Final = IrqStatus.IRQ_PENDING
 
+IRQ_WINDOW: Final = 100000
 MAX_UNHANDLED: Final = 99900
-"""A line is shut off after so many interrupts in a row that nobody wanted."""
+"""A line is shut off if nobody wanted more than so many of IRQ_WINDOW interrupts."""
 
 
 @guest
@@ -91,6 +97,7 @@ no_irq_type: HwInterruptType = HwInterruptType(
 )
 
 irq_desc: array[IrqDesc] = length(NR_IRQS)
+irqpoll: bool = False
 irq_err_count: u32 = 0
 """Interrupts that came without a line; the architecture counts them."""
 
@@ -127,18 +134,90 @@ def handle_IRQ_event(irq: u32, regs: ptr[PtRegs], action: ptr[Irqaction]) -> u32
 
 
 @guest
-def note_interrupt(irq: u32, desc: ptr[IrqDesc], action_ret: u32) -> None:
-    """Shut off a line that goes on without anybody wanting it."""
-    if action_ret == IRQ_HANDLED:
-        desc.irqs_unhandled = 0
+def report_bad_irq(irq: u32, desc: ptr[IrqDesc]) -> None:
+    """Say that nobody wants a line's interrupts, and who has been asked (__report_bad_irq)."""
+    printk(f'<3>irq {irq}: nobody cared (try booting with the "irqpoll" option)\n')
+    dump_stack()
+    printk("<3>handlers:\n")
+    action: ptr[Irqaction] = desc.action
+    while action != NULL:
+        handler = usize(cast(ptr[void], action.handler))
+        printk(f"<3>[<{u32(handler):08x}>]")
+        print_symbol(" (%s)\n", handler)
+        action = action.next
+
+
+@guest
+def poll_shared_handlers(irq: u32, regs: ptr[PtRegs], action: ptr[Irqaction]) -> bool:
+    """Ask a line's handlers, of those that can share it; True if one had something to do."""
+    handled: bool = False
+    while action != NULL:
+        if action.flags & SA_SHIRQ and action.handler(irq, action.dev_id, regs) == IRQ_HANDLED:
+            handled = True
+        action = action.next
+    local_irq_disable()
+    return handled
+
+
+@guest
+def misrouted_irq(irq: u32, regs: ptr[PtRegs]) -> bool:
+    """Ask the handlers of all other lines but the timer's, disabled lines included; True if one was waited for.
+
+    2.6.16 takes the lock of every line, also where nobody listens.
+    """
+    handled: bool = False
+    for other in range(1, NR_IRQS):
+        desc: ptr[IrqDesc] = irq_desc[other]
+        if other == irq or desc.action == NULL:
+            continue
+        spin_lock(desc.lock)
+        if desc.status & IRQ_INPROGRESS:
+            if desc.action != NULL and desc.action.flags & SA_SHIRQ:
+                desc.status |= IRQ_PENDING
+            spin_unlock(desc.lock)
+            continue
+        desc.status |= IRQ_INPROGRESS
+        spin_unlock(desc.lock)
+        if poll_shared_handlers(other, regs, desc.action):
+            handled = True
+        work: bool = False
+        spin_lock(desc.lock)
+        while desc.status & IRQ_PENDING and desc.action != NULL:
+            work = True
+            desc.status &= ~IRQ_PENDING
+            spin_unlock(desc.lock)
+            handle_IRQ_event(other, regs, desc.action)
+            spin_lock(desc.lock)
+        desc.status &= ~IRQ_INPROGRESS
+        if work:
+            desc.handler.end(other)
+        spin_unlock(desc.lock)
+    return handled
+
+
+@guest
+def note_interrupt(irq: u32, desc: ptr[IrqDesc], action_ret: u32, regs: ptr[PtRegs]) -> None:
+    """Shut off a line that goes on without anybody wanting it (2.6.16 kernel/irq/spurious.c).  The line's lock is held.
+
+    It is looked at each time it has come IRQ_WINDOW times.  With `irqpoll` the handlers of the other lines are asked
+    about an interrupt that nobody wanted, and at each tick of the timer: so a device whose line is off is served.
+    """
+    if action_ret != IRQ_HANDLED:
+        desc.irqs_unhandled += 1
+    if irqpoll and (irq == 0 or action_ret == IRQ_NONE):
+        if misrouted_irq(irq, regs) and action_ret == IRQ_NONE:
+            desc.irqs_unhandled -= 1
+    desc.irq_count += 1
+    if desc.irq_count < IRQ_WINDOW:
         return
-    desc.irqs_unhandled += 1
+    desc.irq_count = 0
     if desc.irqs_unhandled > MAX_UNHANDLED:
-        printk(f"<3>irq {irq}: nobody cared\n")
+        report_bad_irq(irq, desc)
         printk(f"<0>Disabling IRQ #{irq}\n")
         desc.status |= IRQ_DISABLED
         desc.depth = 1
         desc.handler.disable(irq)
+    desc.irqs_unhandled = 0
 
 
 INT_HARDWARE_ENTRY: CrashPoint = placed(
@@ -166,7 +245,7 @@ def __do_IRQ(irq: u32, regs: ptr[PtRegs]) -> u32:
             spin_unlock(desc.lock)
             action_ret = handle_IRQ_event(irq, regs, action)
             spin_lock(desc.lock)
-            note_interrupt(irq, desc, action_ret)
+            note_interrupt(irq, desc, action_ret, regs)
             if desc.status & IRQ_PENDING == 0:
                 break
             desc.status &= ~IRQ_PENDING
@@ -316,4 +395,15 @@ def proc_interrupts_init() -> i32:
     return register_proc("/proc/interrupts", interrupts_show, NULL)
 
 
+@guest
+def irqpoll_setup(rest: cstr) -> i32:
+    """``irqpoll``: ask handlers of other lines, and at every tick."""
+    global irqpoll
+    irqpoll = True
+    printk("<4>Misrouted IRQ fixup and polling support enabled\n")
+    printk("<4>This may significantly impact system performance\n")
+    return 1
+
+
+_param_irqpoll: ObsKernelParam = placed("setup_params", ObsKernelParam(str="irqpoll", setup_func=irqpoll_setup))
 _init_proc_interrupts: fn[[], i32] = placed("initcall5", proc_interrupts_init)

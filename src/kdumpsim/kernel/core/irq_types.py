@@ -67,6 +67,8 @@ class IrqDesc(Struct):
     status: u32
     depth: u32
     """Nested disable_irq() calls."""
+    irq_count: u32
+    """Interrupts since note_interrupt() last looked at the line."""
     irqs_unhandled: u32
     lock: Spinlock
     affinity: u32

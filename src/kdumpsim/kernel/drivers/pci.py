@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import guest, u8, u16, u32
+from kdumpsim.compiler.lang import cstr, fn, guest, i32, placed, u8, u16, u32
 from kdumpsim.kernel.architecture import inb, inl, inw, outl, outw, pcibios_irq
+from kdumpsim.kernel.core.params import ObsKernelParam
+from kdumpsim.kernel.core.printk import printk
 
 CONFIG_ADDRESS: Final = 0xCF8
 CONFIG_DATA: Final = 0xCFC
@@ -31,6 +33,8 @@ PCI_COMMAND_INTX_DISABLE: Final = 0x400
 """PCI 2.3: the function does not drive its interrupt pin."""
 PCI_CLASS_STORAGE_IDE: Final = 0x0101
 PCI_NONE: Final = 0xFFFFFFFF
+
+disable_pci_intx: bool = False
 
 
 @guest
@@ -121,7 +125,46 @@ def pci_intx(devfn: u32, enable: bool) -> None:
 
 
 @guest
+def pci_disable_intx_all() -> i32:
+    """``disable_pci_intx``: no function drives its interrupt pin until a driver lets it.
+
+    What Goyal proposed to LKML on 2005-06-04 for capture kernels, whose devices nobody has shut down.  A function that
+    is older than PCI 2.3 goes on: the bit does not stay.
+    """
+    if not disable_pci_intx:
+        return 0
+    functions: u32 = 0
+    disabled: u32 = 0
+    for slot in range(32):
+        devfn: u32 = slot << 3
+        count: u32 = 8 if pci_read_config_byte(devfn, PCI_HEADER_TYPE) & 0x80 else 1
+        for function in range(count):
+            if pci_read_config_dword(devfn + function, PCI_VENDOR_ID) == PCI_NONE:
+                continue
+            functions += 1
+            pci_intx(devfn + function, False)
+            if pci_read_config_word(devfn + function, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE:
+                disabled += 1
+    printk(f"<6>PCI: interrupt pins of {disabled} of {functions} functions disabled\n")
+    return 0
+
+
+@guest
+def disable_pci_intx_setup(rest: cstr) -> i32:
+    """``disable_pci_intx``"""
+    global disable_pci_intx
+    disable_pci_intx = True
+    return 1
+
+
+@guest
 def pci_set_master(devfn: u32) -> None:
     """Let a function answer to its ports and be bus master."""
     command: u16 = pci_read_config_word(devfn, PCI_COMMAND)
     pci_write_config_word(devfn, PCI_COMMAND, command | PCI_COMMAND_IO | PCI_COMMAND_MASTER)
+
+
+_param_disable_pci_intx: ObsKernelParam = placed(
+    "setup_params", ObsKernelParam(str="disable_pci_intx", setup_func=disable_pci_intx_setup)
+)
+_init_disable_pci_intx: fn[[], i32] = placed("initcall5", pci_disable_intx_all)
