@@ -35,8 +35,9 @@ from kdumpsim.lkdtt.paper import COLUMN, COLUMNS, cells
 from kdumpsim.runfiles import CONSOLE_LOG
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
-from kdumpsim.scenario.parts import KernelPart
+from kdumpsim.scenario.conditions import LEGACY
 from kdumpsim.scenario.points import DEFAULT_COUNT, aliases, crash_points, crash_types
+from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError, words_of
 from kdumpsim.sweeps.ratetable import rate_plan
 from kdumpsim.sweeps.sweep import directory_name, sweep
@@ -48,7 +49,8 @@ HELP = f"""Run the cells of the LKDTT paper's Table 2 beside its column for the 
 Each crash point is crashed in each way, and each run ends in an outcome in the paper's legend: O (dump captured)
 or X (not), with marks. Nothing in a run knows what the paper says. A machine is booted once for each seed and forked
 for each cell; the command that is printed for a cell (--json, --csv, result.json) runs it alone, from power-on, to the
-same end, byte for byte. `kdumpsim help table2` tells what decided each cell.
+same end, byte for byte. `kdumpsim help table2` tells what decided each cell. With --sata native the cells of
+IDE_CORE_CP are left out: the IDE driver has no disk there.
 
 With --counts, or several profiles, the table has rates: every cell is crashed at each count on each seed, since which
 crossing of a point is hit decides how it ends. Such runs are kept in a --store, and are gone on with by --resume.
@@ -116,12 +118,12 @@ def _story(report: Report) -> str:
     return f"{scenario.crash_point} {scenario.crash_type} seed {scenario.seed}: {report.end}"
 
 
-CHOICES = ("mechanism", "profile", "kernel_options", "guest_modules")
+CHOICES = ("mechanism", "profile", "kernel_options", "guest_modules", "sata")
 """What every cell has in common."""
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
-@scenario_options(KernelPart, only=CHOICES)
+@scenario_options(Scenario, only=CHOICES)
 @click.option("--runs", "--seeds", "runs", default=1, show_default=True, help="Seeds for each cell: S, S+1, …")
 @click.option("--seed", default=0, show_default=True, metavar="S", help="The first seed.")
 @click.option("--counts", metavar="N,…", help="Crossings before the crash, such as 1-20: a table of rates.")
@@ -184,9 +186,10 @@ def table2(
     poll = None if interrupts is None else interrupts.poll
     jobs = jobs or os.cpu_count() or 1
     try:
-        common = fields_of(KernelPart, given)
+        common = fields_of(Scenario, given)
         chosen = {
-            "points": _names("crash point", points, [cell.crash_point for cell in cells()], aliases(crash_points())),
+            "points": _names("crash point", points, [cell.crash_point for cell in cells()], aliases(crash_points()))
+            or _points(common.get("sata", LEGACY)),
             "types": _names("crash type", types, [cell.crash_type for cell in cells()], aliases(crash_types())),
         }
         if counts is not None or store is not None or len(profiles) > 1:
@@ -228,6 +231,15 @@ def table2(
     if not dead:
         sys.exit(Status.SUCCESS)
     sys.exit(Status.HOST_TIMEOUT if all(report.timed_out for report in dead) else Status.HOST_FAILURE)
+
+
+def _points(sata: str) -> list[str]:
+    """The table's points, without those of a driver that has no disk there; none stands for all."""
+    if sata == LEGACY:
+        return []
+    points = crash_points()
+    named = dict.fromkeys(cell.crash_point for cell in cells())
+    return [name for name in named if name in points and points[name].needs.get("combined_mode") != "ide"]
 
 
 def _names(what: str, given: Iterable[str], known: Iterable[str], aliases: dict[str, str]) -> list[str]:
