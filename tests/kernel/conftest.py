@@ -42,16 +42,31 @@ class Booted:
         memory: int = MEMORY,
         holes: tuple[tuple[int, int], ...] = (),
         modules: Sequence[Path] = (),
+        sata: tuple[Disk | None, ...] | None = None,
+        nic_slot: int = 3,
+        prepare: Callable[[Machine], None] = lambda machine: None,
+        timeout: int = 30,
     ) -> None:
-        """`one_cable`: the system disk is hdd, beside the dump disk. `files` lie beside the programs."""
+        """`one_cable`: the system disk is hdd, beside the dump disk. `files` lie beside the programs.
+
+        `sata`: disks at the native-mode ports; () has the system disk at the first one. `prepare` is called before
+        the machine is switched on. `timeout`: virtual seconds until the agent must be there.
+        """
         self.first, self.capture = images.kernel(modules=modules), images.kernel(16 << 20, modules=modules)
         self.system, self.dump = Disk.memory(SYSTEM_SECTORS), Disk.memory(2 * MEMORY // SECTOR)
         mkfs(self.system, SYSTEM_SECTORS, {CAPTURE_PATH: self.capture.stripped, **images.userland(), **(files or {})})
-        disks = (None, None, self.dump, self.system) if one_cable else (self.system, None, self.dump, None)
-        self.machine = Machine(MachineConfig(cpus=cpus, memory=memory, holes=holes, disks=disks, network=network))
+        system = None if sata == () else self.system
+        disks = (None, None, self.dump, system) if one_cable else (system, None, self.dump, None)
+        ports = (self.system, None) if sata == () else sata
+        self.machine = Machine(
+            MachineConfig(
+                cpus=cpus, memory=memory, holes=holes, disks=disks, sata=ports, network=network, nic_slot=nic_slot
+            )
+        )
+        prepare(self.machine)
         self.console = ""
         self.machine.uarts[0].on_output = self._print
-        self.agent = AgentClient(MachineTransport(self.machine, 30 * 10**9), 30)
+        self.agent = AgentClient(MachineTransport(self.machine, timeout * 10**9), timeout)
         self.machine.load_multiboot(self.first.stripped, f"{command_line} crashkernel=16M@16M {append}")
         self.agent.hello()
 
