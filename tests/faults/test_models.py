@@ -7,6 +7,7 @@ import capstone
 import pytest
 
 from kdumpsim import images
+from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.faults.draw import Draw
 from kdumpsim.faults.models import Place
@@ -203,3 +204,11 @@ def test_the_code_that_was_changed_is_what_the_cpu_runs(kernel: images.KernelIma
     stood = machine.cpus[0].registers().eax
     machine.run(until=4_000_000)
     assert machine.cpus[0].registers().eax == stood
+
+
+def test_transfers_of_a_sata_disk_fail_where_there_is_one(kernel: images.KernelImage, machine: OwnMachine) -> None:
+    with_sata = OwnMachine(MachineConfig(sata=(Disk.memory(64), None)))
+    assert MODELS["disk"]("sda.3", kernel).strike(with_sata) == "the next 3 transfers of sda fail"
+    assert with_sata.channels["sata0"].drives[0].bad_transfers == 3
+    assert MODELS["disk"]("sdb.3", kernel).strike(with_sata) is None
+    assert MODELS["disk"]("sda.3", kernel).strike(machine) is None

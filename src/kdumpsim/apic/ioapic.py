@@ -2,8 +2,8 @@
 """The I/O APIC, after Intel's 82093AA datasheet (290566).
 
 Pin levels are electrical: an entry with polarity "active low" sees a low pin as asserted. (QEMU ignores polarity; the
-pins of this board are active high, as on a PIIX3, but for those of PCI beside native-mode SATA.) An edge that arrives at a masked entry is lost; a level is
-looked at again when its entry is written and when its interrupt ends.
+pins of this board are active high, as on a PIIX3, but for those of PCI beside native-mode SATA.) An edge that arrives
+at a masked entry is lost; a level is looked at again when its entry is written and when its interrupt ends.
 
 Not modelled: the serial APIC bus. A message is sent at once and counts as accepted, so delivery status always reads
 idle, and remote IRR is set by sending. Arbitration never happens; the register shows the ID. SMI goes out as a message.
