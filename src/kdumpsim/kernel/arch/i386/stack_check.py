@@ -28,7 +28,7 @@ def stack_overflow(info: ptr[ThreadInfo], left: i32) -> None:
         panic("low stack detected by irq handler")
     printk(f"<4>do_IRQ: stack overflow: {left}\n")
     if end_of_stack(info)[0] != STACK_END_MAGIC:
-        printk("<0>Thread overran stack, or stack corrupted\n")
+        printk("<4>Thread overran stack, or stack corrupted\n")
         end_of_stack(info)[0] = STACK_END_MAGIC  # once is enough
     dump_stack()
 
