@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 INDUCED = "dtt_induce"
 DEATHS = ("die", "panic")
 """Where a kernel begins to die when nobody induced it; a mechanism's entry comes to that (SysRq)."""
+FRAME_REACH = 1024
+"""Bytes below the return address of the entry in which its frame lies."""
 DOUBLE_FAULTS = "doublefault_regs"
 """A ``struct pt_regs`` of each CPU, by CPU, for an exception of which the CPU pushes no frame."""
 EXIT = "do_exit"
@@ -160,6 +162,8 @@ class Save:
     """The CPU that made it."""
     number: int
     """The CPU it took itself for: whose notes it wrote."""
+    registers: int = 0
+    """Where the registers that it saved are."""
 
 
 def _as_runs(pages: Sequence[int]) -> list[dict[str, str]]:
@@ -307,9 +311,18 @@ class Oracle:
 
     @property
     def entry_call(self) -> EntryCall | None:
-        """The call of the entry that led to the jump: the others of its CPU, if any, came on top of it."""
+        """The call of the entry that led to the jump: the one in whose frame the registers lay that were saved.
+
+        Where none were, the first: the others of its CPU, if any, came on top of it.
+        """
         calls = self.entry_calls.get(self.jump.cpu) if self.jump is not None else None
-        return calls[0] if calls else None
+        if not calls or self.jump is None:
+            return None
+        for save in self.saves:
+            for entered in calls:
+                if save.cpu == self.jump.cpu and 0 < entered.call.stack - save.registers <= FRAME_REACH:
+                    return entered
+        return calls[0]
 
     @property
     def led_to_dump(self) -> Instant | None:
@@ -421,8 +434,8 @@ class Oracle:
     def _saved(self, cpu: WatchedCpu) -> None:
         """save_cpu(regs, cpu) begins."""
         if self.crash is not None and self.jump is None:
-            _, number = call_of(cpu.registers(), cpu.read_linear, arguments=2).arguments
-            self.saves.append(Save(cpu.index, number))
+            registers, number = call_of(cpu.registers(), cpu.read_linear, arguments=2).arguments
+            self.saves.append(Save(cpu.index, number, registers))
 
     def _take_nmi(self, cpu: WatchedCpu) -> None:
         if self.crash is not None and self.jump is None:

@@ -28,11 +28,8 @@ from kdumpsim.target import (
 )
 
 from .notes import CpuNote, note_of
-from .oracle import CRASHING, EntryCall, Oracle
+from .oracle import CRASHING, FRAME_REACH, EntryCall, Oracle
 from .owners import OwnerMap
-
-FRAME_REACH = 1024
-"""Bytes below the return address of the entry in which the stack pointer must lie."""
 
 
 @dataclass

@@ -89,10 +89,16 @@ def test_the_dump_route_takes_nothing_of_a_stack_that_is_full() -> None:
 
 @pytest.mark.parametrize("left", [20, 100])
 def test_a_double_fault_on_the_way_to_the_crash_stack_finds_the_lock_free(left: int) -> None:
-    """stack_guard: crash_kexec() itself finds no room; it takes kexec_lock when it is on its own stack, not before."""
+    """stack_guard: crash_kexec() itself finds no room; it takes kexec_lock when it is on its own stack, not before.
+
+    The registers are those of the double fault.
+    """
     session, _, _ = crash_on_what_is_left(left)
     with closing(session):
         assert session.jumped
+        session.dump()
+        checks = session.mechanism.judge(session).registers
+    assert [check.problems for check in checks] == [[], []]
 
 
 def test_a_double_fault_hands_over_with_the_registers_that_led_to_it(tmp_path: Path) -> None:
