@@ -106,7 +106,7 @@ def test_ports_are_where_the_base_addresses_say(bases: list[int], enabled: bool)
     bench.sata.pci.write(COMMAND, 2, 5 if enabled else 4)
     expected = [(base & -size, size) for base, size in zip(bases, SIZES.values(), strict=True)] if enabled else []
     assert bench.sata.ports() == expected
-    assert not remapped or remapped[-1] == expected
+    assert (remapped[-1] if remapped else Bench().sata.ports()) == expected
 
 
 def test_moved_blocks_answer_at_their_new_places_only(bench: Bench) -> None:
