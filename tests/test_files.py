@@ -17,6 +17,7 @@ from kdumpsim.files import HostFailure, atomic_file, scratch_directory, writable
 
 HOLDER = """
 import sys
+import tempfile
 from pathlib import Path
 from kdumpsim.files import atomic_file, scratch_directory
 with atomic_file(Path(sys.argv[1]) / "vmcore") as file, scratch_directory(Path(sys.argv[1])) as scratch:
@@ -111,3 +112,21 @@ def test_an_interrupt_in_the_moment_of_its_making_leaves_no_directory(
     with pytest.raises(KeyboardInterrupt), scratch_directory(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_directory_that_another_process_clears_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    mkdtemp = tempfile.mkdtemp
+
+    def cleared_at_once(prefix: str, dir: Path) -> str:
+        made.append(Path(mkdtemp(prefix=prefix, dir=dir)))
+        if len(made) == 1:
+            made[0].rmdir()
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", cleared_at_once)
+    with scratch_directory(tmp_path) as scratch:
+        assert scratch == made[1]
+        assert scratch.is_dir()

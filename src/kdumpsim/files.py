@@ -97,8 +97,10 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
     _clear(place.glob(f"{_SCRATCH}*"))  # their own user's only
 
     def make() -> tuple[int, Path]:
-        made = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
-        return os.open(made, os.O_RDONLY | os.O_DIRECTORY), made
+        while True:
+            made = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
+            with suppress(FileNotFoundError):  # another process took it for one that was left behind
+                return os.open(made, os.O_RDONLY | os.O_DIRECTORY), made
 
     made: list[tuple[int, Path]] = []
     try:
