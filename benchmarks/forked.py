@@ -73,7 +73,7 @@ def _prepared(booted: Booted, scenario: Scenario) -> None:
     """As `Booted.fork` does it from the fourth fork on."""
     if hasattr(booted, "warm"):
         booted.warm(scenario)
-        booted.session.machine.copying.prepare_fork()  # type: ignore[union-attr]
+    booted.session.machine.copying.prepare_fork()  # type: ignore[union-attr]
 
 
 def finds(booted: Booted, scenario: Scenario, words: str, runs: int) -> list[float]:
@@ -83,7 +83,7 @@ def finds(booted: Booted, scenario: Scenario, words: str, runs: int) -> list[flo
     def found() -> float:
         session: Any = booted.session
         begun = time.process_time()
-        session.arm(scenario.crash)
+        session.arm(getattr(scenario, "crash_part", None) or scenario.crash)
         seen = 0
 
         def said() -> bool:

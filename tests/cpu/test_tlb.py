@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from cpu_box import CODE, Box
+from cpu_box import CODE, KCODE, KDATA, STACK, TSS_DF, TSS_DF_SEL, Box
 from test_paging import P, W, paged
 
 from kdumpsim.cpu import Cpu, Exit, Neighbours, native
@@ -144,3 +144,18 @@ def test_the_tlb_holds_so_many_pages_and_is_emptied_when_it_is_full() -> None:
         while box.cpu.run(10_000) is Exit.LIMIT:
             pass
         assert box.cpu.registers().ebx == value
+
+
+@needs_soft_tlb
+def test_a_task_switch_empties_it() -> None:
+    box = begun()
+    box.load_tr()
+    task = struct.pack("<18I", *[0] * 7, 0x40000, CODE + 0x1100, 2, *[0] * 8).ljust(0x48, b"\0")
+    task = task[:0x38] + struct.pack("<I", STACK) + task[0x3C:]
+    task += struct.pack("<8I", KDATA, KCODE, *[KDATA] * 4, 0, 0x68 << 16)
+    box.put(TSS_DF, task)
+    box.code(f"mov {FIRST}, %eax\n ljmp ${TSS_DF_SEL}, $0", CODE + 0x1000)
+    box.code(f"mov {FIRST}, %ebx\n hlt", CODE + 0x1100)
+    box.cpu.set_registers(eip=CODE + 0x1000)
+    assert seen(box) == NEW
+    assert box.cpu.registers().eip == CODE + 0x1107

@@ -44,13 +44,11 @@ class Waiting:
         self._ended_at = 0  # where the last long slice ended
         self._dwells = False  # the one before it ended there, too
         self._unseen = 0  # how many more long slices are run without a look
-        self._in_vain = False  # this one was looked at, and did not wait
 
     def begin(self, *, may_skip: bool) -> None:
         """A slice begins.  `may_skip`: nobody wants to know of every block."""
         shared = self._slice
         self._long = shared.limit - shared.retired >= LONG_SLICE
-        self._in_vain = False
         looks = self._long and self._dwells and may_skip and not shared.look & ~LOOK_IF and not shared.stop_at_iret
         self.piece = SPIN_PIECE if looks else 0
 
@@ -58,8 +56,8 @@ class Waiting:
         """A slice is over.  A CPU that waits ends long ones at one place: only then it pays to look closer."""
         if not self._long:
             return
-        if self.piece or self._in_vain:
-            self._unseen = SPIN_REST
+        if self.piece:
+            self._unseen = SPIN_REST  # it was looked at, and did not wait
         elif self._unseen:
             self._unseen -= 1
         self._dwells = not self._unseen and self._near_the_last_end()
@@ -105,7 +103,6 @@ class Waiting:
                 shared.retired += (shared.limit - shared.retired) // turn * turn
                 return reason if shared.retired >= shared.limit else engine.start()
             state, begun = bytes(engine.context.bytes), shared.retired
-        self._in_vain = True
         return engine.start()
 
     def _waiting_block(self) -> spin.Block | None:
