@@ -65,6 +65,8 @@ CHOICES = (
     "memory",
     "memory_holes",
     "nic",
+    "nic_slot",
+    "sata",
     "crashkernel",
     "mechanism",
     "profile",

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kdumpsim import images
+from kdumpsim.agent.errors import AgentGone, AgentTimeout
+from kdumpsim.apic.lapic import LocalApic
 from kdumpsim.board import firmware
 from kdumpsim.board.disk import Disk
 from kdumpsim.board.machine import Machine
@@ -18,6 +21,9 @@ CONSOLE = "console=ttyS0,115200 panic_on_oops=1"
 SATA = f"{CONSOLE} root=/dev/sda"
 NETWORK = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"
 COMMAND, INTERRUPT_DISABLE = 0x04, 0x400
+ISR, IRR = 0x100, 0x200
+IRQ0, IRQ1, IRQ18 = (0x31 + 8 * irq for irq in (0, 1, 18))
+"""Vectors, as the guest gives them."""
 Boot = Callable[..., Any]
 
 
@@ -103,6 +109,27 @@ def test_disable_pci_intx_disables_the_pins_that_can_be_until_a_driver_takes_its
     assert "PCI: interrupt pins of 1 of 5 functions disabled" in guest.console  # the card is older than PCI 2.3
     assert [command & INTERRUPT_DISABLE for command in at_probe] == [INTERRUPT_DISABLE]
     assert not guest.machine.sata.pci.read(COMMAND, 2) & INTERRUPT_DISABLE
+
+
+def vectors(lapic: LocalApic, register: int) -> set[int]:
+    """The bits of ISR or IRR (SDM vol. 3, 10.8.4)."""
+    words = [lapic.read(register + 0x10 * at) for at in range(8)]
+    return {32 * at + bit for at, word in enumerate(words) for bit in range(32) if word >> bit & 1}
+
+
+def test_what_waits_behind_a_hang_in_the_disks_handler(boot: Boot) -> None:
+    """The level's vector is in service until it is ended: timer and keyboard, of lower classes, are held back."""
+    guest = boot(command_line=SATA, sata=())
+    guest.dtt("set INT_HW_IRQ_EN loop 5")
+    guest.agent.timeout = 1
+    with contextlib.suppress(AgentGone, AgentTimeout):
+        guest.agent.start("diskio")
+    guest.run(1)
+    guest.machine.i8042.press("a")
+    guest.run(0.1)
+    boot_cpu = guest.machine.lapics[0]
+    assert vectors(boot_cpu, ISR) == {IRQ18}
+    assert {IRQ0, IRQ1} <= vectors(boot_cpu, IRR)
 
 
 def stuck(machine: Machine) -> None:
