@@ -63,6 +63,13 @@ def test_importing_imports_nothing_that_takes_time() -> None:
     assert done.stdout.split() == [kdumpsim.__version__]
 
 
+def test_a_run_imports_neither_compiler_nor_disassembler() -> None:
+    slow = {"llvmlite", "capstone", "elftools"}
+    code = f"import kdumpsim.runs.run, sys; print('slow:', *({slow!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["slow:"]
+
+
 def test_help_imports_no_machine_and_nothing_that_draws() -> None:
     slow = {"unicorn", "llvmlite", "capstone", "elftools", "rich", "logging", "kdumpsim.runs.run"}
     code = (

@@ -13,9 +13,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import capstone
-from capstone import x86
-
 from kdumpsim.faults.draw import Draw
 from kdumpsim.faults.models import Model, Place
 from kdumpsim.scenario.values import ScenarioError
@@ -23,6 +20,8 @@ from kdumpsim.target import PAGE_SIZE, physical
 from kdumpsim.vmcore.disassembly import MAX_INSTRUCTION
 
 if TYPE_CHECKING:
+    import capstone
+
     from kdumpsim.images import KernelImage
     from kdumpsim.machines.pc import Striking
 
@@ -211,6 +210,8 @@ def _destination(code: bytes) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=1)
 def _engine() -> capstone.Cs:
+    import capstone  # by those who strike code alone: every run has the models
+
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32)
     engine.syntax = capstone.CS_OPT_SYNTAX_ATT
     engine.detail = True
@@ -231,7 +232,12 @@ def _instructions(kernel: KernelImage, address: int) -> Iterator[capstone.CsInsn
     yield from _engine().disasm(kernel.read(address, size), address)
 
 
-_ENDS = frozenset((x86.X86_GRP_JUMP, x86.X86_GRP_CALL, x86.X86_GRP_RET, x86.X86_GRP_IRET, x86.X86_GRP_INT))
+@lru_cache(maxsize=1)
+def _ends() -> frozenset[int]:
+    """Groups of instructions that end a block."""
+    from capstone import x86
+
+    return frozenset((x86.X86_GRP_JUMP, x86.X86_GRP_CALL, x86.X86_GRP_RET, x86.X86_GRP_IRET, x86.X86_GRP_INT))
 
 
 def _executed(place: Place) -> list[tuple[int, bytes]]:
@@ -243,7 +249,7 @@ def _executed(place: Place) -> list[tuple[int, bytes]]:
             if instruction.address in found:
                 break
             found[instruction.address] = bytes(instruction.bytes)
-            if _ENDS & set(instruction.groups):
+            if _ends() & set(instruction.groups):
                 break
     return sorted(found.items())
 

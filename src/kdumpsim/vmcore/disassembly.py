@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-
-import capstone
+from typing import TYPE_CHECKING
 
 from kdumpsim.target import TARGET
+
+if TYPE_CHECKING:
+    import capstone
 
 MAX_INSTRUCTION = 15
 """Bytes of the longest x86 instruction (SDM vol. 2, 2.3.11)."""
@@ -25,6 +27,8 @@ class Instruction:
 
 @cache
 def _engine() -> capstone.Cs:
+    import capstone  # every run knows how long an instruction can be, few disassemble
+
     mode = {32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}[TARGET.elf.bits]
     engine = capstone.Cs(capstone.CS_ARCH_X86, mode)
     engine.syntax = capstone.CS_OPT_SYNTAX_ATT
