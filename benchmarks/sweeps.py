@@ -22,9 +22,9 @@ from kdumpsim.sweeps.campaign import Campaign
 from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.report import page
 from kdumpsim.sweeps.row import Row
-from kdumpsim.sweeps.running import run_plan
+from kdumpsim.sweeps.running import run_plan, runner
 from kdumpsim.sweeps.store import Store
-from kdumpsim.sweeps.workers import Ways, pieces, run_locally
+from kdumpsim.sweeps.workers import Ways
 
 JOBS = os.cpu_count() or 1
 COUNTS = 20
@@ -36,7 +36,7 @@ USUAL = {"panics": 600, "faults": 200, "memory": 2000, "report": 1_000_000}
 def run(plan: Plan, tell: Callable[[int], object] = lambda done: None) -> int:
     """Run a plan into a store; how many runs that were."""
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "s.sqlite", create=True) as store:
-        rows = run_plan(plan, store, lambda groups: run_locally(pieces(groups, plan.total, JOBS), JOBS, Ways()))
+        rows = run_plan(plan, store, runner(plan, JOBS, None, Ways()))
         for done, row in enumerate(rows, 1):
             if row.ok is None:
                 raise SystemExit(f"a run without an outcome: {row.end}, {row.reason}")

@@ -22,6 +22,7 @@ floppy bits of 0x3F7, byte-wide data transfers as real buses do them (a byte acc
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -42,7 +43,7 @@ LEGACY_PORTS = ((0x1F0, 0x3F6), (0x170, 0x376))
 MASTER_PORTS = 2 * busmaster.SIZE
 
 
-class PciIde:
+class PciIde(ABC):
     """Two channels of a PCI function; where their blocks of registers are, and what their interrupts do, are a part's.
 
     `disks`: primary master, primary slave, secondary master, secondary slave; None or missing is an absent drive.
@@ -90,9 +91,9 @@ class PciIde:
     def disks(self) -> tuple[Disk | None, ...]:
         return tuple(drive.disk for channel in self.channels for drive in channel.drives)
 
+    @abstractmethod
     def _blocks(self) -> Sequence[tuple[int | None, int | None]]:
         """Of each channel: where its command block begins and where its control register is, if they are decoded."""
-        raise NotImplementedError
 
     def _decode(self) -> None:
         """Look at the configuration space: which ports lead where."""
@@ -122,9 +123,9 @@ class PciIde:
         for channel in self.channels:
             channel.bus_master_changed()
 
+    @abstractmethod
     def _claims(self) -> list[tuple[int, int]]:
         """(First, count) of the ports that are its own, as the configuration space is now."""
-        raise NotImplementedError
 
     def ports(self) -> list[tuple[int, int]]:
         return self._claimed

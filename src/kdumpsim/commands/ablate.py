@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import click
 
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.commands.planned import leave, run_shown, runner
+from kdumpsim.commands.planned import check_store, leave, run_shown
 from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.files import scratch_directory
@@ -25,8 +24,9 @@ from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.ratetable import rate_axes
 from kdumpsim.sweeps.row import Row
-from kdumpsim.sweeps.running import Progress, run_plan
+from kdumpsim.sweeps.running import Progress, run_plan, runner
 from kdumpsim.sweeps.store import Store, StoreError
+from kdumpsim.sweeps.tally import columns
 from kdumpsim.sweeps.workers import Ways
 
 SHOWN = 6
@@ -85,21 +85,18 @@ def ablate(
     form: str | None,
 ) -> None:
     """Parse, run, show."""
-    if resume and store is None:
-        raise click.UsageError("--resume goes on with a store: name it with --store")
-    if store is not None and store.exists() and not resume:
-        raise click.UsageError(f"the store '{store}' is there: go on with it by --resume, or choose another --store")
+    check_store(store, resume=resume)
     poll = None if interrupts is None else interrupts.poll
     try:
         chosen = switches(profile, names)
         axes: dict[str, Any] = rate_axes(points, types, counts, range(seed, seed + seeds))
         made = list(plans(profile, chosen, **axes))
         with scratch_directory() as scratch, Store(store or scratch / "ablate.sqlite", create=True) as opened:
-            ways, workers = Ways(host_timeout), jobs or os.cpu_count() or 1
+            ways = Ways(host_timeout)
 
             def rows(progress: Progress) -> Generator[Row, None, None]:
                 for plan in made:
-                    yield from run_plan(plan, opened, runner(plan, workers, None, ways, poll), progress)
+                    yield from run_plan(plan, opened, runner(plan, jobs, None, ways, poll), progress)
 
             def show(progress: Progress) -> None:
                 if progress.left:
@@ -129,9 +126,8 @@ def _print(profile: str, whole: Plan, found: Sequence[Ablation]) -> None:
             ablation.switch.option, f"{pairs.both + pairs.only_a} of {pairs.pairs}", str(pairs.both + pairs.only_b),
             str(pairs.only_a), str(pairs.only_b), f"{pairs.adjusted:.2g}",
         ))  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+    for line in columns(rows):
+        click.echo(line)
     for ablation in found:
         click.echo()
         click.echo(f"{ablation.switch.text}: {'turns' if ablation.turns else 'turns nothing'}")

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import click
 from kdumpsim.commands.compare import show_comparison
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.commands.planned import leave, run_shown, runner
+from kdumpsim.commands.planned import check_elsewhere, check_store, leave, run_shown
 from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
@@ -28,7 +26,7 @@ from kdumpsim.sweeps.comparing import compare_all
 from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.row import Row
-from kdumpsim.sweeps.running import Progress, Runner
+from kdumpsim.sweeps.running import Progress, Runner, runner
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.workers import Ways
 
@@ -117,10 +115,8 @@ def campaign(
     **given: Any,
 ) -> None:
     """Parse, run, show."""
-    if scheduler is not None and (jobs or keep):
-        raise click.UsageError("--dask runs elsewhere: --jobs and --keep are for workers on this machine")
-    if store.exists() and not resume:
-        raise click.UsageError(f"the store '{store}' is there: go on with it by --resume, or choose another --store")
+    check_elsewhere(scheduler, jobs, keep)
+    check_store(store, resume=resume)
     poll = None if interrupts is None else interrupts.poll
     try:
         fields = fields_of(KernelPart, given) | fields_of(PcPart, given) | fields_of(CrashPart, given)
@@ -134,12 +130,11 @@ def campaign(
         ]  # fmt: skip
         if keep is not None:
             writable_directory(keep)
-        with ExitStack() as stack:
-            opened = stack.enter_context(Store(store, create=True))
-            ways, workers = Ways(host_timeout, keep), jobs or os.cpu_count() or 1
+        with Store(store, create=True) as opened:
+            ways = Ways(host_timeout, keep)
 
             def run_by(plan: Plan) -> Runner:
-                return runner(plan, workers, scheduler, ways, poll)
+                return runner(plan, jobs, scheduler, ways, poll)
 
             def rows(progress: Progress) -> Generator[Row, None, None]:
                 for one in made:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -16,11 +17,8 @@ from rich.progress import Progress as Bar
 from kdumpsim.commands.interrupts import Interrupted
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.status import Status
-from kdumpsim.runs.hosttime import Poll
-from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.row import HOST_TIMEOUT, Row
-from kdumpsim.sweeps.running import Progress, Runner
-from kdumpsim.sweeps.workers import Ways, pieces, run_locally
+from kdumpsim.sweeps.running import Progress
 
 LINE_EVERY_S = 5.0
 
@@ -68,13 +66,18 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def runner(plan: Plan, jobs: int, scheduler: str | None, ways: Ways, poll: Poll | None) -> Runner:
-    """Where the runs are run: `jobs` local workers, or those of a Dask scheduler."""
-    if scheduler is None:
-        return lambda groups: run_locally(pieces(groups, plan.total, jobs), jobs, ways, poll)
-    from kdumpsim.sweeps.remote import run_remotely
+def check_store(store: Path | None, *, resume: bool) -> None:
+    """UsageError for a store that is in the way, and for going on with none."""
+    if resume and store is None:
+        raise click.UsageError("--resume goes on with a store: name it with --store")
+    if store is not None and store.exists() and not resume:
+        raise click.UsageError(f"the store '{store}' is there: go on with it by --resume, or choose another --store")
 
-    return lambda groups: run_remotely(groups, scheduler, ways, poll)
+
+def check_elsewhere(scheduler: str | None, jobs: int | None, keep: Path | None) -> None:
+    """UsageError for what only workers on this machine can do, where they are others."""
+    if scheduler is not None and (jobs or keep):
+        raise click.UsageError("--dask runs elsewhere: --jobs and --keep are for workers on this machine")
 
 
 def run_shown(

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from kdumpsim.commands.matrix import SIGNS
-from kdumpsim.commands.planned import leave, run_shown, runner
+from kdumpsim.commands.planned import check_store, leave, run_shown
 from kdumpsim.files import scratch_directory, writable_directory
 from kdumpsim.lkdtt.paper import COLUMN, COLUMNS, Agreement
 from kdumpsim.runs.hosttime import Poll
@@ -23,8 +23,9 @@ from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import Plan
 from kdumpsim.sweeps.ratetable import CellRate, rate_summary, rates
-from kdumpsim.sweeps.running import Progress, run_plan
+from kdumpsim.sweeps.running import Progress, run_plan, runner
 from kdumpsim.sweeps.store import Store, StoreError
+from kdumpsim.sweeps.tally import columns
 from kdumpsim.sweeps.workers import Ways
 
 _FIELDS = (
@@ -48,8 +49,7 @@ def show_rates(
 
     SystemExit if runs have no outcome.
     """
-    if path is not None and path.exists() and not resume:
-        raise click.UsageError(f"the store '{path}' is there: go on with it by --resume, or choose another --store")
+    check_store(path, resume=resume)
     if ways.keep is not None:
         writable_directory(ways.keep)
     quiet = form != "text"
@@ -113,9 +113,7 @@ def _matrix(found: Sequence[CellRate]) -> Iterator[str]:
         cells = [by_name.get((point, kind)) for kind in types]
         rows.append([point, *(_rate(cell) for cell in cells)])
         rows.append(["", *(_interval(cell) for cell in cells)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(types) + 1)]
-    for row in rows:
-        yield "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+    yield from columns(rows)
     words = {rate.agreement for rate in found}
     yield ""
     yield "Below each rate: its 95 % interval (Wilson's)."

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import click
 from kdumpsim.commands.compare import look_text
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.commands.planned import leave, run_shown, runner
+from kdumpsim.commands.planned import check_elsewhere, check_store, leave, run_shown
 from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.files import writable_directory
@@ -22,7 +21,7 @@ from kdumpsim.runs.hosttime import HOST_TIMEOUT_S
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.plan import AXES, FIELDS, OPTION_AXES, Plan
-from kdumpsim.sweeps.running import Progress, run_plan
+from kdumpsim.sweeps.running import Progress, run_plan, runner
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.tally import cells, table
 from kdumpsim.sweeps.workers import Ways
@@ -128,21 +127,17 @@ def sweep(
 ) -> None:
     """Parse, run, show."""
     poll = None if interrupts is None else interrupts.poll
-    if scheduler is not None and (jobs or keep):
-        raise click.UsageError("--dask runs elsewhere: --jobs and --keep are for workers on this machine")
+    check_elsewhere(scheduler, jobs, keep)
     try:
         plan = _plan(plan_file, options, given)
         if plan is None and not resume:
             raise click.UsageError("nothing to run: give PLAN.toml, or --points and --types")
-        if store.exists() and not resume:
-            raise click.UsageError(
-                f"the store '{store}' is there: go on with it by --resume, or choose another --store"
-            )
+        check_store(store, resume=resume)
         with Store(store, create=plan is not None) as opened:
             plan = plan or _last_plan(opened)
             if keep is not None:
                 writable_directory(keep)
-            run_by = runner(plan, jobs or os.cpu_count() or 1, scheduler, Ways(host_timeout, keep), poll)
+            run_by = runner(plan, jobs, scheduler, Ways(host_timeout, keep), poll)
             dead = run_shown(
                 lambda progress: run_plan(plan, opened, run_by, progress),
                 plan.total,

@@ -181,8 +181,6 @@ def table2(
     quiet = as_json or as_csv
     display = screen(stderr=quiet)
     profiles = words_of(given["profile"])
-    if resume and store is None:
-        raise click.UsageError("--resume goes on with a store: name it with --store")
     poll = None if interrupts is None else interrupts.poll
     jobs = jobs or os.cpu_count() or 1
     try:
@@ -192,7 +190,7 @@ def table2(
             or _points(common.get("sata", LEGACY)),
             "types": _names("crash type", types, [cell.crash_type for cell in cells()], aliases(crash_types())),
         }
-        if counts is not None or store is not None or len(profiles) > 1:
+        if counts is not None or store is not None or resume or len(profiles) > 1:
             if truth:
                 raise click.UsageError("--truth is for a table without counts; a run's command writes it, too")
             del common["profile"]

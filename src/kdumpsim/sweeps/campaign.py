@@ -25,7 +25,7 @@ from kdumpsim.sweeps.row import Row, identity
 from kdumpsim.sweeps.running import Progress, Runner, missing
 from kdumpsim.sweeps.statistics import Interval, cluster_bootstrap, wilson
 from kdumpsim.sweeps.store import Store, StoredArm, StoreError
-from kdumpsim.sweeps.tally import shown, varied
+from kdumpsim.sweeps.tally import shown, varied, waits
 
 NO_EFFECT = (EffectClass.NOT_ACTIVATED, EffectClass.CONVERGED, EffectClass.LATENT)
 HARMLESS = (*NO_EFFECT, EffectClass.LOAD_ONLY, EffectClass.SURVIVED)
@@ -252,12 +252,7 @@ def fault_labels(store: Store) -> dict[int, str]:
 
 def latencies(store: Store) -> dict[str, list[tuple[float, int]]]:
     """Of each arm, (ms from the fault to the crash, runs) ascending."""
-    named, found = fault_labels(store), dict[str, list[tuple[float, int]]]()
-    waits = f"SELECT arm, latency_ns / {BUCKET_NS} FROM runs WHERE latency_ns >= 0"
-    for (arm, bucket), runs in sorted(store.counted(waits).items()):
-        if arm in named:
-            found.setdefault(named[arm], []).append((max(bucket, 1) * BUCKET_NS / 1e6, runs))
-    return found
+    return waits(store, fault_labels(store), "latency_ns", BUCKET_NS)
 
 
 def campaign_table(found: Mapping[str, FaultTally]) -> Iterator[str]:

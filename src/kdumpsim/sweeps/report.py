@@ -12,7 +12,7 @@ from kdumpsim.sweeps.campaign import CLASSES, FaultTally, fault_labels, fault_ta
 from kdumpsim.sweeps.comparing import Comparison, compare_all
 from kdumpsim.sweeps.statistics import cluster_bootstrap
 from kdumpsim.sweeps.store import Store, StoreError
-from kdumpsim.sweeps.tally import Failures, Tally, by_arm, cells, clusters, failures, labels
+from kdumpsim.sweeps.tally import Failures, Tally, by_arm, cells, clusters, failures, labels, waits
 
 MOST_FAILURES = 100
 BUCKET_NS = 10_000
@@ -53,8 +53,8 @@ def page(store: Store) -> str:
         if arm not in struck and any(key[0] == arm for key in tallies):
             heading = "Crash points and types" + (f": {label}" if len(named) > 1 else "")
             parts.append(_section(heading, charts.heat_map(tallies, arm, f"cells{arm}"), _CELLS))
-    if waits := _latencies(store, named):
-        chart = charts.latencies(waits, "latency", "from the crash to the hand-over")
+    if handed := waits(store, named, "hand_over_ns - crash_ns", BUCKET_NS):
+        chart = charts.latencies(handed, "latency", "from the crash to the hand-over")
         parts.append(_section("From the crash to the hand-over", chart, _WAITS))
     if made := compare_all(store):
         parts.append(_section("What differs", charts.differences(made), _comparisons(made)))
@@ -116,15 +116,6 @@ def _faults_table(found: Mapping[str, FaultTally]) -> str:
 
     names = [each.value for each in CLASSES]
     return _table(("faults", *names, "right dumps", "95 %, faults (Wilson)", "95 %, boots"), rows())
-
-
-def _latencies(store: Store, named: dict[int, str]) -> dict[str, list[tuple[float, int]]]:
-    """Of each arm, (ms, runs) ascending."""
-    found: dict[str, list[tuple[float, int]]] = {}
-    waits = f"SELECT arm, (hand_over_ns - crash_ns) / {BUCKET_NS} FROM runs WHERE hand_over_ns >= crash_ns"
-    for (arm, bucket), runs in sorted(store.counted(waits).items()):
-        found.setdefault(named[arm], []).append((max(bucket, 1) * BUCKET_NS / 1e6, runs))
-    return found
 
 
 def _comparisons(made: Sequence[Comparison]) -> str:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from kdumpsim.runs.hosttime import Poll
 from kdumpsim.scenario.settings import to_plain
 from kdumpsim.sweeps.comparing import compare
 from kdumpsim.sweeps.plan import Arm, Group, Plan
@@ -16,10 +18,21 @@ from kdumpsim.sweeps.row import Row, identity
 from kdumpsim.sweeps.statistics import looks
 from kdumpsim.sweeps.store import Look, Store
 from kdumpsim.sweeps.tally import shown
+from kdumpsim.sweeps.workers import Ways, pieces, run_locally
 
 Runner = Callable[[Iterable[Group]], Generator[tuple[Arm, Row], None, None]]
 """Runs groups, by local workers (`workers.run_locally`) or others; rows come as runs end."""
 RATE_OVER_S = 60.0
+
+
+def runner(plan: Plan, jobs: int | None, dask: str | None, ways: Ways, poll: Poll | None = None) -> Runner:
+    """Where a plan is run: `jobs` workers of this machine (None: one for each of its CPUs), or a Dask scheduler's."""
+    if dask is not None:
+        from kdumpsim.sweeps.remote import run_remotely
+
+        return lambda groups: run_remotely(groups, dask, ways, poll)
+    workers = jobs or os.cpu_count() or 1
+    return lambda groups: run_locally(pieces(groups, plan.total, workers), workers, ways, poll)
 
 
 @dataclass

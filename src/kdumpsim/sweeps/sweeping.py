@@ -15,10 +15,10 @@ from kdumpsim.runs.hosttime import HOST_TIMEOUT_S
 from kdumpsim.sweeps.comparing import Comparison, compare, side
 from kdumpsim.sweeps.export import runs
 from kdumpsim.sweeps.plan import Plan
-from kdumpsim.sweeps.running import Progress, run_plan
+from kdumpsim.sweeps.running import Progress, run_plan, runner
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.tally import Failures, Tally, by_arm, cells, failures, labels
-from kdumpsim.sweeps.workers import Ways, pieces, run_locally
+from kdumpsim.sweeps.workers import Ways
 
 
 def sweep(
@@ -49,7 +49,6 @@ def sweep(
     """
     named = {"points": points, "types": types, "counts": counts, "seeds": seeds, "options": options or {}}
     plan = Plan.from_dict({**named, **fields})
-    ways, workers = Ways(host_timeout), jobs or os.cpu_count() or 1
     with ExitStack() as stack:
         path = Path(store) if store is not None else stack.enter_context(scratch_directory()) / "sweep.sqlite"
         if path.exists() and not resume:
@@ -57,14 +56,7 @@ def sweep(
         opened = stack.enter_context(Store(path, create=True))
         so_far = Progress(plan.total)
 
-        def runner(groups: Any) -> Any:
-            if dask is None:
-                return run_locally(pieces(groups, plan.total, workers), workers, ways)
-            from kdumpsim.sweeps.remote import run_remotely
-
-            return run_remotely(groups, dask, ways)
-
-        for _ in run_plan(plan, opened, runner, so_far):
+        for _ in run_plan(plan, opened, runner(plan, jobs, dask, Ways(host_timeout)), so_far):
             if progress is not None:
                 progress(so_far)
         return Sweep(opened, stack.pop_all())

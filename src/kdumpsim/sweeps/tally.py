@@ -81,6 +81,16 @@ def clusters(store: Store) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
+def waits(store: Store, named: Mapping[int, str], what: str, bucket_ns: int) -> dict[str, list[tuple[float, int]]]:
+    """Of each arm that is `named`, (ms, runs) ascending; `what`: virtual ns as SQL, negative ones are left out."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    counted = store.counted(f"SELECT arm, ({what}) / {bucket_ns} FROM runs WHERE {what} >= 0")
+    for (arm, bucket), runs in sorted(counted.items()):
+        if arm in named:
+            found.setdefault(named[arm], []).append((max(bucket, 1) * bucket_ns / 1e6, runs))
+    return found
+
+
 def varied(arms: Sequence[StoredArm]) -> list[str]:
     """Names of the settings in which arms differ; options that a profile brings with it are not named."""
     first = arms[0].settings if arms else {}
@@ -176,7 +186,7 @@ def table(tallies: Mapping[CellKey, Tally], arms: Sequence[StoredArm]) -> Iterat
         rows.append((named[arm], "together", "", *_figures(tally)))
     if len(arms) == 1:
         rows = [row[1:] for row in rows]
-    return _columns(rows)
+    return columns(rows)
 
 
 def _figures(tally: Tally) -> tuple[str, ...]:
@@ -186,7 +196,8 @@ def _figures(tally: Tally) -> tuple[str, ...]:
     return str(tally.ends.total()), f"{100 * tally.rate:.1f} %", str(tally.interval), ends
 
 
-def _columns(rows: Sequence[Iterable[str]]) -> Iterator[str]:
+def columns(rows: Sequence[Iterable[str]]) -> Iterator[str]:
+    """Lines of rows of as many words, set in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
