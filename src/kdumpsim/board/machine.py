@@ -47,7 +47,7 @@ from kdumpsim.signals import HeldSignals
 
 MAX_CPUS: Final = 15  # physical APIC IDs the I/O APIC and flat destinations can name
 QUANTUM_NS: Final = 100_000
-MAX_ROUND_NS: Final = 10_000_000  # 2.4 ms of ours for plain code, 1.6 s for nothing but RDPMC
+MAX_ROUND_NS: Final = 40_000_000  # 10 ms of ours for plain code, 1 s for nothing but IN; see `cpu.BREATH`
 NIC_SLOT: Final = 3
 """Where QEMU's `pc` has its first network card."""
 SATA_SLOT: Final = 31
@@ -350,8 +350,8 @@ class Machine:
     def run(self, *, until: int | None = None, stop: Callable[[], bool] | None = None) -> StopReason:
         """Run until a virtual time, until `stop()` holds, or until something else ends it.
 
-        `stop` is asked between rounds, and `poll` too: milliseconds of the host's time apart, 1.6 s for the slowest
-        guest known; at once after a signal. A signal cuts no round short as far as the guest can see.
+        `stop` is asked between rounds, and `poll` also within those that take long: milliseconds of the host's time
+        apart, a second for the slowest guest known; at once after a signal. Neither shows in the guest's run.
 
         What a signal's handler raises (KeyboardInterrupt) comes out of here, and the next `run` goes on from there.
         Every round retires code, delivers an event or moves the clock; Standstill if they cease to.
@@ -501,7 +501,7 @@ class Machine:
                     waiting = lapic.pending() is not None or (self.pic.intr and lapic.accepts_extint())
                     result = cpu.run(limit, until_interruptible=waiting, until_nmi=lapic.nmi_pending)
                 if result is Exit.STOPPED:
-                    continue
+                    return False
                 if cpu.take_perf_overflow():
                     lapic.perf_overflow()
                 if result is Exit.SHUTDOWN and self._shut_down(index):

@@ -3,7 +3,7 @@
 
 Modelled: real mode, 16- and 32-bit protected mode, paging (32-bit, PSE, PAE), rings, tasks, all gate types,
 double and triple fault, NMI blocking until IRET, the interrupt shadow, single-stepping.
-Not modelled: SMM, machine checks, data and I/O breakpoints, long mode, SSE (#UD, and not announced).
+Not modelled: SMM, data and I/O breakpoints, long mode, SSE (#UD, and not announced).
 Interrupts in virtual-8086 mode go through ring 0 gates; the VME redirection bitmap does not exist.
 """
 
@@ -62,6 +62,10 @@ EVENT_BYTES: Final = 8
 
 STANDSTILL: Final = 1000
 """Turns of a loop in which no code byte retires before it is given up; a handful in a row is as many as there are."""
+
+
+BREATH: Final = 5000
+"""Times that the engine may come back to us within one run of a slice: 75 us each at most, a third of a second."""
 
 
 class Exit(Enum):
@@ -130,7 +134,8 @@ class Cpu:
         """Run at most about `limit` code bytes (the block that passes the limit is finished).
 
         `until_interruptible`: an interrupt waits; `until_nmi`: an NMI does. The slice ends (LIMIT) as soon as the CPU
-        can take it. STOPPED: `stop` was called, and what is left of the slice waits for `resume`.
+        can take it. STOPPED: `stop` was called, or this takes long; what is left of the slice waits
+        for `resume`.
         """
         if self.shutdown:
             return Exit.SHUTDOWN
@@ -166,7 +171,7 @@ class Cpu:
     def _go(self) -> Exit:
         """Run a slice, or the rest of one, to its end."""
         shared, engine, waiting = self._slice, self._engine, self._waiting
-        still = 0
+        still = breath = 0
         while True:
             before = shared.retired
             if self._in_block:
@@ -177,7 +182,8 @@ class Cpu:
                     shared.limit, engine.limit_after_pause = engine.limit_after_pause, None
             end = self._after(reason)
             still = still + 1 if shared.retired == before else 0
-            if self._stop:
+            breath += 1
+            if self._stop or (breath == BREATH and end is None):
                 self._stop, self.cut, self._rest = False, True, end
                 return Exit.STOPPED
             if end is not None:
