@@ -106,11 +106,11 @@ def test_no_line_costs_a_session(line: str, failure: Callable[[], Exception] | N
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("echo >", "echo TEXT > FILE: one FILE, at the end"),
-        (f"step {'9' * 400}s", "is no time: write 500us"),
+        ("echo >", "echo TEXT > FILE takes one FILE, at the end"),
+        (f"step {'9' * 400}s", "is not a time: write, for example, 500us"),
         ("step 999999999999s", "is too long: at most 1000000min"),
         (f"ttutils set -p FS_DEVRW -t panic -c {'9' * 5000}", "is not a number from 1 to 2147483647"),
-        ("ls \udcff", "this line is no UTF-8 text"),
+        ("ls \udcff", "the line is not valid UTF-8"),
     ],
 )
 def test_what_is_wrong_with_a_line(line: str, message: str) -> None:

@@ -38,18 +38,19 @@ from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 
-HELP = f"""Boot a machine, arm its dump mechanism, and give a prompt in it.
+HELP = f"""Boot a machine, arm its dump mechanism, and open a prompt in it.
 
-The commands read and write the guest's files, set crash points with ttutils, start loads, press keys, and let
-virtual time pass; between commands it stands still. When the kernel dies, its console is shown as it speaks, the
-machine is followed until it resets, and the dump is judged as by `kdumpsim run`.
+The commands read and write the guest's files, set crash points with ttutils, start loads, press keys and let
+virtual time pass, which stops between commands. After a crash the guest's console is shown until the machine
+resets, and the dump is judged as by `kdumpsim run`.
 
-With SCRIPT the commands come from a file, or from standard input for -: one a line, or a session with its
-'# ' prompts, such as Table 1 of the LKDTT paper. It is checked before anything boots.
+With SCRIPT, the commands come from a file, or from standard input if SCRIPT is -. A script has one command per
+line, or is a recorded session with '# ' prompts, such as Table 1 of the LKDTT paper. It is checked before the
+machine boots.
 
 Commands: {", ".join(COMMANDS)}
 
-Ctrl-C interrupts a command that takes long, Ctrl-D leaves.
+Ctrl-C interrupts a command that takes long; Ctrl-D leaves.
 
 \b
 Examples:
@@ -73,16 +74,16 @@ CHOICES = (
     "kernel_options",
     "guest_modules",
 )
-"""Which machine and which kernel to talk to."""
+"""The options that choose the machine and the kernel."""
 WAITING = ("step", "continue", "quit")
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.argument("script", required=False, metavar="[SCRIPT]")
 @scenario_options(Scenario, only=CHOICES)
-@click.option("--timeout", default=120, show_default=True, help="Virtual seconds that `continue` takes at most.")
+@click.option("--timeout", default=120, show_default=True, help="Longest virtual time of `continue`, in seconds.")
 @click.option(
-    "--no-kexec", is_flag=True, help="Do not arm the dump mechanism (load no capture kernel); kexec -p does it later."
+    "--no-kexec", is_flag=True, help="Do not arm the dump mechanism (load no capture kernel); kexec -p can do so later."
 )
 @click.option(
     "--output",
@@ -99,7 +100,7 @@ def console(
     output: Path,
     **given: Any,
 ) -> None:
-    """Check the script, boot, talk, judge."""
+    """Check the script, boot, carry out the commands, judge the dump."""
     interactive = script is None and sys.stdin.isatty()
     lines = None if interactive else _script(script or "-")
     display = screen()
@@ -134,7 +135,7 @@ def console(
 
 
 def _script(name: str) -> list[Line]:
-    """The commands of a file or of standard input, checked."""
+    """Return the commands of a file or of standard input, checked."""
     try:
         data = sys.stdin.buffer.read(TEXT_BYTES) if name == "-" else read_input(name, TEXT_BYTES)
         text = data.decode()  # whatever the locale
@@ -146,7 +147,7 @@ def _script(name: str) -> list[Line]:
 
 
 class Talk:
-    """A person or a script on one side, the machine on the other."""
+    """A dialogue between a person, or a script, and the machine."""
 
     def __init__(
         self,
@@ -156,7 +157,7 @@ class Talk:
         timeout_ns: int,
         fresh_line: Callable[[], None] = lambda: None,
     ) -> None:
-        """`timeout_ns` of virtual time are the most that the kernels are waited for.
+        """Wait for the kernels for at most `timeout_ns` of virtual time.
 
         `fresh_line` ends a line that the guest has begun on the same screen.
         """
@@ -169,7 +170,7 @@ class Talk:
 
     @contextlib.contextmanager
     def interrupts(self) -> Iterator[None]:
-        """Ctrl-C ends what the machine is doing; at the prompt it ends the line."""
+        """Let Ctrl-C interrupt the machine; at the prompt, let it abandon the line."""
 
         def interrupt(number: int, frame: FrameType | None) -> None:
             if not self._busy:
@@ -183,7 +184,7 @@ class Talk:
             signal.signal(signal.SIGINT, before)
 
     def boot(self, *, armed: bool) -> int:
-        """Power on; an exit status, 0 if all went well."""
+        """Power on; return an exit status, 0 for success."""
         self._session.interrupted = False
         self._busy = True
         try:
@@ -198,7 +199,7 @@ class Talk:
         return 0
 
     def replay(self, lines: list[Line]) -> int:
-        """Do a script's commands, each one echoed after a prompt."""
+        """Carry out a script's commands, echoing each one after a prompt."""
         for line in lines:
             if self._session.over:
                 if program(line.text.split()[0]) in WAITING:
@@ -220,7 +221,7 @@ class Talk:
 
     def prompt(self) -> int:
         """Take commands until the person leaves or the machine stops."""
-        self._screen.print("[dim]help lists the commands; time stands still while you type[/]")
+        self._screen.print("[dim]help lists the commands; virtual time stops while you type[/]")
         with _readline():
             while not self._session.over:
                 try:
@@ -239,10 +240,10 @@ class Talk:
         return 0
 
     def take(self, line: str) -> bool:
-        """Do what a person typed; False if that was to leave.
+        """Carry out what a person typed; return False if that was to leave.
 
-        Whatever a command raises becomes a line of text, kdumpsim's own faults included: a machine that took long to
-        bring to this point is not lost to one bad line.
+        Every exception becomes a line of text, even one of kdumpsim's own bugs: a machine that took long to bring to
+        this point must not be lost to one bad line.
         """
         try:
             self._do(line)
@@ -253,7 +254,7 @@ class Talk:
         except (Refused, AgentFailure, MechanismError, ValueError) as error:
             self._complain(str(error))
             if isinstance(error, AgentTimeout):
-                self._screen.print("[dim]the machine may hang: continue waits, sysrq c asks for a dump[/]")
+                self._screen.print("[dim]the machine may be hung: continue waits for it, sysrq c asks for a dump[/]")
         except Exception as error:
             self._complain(f"{type(error).__name__}: {error}")
         return True
@@ -262,7 +263,7 @@ class Talk:
         self._screen.print(text, style="red", markup=False, soft_wrap=True)
 
     def _do(self, text: str) -> None:
-        """One command, and what it led to."""
+        """Carry out one command and follow what it led to."""
         action = parse(text)
         self._session.interrupted = False
         self._busy = True
@@ -289,7 +290,7 @@ class Talk:
 
 @contextlib.contextmanager
 def _readline() -> Iterator[None]:
-    """History and completion, where Python has them."""
+    """Provide history and completion if Python has readline."""
     try:
         import readline
     except ImportError:
@@ -320,7 +321,7 @@ def _completer(line: Callable[[], str]) -> Callable[[str, int], str | None]:
 
 
 def completions(line: str) -> list[str]:
-    """Words that may stand where `line` ends."""
+    """Return the words that can complete `line`."""
     words = line.split()
     before = words if not line or line[-1].isspace() else words[:-1]
     if not before:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The console's kexec command, with the options of kexec(8) that make sense without a file of one's own."""
+"""The console's kexec command, with those options of kexec(8) that need no file name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _LONG = {"--load-panic": "-p", "--load": "-l", "--exec": "-e", "--unload": "-u"}
 
 
 def parse(words: Sequence[str]) -> frozenset[str]:
-    """The short options of a command line; ValueError for what is no such command."""
+    """Return the short options of a command line; raise ValueError if they are not valid."""
     flags = frozenset(_LONG.get(word, word) for word in words)
     if strange := flags - set(_LONG.values()):
-        raise ValueError(f"kexec: '{min(strange)}' is not understood; choose from: -p, -l, -e, -u, -p -u")
+        raise ValueError(f"kexec: unknown option '{min(strange)}'; choose from: -p, -l, -e, -u, -p -u")
     if len(flags) != 1 and flags != {"-p", "-u"}:
-        raise ValueError("kexec: choose one of -p, -l, -e, -u and -p -u")
+        raise ValueError("kexec: choose one of -p, -l, -e, -u or -p -u")
     return flags
 
 
 def perform(flags: frozenset[str], session: Session, say: Callable[[str], None]) -> None:
-    """Do it in a session.  KexecError, MechanismError or AgentFailure for what cannot be done."""
+    """Carry out the command in a session; raise KexecError, MechanismError or AgentFailure if that fails."""
     guest = session.guest
     if "-u" in flags:
         panic = "-p" in flags

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Scripts for the console: one command a line, or a session as it stands in a paper, prompts, output and all.
+"""Scripts for the console: one command per line, or a recorded session with its prompts and output.
 
 A line ``# COMMAND`` whose first word is a command of the console, or begins with ``./``, is a prompt with a command;
-any other line that begins with "#" is a comment.  A text with prompts is a transcript: its lines without one are what
-the commands printed when it was taken down, and are not run.
+any other line that begins with "#" is a comment.  A text with prompts is a transcript: its lines without one are
+recorded output, and are not run.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ _FOREIGN = frozenset("|&;<")
 
 
 class ScriptError(ValueError):
-    """A line that cannot be run; the message says which and why."""
+    """A line cannot be run; the message says which one and why."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A command of a script: where it stands and what it says, without its prompt."""
+    """A command of a script: its line number, and its text without the prompt."""
 
     number: int
     text: str
 
 
 def split(text: str) -> list[str]:
-    """The words of a command; ``>`` is a word of its own.  ValueError for what only a real shell understands."""
+    """Return the words of a command, with ``>`` as a word of its own; raise ValueError for other shell syntax."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""
     words = list(lexer)
     for word in words:
         if word == ">>" or (word and set(word) <= _FOREIGN):
-            raise ValueError(f"this is no shell: '{word}' is not understood, of redirections only '> FILE'")
+            raise ValueError(f"'{word}' is not supported: the only redirection is '> FILE'")
     return words
 
 
 def program(word: str) -> str:
-    """The command a first word means: ``./ttutils`` and ``./helper/memdrain`` are programs of the LKDTT bundle."""
+    """Return the command that a first word means: ``./ttutils`` and ``./helper/memdrain`` are programs of LKDTT."""
     return word.rpartition("/")[2] if word.startswith(("./", "/")) else word
 
 
 def read_script(
     text: str, commands: Collection[str], check: Callable[[str], object], name: str = "script"
 ) -> list[Line]:
-    """The commands of a script, each one checked by `check`, which raises ValueError; ScriptError names the line."""
+    """Return the commands of a script.  `check` raises ValueError for a bad one; ScriptError then names its line."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     prompted = [Line(number, line[len(PROMPT) :].strip()) for number, line in lines if _is_prompt(line, commands)]
     found = prompted or [Line(number, line) for number, line in lines if not line.startswith("#")]
@@ -57,7 +57,7 @@ def read_script(
             if program(said.split()[0]) in commands:
                 raise ScriptError(
                     f"{name}:{number}: '{said.split()[0]}' has no prompt before it, though line {prompted[0].number} "
-                    f"has one: where some commands have a '# ', all must"
+                    f"has one: if some commands begin with '# ', all must"
                 )
     for line in found:
         try:

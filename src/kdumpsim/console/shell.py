@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The commands of the console.
 
-A command line is understood in whole (:func:`parse`) before anything of it is done, so that a script's mistakes are
-found before a machine boots.  What it then does is real: files are the guest's, programs run in the guest, keys go
-through the keyboard.  Nothing but time passes that a command does not cause.
+A command line is parsed as a whole (:func:`parse`) before any of it is carried out, so that mistakes in a script are
+found before a machine boots.  The commands act on the real guest: they read and write its files, run its programs and
+press keys on its keyboard.  Apart from the passing of time, nothing happens that no command has asked for.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ PATHS = (
 
 
 class Refused(Exception):
-    """A command that was understood and could not be done."""
+    """A valid command that could not be carried out."""
 
 
 class Quit(Exception):
-    """The person has had enough."""
+    """The user wants to leave."""
 
 
 @dataclass
 class Shell:
-    """Where commands are done: in a session, with what they print going to `say`."""
+    """The context of commands: a session, and `say`, which prints their output."""
 
     session: Session
     say: Callable[[str], None]
     timeout_ns: int
-    """Virtual time that `continue` takes at most."""
+    """The longest virtual time that `continue` may take."""
 
 
 Action = Callable[[Shell], None]
@@ -64,7 +64,7 @@ Action = Callable[[Shell], None]
 
 @dataclass(frozen=True)
 class Command:
-    """`parse` makes an action of the words after the name, or raises ValueError."""
+    """A command; `parse` turns the words after its name into an action, or raises ValueError."""
 
     usage: str
     help: str
@@ -72,9 +72,9 @@ class Command:
 
 
 def parse(text: str) -> Action:
-    """What a line asks for; ValueError, and nothing else, with a message for the person who wrote it."""
+    """Return the action of a command line; raise ValueError, and nothing else, with a message for its author."""
     if any("\ud800" <= character <= "\udfff" for character in text):  # a terminal's bytes that are no UTF-8
-        raise ValueError("this line is no UTF-8 text")
+        raise ValueError("the line is not valid UTF-8")
     words = split(text)
     if not words:
         return lambda shell: None
@@ -87,17 +87,17 @@ def parse(text: str) -> Action:
 
 
 def parse_time(text: str) -> int:
-    """Nanoseconds of `500us`, `10ms`, `1.5s` or `2min`."""
+    """Return a time such as `500us`, `10ms`, `1.5s` or `2min` in nanoseconds."""
     match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{0,12})?)(us|ms|s|min)", text)
     if match is None or not (ns := round(Fraction(match[1].rstrip(".")) * _UNITS[match[2]])):
-        raise ValueError(f"'{shortened(text)}' is no time: write 500us, 10ms, 1.5s or 2min")
+        raise ValueError(f"'{shortened(text)}' is not a time: write, for example, 500us, 10ms, 1.5s or 2min")
     if ns > MAX_TIME_NS:
         raise ValueError(f"'{text}' is too long: at most {MAX_TIME_NS // _UNITS['min']}min")
     return ns
 
 
 def shortened(text: str, width: int = 40) -> str:
-    """`text`, cut with an ellipsis where it is longer than that, for a message."""
+    """Return `text`, cut to `width` characters with an ellipsis if it is longer, for a message."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
@@ -111,12 +111,12 @@ def _none(words: list[str], name: str) -> None:
 
 def _path(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError(f"'{text}' is no absolute path of the guest")
+        raise ValueError(f"'{text}' is not an absolute path; paths of the guest begin with /")
     return text
 
 
 def _text(agent: AgentClient, path: str, flags: int = O_RDONLY) -> str:
-    """Contents of a guest file."""
+    """Return the contents of a guest file."""
     fd = agent.open(path, flags)
     pieces = []
     try:
@@ -143,7 +143,7 @@ def _echo(words: list[str]) -> Action:
     if ">" not in words:
         return lambda shell: shell.say(" ".join(words) + "\n")
     if words.count(">") != 1 or words[-2:-1] != [">"]:
-        raise ValueError("echo TEXT > FILE: one FILE, at the end")
+        raise ValueError("echo TEXT > FILE takes one FILE, at the end")
     data, path = f"{' '.join(words[:-2])}\n".encode(), _path(words[-1])
 
     def act(shell: Shell) -> None:
@@ -156,7 +156,7 @@ def _echo(words: list[str]) -> Action:
             raise Refused(f"{path}: {error.name}") from None
         agent.close(fd)
         if taken < len(data):
-            raise Refused(f"{path}: only {taken} of {len(data)} bytes were taken")
+            raise Refused(f"{path}: only {taken} of {len(data)} bytes were written")
         if path == SYSRQ_TRIGGER and data.startswith(CRASH_KEY.encode()):
             _tell_why_no_dump(shell)
 
@@ -202,12 +202,12 @@ def _ttutils(words: list[str]) -> Action:
 
 def _modprobe(words: list[str]) -> Action:
     if not words or words[0] not in ("dtt", "dtb"):  # the paper's Table 1 has it as dtb, its text as dtt
-        raise ValueError("modprobe: this kernel has no modules; dtt is built in")
+        raise ValueError("modprobe: this kernel cannot load modules; dtt is built in")
 
     def act(shell: Shell) -> None:
         shell.say("dtt is built into this kernel: nothing to load\n")
         if words[1:]:
-            raise Refused(f"modprobe: {words[1]} is an option of the boot: --kernel-option {words[1]}")
+            raise Refused(f"modprobe: {words[1]} is set at boot: use --kernel-option {words[1]}")
 
     return act
 
@@ -321,21 +321,21 @@ def _quit(words: list[str]) -> Action:
 
 
 COMMANDS: dict[str, Command] = {
-    "cat": Command("cat FILE…", "show files of the guest", _cat),
-    "echo": Command("echo TEXT [> FILE]", "write into a file of the guest, such as /proc/sysrq-trigger", _echo),
-    "ls": Command("ls [DIR]", "names in a directory of the guest", _ls),
-    "dmesg": Command("dmesg", "the guest kernel's log", _dmesg),
-    "ps": Command("ps", "the guest's tasks", _ps),
-    "ttutils": Command("ttutils COMMAND …", "list and set crash points; ttutils help tells more", _ttutils),
-    "modprobe": Command("modprobe dtt", "nothing: the DTT module is built in", _modprobe),
-    "kexec": Command("kexec -p|-l|-e|-u", "load a capture kernel, load, start or unload a kernel", _kexec),
+    "cat": Command("cat FILE…", "print files of the guest", _cat),
+    "echo": Command("echo TEXT [> FILE]", "write to a file of the guest, such as /proc/sysrq-trigger", _echo),
+    "ls": Command("ls [DIR]", "list a directory of the guest", _ls),
+    "dmesg": Command("dmesg", "print the guest kernel's log", _dmesg),
+    "ps": Command("ps", "list the guest's tasks", _ps),
+    "ttutils": Command("ttutils COMMAND …", "list and set crash points; see ttutils help", _ttutils),
+    "modprobe": Command("modprobe dtt", "do nothing: the DTT module is built in", _modprobe),
+    "kexec": Command("kexec -p|-l|-e|-u", "load a capture kernel (-p); load, start or unload a kernel", _kexec),
     **{name: Command(f"{name} [ARGUMENT…]", f"start a program: {text}", _load(name)) for name, text in LOADS.items()},
     "start": Command("start NAME [ARGUMENT…]", "start any program or workload of the guest", _start),
     "sysrq": Command("sysrq KEY", "press Alt-SysRq-KEY on the keyboard: b, c, m, t", _sysrq),
     "step": Command("step [TIME]", "let virtual time pass (10ms, 1.5s, …; default 10ms)", _step),
     "continue": Command(
-        "continue [TIME]", "let it pass until the kernel hands over, or Ctrl-C, or the time-out", _continue
+        "continue [TIME]", "let it pass until the hand-over, Ctrl-C or the time-out", _continue
     ),
-    "help": Command("help", "this list", _help),
+    "help": Command("help", "print this list", _help),
     "quit": Command("quit", "leave; so does Ctrl-D", _quit),
 }
