@@ -333,9 +333,7 @@ COMMANDS: dict[str, Command] = {
     "start": Command("start NAME [ARGUMENT…]", "start any program or workload of the guest", _start),
     "sysrq": Command("sysrq KEY", "press Alt-SysRq-KEY on the keyboard: b, c, m, t", _sysrq),
     "step": Command("step [TIME]", "let virtual time pass (10ms, 1.5s, …; default 10ms)", _step),
-    "continue": Command(
-        "continue [TIME]", "let it pass until the hand-over, Ctrl-C or the time-out", _continue
-    ),
+    "continue": Command("continue [TIME]", "let it pass until the hand-over, Ctrl-C or the time-out", _continue),
     "help": Command("help", "print this list", _help),
     "quit": Command("quit", "leave; so does Ctrl-D", _quit),
 }
