@@ -8,10 +8,11 @@ import hashlib
 import json
 import sys
 
+import addrxlat
 from kdumpfile import KDUMP_KVADDR, KDUMP_MACHPHYSADDR, kdumpfile
 from kdumpfile.exceptions import NoDataException
 
-PAGE = 4096
+PAGE, PAGE_OFFSET = 4096, 0xC0000000
 dump = kdumpfile(sys.argv[1])
 attributes = dump.attr
 pages = {}
@@ -21,6 +22,12 @@ for number in range(attributes["max_pfn"]):
     except NoDataException:
         continue
     pages[number] = hashlib.sha256(data).hexdigest()
+# Up to 0.5.3 it takes vm_struct.addr for vm_struct.vm_struct in VMCOREINFO, so it has no linear map, and looks for the
+# root page table, whose address is virtual, by way of itself; it must be told where that is.
+root = attributes.get("linux.vmcoreinfo.SYMBOL.swapper_pg_dir")
+if root is not None:
+    attributes["addrxlat.default.rootpgt.as"] = addrxlat.MACHPHYSADDR
+    attributes["addrxlat.default.rootpgt.addr"] = root - PAGE_OFFSET
 attributes["addrxlat.ostype"] = "linux"
 print(
     json.dumps(

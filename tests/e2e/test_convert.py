@@ -92,12 +92,14 @@ def test_libkdumpfile_reads_every_page_and_every_cpu(
     assert found["pages"] == dumped(run)
 
 
-def test_libkdumpfile_reads_virtual_memory_of_an_elf_dump(crash: Crash, converted: Converted, kdumpfile: Read) -> None:
-    layout = Layout((crash("FS_DEVRW", "panic").directory / "vmlinux").read_bytes())
-    address = layout.symbols["init_task"]
-    path = converted("elf", "--filter", "31")
-    with Vmcore(path) as core:
-        assert kdumpfile(path, address)["memory"] == [core.read_virtual(address, 16).hex()]
+@pytest.mark.parametrize("form", ["elf", "kdump-zlib", "kdump-lzo", "kdump-snappy", "kdump-zstd"])
+def test_libkdumpfile_reads_virtual_memory(form: str, crash: Crash, converted: Converted, kdumpfile: Read) -> None:
+    run = crash("FS_DEVRW", "panic")
+    symbols = Layout((run.directory / "vmlinux").read_bytes()).symbols
+    addresses = [symbols[name] for name in ("init_task", "linux_banner", "jiffies")]
+    with Vmcore(run.directory / "vmcore") as core:
+        memory = [core.read_virtual(address, 16).hex() for address in addresses]
+    assert kdumpfile(converted(form, "--filter", "31"), *addresses)["memory"] == memory
 
 
 def test_makedumpfile_puts_a_flattened_dump_together(

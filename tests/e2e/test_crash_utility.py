@@ -25,7 +25,7 @@ QUESTIONS = (
     "sys", "log", "bt -a", "bt -o", "ps", "task -R pid,comm,tgid", "struct page", "struct rq", "kmem -i",
     "kmem -s", "kmem -f", "kmem -v", "irq", "irq -a", "mod", "files", "vm", "sig", "p -d nr_threads",
     "sym crash_kexec", "search -k -c crashkernel=16M@16M", "list task_struct.tasks -s task_struct.pid -h {init}",
-    "vtop {init}", "rd -a {banner} 24", "p tainted",
+    "vtop {init}", "rd -a {banner} 24", "p tainted", "runq", "timer", "p -d jiffies",
 )  # fmt: skip
 TASKS = ["init", "[ksoftirqd/0]", "[ksoftirqd/1]", "agent", "diskio", "[kswapd0]", "[watchdog/0]", "[watchdog/1]"]
 
@@ -175,6 +175,27 @@ def test_interrupt_lines(said: dict[str, str]) -> None:
     assert lines["14"] == "libata"
     assert "<timer_interrupt>" in said["irq"]
     assert "typename: " in said["irq"]
+
+
+def test_run_queues(said: dict[str, str], run: Run) -> None:
+    """Nobody but diskio, which runs, is ready; each CPU's current task is what `ps` marks with >."""
+    first, second = re.split(r"^CPU \d+ ", said["runq"], flags=re.MULTILINE)[1:]
+    with Vmcore(run.directory / "vmcore") as core:
+        pid = core.cpus[1].pid
+    assert re.search(r'CURRENT: PID: 0 +TASK: \w+  COMMAND: "swapper"', first)
+    assert re.search(rf'CURRENT: PID: {pid} +TASK: \w+  COMMAND: "diskio"', second)
+    assert first.count("[no tasks queued]") == 2
+    assert re.search(rf'ACTIVE PRIO_ARRAY: \w+\n +\[120\] PID: {pid} +TASK: \w+  COMMAND: "diskio"\n', second)
+    assert re.search(r"EXPIRED PRIO_ARRAY: \w+\n +\[no tasks queued\]", second)
+
+
+def test_pending_timers(said: dict[str, str]) -> None:
+    """The soft-lockup watchdogs sleep for a second; nothing else of this load counts in jiffies."""
+    jiffies = int(re.findall(r"= (\d+)", said["p -d jiffies"])[0])
+    timers = re.findall(r"^ *(\d+) +(-?\d+) +\w+ +\w+ +<(\w+)>$", said["timer"], re.MULTILINE)
+    assert [function for _, _, function in timers] == ["process_timeout"] * 2
+    assert all(int(expires) - jiffies == int(left) <= 100 for expires, left, _ in timers)
+    assert len(re.findall(r"^TVEC_BASES\[\d\]", said["timer"], re.MULTILINE)) == 2
 
 
 def test_addresses_and_memory(said: dict[str, str], run: Run) -> None:

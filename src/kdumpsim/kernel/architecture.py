@@ -16,6 +16,7 @@ from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_OFFSET, PAGE_SHIFT, P
 from kdumpsim.kernel.arch.i386.pgtable_types import PAGE_ACCESSED, PAGE_DIRTY, PAGE_PRESENT, PAGE_RW, PAGE_USER
 from kdumpsim.kernel.arch.i386.processor import (
     ThreadStruct,
+    __ffs,
     cpu_relax,
     cpuid,
     halt,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ELF_MACHINE", "PAGE_ACCESSED", "PAGE_DIRTY", "PAGE_MASK", "PAGE_OFFSET", "PAGE_PRESENT", "PAGE_RW", "PAGE_SHIFT",
     "PAGE_SIZE", "PAGE_USER", "PtRegs", "TIF_NEED_RESCHED", "TIF_SIGPENDING", "ThreadInfo", "ThreadStruct",
-    "__copy_user", "access_ok", "boot_command_line", "call_on_crash_stack", "call_softirq", "clear_words",
+    "__copy_user", "__ffs", "access_ok", "boot_command_line", "call_on_crash_stack", "call_softirq", "clear_words",
     "copy_from_user", "copy_to_user", "copy_words", "cpu_idle", "cpu_online", "cpu_relax", "cpuid", "crash_setup_regs",
     "csum_partial", "current", "current_thread_info", "dump_stack", "flush_tlb_kernel_page", "flush_tlb_page",
     "guard_stack", "halt", "inb", "init_IRQ", "inl", "instruction_pointer", "insw", "invlpg", "inw", "irqs_disabled",

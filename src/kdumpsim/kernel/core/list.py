@@ -65,6 +65,21 @@ def list_move_tail(entry: ptr[ListHead], head: ptr[ListHead]) -> None:
 
 
 @guest
+def list_splice_init(entries: ptr[ListHead], head: ptr[ListHead]) -> None:
+    """Move all that hangs on `entries` right after `head`."""
+    if list_empty(entries):
+        return
+    first = entries.next
+    last = entries.prev
+    after = head.next
+    first.prev = head
+    head.next = first
+    last.next = after
+    after.prev = last
+    init_list_head(entries)
+
+
+@guest
 def hlist_add_head(n: ptr[HlistNode], h: ptr[HlistHead]) -> None:
     """Put `n` first in the list."""
     first = h.first

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The scheduler (kernel/sched.c of 2.6.16, much reduced).
 
-Each CPU has a run queue of MAX_PRIO lists.  The first task of the most urgent list runs until it sleeps, a more urgent
-one wakes, or its time slice ends.  Then it stands back by one priority until it sleeps again, so that tasks which sleep
-much preempt those that only compute: all that is left of 2.6's bonus for interactive tasks.
+Each CPU has a run queue of two halves with a list for each priority.  The first task of the most urgent list of the
+active half runs until it sleeps, a more urgent one wakes, or its time slice ends.  Then it waits in the expired half,
+and the halves change places when nobody is left in the active one.  It also stands back by one priority until it sleeps
+again, so that tasks which sleep much preempt those that only compute: all that is left of 2.6's bonus for interactive
+tasks.  Real-time tasks have no time slice.
 
 The queue's lock is held across the switch and freed on its other side, so that a task somebody wants to move is never
 half switched out.
@@ -14,6 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import (
+    NULL,
     Struct,
     addr,
     array,
@@ -35,6 +38,7 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.architecture import (
     TIF_NEED_RESCHED,
     TIF_SIGPENDING,
+    __ffs,
     cpu_online,
     current,
     current_thread_info,
@@ -58,10 +62,12 @@ from kdumpsim.kernel.core.sched_types import (
     CPU_MASK_ALL,
     EXIT_DEAD,
     MAX_PRIO,
+    MAX_RT_PRIO,
     PF_EXITING,
     TASK_INTERRUPTIBLE,
     TASK_RUNNING,
     TASK_UNINTERRUPTIBLE,
+    PrioArray,
     TaskState,
     TaskStruct,
 )
@@ -79,7 +85,7 @@ from kdumpsim.kernel.core.spinlock import (
     spin_unlock_irqrestore,
 )
 from kdumpsim.kernel.core.string import strlcpy
-from kdumpsim.kernel.core.types import ListHead
+from kdumpsim.kernel.core.types import BITS_PER_LONG
 
 DEF_TIMESLICE: Final = HZ // 10
 """Ticks a task may run before its equals get their turn: 100 ms."""
@@ -100,7 +106,10 @@ class Rq(Struct):
     idle: ptr[TaskStruct]
     prev: ptr[TaskStruct]
     """Whom the switch under way left, for its other side."""
-    queue: array[ListHead] = length(MAX_PRIO)
+    active: ptr[PrioArray]
+    expired: ptr[PrioArray]
+    """Those who used their time slices up, until the active ones have, too."""
+    arrays: array[PrioArray] = length(2)
 
 
 runqueues: Rq = placed("percpu", Rq())
@@ -158,8 +167,11 @@ def sched_init() -> None:
     for cpu in range(NR_CPUS):
         rq = cpu_rq(cpu)
         spin_lock_init(rq.lock)
-        for prio in range(MAX_PRIO):
-            init_list_head(rq.queue[prio])
+        for half in range(2):
+            for prio in range(MAX_PRIO):
+                init_list_head(rq.arrays[half].queue[prio])
+        rq.active = rq.arrays[0]
+        rq.expired = rq.arrays[1]
     task: ptr[TaskStruct] = init_task
     init_list_head(task.tasks)
     strlcpy(task.comm, "swapper", 16)
@@ -184,19 +196,54 @@ def init_idle(task: ptr[TaskStruct], cpu: u32) -> None:
 
 
 @guest
-def enqueue_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
+def enqueue_task(p: ptr[TaskStruct], half: ptr[PrioArray]) -> None:
     """Put a task at the end of its priority's list."""
-    list_add_tail(p.run_list, rq.queue[p.prio])
-    p.on_rq = True
+    list_add_tail(p.run_list, half.queue[p.prio])
+    half.bitmap[p.prio // BITS_PER_LONG] |= u32(1) << (p.prio % BITS_PER_LONG)
+    half.nr_active += 1
+    p.prio_array = half
+
+
+@guest
+def dequeue_task(p: ptr[TaskStruct]) -> None:
+    """Take a task off the list it is in."""
+    half = p.prio_array
+    half.nr_active -= 1
+    list_del(p.run_list)
+    if list_empty(half.queue[p.prio]):
+        half.bitmap[p.prio // BITS_PER_LONG] &= ~(u32(1) << (p.prio % BITS_PER_LONG))
+
+
+@guest
+def requeue_task(p: ptr[TaskStruct], prio: u32, half: ptr[PrioArray]) -> None:
+    """Put a task at the end of another list, or of its own."""
+    dequeue_task(p)
+    p.prio = prio
+    enqueue_task(p, half)
+
+
+@guest
+def __deactivate_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
+    """Take a task off the run queue."""
+    dequeue_task(p)
+    p.prio_array = NULL
+    rq.nr_running -= 1
+
+
+@guest
+def __activate_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
+    """Put a task on the run queue."""
+    enqueue_task(p, rq.active)
     rq.nr_running += 1
 
 
 @guest
-def dequeue_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
-    """Take a task off the queue."""
-    list_del(p.run_list)
-    p.on_rq = False
-    rq.nr_running -= 1
+def sched_find_first_bit(bitmap: ptr[u32]) -> u32:
+    """The most urgent priority of those that somebody has."""
+    word: u32 = 0
+    while bitmap[word] == 0:
+        word += 1
+    return word * BITS_PER_LONG + __ffs(bitmap[word])
 
 
 @guest
@@ -230,7 +277,7 @@ def resched_task(p: ptr[TaskStruct]) -> None:
 @guest
 def activate_task(p: ptr[TaskStruct], rq: ptr[Rq]) -> None:
     """Queue a task that became runnable; it preempts a less urgent one."""
-    enqueue_task(p, rq)
+    __activate_task(p, rq)
     if p.prio < rq.curr.prio:
         resched_task(rq.curr)
 
@@ -256,7 +303,7 @@ def try_to_wake_up(p: ptr[TaskStruct], states: u32) -> bool:
     """Make a task runnable if it sleeps in one of `states`."""
     flags: u32 = 0
     rq = task_rq_lock(p, addr(flags))
-    if p.on_rq:
+    if p.prio_array != NULL:
         if p.state & states:
             p.state = TASK_RUNNING
         spin_unlock_irqrestore(rq.lock, flags)
@@ -269,7 +316,7 @@ def try_to_wake_up(p: ptr[TaskStruct], states: u32) -> bool:
         p.thread_info.cpu = cpu
         spin_unlock_irqrestore(rq.lock, flags)
         rq = task_rq_lock(p, addr(flags))
-    if not p.on_rq and u32(p.state) & states:
+    if p.prio_array == NULL and u32(p.state) & states:
         if p.state == TASK_UNINTERRUPTIBLE:
             rq.nr_uninterruptible -= 1
         p.state = TASK_RUNNING
@@ -303,34 +350,47 @@ def set_task_state(p: ptr[TaskStruct], state: TaskState) -> None:
 
 
 @guest
-def pull_task(this_cpu: u32, rq: ptr[Rq]) -> None:
-    """Take a waiting task from a CPU that has more than it can run (idle_balance)."""
+def movable_task(half: ptr[PrioArray], busiest: ptr[Rq], this_cpu: u32) -> ptr[TaskStruct]:
+    """A task of another CPU that may run here and waits, the most urgent first; NULL if there is none."""
+    if half.nr_active != 0:
+        for prio in range(sched_find_first_bit(half.bitmap), MAX_PRIO):
+            for p in list_for_each_entry(half.queue[prio], TaskStruct, "run_list"):
+                if p != busiest.curr and p.cpus_allowed >> this_cpu & 1:
+                    return p
+    return NULL
+
+
+@guest
+def idle_balance(this_cpu: u32, rq: ptr[Rq]) -> None:
+    """Take a waiting task from a CPU that has more than it can run."""
     for cpu in range(NR_CPUS):
         busiest = cpu_rq(cpu)
         if cpu == this_cpu or load_volatile(addr(busiest.nr_running)) < 2 or not raw_spin_trylock(busiest.lock):
             continue
-        for prio in range(MAX_PRIO):
-            for p in list_for_each_entry(busiest.queue[prio], TaskStruct, "run_list"):
-                if p != busiest.curr and p.cpus_allowed >> this_cpu & 1:
-                    dequeue_task(p, busiest)
-                    p.thread_info.cpu = this_cpu
-                    enqueue_task(p, rq)
-                    raw_spin_unlock(busiest.lock)
-                    return
+        p = movable_task(busiest.expired, busiest, this_cpu)
+        if p == NULL:
+            p = movable_task(busiest.active, busiest, this_cpu)
+        if p != NULL:
+            __deactivate_task(p, busiest)
+            p.thread_info.cpu = this_cpu
+            __activate_task(p, rq)
         raw_spin_unlock(busiest.lock)
+        if p != NULL:
+            return
 
 
 @guest
 def pick_next_task(rq: ptr[Rq]) -> ptr[TaskStruct]:
     """First task of the most urgent list; idle if there is none, here or elsewhere."""
     if rq.nr_running == 0:
-        pull_task(smp_processor_id(), rq)
+        idle_balance(smp_processor_id(), rq)
         if rq.nr_running == 0:
             return rq.idle
-    prio: u32 = 0
-    while list_empty(rq.queue[prio]):
-        prio += 1
-    return container_of(rq.queue[prio].next, TaskStruct, "run_list")
+    if rq.active.nr_active == 0:
+        empty = rq.active
+        rq.active = rq.expired
+        rq.expired = empty
+    return container_of(rq.active.queue[sched_find_first_bit(rq.active.bitmap)].next, TaskStruct, "run_list")
 
 
 @extern
@@ -371,10 +431,10 @@ def schedule() -> None:
         spin_lock_irq(rq.lock)
         if prev.state != TASK_RUNNING and preempt_count() & PREEMPT_ACTIVE == 0:
             prev.nvcsw += 1
-            if prev.on_rq:
+            if prev.prio_array != NULL:
                 if prev.state == TASK_UNINTERRUPTIBLE:
                     rq.nr_uninterruptible += 1
-                dequeue_task(prev, rq)
+                __deactivate_task(prev, rq)
         fetch_and(addr(prev.thread_info.flags), ~(1 << TIF_NEED_RESCHED))
         next = pick_next_task(rq)
         if next == prev:
@@ -438,9 +498,8 @@ def yield_cpu() -> None:
     rq = cpu_rq(smp_processor_id())
     flags = spin_lock_irqsave(rq.lock)
     p = current()
-    if p.on_rq:
-        list_del(p.run_list)
-        list_add_tail(p.run_list, rq.queue[p.prio])
+    if p.prio_array != NULL:
+        requeue_task(p, p.prio, p.prio_array)
     spin_unlock_irqrestore(rq.lock, flags)
     schedule()
 
@@ -456,15 +515,13 @@ def scheduler_tick() -> None:
                 resched_task(p)
         return
     flags = spin_lock_irqsave(rq.lock)
-    if p.on_rq:
+    if p.prio_array == rq.active and p.prio >= MAX_RT_PRIO:
         if p.time_slice > 1:
             p.time_slice -= 1
         else:
             p.time_slice = DEF_TIMESLICE
-            p.prio = min(p.static_prio + 1, MAX_PRIO - 1)
             p.nivcsw += 1
-            list_del(p.run_list)
-            list_add_tail(p.run_list, rq.queue[p.prio])
+            requeue_task(p, min(p.static_prio + 1, MAX_PRIO - 1), rq.expired)
             resched_task(p)
     spin_unlock_irqrestore(rq.lock, flags)
 
@@ -475,6 +532,19 @@ def wake_up_new_task(p: ptr[TaskStruct]) -> None:
     p.state = TASK_INTERRUPTIBLE
     p.time_slice = DEF_TIMESLICE
     wake_up_process(p)
+
+
+@guest
+def set_task_prio(p: ptr[TaskStruct], prio: u32) -> None:
+    """Make a task more or less urgent (set_user_nice(), sched_setscheduler())."""
+    flags: u32 = 0
+    rq = task_rq_lock(p, addr(flags))
+    p.static_prio = prio
+    if p.prio_array == NULL:
+        p.prio = prio
+    else:
+        requeue_task(p, prio, p.prio_array)
+    spin_unlock_irqrestore(rq.lock, flags)
 
 
 @guest

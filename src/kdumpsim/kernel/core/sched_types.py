@@ -15,7 +15,7 @@ from kdumpsim.kernel.core.hrtimer_types import Hrtimer
 from kdumpsim.kernel.core.pid_types import PIDTYPE_MAX, Pid
 from kdumpsim.kernel.core.signal_types import NSIG, KSigaction, Sigpending, Sigset
 from kdumpsim.kernel.core.timer_types import TimerList
-from kdumpsim.kernel.core.types import ListHead, RcuHead
+from kdumpsim.kernel.core.types import BITS_PER_LONG, ListHead, RcuHead
 from kdumpsim.kernel.core.wait_types import WaitQueue
 
 if TYPE_CHECKING:
@@ -23,14 +23,19 @@ if TYPE_CHECKING:
     from kdumpsim.kernel.fs.file_types import FilesStruct, FsStruct
     from kdumpsim.kernel.mm.mm_types import MmStruct
 
-MAX_PRIO: Final = 8
+MAX_RT_PRIO: Final = 100
+"""Priorities below are real-time tasks'; the most urgent is 0."""
+
+MAX_PRIO: Final = MAX_RT_PRIO + 40
 """Number of priorities; 0 is served first."""
 
-DEFAULT_PRIO: Final = 4
-"""Priority of ordinary kernel threads."""
+DEFAULT_PRIO: Final = MAX_RT_PRIO + 20
+"""Priority of ordinary tasks: nice 0."""
 
-LOW_PRIO: Final = 6
-"""Priority of threads that should stand back, like nice 19: ksoftirqd, flushers."""
+LOW_PRIO: Final = MAX_PRIO - 1
+"""Priority of threads that should stand back, as nice 19: ksoftirqd."""
+
+BITMAP_SIZE: Final = (MAX_PRIO + BITS_PER_LONG - 1) // BITS_PER_LONG
 
 CPU_MASK_ALL: Final = 0xFF
 """cpus_allowed of a task that may run anywhere (NR_CPUS bits)."""
@@ -55,6 +60,16 @@ TASK_INTERRUPTIBLE: Final = TaskState.TASK_INTERRUPTIBLE
 TASK_UNINTERRUPTIBLE: Final = TaskState.TASK_UNINTERRUPTIBLE
 EXIT_ZOMBIE: Final = TaskState.EXIT_ZOMBIE
 EXIT_DEAD: Final = TaskState.EXIT_DEAD
+
+
+class PrioArray(Struct):
+    """Runnable tasks by priority."""
+
+    nr_active: u32
+    """Tasks in the lists."""
+    bitmap: array[u32] = length(BITMAP_SIZE)
+    """A bit for each list that is not empty."""
+    queue: array[ListHead] = length(MAX_PRIO)
 
 
 class SighandStruct(Struct):
@@ -95,8 +110,9 @@ class TaskStruct(Struct):
     static_prio: u32
     time_slice: u32
     run_list: ListHead
-    """Link in the run queue; `on_rq` tells whether it hangs there."""
-    on_rq: bool
+    """Link in a list of `prio_array`."""
+    prio_array: ptr[PrioArray]
+    """The half of its run queue that it waits or runs in, NULL while it sleeps (Linux's task_struct.array)."""
     on_cpu: bool
     """Whether a CPU runs on this task's stack just now."""
     cpus_allowed: u32

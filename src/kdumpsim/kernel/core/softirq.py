@@ -40,7 +40,7 @@ from kdumpsim.kernel.architecture import (
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hardirq import HARDIRQ_OFFSET, SOFTIRQ_OFFSET, in_interrupt
 from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
-from kdumpsim.kernel.core.sched import cond_resched, schedule, set_current_state, wake_up_process
+from kdumpsim.kernel.core.sched import cond_resched, schedule, set_current_state, set_task_prio, wake_up_process
 from kdumpsim.kernel.core.sched_types import LOW_PRIO, TASK_INTERRUPTIBLE, TASK_RUNNING, TaskStruct
 from kdumpsim.kernel.core.spinlock import preempt_disable, preempt_enable, preempt_enable_no_resched
 from kdumpsim.kernel.core.vsprintf import snprintf
@@ -291,7 +291,7 @@ def softirq_init() -> None:
 @guest
 def ksoftirqd_loop(arg: ptr[void]) -> i32:
     """A CPU's softirq thread: runs what irq_exit() left over, between other tasks."""
-    current().static_prio = LOW_PRIO
+    set_task_prio(current(), LOW_PRIO)
     set_current_state(TASK_INTERRUPTIBLE)
     while True:
         preempt_disable()

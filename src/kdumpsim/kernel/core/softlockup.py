@@ -15,8 +15,6 @@ thread: 2.6.23 goes by cpu_clock(), which is each CPU's own, and has the tick wa
 
 from __future__ import annotations
 
-from typing import Final
-
 from kdumpsim.compiler.lang import NULL, array, cstr, guest, i32, length, placed, ptr, u8, u32, void
 from kdumpsim.kernel.architecture import cpu_online, current, dump_stack, smp_processor_id
 from kdumpsim.kernel.core.config import FAULT_CHECKS, HZ, NR_CPUS
@@ -24,15 +22,12 @@ from kdumpsim.kernel.core.kthread import kernel_thread_on_cpu
 from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.params import ObsKernelParam
 from kdumpsim.kernel.core.printk import printk
-from kdumpsim.kernel.core.sched import schedule, wake_up_process
+from kdumpsim.kernel.core.sched import schedule, set_task_prio, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_INTERRUPTIBLE, TaskStruct
 from kdumpsim.kernel.core.spinlock import Spinlock, spin_lock, spin_unlock
 from kdumpsim.kernel.core.string import simple_strtoul, strcmp
 from kdumpsim.kernel.core.timer import jiffies, schedule_timeout, time_after_eq
 from kdumpsim.kernel.core.vsprintf import snprintf
-
-MAX_RT_PRIO: Final = 0
-"""Nothing is more urgent."""
 
 softlockup_off: bool = False
 softlockup_panic: bool = False
@@ -92,8 +87,7 @@ def softlockup_tick() -> None:
 @guest
 def watchdog(arg: ptr[void]) -> i32:
     """A CPU's thread: once a second it shows that it can run."""
-    current().prio = MAX_RT_PRIO
-    current().static_prio = MAX_RT_PRIO
+    set_task_prio(current(), 0)
     while True:
         current().state = TASK_INTERRUPTIBLE
         if softlockup_local:

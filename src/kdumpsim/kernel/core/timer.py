@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Jiffies and the timers that count in them (kernel/timer.c).
 
-Each CPU has a wheel of 64 lists; a timer hangs in the list of its expiry's low six bits, and a list is looked through
-when its jiffy comes.  Timers run in the TIMER softirq of the CPU that added them.
+Each CPU has five rings of lists.  The lowest has a list for each of the next 256 jiffies.  Timers that are further off
+hang in a higher ring, whose lists stand for 256, 16384 and so on jiffies; they are dealt out anew when the ring below
+has gone round.  Timers run in the TIMER softirq of the CPU that added them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from kdumpsim.compiler.lang import (
     i32,
     length,
     load_volatile,
+    placed,
     ptr,
     u32,
     usize,
@@ -27,7 +29,8 @@ from kdumpsim.compiler.lang import (
 from kdumpsim.kernel.architecture import cpu_relax, current, smp_processor_id
 from kdumpsim.kernel.core.config import HRTIMERS, HZ, NR_CPUS
 from kdumpsim.kernel.core.hrtimer import TIMERADD, hrtimer_run_queues
-from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del
+from kdumpsim.kernel.core.list import init_list_head, list_add_tail, list_del, list_empty, list_splice_init
+from kdumpsim.kernel.core.percpu import per_cpu_ptr
 from kdumpsim.kernel.core.rcupdate import rcu_check_callbacks, rcu_pending
 from kdumpsim.kernel.core.sched import count_active_tasks, idle_cpu, schedule, scheduler_tick, wake_up_process
 from kdumpsim.kernel.core.sched_types import TASK_UNINTERRUPTIBLE, TaskStruct
@@ -40,11 +43,21 @@ from kdumpsim.kernel.core.spinlock import (
     spin_unlock_irqrestore,
 )
 from kdumpsim.kernel.core.time_types import Timespec
-from kdumpsim.kernel.core.timer_types import WHEEL_SIZE, TimerBase, TimerList
+from kdumpsim.kernel.core.timer_types import (
+    TVN_BITS,
+    TVN_SIZE,
+    TVR_BITS,
+    TVR_SIZE,
+    TimerBaseS,
+    TimerList,
+    TvecS,
+    TvecTBaseS,
+)
 from kdumpsim.kernel.core.types import ListHead
 from kdumpsim.kernel.lkdtt.cpoint import cpoint
 
-WHEEL_MASK: Final = WHEEL_SIZE - 1
+TVN_MASK: Final = TVN_SIZE - 1
+TVR_MASK: Final = TVR_SIZE - 1
 
 MAX_SCHEDULE_TIMEOUT: Final = 0x7FFFFFFF
 """schedule_timeout() without a timeout."""
@@ -73,7 +86,8 @@ EXP_15: Final = 2037
 avenrun: array[u32] = length(3)
 """The load averages over 1, 5 and 15 minutes, as fixed-point numbers."""
 calc_load_count: u32 = LOAD_FREQ
-timer_bases: array[TimerBase] = length(NR_CPUS)
+tvec_bases: TvecTBaseS = placed("percpu", TvecTBaseS())
+"""Each CPU's own."""
 
 
 @guest
@@ -83,13 +97,31 @@ def time_after_eq(a: u32, b: u32) -> bool:
 
 
 @guest
+def tvec_base(cpu: u32) -> ptr[TvecTBaseS]:
+    """A CPU's timers."""
+    return cast(ptr[TvecTBaseS], per_cpu_ptr(tvec_bases, cpu))
+
+
+@guest
+def init_timers_cpu(cpu: u32) -> None:
+    """Make empty rings."""
+    base = tvec_base(cpu)
+    spin_lock_init(base.t_base.lock)
+    for i in range(TVN_SIZE):
+        init_list_head(base.tv2.vec[i])
+        init_list_head(base.tv3.vec[i])
+        init_list_head(base.tv4.vec[i])
+        init_list_head(base.tv5.vec[i])
+    for i in range(TVR_SIZE):
+        init_list_head(base.tv1.vec[i])
+    base.timer_jiffies = jiffies
+
+
+@guest
 def init_timers() -> None:
-    """Make empty wheels."""
+    """Every CPU's."""
     for cpu in range(NR_CPUS):
-        base: ptr[TimerBase] = timer_bases[cpu]
-        spin_lock_init(base.lock)
-        for slot in range(WHEEL_SIZE):
-            init_list_head(base.wheel[slot])
+        init_timers_cpu(cpu)
     open_softirq(SoftirqVector.TIMER_SOFTIRQ, run_timer_softirq)
 
 
@@ -108,18 +140,36 @@ def setup_timer(timer: ptr[TimerList], function: fn[[usize], None], data: usize)
 
 
 @guest
-def internal_add_timer(base: ptr[TimerBase], timer: ptr[TimerList]) -> None:
+def tvec_index(jiffy: u32, ring: u32) -> u32:
+    """Which list of tv2 (0) to tv5 (3) a jiffy belongs to."""
+    return jiffy >> (TVR_BITS + ring * TVN_BITS) & TVN_MASK
+
+
+@guest
+def internal_add_timer(base: ptr[TvecTBaseS], timer: ptr[TimerList]) -> None:
     """Hang a timer where its jiffy will find it; one that is late goes to the next jiffy."""
-    slot = timer.expires if time_after_eq(timer.expires, base.timer_jiffies) else base.timer_jiffies
-    list_add_tail(timer.entry, base.wheel[slot & WHEEL_MASK])
-    timer.base = base
+    expires = timer.expires
+    away = expires - base.timer_jiffies
+    vec: ptr[ListHead] = base.tv1.vec[base.timer_jiffies & TVR_MASK]
+    if i32(away) >= 0:
+        if away < TVR_SIZE:
+            vec = base.tv1.vec[expires & TVR_MASK]
+        elif away < 1 << (TVR_BITS + TVN_BITS):
+            vec = base.tv2.vec[tvec_index(expires, 0)]
+        elif away < 1 << (TVR_BITS + 2 * TVN_BITS):
+            vec = base.tv3.vec[tvec_index(expires, 1)]
+        elif away < 1 << (TVR_BITS + 3 * TVN_BITS):
+            vec = base.tv4.vec[tvec_index(expires, 2)]
+        else:
+            vec = base.tv5.vec[tvec_index(expires, 3)]
+    list_add_tail(timer.entry, vec)
 
 
 @guest
 def del_timer(timer: ptr[TimerList]) -> bool:
     """Stop a timer; whether it was pending. Its function may still run on another CPU."""
     while True:
-        base: ptr[TimerBase] = load_volatile(addr(timer.base))
+        base: ptr[TimerBaseS] = load_volatile(addr(timer.base))
         if base == NULL:
             return False
         flags = spin_lock_irqsave(base.lock)
@@ -138,13 +188,14 @@ def mod_timer(timer: ptr[TimerList], expires: u32) -> bool:
     Without hrtimers the crash point TIMERADD lies here, where the queue is locked, as it does in hrtimer_start().
     """
     pending = del_timer(timer)
-    base: ptr[TimerBase] = timer_bases[smp_processor_id()]
-    flags = spin_lock_irqsave(base.lock)
+    base = tvec_base(smp_processor_id())
+    flags = spin_lock_irqsave(base.t_base.lock)
     if not HRTIMERS:
         cpoint(TIMERADD)
     timer.expires = expires
+    timer.base = base.t_base
     internal_add_timer(base, timer)
-    spin_unlock_irqrestore(base.lock, flags)
+    spin_unlock_irqrestore(base.t_base.lock, flags)
     return pending
 
 
@@ -159,41 +210,56 @@ def del_timer_sync(timer: ptr[TimerList]) -> bool:
     """Stop a timer and wait until its function runs nowhere."""
     pending = del_timer(timer)
     for cpu in range(NR_CPUS):
-        while load_volatile(addr(timer_bases[cpu].running)) == timer:
+        while load_volatile(addr(tvec_base(cpu).t_base.running_timer)) == timer:
             cpu_relax()
     return pending
 
 
 @guest
-def run_expired(base: ptr[TimerBase], head: ptr[ListHead]) -> None:
-    """Run the timers of one list whose time has come; the lock is dropped around each."""
-    entry = head.next
-    while entry != head:
-        timer = cast(ptr[TimerList], entry)
-        if time_after_eq(base.timer_jiffies, timer.expires):
-            list_del(entry)
+def cascade(base: ptr[TvecTBaseS], tv: ptr[TvecS], index: u32) -> u32:
+    """Deal a list of a higher ring out to the lower ones; its index, which is 0 when the ring itself has gone round."""
+    head: ptr[ListHead] = tv.vec[index]
+    while not list_empty(head):
+        entry = head.next
+        list_del(entry)
+        internal_add_timer(base, cast(ptr[TimerList], entry))
+    return index
+
+
+@guest
+def __run_timers(base: ptr[TvecTBaseS]) -> None:
+    """Run the timers whose time has come; the lock is dropped around each."""
+    work_list: ListHead = ListHead()
+    head: ptr[ListHead] = work_list
+    spin_lock_irq(base.t_base.lock)
+    while time_after_eq(jiffies, base.timer_jiffies):
+        now = base.timer_jiffies
+        if now & TVR_MASK == 0 and cascade(base, base.tv2, tvec_index(now, 0)) == 0:
+            if cascade(base, base.tv3, tvec_index(now, 1)) == 0 and cascade(base, base.tv4, tvec_index(now, 2)) == 0:
+                cascade(base, base.tv5, tvec_index(now, 3))
+        base.timer_jiffies = now + 1
+        init_list_head(head)
+        list_splice_init(base.tv1.vec[now & TVR_MASK], head)
+        while not list_empty(head):
+            timer = cast(ptr[TimerList], head.next)
+            list_del(timer.entry)
             timer.base = NULL
-            base.running = timer
-            spin_unlock_irq(base.lock)
+            base.t_base.running_timer = timer
+            spin_unlock_irq(base.t_base.lock)
             timer.function(timer.data)
-            spin_lock_irq(base.lock)
-            base.running = NULL
-            entry = head.next
-        else:
-            entry = entry.next
+            spin_lock_irq(base.t_base.lock)
+            base.t_base.running_timer = NULL
+    spin_unlock_irq(base.t_base.lock)
 
 
 @guest
 def run_timer_softirq() -> None:
-    """The TIMER softirq: high-resolution timers, then this CPU's wheel up to now."""
+    """The TIMER softirq: high-resolution timers, then this CPU's others up to now."""
     if HRTIMERS:
         hrtimer_run_queues()
-    base: ptr[TimerBase] = timer_bases[smp_processor_id()]
-    spin_lock_irq(base.lock)
-    while time_after_eq(jiffies, base.timer_jiffies):
-        run_expired(base, base.wheel[base.timer_jiffies & WHEEL_MASK])
-        base.timer_jiffies += 1
-    spin_unlock_irq(base.lock)
+    base = tvec_base(smp_processor_id())
+    if time_after_eq(jiffies, base.timer_jiffies):
+        __run_timers(base)
 
 
 @guest

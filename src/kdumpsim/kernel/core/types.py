@@ -7,6 +7,8 @@ from typing import Final
 
 from kdumpsim.compiler.lang import Struct, fn, ptr
 
+BITS_PER_LONG: Final = 32
+
 
 class ListHead(Struct):
     """A link of a circular doubly linked list; the operations are in list.py."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import (
+    NULL,
     Struct,
     addr,
     array,
@@ -39,6 +40,7 @@ from kdumpsim.kernel.core.version import system_utsname
 from kdumpsim.kernel.core.vsprintf import vsnprintf
 from kdumpsim.kernel.mm.page_alloc import Page, PG_buddy, PG_slab, mem_map
 from kdumpsim.kernel.mm.page_flags import PG_lru, PG_swapcache
+from kdumpsim.kernel.mm.vmalloc import VmStruct, vmlist
 
 NOTE_NAME: Final[cstr] = "VMCOREINFO"
 NOTE_NAME_SIZE: Final = 11
@@ -173,8 +175,14 @@ def crash_save_vmcoreinfo_init() -> i32:
 
 @guest
 def crash_save_vmcoreinfo() -> None:
-    """A crash: add when it was."""
+    """A crash: add when it was, and where vmalloc()'s addresses begin, by which tools know those of the linear map.
+
+    2.6.30 told of vmlist at boot; here it may be empty, and tools do not expect that.
+    """
     vmcoreinfo_append_str(f"CRASHTIME={get_seconds()}\n")
+    if vmlist != NULL:
+        vmcoreinfo_symbol("vmlist", addr(vmlist))
+        vmcoreinfo_offset("vm_struct.addr", offsetof(VmStruct, "addr"))
     update_vmcoreinfo_note()
 
 

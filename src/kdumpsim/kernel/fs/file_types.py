@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from kdumpsim.compiler.lang import Struct, array, cstr, fn, i32, length, ptr, u8, u16, u32, u64, usize, void
 from kdumpsim.kernel.core.spinlock_types import Spinlock
-from kdumpsim.kernel.core.types import ListHead, RcuHead
+from kdumpsim.kernel.core.types import BITS_PER_LONG, ListHead, RcuHead
 
 O_RDONLY: Final = 0
 O_WRONLY: Final = 1
@@ -18,7 +18,6 @@ O_TRUNC: Final = 0o1000
 O_DIRECTORY: Final = 0o200000
 NR_OPEN: Final = 64
 """Descriptors of a table."""
-BITS_PER_LONG: Final = 32
 DNAME_INLINE_LEN: Final = 36
 """Names up to this length, NUL included, lie in the dentry itself."""
 

@@ -27,10 +27,9 @@ from kdumpsim.kernel.architecture import current
 from kdumpsim.kernel.core.init_task import init_files
 from kdumpsim.kernel.core.rcupdate import call_rcu
 from kdumpsim.kernel.core.spinlock import spin_lock, spin_lock_init, spin_unlock
-from kdumpsim.kernel.core.types import EBADF, EINVAL, EMFILE, RcuHead
+from kdumpsim.kernel.core.types import BITS_PER_LONG, EBADF, EINVAL, EMFILE, RcuHead
 from kdumpsim.kernel.fs.dcache import dput
 from kdumpsim.kernel.fs.file_types import (
-    BITS_PER_LONG,
     NR_OPEN,
     O_ACCMODE,
     O_RDONLY,

@@ -86,6 +86,12 @@ def local_irq_restore(flags: u32) -> None:
 
 
 @guest
+def __ffs(word: u32) -> u32:
+    """Number of the lowest bit that is set; there must be one."""
+    return asm_value(u32, "bsfl $1, $0", "=r,r,~{cc}", word)
+
+
+@guest
 def irqs_disabled() -> bool:
     """Whether this CPU takes no maskable interrupts just now."""
     return asm_value(u32, "pushfl; popl $0", "=r") & EFLAGS_IF == 0
