@@ -132,7 +132,8 @@ def module_files(paths: Sequence[str | Path]) -> dict[str, Path]:
 def kernel(
     base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = None, modules: Sequence[str | Path] = ()
 ) -> KernelImage:
-    """The kernel linked for physical address `base` with build-time constants `config`.
+    """The kernel linked for physical address `base` with build-time constants `config`; with RELOCATABLE among them it
+    may be loaded elsewhere.
 
     `modules` are files with guest code of a user's own, linked in as if they were the kernel's (docs/guest-modules.md).
     Raises `compiler.CompileError` or `compiler.linker.LinkError` for broken guest sources, ModuleError for a file that
@@ -147,7 +148,13 @@ def kernel(
 
         objects = compile_modules(package_modules("kdumpsim.kernel"), config=config, extra_sources=extra)
         objects.append(data_object("initramfs.cpio", "initramfs", initramfs()))
-        image = link(objects, Layout(PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True, build_id=True))
+        image = link(
+            objects,
+            Layout(
+                PAGE_OFFSET + base, base, KERNEL_ENTRY, kallsyms=True, build_id=True,
+                relocatable=bool(config.get("RELOCATABLE")),
+            ),
+        )  # fmt: skip
         return _pack(image.elf, image.stripped(), json.dumps(dict(image.symbols)).encode())
 
     key = cache.sources_key(

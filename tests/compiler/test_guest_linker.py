@@ -113,6 +113,34 @@ def test_addresses_and_program_headers(tmp_path: Path) -> None:
     )
 
 
+def test_a_relocatable_image_is_moved_by_its_table(tmp_path: Path) -> None:
+    """Every word of the table, raised by the distance, makes the image that is linked there."""
+
+    def memory(at: int) -> tuple[dict[int, bytes], dict[str, int]]:
+        layout = Layout(BASE + at, BASE + at, "main", kallsyms=True, relocatable=True)
+        image = link(objects(tmp_path, m=TEXT), layout)
+        elf = ELFFile(io.BytesIO(image.elf))
+        assert elf["e_type"] == "ET_DYN"
+        return {s["p_vaddr"] - at: s.data() for s in elf.iter_segments()}, dict(image.symbols)
+
+    (here, symbols), (there, _) = memory(0), memory(0x50000)
+    start, stop = symbols["__start_relocs"], symbols["__stop_relocs"]
+    assert stop > start
+    spots = {}
+    for base, data in here.items():
+        for address in range(base, base + len(data) - 3):
+            spots[address] = data[address - base : address - base + 4]
+    words = struct.unpack(f"<{(stop - start) // 4}I", b"".join(spots[at] for at in range(start, stop, 4)))
+    assert list(words) == sorted(set(words))
+    for base, data in here.items():
+        moved = bytearray(data)
+        for word in (*words, *range(start, stop, 4)):
+            if base <= word < base + len(data):
+                (value,) = struct.unpack_from("<I", moved, word - base)
+                struct.pack_into("<I", moved, word - base, value + 0x50000)
+        assert moved == there[base], hex(base)
+
+
 def test_stripped_images_load_the_same(tmp_path: Path) -> None:
     image = link(objects(tmp_path, m=TEXT), Layout(BASE, BASE, "main"))
     full, small = ELFFile(io.BytesIO(image.elf)), ELFFile(io.BytesIO(image.stripped()))

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from kdumpsim.runs.forking import run_all
 from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import parse_crashkernel
 
 POINTS = (
     "INT_HARDWARE_ENTRY",
@@ -36,6 +38,20 @@ def test_a_stack_that_runs_over_anywhere_is_dumped_whole_and_true(tmp_path: Path
         (reason,) = (line.partition(": ")[2] for line in told["evidence"] if "before it said why" in line)
         assert reason in FOUND
         assert all(check["ok"] for check in told["registers"]), told["registers"]
+
+
+def test_a_relocatable_capture_kernel_runs_wherever_its_region_is(tmp_path: Path) -> None:
+    """Where the first kernel finds a place, for the size that its memory calls for; the command line has no address."""
+    region = parse_crashkernel("32M-128M:8M,128M-:16M")
+    scenario = Scenario("FS_DEVRW", "exception", profile="hardened", crashkernel=region)
+    (report,) = run_all([(scenario, tmp_path)], 1)
+    assert report.result is not None, report.died
+    told = report.result.as_dict()
+    assert (told["outcome"], told["accuracy"], told["completeness"]) == ("O", 1, 1), told["evidence"]
+    console = (tmp_path / "console.log").read_text()
+    assert "Reserving 8MB of memory at 56MB for crashkernel" in console
+    # One region that the capture kernel may use begins there, and so does its text.
+    assert re.search(r"memmap=\d+K@57344K ", console)
 
 
 def test_without_a_stack_to_hand_over_on_a_double_fault_waits_for_the_watchdog(tmp_path: Path) -> None:

@@ -26,6 +26,17 @@ def test_a_vmlinux() -> None:
     assert (data.mem, data.memsz, data.data) == (0x1002000, 0x3000, b"data")
 
 
+def test_a_relocatable_kernel_goes_to_the_lowest_place_that_its_alignment_allows() -> None:
+    """ET_DYN, as kexec-tools take it; any other kernel stays where it is linked."""
+    free = [Range(0x2001000, 0x2005000), Range(0x3000800, 0x4000000)]
+    moved = load_image(vmlinux(kind=3)).placed(free)
+    assert (moved.entry, moved.extent) == (0x3001000, Range(0x3001000, 0x3006000))
+    assert [(s.mem, s.bufsz) for s in moved.segments("/boot/k")] == [(0x3001000, 5000), (0x3003000, 4)]
+    assert load_image(vmlinux()).placed(free).entry == 0x1000000
+    with pytest.raises(KexecError, match="20 KiB in one piece, the largest free piece has 16 KiB"):
+        load_image(vmlinux(kind=3)).placed(free[:1])
+
+
 def test_a_virtual_entry_is_translated() -> None:
     assert load_image(vmlinux(entry=0xC1000010)).entry == 0x1000010
 

@@ -10,7 +10,7 @@ from kdumpsim.scenario.options import OPTIONS, Kernel, OptionError, command_line
 
 def test_a_kernel_is_told_only_what_it_would_not_do_by_itself() -> None:
     assert command_line({"nmi_watchdog": "0", "panic_on_oops": "1"}, Kernel.FIRST) == "panic_on_oops=1"
-    assert config({"stack": "8k", "preempt": "1"}) == {}
+    assert config({"stack": "8k", "preempt": "1"}, Kernel.FIRST) == {}
 
 
 def test_each_kernel_is_told_what_concerns_it() -> None:
@@ -20,7 +20,9 @@ def test_each_kernel_is_told_what_concerns_it() -> None:
 
 
 def test_build_time_choices_become_constants_for_the_compiler() -> None:
-    assert config({"stack": "4k", "preempt": "0", "sysrq": "0"}) == {"THREAD_SIZE": 4096, "PREEMPT": 0}
+    chosen = {"stack": "4k", "preempt": "0", "sysrq": "0", "relocatable": "1"}
+    assert config(chosen, Kernel.FIRST) == {"THREAD_SIZE": 4096, "PREEMPT": 0}
+    assert config(chosen, Kernel.CAPTURE) == {"THREAD_SIZE": 4096, "PREEMPT": 0, "RELOCATABLE": 1}
 
 
 def test_an_option_said_twice_must_say_the_same() -> None:

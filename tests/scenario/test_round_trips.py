@@ -22,7 +22,7 @@ from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.profiles import PROFILES
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.settings import settings_of
-from kdumpsim.scenario.values import Reservation, ScenarioError
+from kdumpsim.scenario.values import Reservation, ScenarioError, parse_crashkernel
 
 PAGE = 4096
 BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->\n"
@@ -76,7 +76,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "sata": st.sampled_from(["legacy", "native"]),
     "crashkernel": st.builds(
         lambda size, base: Reservation(size * PAGE, base * PAGE), st.integers(1024, 4096), st.integers(2048, 4352)
-    ),
+    )
+    | st.sampled_from(["16M", "32M-128M:8M,128M-:16M", "0-:16M@16M"]).map(parse_crashkernel),
     "profile": st.sampled_from(list(PROFILES)),
     "kernel_options": options(),
     "mechanism": st.sampled_from(list(MECHANISMS)),

@@ -31,8 +31,37 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 def test_crashkernel_is_size_at_start_as_in_2_6() -> None:
     assert parse_crashkernel("16M@32M") == Reservation(size=16 * MIB, base=32 * MIB)
-    with pytest.raises(ScenarioError, match="SIZE@START"):
-        parse_crashkernel("16M")
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "base"),
+    [("16M", 16, None), ("32M-64M:8M,64M-:16M", 16, None), ("64M-:16M@32M", 16, 32 * MIB), ("0-32M:8M", 0, None)],
+)
+def test_crashkernel_without_a_start_or_with_ranges_as_in_2_6_24(text: str, size: int, base: int | None) -> None:
+    region = parse_crashkernel(text)
+    assert (region.size_with(64 * MIB), region.base) == (size * MIB, base)
+    assert str(region) == text
+
+
+@pytest.mark.parametrize("text", ["16M-", "16M-32M", "32M-16M:8M", "16M-32M:8M,4M", "-16M:4M"])
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(ScenarioError, match=r"is no range|is empty"):
+        parse_crashkernel(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "relocatable", "complaint"),
+    [
+        ("16M", "0", "add @START, such as 16M@16M, or --kernel-option relocatable=1"),
+        ("128M-:16M", "1", "reserves nothing with 64M of RAM"),
+        ("64M-:1M", "1", "too small"),
+        ("64M-:16M@60M", "0", "outside the 64M of RAM"),
+    ],
+)
+def test_what_crashkernel_cannot_be_used_is_refused(text: str, relocatable: str, complaint: str) -> None:
+    options = (("relocatable", relocatable),)
+    with pytest.raises(ScenarioError, match=complaint):
+        Scenario("FS_DEVRW", "panic", crashkernel=parse_crashkernel(text), kernel_options=options)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writing ET_EXEC files for the target (System V ABI, chapters 4 and 5)."""
+"""Writing ET_EXEC and ET_DYN files for the target (System V ABI, chapters 4 and 5)."""
 
 from __future__ import annotations
 
@@ -57,9 +57,18 @@ def _align(offset: int, boundary: int) -> int:
 
 
 def write_executable(
-    entry: int, sections: Sequence[OutputSection], segments: Sequence[Segment], symbols: Sequence[Symbol] | None
+    entry: int,
+    sections: Sequence[OutputSection],
+    segments: Sequence[Segment],
+    symbols: Sequence[Symbol] | None,
+    *,
+    file_type: int = ET_EXEC,
+    align: int = PAGE,
 ) -> bytes:
-    """The file; `symbols` None leaves the symbol table out.  Offsets are congruent to addresses modulo the page."""
+    """The file, of `file_type`; `symbols` None leaves the symbol table out.
+
+    Offsets are congruent to addresses modulo `align`, the segments' p_align.
+    """
     notes = [section for section in sections if section.notes]
     out = bytearray(EHDR.size + TARGET.elf.phdr_size * (len(segments) + len(notes)))
     offsets: dict[str, int] = {}
@@ -69,7 +78,7 @@ def write_executable(
         offset = len(out)
         if section.flags & SHF_ALLOC:
             if section.name in first_of:
-                offset = _align(offset, PAGE) + section.address % PAGE
+                offset += (section.address - offset) % align
             else:
                 # Within a segment the file follows the addresses.
                 offset += (section.address - offset) % PAGE
@@ -109,7 +118,7 @@ def write_executable(
     for row in headers:
         out += SHDR.pack(*row)
     EHDR.pack_into(
-        out, 0, TARGET.elf.linux_ident, ET_EXEC, TARGET.machine, 1, entry, EHDR.size, table_offset, 0, EHDR.size,
+        out, 0, TARGET.elf.linux_ident, file_type, TARGET.machine, 1, entry, EHDR.size, table_offset, 0, EHDR.size,
         TARGET.elf.phdr_size, len(segments) + len(notes), SHDR.size, len(headers), len(headers) - 1,
     )  # fmt: skip
     program_headers = []
@@ -122,7 +131,7 @@ def write_executable(
         program_headers.append(
             ProgramHeader(
                 PT_LOAD, offsets[members[0].name], start, start + segment.shift, file_size, memory_size, segment.flags,
-                PAGE,
+                align,
             )
         )  # fmt: skip
     shift = segments[0].shift if segments else 0

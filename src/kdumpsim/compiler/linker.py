@@ -18,6 +18,8 @@ from .asmlines import AssemblyFunction, AssemblyUnits
 from .diagnostics import GuestError
 from .driver import ObjectFile
 from .elf import (
+    ET_DYN,
+    ET_EXEC,
     SHF_ALLOC,
     SHF_EXECINSTR,
     SHF_MERGE,
@@ -38,6 +40,7 @@ from .elf import (
     STT_SECTION,
     ElfError,
     Relocatable,
+    Relocation,
     Section,
     Symbol,
     apply_relocation,
@@ -56,6 +59,8 @@ PAGE = 4096
 _HEAD = (".multiboot", ".head.text", ".text.head")
 _LEVEL = re.compile(r"([A-Za-z_]\w*?)([0-9])")
 """A section of one level: NAME0 to NAME9 make one table, NAME, in the order of the digit (ld's SORT)."""
+RELOCS = "relocs"
+"""The table of a relocatable image: the link-time address of each word that holds an address, in order."""
 _KALLSYMS = ("kallsyms_num_syms", "kallsyms_addresses", "kallsyms_names")
 
 
@@ -77,7 +82,8 @@ class Layout:
 
     `entry` is a symbol; with `entry_is_physical` e_entry holds its physical address, as in Linux's vmlinux.
     `build_id` adds a note that names the contents, as GNU ld's --build-id does; it lies between __start_notes and
-    __stop_notes.
+    __stop_notes.  `relocatable` adds a table of all words that hold addresses, between __start_relocs and
+    __stop_relocs, with which the image can move itself by any multiple of its alignment, and says so by ET_DYN.
     """
 
     vaddr: int
@@ -86,11 +92,12 @@ class Layout:
     kallsyms: bool = False
     entry_is_physical: bool = True
     build_id: bool = False
+    relocatable: bool = False
 
 
 @dataclass(frozen=True)
 class LinkedImage:
-    """An ET_EXEC file and the addresses of its global symbols."""
+    """An ET_EXEC file (ET_DYN: a relocatable image) and the addresses of its global symbols."""
 
     elf: bytes
     symbols: Mapping[str, int]
@@ -171,6 +178,8 @@ class _Linker:
         groups = self._collect()
         self._check_tables_are_read()
         extra = self._kallsyms_size()
+        if self.layout.relocatable:
+            self._relocs_size(groups)
         self._assign_addresses(groups, extra)
         places = self._places()
         self._symbols(places, groups)
@@ -184,6 +193,8 @@ class _Linker:
         if self.layout.build_id:
             self.outputs[BUILD_ID].data = bytearray(BUILD_ID_HEADER.ljust(BUILD_ID_BYTES, b"\0"))
         self._relocate(places)
+        if self.layout.relocatable:
+            self._relocs(places)
         self._frames(groups)
         self._assembly(groups, places)
         if self.layout.entry not in self.globals:
@@ -277,6 +288,39 @@ class _Linker:
         output.size = 4 + 4 * len(names) + sum(len(name.encode()) + 1 for name in names)
         self.outputs[".kallsyms"] = output
         return output.size
+
+    def _moving(self) -> Iterable[tuple[Relocatable, Section, Relocation]]:
+        """Relocations that write an address of the image; an error for a field that is too small for any."""
+        absolute = {s.name for obj in self.inputs for s in obj.symbols if s.section == SHN_ABS and s.bind != STB_LOCAL}
+        for obj in self.inputs:
+            for section in obj.sections:
+                for rel in section.relocations if section.alloc else ():
+                    symbol = obj.symbols[rel.symbol]
+                    field_ = TARGET.relocations.get(rel.kind)
+                    if field_ is None or symbol.section == SHN_ABS or symbol.name in absolute:
+                        continue
+                    if field_.width == TARGET.word and not field_.relative:
+                        yield obj, section, rel
+                    elif field_.width != TARGET.word:
+                        self.errors.append(
+                            f"{self._where(obj, section, rel.offset)}: {8 * field_.width} bits of an "
+                            "address, which a relocatable image cannot have"
+                        )
+
+    def _relocs_size(self, groups: dict[str, list[_Output]]) -> None:
+        """Make room for the table: a word for each relocation, and for each address in kallsyms."""
+        count = sum(1 for _ in self._moving())
+        if self.layout.kallsyms:
+            count += sum(1 for _ in self._text_symbols())
+        self.outputs[RELOCS] = _Output(RELOCS, SHF_ALLOC, align=TARGET.word, size=TARGET.word * count)
+        groups["rodata"].append(self.outputs[RELOCS])
+
+    def _relocs(self, places: Mapping[int, tuple[_Output, int]]) -> None:
+        addresses = [places[id(section)][1] + rel.offset for _, section, rel in self._moving()]
+        if self.layout.kallsyms:
+            table = self.outputs[".kallsyms"].address
+            addresses += [table + TARGET.word * (1 + index) for index, _ in enumerate(self._text_symbols())]
+        self.outputs[RELOCS].data = bytearray(struct.pack(f"<{len(addresses)}{TARGET.word_format}", *sorted(addresses)))
 
     def _text_symbols(self) -> Iterable[tuple[Relocatable, Symbol]]:
         for obj in self.inputs:
@@ -481,8 +525,15 @@ class _Linker:
                 segments.append(Segment(members, flags, shift))
         entry = self.globals[self.layout.entry] + (shift if self.layout.entry_is_physical else 0)
         symbols = self._symbol_table(index)
-        elf = write_executable(entry, sections, segments, symbols)
-        stripped = write_executable(entry, [s for s in sections if s.flags & SHF_ALLOC], segments, None)
+        kind, align = ET_EXEC, PAGE
+        if self.layout.relocatable:
+            kind, align = (
+                ET_DYN,
+                max(PAGE, *(o.align for name in ("text", "rodata", "data", "bss") for o in groups[name])),
+            )
+        elf = write_executable(entry, sections, segments, symbols, file_type=kind, align=align)
+        loaded = [s for s in sections if s.flags & SHF_ALLOC]
+        stripped = write_executable(entry, loaded, segments, None, file_type=kind, align=align)
         return LinkedImage(elf, dict(sorted(self.globals.items())), stripped)
 
     def _symbol_table(self, index: Mapping[str, int]) -> list[Symbol]:

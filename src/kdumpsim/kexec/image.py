@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from kdumpsim.agent.segments import FileData
-from kdumpsim.target import ELF_CLASSES, LOAD_LIMIT, TARGET
+from kdumpsim.target import ELF_CLASSES, LOAD_LIMIT, PAGE_SIZE, TARGET
 
 from .errors import KexecError
 from .segments import Range, Segment, page_down, page_up
 
-_ET_EXEC, _PT_LOAD = 2, 1
+_ET_EXEC, _ET_DYN, _PT_LOAD = 2, 3, 1
 _MACHINES = {2: "SPARC", 3: "i386", 8: "MIPS", 20: "PowerPC", 40: "Arm", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
 _KINDS = {1: "relocatable object", 2: "executable", 3: "shared object", 4: "core file"}
 
@@ -31,6 +32,7 @@ class ProgramSegment:
     paddr: int
     filesz: int
     memsz: int
+    align: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class KernelImage:
     """Physical address."""
     loads: tuple[ProgramSegment, ...]
     """In order of physical address, without overlaps."""
+    relocatable: bool = False
+    """It moves itself to where it is loaded (ET_DYN)."""
 
     @property
     def extent(self) -> Range:
@@ -56,6 +60,23 @@ class KernelImage:
                 f"{self.name} is linked to run at {self.extent}, outside the reserved region {region}: "
                 f"a capture kernel must be linked inside crashkernel={region.size >> 20}M@{region.start >> 20}M"
             )
+
+    def placed(self, free: Sequence[Range]) -> KernelImage:
+        """A relocatable kernel at the lowest place in `free` that its segments' alignment allows, as kexec-tools do
+        with ET_DYN; any other where it is linked.  KexecError if there is no such place."""
+        if not self.relocatable:
+            return self
+        extent, align = self.extent, max(part.align for part in self.loads)
+        for part in sorted(free):
+            moved = -(-(part.start - extent.start) // align) * align
+            if Range(extent.start + moved, extent.end + moved) in part:
+                loads = [replace(load, vaddr=load.vaddr + moved, paddr=load.paddr + moved) for load in self.loads]
+                return replace(self, entry=self.entry + moved, loads=tuple(loads))
+        largest = max((part.size for part in free), default=0)
+        raise KexecError(
+            f"no room for {self.name}: {extent.size >> 10} KiB in one piece, the largest free piece has "
+            f"{largest >> 10} KiB"
+        )
 
     def segments(self, guest_path: str | None = None) -> list[Segment]:
         """Page-aligned segments; parts that share a page become one.
@@ -96,7 +117,8 @@ class KernelImage:
 
 
 def load_image(data: bytes, name: str = "kernel") -> KernelImage:
-    """Check that `data` is an ELF executable for the target and find its parts; KexecError says what it is instead."""
+    """Check that `data` is an ELF executable for the target, or one that may be moved, and find its parts; KexecError
+    says what it is instead."""
     wanted = f"a {TARGET.elf.bits}-bit ELF executable for {TARGET.name}"
     if data[:4] != b"\x7fELF":
         hint = " (a bzImage cannot be used, give the vmlinux)" if data[0x202:0x206] == b"HdrS" else ""
@@ -111,7 +133,7 @@ def load_image(data: bytes, name: str = "kernel") -> KernelImage:
         width = ELF_CLASSES[bits].bits if bits in ELF_CLASSES else "?"
         what = _MACHINES.get(machine, f"machine {machine}")
         raise KexecError(f"{name}: a {width}-bit ELF file for {what}; allowed is {wanted}")
-    if kind != _ET_EXEC:
+    if kind not in (_ET_EXEC, _ET_DYN):
         what = _KINDS.get(kind, f"file of type {kind}")
         raise KexecError(f"{name}: an ELF {what}; allowed is {wanted}")
     form = TARGET.elf
@@ -128,14 +150,16 @@ def load_image(data: bytes, name: str = "kernel") -> KernelImage:
             continue
         if part.filesz > part.memsz or part.offset + part.filesz > len(data) or part.paddr + part.memsz > LOAD_LIMIT:
             raise KexecError(f"{name}: program header {index} lies outside the file or beyond {LOAD_LIMIT >> 30} GiB")
-        loads.append(ProgramSegment(part.offset, part.vaddr, part.paddr, part.filesz, part.memsz))
+        loads.append(
+            ProgramSegment(part.offset, part.vaddr, part.paddr, part.filesz, part.memsz, max(part.align, PAGE_SIZE))
+        )
     if not loads:
         raise KexecError(f"{name}: has no loadable segment")
     loads.sort(key=lambda part: part.paddr)
     for low, high in pairwise(loads):
         if low.paddr + low.memsz > high.paddr:
             raise KexecError(f"{name}: segments at {low.paddr:#x} and {high.paddr:#x} overlap")
-    return KernelImage(name, data, _physical_entry(entry, loads, name), tuple(loads))
+    return KernelImage(name, data, _physical_entry(entry, loads, name), tuple(loads), kind == _ET_DYN)
 
 
 def _physical_entry(entry: int, loads: list[ProgramSegment], name: str) -> int:

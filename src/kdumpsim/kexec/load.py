@@ -4,7 +4,8 @@
 Planning is pure (:func:`plan_panic`, :func:`plan_normal`); :func:`kexec_load_panic` and :func:`kexec_load_normal` ask
 the guest for what a plan needs, through its agent, and hand the segments to its kexec_load.
 
-Within the reserved region (kdump paper, Figures 1 and 3) the kernel lies where it is linked; everything else is placed
+Within the reserved region (kdump paper, Figures 1 and 3) the kernel lies where it is linked, or as low as it can if it
+is relocatable; everything else is placed
 from the top down, what the capture kernel must not touch first, so that its own memory is one piece.
 """
 
@@ -81,8 +82,10 @@ def plan_panic(
     _check_notes(crash_notes, layout)
     if vmcoreinfo is not None:
         _check_in_ram(vmcoreinfo, "VMCOREINFO", layout)
+    free = Range(crash.start, min(crash.end, LOAD_LIMIT))
+    kernel = kernel.placed([free])
     kernel.check_inside(crash)
-    room = Room([Range(crash.start, min(crash.end, LOAD_LIMIT))], f"the reserved region {crash}")
+    room = Room([free], f"the reserved region {crash}")
     end = max(part.end for part in layout.ram)
     if elf64 is None:
         elf64 = end > 1 << ELF32.bits
@@ -112,10 +115,12 @@ def plan_panic(
 def plan_normal(
     kernel: KernelImage, layout: MemoryLayout, purgatory: bytes, append: str = "", *, guest_path: str | None = None
 ) -> LoadPlan:
-    """kexec -l: the kernel goes where it is linked, anywhere in System RAM above 1 MiB, when the reboot comes."""
+    """kexec -l: the kernel goes where it is linked, or where there is room if it is relocatable, anywhere in System RAM
+    above 1 MiB, when the reboot comes."""
     holes = [Range(0, LOW_MEMORY_END), *([layout.crash] if layout.crash else [])]
     whole = [Range(page_up(part.start), min(page_down(part.end), LOAD_LIMIT)) for part in layout.ram]
     room = Room(subtract([part for part in whole if part.size > 0], holes), "System RAM above 1 MiB")
+    kernel = kernel.placed(room.free)
     segments = kernel.segments(guest_path)
     for segment in segments:
         room.take(segment.range, kernel.name)

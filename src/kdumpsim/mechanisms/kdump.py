@@ -18,9 +18,9 @@ from kdumpsim.kexec.segments import Range
 from kdumpsim.lkdtt.outcome import Note, Seen
 from kdumpsim.mechanisms.base import Host, Mechanism, MechanismError, Phase, kernel_words
 from kdumpsim.scenario.conditions import USUAL_DUMP_DISK
-from kdumpsim.scenario.options import Kernel
+from kdumpsim.scenario.options import Kernel, config
 from kdumpsim.scenario.scenario import check_kernel
-from kdumpsim.scenario.values import ScenarioError, format_size
+from kdumpsim.scenario.values import Reservation, ScenarioError, format_size
 from kdumpsim.target import PAGE_SIZE, physical
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.reader import Vmcore
@@ -30,6 +30,11 @@ CAPTURE_DEFAULTS = ("maxcpus=1",)
 CAPTURE_WORKING_MEMORY = 1 << 20
 """What a capture kernel needs beyond its image: headers, backup region (640 KiB), page tables, buffers."""
 CORRUPT = "corrupt-capture-kernel"
+
+
+State = tuple[int, tuple[int, int], tuple[tuple[int, int], ...], int]
+"""Purgatory's entry, the reserved region, each CPU's note area: (start, end), and how far the capture kernel was
+moved."""
 
 
 class Kdump(Mechanism):
@@ -44,7 +49,7 @@ class Kdump(Mechanism):
     injections = frozenset({CORRUPT})
 
     capture: images.KernelImage
-    _state: tuple[int, tuple[int, int], tuple[tuple[int, int], ...]] | None = None
+    _state: State | None = None
     _started_ns: int | None = None
 
     def words(self) -> Sequence[str]:
@@ -53,9 +58,12 @@ class Kdump(Mechanism):
     def build(self, first: images.KernelImage, constants: Mapping[str, int]) -> None:
         check_kernel(self.pc, self.kernel, first.physical_end)
         region = self.kernel.crashkernel
-        self.capture = images.kernel(region.base, constants, self.kernel.guest_modules)
-        needed = self.capture.physical_end - region.base + CAPTURE_WORKING_MEMORY
-        if needed > region.size:
+        own = config(self.kernel.options, Kernel.CAPTURE)
+        # Where it is linked does not matter to a relocatable one.
+        linked = images.FIRST_KERNEL_BASE if "RELOCATABLE" in own or region.base is None else region.base
+        self.capture = images.kernel(linked, {**constants, **own}, self.kernel.guest_modules)
+        needed = self.capture.physical_end - linked + CAPTURE_WORKING_MEMORY
+        if needed > region.size_with(self.pc.memory):
             least = -(-needed // PAGE_SIZE) * PAGE_SIZE
             raise ScenarioError(
                 f"crashkernel {region} is too small: the capture kernel needs at least {format_size(least)}"
@@ -81,10 +89,12 @@ class Kdump(Mechanism):
             raise MechanismError(str(error)) from error
         assert plan.crash is not None
         notes = tuple((area.start, area.end) for area in plan.crash_notes)
-        self.restore((plan.entry, (plan.crash.start, plan.crash.end), notes), host)
+        moved = plan.kernel.extent.start - self.capture.base
+        self.restore((plan.entry, (plan.crash.start, plan.crash.end), notes, moved), host)
         if self.kernel.inject == CORRUPT:
             self._corrupt(host)
-        return f"capture kernel at {self.kernel.crashkernel}, {len(plan.segments)} segments"
+        region = Reservation(plan.crash.size, plan.crash.start)
+        return f"capture kernel at {region}, {len(plan.segments)} segments"
 
     def unarmed(self, host: Host) -> str:
         if host.guest.read_file(CAPTURE_LOADED).strip() == b"1":
@@ -94,32 +104,32 @@ class Kdump(Mechanism):
     def parts(self) -> Iterable[bytes]:
         return (images.purgatory(),)
 
-    def state(self) -> tuple[int, tuple[int, int], tuple[tuple[int, int], ...]] | None:
-        """Purgatory's entry, the reserved region and each CPU's note area: (start, end)."""
+    def state(self) -> State | None:
         return self._state
 
     def restore(self, state: Any, host: Host) -> None:
         self._state = state
         if state is None:
             return
-        entry, crash, notes = state
+        entry, crash, notes, moved = state
         host.oracle.watch_jump(entry, Range(*crash), [Range(*area) for area in notes], where=self.hand_over)
 
         def started(_cpu: Any) -> None:
             if self._started_ns is None:
                 self._started_ns = host.now
 
-        host.machine.watch(self.capture.symbols["start_kernel"], started)
+        host.machine.watch(self.capture.symbols["start_kernel"] + moved, started)
 
     def _corrupt(self, host: Host) -> None:
         """Flip a bit in each page of the loaded capture kernel's text, as a stray DMA might."""
-        memory, base = host.machine.memory, self.capture.base
-        for page in range(base, physical(self.capture.symbols["_etext"]), PAGE_SIZE):
-            address = page + PAGE_SIZE // 2
+        assert self._state is not None
+        memory, moved = host.machine.memory, self._state[-1]
+        for page in range(self.capture.base, physical(self.capture.symbols["_etext"]), PAGE_SIZE):
+            address = page + moved + PAGE_SIZE // 2
             memory.dma_write(address, bytes([memory.dma_read(address, 1)[0] ^ 1]))
 
     def phases(self, host: Host) -> Sequence[Phase]:
-        total = self.pc.memory - self.kernel.crashkernel.size
+        total = self.pc.memory - self.kernel.crashkernel.size_with(self.pc.memory)
 
         def who(_ending: str) -> str:
             cpu = host.oracle.jump.cpu if host.oracle.jump else 0

@@ -65,13 +65,13 @@ def survey(copy: Session, scenario: Scenario) -> Survey | None:
 
     None where it comes to harm by itself.
     """
-    reserved = scenario.kernel.reserved
+    reserved = copy.oracle.reserved
     try:
         copy.arm(_undrawn(scenario).crash_part)
         return look(
             capable(copy.machine.striking, copy.pc, "struck"),
             copy.first,
-            range(reserved.base, reserved.end) if reserved is not None else range(0),
+            range(reserved.start, reserved.end) if reserved is not None else range(0),
             (scenario.seed, *SurveyKey.of(scenario).crash),
             control=bool(scenario.fault),
             lives=lambda: not copy.gone and not copy.crashed,

@@ -30,7 +30,7 @@ from kdumpsim.runs.hosttime import check_host_timeout, within
 from kdumpsim.runs.result import DumpFile, Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.truth import write_truth
-from kdumpsim.scenario.options import config
+from kdumpsim.scenario.options import Kernel, config
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.points import points_of
 from kdumpsim.scenario.scenario import Scenario, check_together
@@ -205,7 +205,7 @@ def build_kernels(pc: PcPart, kernel: KernelPart) -> tuple[images.KernelImage, M
     not fit the machine."""
     check_together(pc, kernel)
     mechanism = mechanism_of(kernel)(pc, kernel)
-    constants = {**config(kernel.options), **mechanism.constants}
+    constants = {**config(kernel.options, Kernel.FIRST), **mechanism.constants}
     first = images.kernel(config=constants, modules=kernel.guest_modules)
     check_guest(type(mechanism), kernel, first)
     points_of(first)  # those of the guest modules may not be possible

@@ -227,6 +227,15 @@ OPTIONS: dict[str, Option] = {
             constant="FAULT_CHECKS",
         ),
         Option(
+            "relocatable",
+            "the capture kernel runs wherever its region is, and relocates itself (LKDTT paper, section 7.2.1), rather "
+            "than where it is linked; `--crashkernel SIZE` needs it",
+            "0",
+            _switch("0", "1"),
+            CAPTURE,
+            constant="RELOCATABLE",
+        ),
+        Option(
             "softlockup_clock",
             "how the soft-lockup watchdog tells time: by jiffies, or by each CPU's own timer interrupts, which come "
             "even while jiffies stand still",
@@ -299,10 +308,10 @@ def command_line(options: Mapping[str, str], kernel: Kernel) -> str:
     return " ".join(words)
 
 
-def config(options: Mapping[str, str]) -> dict[str, int]:
-    """The constants to compile both kernels with, for `images.kernel`; empty where they have these values anyway."""
+def config(options: Mapping[str, str], kernel: Kernel) -> dict[str, int]:
+    """The constants to compile one of the kernels with, for `images.kernel`; empty where it has these values anyway."""
     return {
         OPTIONS[name].constant: int(OPTIONS[name].given(value))
         for name, value in checked(options).items()
-        if OPTIONS[name].constant and value != OPTIONS[name].default
+        if OPTIONS[name].constant and kernel in OPTIONS[name].kernels and value != OPTIONS[name].default
     }

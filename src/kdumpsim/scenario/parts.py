@@ -121,8 +121,9 @@ class KernelPart:
     crashkernel: Reservation = field(
         default=Reservation(16 * MIB, 16 * MIB),
         metadata=setting(
-            "The region reserved for the capture kernel.",
-            metavar="SIZE@START",
+            "The region reserved for the capture kernel. Without @START the kernel finds a place, which takes kernel "
+            "option relocatable=1; in place of SIZE there may be ranges of the machine's RAM: START-[END]:SIZE,…",
+            metavar="SIZE[@START]",
             parse=parse_crashkernel,
         ),
     )
@@ -187,15 +188,15 @@ class KernelPart:
 
 def _check_region(region: Reservation) -> None:
     """ScenarioError for a region that could not be reserved on any machine."""
-    if max(region.base, region.size) < PAGE_SIZE:
+    if region.base is not None and max(region.base, *region.sizes) < PAGE_SIZE and not region.ranges:
         raise ScenarioError(f"crashkernel {region} is in bytes: did you mean {region.size}M@{region.base}M?")
-    if region.base % PAGE_SIZE or region.size % PAGE_SIZE:
+    if any(value % PAGE_SIZE for value in (region.base or 0, *region.sizes)):
         raise ScenarioError("memory and crashkernel sizes must be multiples of 4K")
-    if region.size < MIN_RESERVED:
+    if min(region.sizes) < MIN_RESERVED:
         raise ScenarioError(
             f"crashkernel {region} is too small: the capture kernel needs at least {format_size(MIN_RESERVED)}"
         )
-    if region.base < MIB:
+    if region.base is not None and region.base < MIB:
         raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
 
 

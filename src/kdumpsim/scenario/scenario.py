@@ -25,7 +25,7 @@ from kdumpsim.scenario.points import CrashPoint, aliases, crash_points, crash_ty
 from kdumpsim.scenario.profiles import changes
 from kdumpsim.scenario.settings import check_word, from_plain, settings_of, to_plain
 from kdumpsim.scenario.strikes import At, Fault, check_strikes
-from kdumpsim.scenario.values import ScenarioError, format_size, parse_load
+from kdumpsim.scenario.values import Reservation, ScenarioError, format_size, parse_load
 from kdumpsim.target import PAGE_SIZE
 
 DISK_LOAD = ("diskio",)
@@ -176,13 +176,8 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
 def check_together(pc: PcPart, kernel: KernelPart) -> None:
     """ScenarioError for a machine and kernels that do not go together."""
-    region = kernel.reserved
-    if region is not None and region.end > pc.memory:
-        raise ScenarioError(
-            f"crashkernel {region} ends at {format_size(region.end)}, outside the {format_size(pc.memory)} of RAM"
-        )
+    reserved = _check_reserved(kernel.reserved, pc.memory, relocatable=kernel.options["relocatable"] == "1")
     check_dump_disk(pc.dump_disk, kernel.options["combined_mode"], pc.sata)
-    reserved = (region.base, region.end) if region is not None else (0, 0)
     check_holes(pc.memory_holes, pc.memory, reserved)
     if pc.machine == QEMU:
         check_qemu(
@@ -195,18 +190,43 @@ def check_together(pc: PcPart, kernel: KernelPart) -> None:
         )
 
 
+def _check_reserved(region: Reservation | None, memory: int, *, relocatable: bool) -> tuple[int, int]:
+    """Where the reserved region begins and ends, (0, 0) if that is not known before the kernel runs.  ScenarioError for
+    one that cannot be reserved, or not be used."""
+    if region is None:
+        return 0, 0
+    size = region.size_with(memory)
+    if not size:
+        raise ScenarioError(
+            f"crashkernel {region} reserves nothing with {format_size(memory)} of RAM, which is in none of its ranges"
+        )
+    if region.base is None:
+        if not relocatable:
+            raise ScenarioError(
+                f"crashkernel {region} has no start, and the capture kernel is linked to one: add @START, such as "
+                f"{region}@16M, or --kernel-option relocatable=1"
+            )
+        return 0, 0
+    end = region.base + size
+    if end > memory:
+        raise ScenarioError(
+            f"crashkernel {region} ends at {format_size(end)}, outside the {format_size(memory)} of RAM"
+        )
+    return region.base, end
+
+
 def check_kernel(pc: PcPart, kernel: KernelPart, kernel_end: int) -> None:
     """ScenarioError if the reserved region overlaps the first kernel (physical 1 MiB to `kernel_end`), or leaves it
     too little memory."""
     region = kernel.crashkernel
-    if region.base < kernel_end:
+    if region.base is not None and region.base < kernel_end:
         first = -(-kernel_end // MIB)
         raise ScenarioError(
             f"crashkernel {region} overlaps the first kernel, which ends at {kernel_end:#x}; start it at {first}M or "
             "above"
         )
     needed = kernel_end + MIN_LEFT + pc.memory // PAGE_SIZE * PAGE_DESCRIPTION
-    left = pc.memory - region.size - sum(size for _, size in pc.memory_holes)
+    left = pc.memory - region.size_with(pc.memory) - sum(size for _, size in pc.memory_holes)
     if left < needed:
         raise ScenarioError(
             f"crashkernel {region} leaves the first kernel {left >> 10}K of {format_size(pc.memory)}: "

@@ -20,21 +20,38 @@ class ScenarioError(KdumpsimError, ValueError):
 
 @dataclass(frozen=True)
 class Reservation:
-    """The reserved region of ``crashkernel=X@Y``, in bytes."""
+    """What ``crashkernel=`` asks for, in bytes."""
 
-    size: int
-    base: int
+    size: int = 0
+    """0 where `ranges` say it."""
+    base: int | None = None
+    """None: the kernel finds a place."""
+    ranges: tuple[tuple[int, int | None, int], ...] = ()
+    """(start, end, size): how much to reserve with memory from `start` up to, not including, `end`."""
 
     @property
-    def end(self) -> int:
-        """First byte after the region."""
-        return self.base + self.size
+    def sizes(self) -> tuple[int, ...]:
+        """Every size that it can have."""
+        return tuple(size for *_, size in self.ranges) or (self.size,)
+
+    def size_with(self, memory: int) -> int:
+        """How much is reserved on a machine with that much memory; 0 if none of the ranges holds it."""
+        for start, end, size in self.ranges:
+            if start <= memory and (end is None or memory < end):
+                return size
+        return self.size
 
     def __str__(self) -> str:
-        return f"{format_size(self.size)}@{format_size(self.base)}"
+        ranges = (
+            f"{format_size(start)}-{'' if end is None else format_size(end)}:{format_size(size)}"
+            for start, end, size in self.ranges
+        )
+        text = ",".join(ranges) or format_size(self.size)
+        return text if self.base is None else f"{text}@{format_size(self.base)}"
 
 
 _SIZE = re.compile(r"^(0x[0-9a-fA-F]+|\d+)([kKmMgG]?)$")
+_RANGE = re.compile(r"^(\w+)-(\w*):(\w+)$")
 _SHIFT = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
@@ -61,11 +78,23 @@ def size_words(size: int) -> str:
 
 
 def parse_crashkernel(text: str) -> Reservation:
-    """`crashkernel=` syntax of 2.6.16, SIZE@START; ScenarioError otherwise."""
-    size, at, base = text.partition("@")
-    if not at:
-        raise ScenarioError(f"crashkernel '{text}' has no start: write SIZE@START, such as 16M@16M")
-    return Reservation(parse_size(size), parse_size(base))
+    """`crashkernel=`: SIZE@START as in 2.6.16, or with what came in 2.6.24 and later: without a start, or with ranges
+    START-[END]:SIZE,… of the machine's memory in place of the size.  ScenarioError otherwise."""
+    sizes, at, start = text.partition("@")
+    base = parse_size(start) if at else None
+    if "-" not in sizes:
+        return Reservation(parse_size(sizes), base)
+    ranges = []
+    for word in sizes.split(","):
+        if not (match := _RANGE.match(word.strip())):
+            raise ScenarioError(
+                f"crashkernel '{text}': '{word}' is no range; write START-[END]:SIZE, such as 512M-2G:64M"
+            )
+        low, high = parse_size(match[1]), parse_size(match[2]) if match[2] else None
+        if high is not None and high <= low:
+            raise ScenarioError(f"crashkernel '{text}': the range '{word}' is empty; its end must be above its start")
+        ranges.append((low, high, parse_size(match[3])))
+    return Reservation(0, base, tuple(ranges))
 
 
 def parse_holes(text: str) -> tuple[tuple[int, int], ...]:

@@ -92,12 +92,60 @@ def test_a_region_that_the_linear_map_does_not_show(
     assert "Reserving" not in guest.console
 
 
-@pytest.mark.parametrize("value", ["16M", "16M@", "@16M", "16M@16M,high", "much@16M"])
+@pytest.mark.parametrize("value", [
+    "16M@", "@16M", "16M@16M,high", "much", "much@16M",
+    "32M-", "32M-64M", "64M-32M:8M", "32M-64M:", "32M-64M:8M,", "32M-64M:8M,128M", "32M-64M:8M@", ":8M",
+])  # fmt: skip
 def test_what_is_no_region_is_said_to_be_none(value: str) -> None:
     guest = Guest(cmdline=f"console=ttyS0 crashkernel={value}")
     guest.until(BOOTED)
     assert f"Malformed early option 'crashkernel={value}'" in guest.console
     assert guest.word("crashk_res", 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("memory", "option", "start", "size"),
+    [
+        (64, "16M", 48, 16),
+        (32, "16M", 16, 16),
+        (64, "17M", 47, 17),
+        (128, "64M-128M:8M,128M-:16M", 112, 16),
+        (64, "64M-128M:8M,128M-:16M", 56, 8),
+        (64, "64M-128M:8M,128M-:16M@16M", 16, 8),
+        (64, "0-:8M,64M-:16M", 56, 8),
+    ],
+)
+def test_the_kernel_finds_a_place_and_a_size(memory: int, option: str, start: int, size: int) -> None:
+    """The highest place there is; of several ranges that hold the memory the first decides."""
+    guest = Guest(MachineConfig(memory=memory * MIB), f"console=ttyS0 crashkernel={option}")
+    guest.until(BOOTED)
+    assert f"Reserving {size}MB of memory at {start}MB for crashkernel" in guest.console
+    assert guest.word("crashk_res", 1) == (start + size) * MIB - 1
+
+
+def test_the_place_that_the_kernel_finds_is_memory() -> None:
+    """Below the hole, though above it there is more memory than that."""
+    guest = Guest(MachineConfig(memory=64 * MIB, holes=((49 * MIB, MIB),)), "console=ttyS0 crashkernel=16M")
+    guest.until(BOOTED)
+    assert "Reserving 16MB of memory at 33MB for crashkernel" in guest.console
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("63M", "no suitable area found"),
+        ("4096M", "no suitable area found"),
+        ("128M-:16M", "none of its ranges"),
+        ("16M-64M:8M,128M-256M:16M@16M", "none of its ranges"),
+    ],
+)
+def test_no_place_or_no_size_is_a_warning_and_a_boot_without_it(option: str, reason: str) -> None:
+    guest = Guest(cmdline=f"console=ttyS0 crashkernel={option}")
+    guest.until(BOOTED)
+    (line,) = [line for line in guest.console.splitlines() if line.startswith("crashkernel reservation failed - ")]
+    assert reason in line
+    assert guest.word("crashk_res", 1) == 0
+    assert "Memory: 64" in guest.console, "nothing is missing from what is available"
 
 
 def test_nothing_is_put_into_the_region_while_the_kernel_boots() -> None:

@@ -40,6 +40,9 @@ STACK_CHECK: Final = config("STACK_CHECK", 0)
 FAULT_CHECKS: Final = config("FAULT_CHECKS", 0)
 """Fault handlers look whether `current` is sound, and errors are handed over where they are found."""
 
+RELOCATABLE: Final = config("RELOCATABLE", 0)
+"""CONFIG_RELOCATABLE: startup_32 moves the kernel to where it finds itself, by the linker's table `relocs`."""
+
 HRTIMERS: Final = config("HRTIMERS", 1)
 """kernel/hrtimer.c, which came with 2.6.16; without it what sleeps and alarm() count in jiffies."""
 

@@ -5,6 +5,11 @@ The loader follows Multiboot 0.6.96: protected mode, paging off, EAX holds the m
 of the information structure (sections 3.1 and 3.2).  Purgatory enters the capture kernel in the same way.  Secondary
 CPUs come here from the trampoline.
 
+A relocatable kernel (CONFIG_RELOCATABLE, from 2.6.20 on; LKDTT paper, section 7.2.1) may lie elsewhere than where it is
+linked.  The first thing it does is to find out by how much, and to add that to every word that holds an address.  The
+linker made a list of these.  The paper names two ways, a loader that relocates and a kernel that does so in head.S, as
+mkdump; this is the second, so that any loader will do.
+
 Code before paging is on runs at physical addresses, so every symbol is used less PAGE_OFFSET.
 """
 
@@ -13,7 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import NoReturn, array, guest, length, module_asm, u8, u32
-from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET
+from kdumpsim.kernel.arch.i386.page import PAGE_OFFSET, PAGE_SIZE
 from kdumpsim.kernel.arch.i386.processor import (
     X86_CR0_AM,
     X86_CR0_ET,
@@ -26,7 +31,8 @@ from kdumpsim.kernel.arch.i386.processor import (
 )
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.thread_info import ThreadUnion
-from kdumpsim.kernel.core.config import STACK_GUARD, THREAD_SIZE
+from kdumpsim.kernel.arch.i386.trampoline import TRAMPOLINE_BASE
+from kdumpsim.kernel.core.config import RELOCATABLE, STACK_GUARD, THREAD_SIZE
 from kdumpsim.kernel.core.main import start_kernel
 
 MULTIBOOT_HEADER_MAGIC: Final = 0x1BADB002
@@ -84,6 +90,23 @@ startup_32:
     .cfi_undefined eip
     cli
     cld
+    .if {RELOCATABLE}
+    # EBP: how far from where it is linked this runs.  CALL needs a stack; the page of the trampoline is ours already.
+    movl ${TRAMPOLINE_BASE + PAGE_SIZE}, %esp
+    call 1f
+1:  popl %ebp
+    subl $1b - {PAGE_OFFSET}, %ebp
+    jz 3f
+    leal __start_relocs - {PAGE_OFFSET}(%ebp), %esi
+    leal __stop_relocs - {PAGE_OFFSET}(%ebp), %ecx
+    jmp 2f
+1:  movl (%esi), %edx
+    addl $4, %esi
+    addl %ebp, -{PAGE_OFFSET}(%ebp, %edx)
+2:  cmpl %ecx, %esi
+    jne 1b
+3:
+    .endif
     lgdt boot_gdt_descr - {PAGE_OFFSET}
     ljmp ${__KERNEL_CS}, $1f - {PAGE_OFFSET}
 1:  movl ${__KERNEL_DS}, %ecx

@@ -7,7 +7,6 @@ from typing import Final
 
 from kdumpsim.compiler.lang import (
     NULL,
-    addr,
     array,
     cast,
     cstr,
@@ -43,14 +42,16 @@ from kdumpsim.kernel.arch.i386.multiboot import read_boot_info
 from kdumpsim.kernel.arch.i386.page import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, pa, page_align, va
 from kdumpsim.kernel.arch.i386.paging import paging_init
 from kdumpsim.kernel.arch.i386.trampoline import TRAMPOLINE_BASE
+from kdumpsim.kernel.core.crashkernel import CrashRegion, parse_crashkernel
 from kdumpsim.kernel.core.init_task import init_mm
 from kdumpsim.kernel.core.kexec import crashk_res
 from kdumpsim.kernel.core.list import init_list_head
 from kdumpsim.kernel.core.panic import panic
-from kdumpsim.kernel.core.params import ObsKernelParam, memparse, parse_early_param
+from kdumpsim.kernel.core.params import VALUE_LENGTH, ObsKernelParam, parse_early_param
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.resource import iomem_resource, request_resource
 from kdumpsim.kernel.core.resource_types import IORESOURCE_BUSY, IORESOURCE_MEM, Resource
+from kdumpsim.kernel.core.string import strchr, strlcpy
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.mm.bootmem import free_bootmem, init_bootmem, reserve_bootmem
 from kdumpsim.kernel.mm.page_alloc import Page
@@ -59,6 +60,8 @@ BIOS_EBDA_SEGMENT: Final = 0x40E
 """Physical address of the word that names the extended BIOS data area's segment."""
 BASE_MEMORY_END: Final = 0xA_0000
 HIGH_MEMORY: Final = 0x10_0000
+CRASH_ALIGN: Final = 1 << 20
+"""Where a region begins whose place the kernel finds: CONFIG_PHYSICAL_ALIGN of 2.6.20, the first relocatable i386."""
 LEAST_MEMORY: Final = 2 << 20
 """What a kernel needs to come up with, beside its image and what describes its pages."""
 
@@ -78,27 +81,17 @@ video_ram_resource: Resource = Resource(
 system_rom_resource: Resource = Resource(
     name="System ROM", start=0xF_0000, end=0xF_FFFF, flags=IORESOURCE_BUSY | IORESOURCE_MEM
 )
-crashkernel_given: bool = False
-crashkernel_size: u64 = 0
-crashkernel_base: u64 = 0
+crashkernel_word: array[u8] = length(VALUE_LENGTH)
 """What crashkernel= asks for; claim_crashkernel() decides."""
 
 
 @guest
 def setup_crashkernel(value: cstr) -> i32:
-    """crashkernel=size@start: memory for a capture kernel (kdump paper, section 5)."""
-    global crashkernel_given, crashkernel_size, crashkernel_base
-    rest: cstr = value
-    size: u64 = memparse(value, addr(rest))
-    if rest == value or rest[0] != ord("@"):
+    """crashkernel=size[@start] or ranges of sizes: memory for a capture kernel (kdump paper, section 5)."""
+    region: CrashRegion = CrashRegion()
+    if parse_crashkernel(value, 0, region) != 0:
         return -EINVAL
-    start: cstr = rest + 1
-    base: u64 = memparse(start, addr(rest))
-    if rest == start or rest[0] != 0:
-        return -EINVAL
-    crashkernel_given = True
-    crashkernel_size = size
-    crashkernel_base = base
+    strlcpy(crashkernel_word, value, VALUE_LENGTH)
     return 0
 
 
@@ -148,17 +141,39 @@ def crashkernel_fault(start: u64, size: u64) -> cstr:
 
 
 @guest
+def find_crash_base(size: u64) -> u64:
+    """The highest place for a region of `size` bytes, or 0: memblock goes from the top down, too."""
+    limit: u64 = max_low_pfn << PAGE_SHIFT
+    base: u64 = limit - size & ~u64(CRASH_ALIGN - 1) if size < limit else 0
+    while base != 0 and crashkernel_fault(base, size) != NULL:
+        base -= CRASH_ALIGN
+    return base
+
+
+@guest
 def claim_crashkernel() -> None:
     """Decide on crashkernel= before any memory is given out; without it, or with a bad one, crashk_res stays empty."""
-    if not crashkernel_given:
+    if crashkernel_word[0] == 0:
         return
-    fault = crashkernel_fault(crashkernel_base, crashkernel_size)
+    region: CrashRegion = CrashRegion()
+    system_ram: u64 = max_low_pfn << PAGE_SHIFT
+    parse_crashkernel(crashkernel_word, system_ram, region)
+    fault: cstr = NULL
+    if not region.fixed and region.size != 0:
+        region.base = find_crash_base(region.size)
+        if region.base == 0:
+            printk(f"<4>crashkernel reservation failed - {region.size >> 10}K: no suitable area found\n")
+            return
+    if region.size == 0 and strchr(crashkernel_word, ord("-")) != NULL:
+        fault = "none of its ranges holds this system's memory"
+    else:
+        fault = crashkernel_fault(region.base, region.size)
     if fault != NULL:
-        printk(f"<4>crashkernel reservation failed - {crashkernel_size >> 10}K@{crashkernel_base >> 10}K: {fault:s}\n")
+        printk(f"<4>crashkernel reservation failed - {region.size >> 10}K@{region.base >> 10}K: {fault:s}\n")
         return
-    printk(f"<6>Reserving {crashkernel_size >> 20}MB of memory at {crashkernel_base >> 20}MB for crashkernel\n")
-    crashk_res.start = u32(crashkernel_base)
-    crashk_res.end = u32(crashkernel_base + crashkernel_size - 1)
+    printk(f"<6>Reserving {region.size >> 20}MB of memory at {region.base >> 20}MB for crashkernel\n")
+    crashk_res.start = u32(region.base)
+    crashk_res.end = u32(region.base + region.size - 1)
 
 
 @guest
