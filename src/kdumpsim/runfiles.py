@@ -20,3 +20,8 @@ TRUTH_END_CORE: Final = "truth-end.core"
 TRUTH_FILES: Final = (TRUTH_CORE, TRUTH_END_CORE)
 OUTPUT_FILES: Final = (VMCORE, VMLINUX, CONSOLE_LOG, RESULT, TRACE, SYSTEM_IMAGE, DUMP_IMAGE, *TRUTH_FILES)
 """All of them; which ones a run writes is its caller's choice."""
+MADE_OF_VMCORE: Final = tuple(
+    f"{VMCORE}.{suffix}"
+    for suffix in ("elf", "kdump-zlib", "kdump-lzo", "kdump-snappy", "kdump-zstd", "flattened", "raw", "lldb")
+)
+"""What `kdumpsim convert` and `kdumpsim open` leave beside a dump; beside another dump they would mislead."""

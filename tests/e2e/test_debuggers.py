@@ -43,16 +43,40 @@ def panic(crash: Crash) -> Path:
     return crash("FS_DEVRW", "panic", "--truth").directory
 
 
-@pytest.mark.parametrize("core", ["vmcore", "truth.core"])
-def test_drgn_reads_types_variables_and_lists(core: str, panic: Path) -> None:
+FILTERED = ("--filter", "31")
+CONVERTED = {
+    "kdump-zstd": ("--to", "kdump-zstd", *FILTERED),
+    "flattened": ("--to", "flattened", *FILTERED),
+    "truncated": ("--to", "elf", "--truncate"),
+}
+
+
+@pytest.fixture(scope="module")
+def cores(panic: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`cores("flattened")`: a file that drgn is to open, with vmlinux beside it."""
+    scratch = tmp_path_factory.mktemp("cores")
+    (scratch / "vmlinux").symlink_to(panic / "vmlinux")
+
+    def find(name: str) -> Path:
+        if name not in CONVERTED:
+            return panic / name
+        words = ("convert", str(panic), "--output", str(scratch / name), *CONVERTED[name])
+        assert kdumpsim(*words).returncode == 0
+        return scratch / name
+
+    return find
+
+
+@pytest.mark.parametrize("core", ["vmcore", "truth.core", *CONVERTED])
+def test_drgn_reads_types_variables_and_lists(core: str, panic: Path, cores: Callable[[str], Path]) -> None:
     drgn = Path(sys.executable).with_name("drgn")
     if not drgn.exists():
         pytest.skip("drgn is not installed")
-    process = kdumpsim("open", str(panic / core), "drgn", "--", "-q", "-e", DRGN)
+    process = kdumpsim("open", str(cores(core)), "drgn", "--", "-q", "-e", DRGN)
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
     layout = Layout((panic / "vmlinux").read_bytes())
-    with Vmcore(panic / core) as dump:
+    with Vmcore(panic / (core if core == "truth.core" else "vmcore")) as dump:
         memory = KernelMemory(dump, layout)
         first = memory["init_task"]
         tasks = [
@@ -61,7 +85,7 @@ def test_drgn_reads_types_variables_and_lists(core: str, panic: Path) -> None:
         crashed = [cpu.pid for cpu in dump.cpus]
         assert found["memory"] == dump.read_virtual(first.address, 64).hex()
     assert found["tasks"] == tasks
-    if core == "vmcore":
+    if core != "truth.core":
         assert found["threads"] == tasks
         assert found["crashed"] == crashed[1]
     assert found["size"] == layout.structures["task_struct"].size

@@ -97,6 +97,26 @@ def test_without_a_dump_it_opens_the_machines_own_memory(crash: Crash, require_t
     assert re.search(r"^\* {2}0 +1 .*dtt_induce$", process.stdout, re.MULTILINE), process.stdout
 
 
+def test_gdb_says_which_commands_it_has_got(gdb: Gdb) -> None:
+    assert "kd-ps, kd-dmesg, kd-irq, kd-cpu: the kernel's tasks, log, interrupt lines and CPUs" in gdb("frame")
+
+
+def test_the_commands_do_without_registers(crash: Crash, require_tool: Callable[[str], str], tmp_path: Path) -> None:
+    require_tool("gdb")
+    run = crash("FS_DEVRW", "panic")
+    core = tmp_path / "core"
+    words = ("convert", str(run.directory), "--to", "elf", "--drop-notes", "--output", str(core))
+    assert kdumpsim(*words).returncode == 0
+    (tmp_path / "vmlinux").symlink_to(run.directory / "vmlinux")
+    commands = ("kd-ps", "kd-cpu", "kd-irq", "kd-dmesg panic")
+    words = ("open", str(core), "gdb", "--", "-nx", "-batch", *(w for command in commands for w in ("-ex", command)))
+    process = kdumpsim(*words)
+    assert re.search(r"^> +\d+ R +1 0x[0-9a-f]+ diskio$", process.stdout, re.MULTILINE), process.stdout
+    assert re.search(r"^ *14: +\d+  IO-APIC-edge  libata$", process.stdout, re.MULTILINE)
+    assert "Kernel panic - not syncing" in process.stdout
+    assert "Python" not in process.stderr
+
+
 def test_each_debugger_is_given_what_it_wants(crash: Crash, tmp_path: Path) -> None:
     """Debuggers that only say how they were called."""
     run = crash("FS_DEVRW", "panic")
@@ -124,12 +144,18 @@ def test_what_is_missing_is_said_in_a_line(crash: Crash, tmp_path: Path) -> None
     (tmp_path / "crash").write_bytes(b"\x7fELF\x02" + bytes(100))
     (tmp_path / "crash").chmod(0o755)
     environment = {"PATH": str(tmp_path)}
+    compressed = tmp_path / "compressed"
+    (tmp_path / "vmlinux").symlink_to(run.directory / "vmlinux")
+    words: tuple[str, ...] = ("convert", str(run.directory), "--to", "kdump-zlib", "--output", str(compressed))
+    assert kdumpsim(*words).returncode == 0
     for words, message in (
         ((str(run.directory), "gdb"), "gdb is not installed; on Debian: sudo apt-get install gdb"),
         ((str(run.directory), "crash"), "reads no dump of i386"),
         ((str(run.directory), "gbd"), "unknown debugger 'gbd'; did you mean gdb?"),
         ((str(tmp_path), "gdb"), "has no vmcore"),
-        ((str(run.directory / "result.json"), "gdb"), "not a usable ELF file"),
+        ((str(run.directory / "result.json"), "crash"), "result.json is neither an ELF file nor in a format of"),
+        ((str(run.directory / "vmlinux"), "gdb"), "vmlinux: an ELF file, but not a core file"),
+        ((str(compressed), "gdb"), "in makedumpfile's compressed format, which gdb does not read; crash and drgn do"),
     ):
         process = kdumpsim("open", *words, environment=environment)
         assert process.returncode == 2

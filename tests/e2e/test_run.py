@@ -84,7 +84,8 @@ def test_a_kernel_without_its_disk_is_told_where_to_get_it(crash: Crash) -> None
 
 def test_the_output_says_what_to_type_next(crash: Crash) -> None:
     run = crash("FS_DEVRW", "panic")
-    assert f"gdb {run.directory}/vmlinux {run.directory}/vmcore" in run.stdout.splitlines()[-2]
+    assert f"Next: kdumpsim open {run.directory}" in run.stdout.splitlines()[-2]
+    assert f"-ex bt {run.directory}/vmlinux {run.directory}/vmcore" in run.stdout.splitlines()[-1]
 
 
 def test_the_console_tells_the_story_in_order(crash: Crash) -> None:
@@ -240,8 +241,13 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path: Path) -
 def test_an_interrupt_or_a_kill_leaves_nothing_half_written(
     number: signal.Signals, moment: str, status: int, says: str, tmp_path: Path
 ) -> None:
-    """The signal comes from within, when the display is told of the moment: no clock decides whether it is in time."""
+    """The signal comes from within, when the display is told of the moment: no clock decides whether it is in time.
+
+    What an earlier run left is still there.
+    """
     directory = tmp_path / "dump"
+    directory.mkdir()
+    (directory / "vmcore").write_text("an earlier one")
     told = {"boot": "begin", "save": "progress"}[moment]
     script = f"""
 import os, sys
@@ -255,7 +261,7 @@ main(["run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--output", {str(dir
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert process.returncode == status
     assert process.stderr.strip() == f"{says}; nothing half-written was left behind."
-    assert list(directory.iterdir()) == []
+    assert [path.read_text() for path in directory.iterdir()] == ["an earlier one"]
 
 
 def test_a_runaway_guest_is_bounded_by_the_timeout(crash: Crash) -> None:

@@ -59,6 +59,8 @@ def test_a_run_with_a_dump_writes_them_on_request_only(crash: Crash) -> None:
 
 
 def test_no_truth_where_it_is_not_wanted(tmp_path: Path) -> None:
+    for name in ("vmcore", "vmcore.elf", "truth.core"):  # of an earlier run
+        (tmp_path / name).touch()
     words = ("run", "--crashpoint", OVERFLOW[0], "--type", OVERFLOW[1], "--no-truth", "--output", str(tmp_path))
     assert kdumpsim(*words).returncode == 1
     assert {file.name for file in tmp_path.iterdir()} == {"console.log", "result.json", "vmlinux"}

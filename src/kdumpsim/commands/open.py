@@ -19,10 +19,11 @@ from kdumpsim.choices import unknown
 from kdumpsim.commands.dumpfiles import dump_in, layout_of
 from kdumpsim.commands.inputs import TEXT_BYTES, read_input
 from kdumpsim.commands.status import status_help
-from kdumpsim.debugger.tools import TOOLS, Subject, ToolMissing
+from kdumpsim.debugger.tools import TOOLS, Subject, ToolMissing, WrongFormat
 from kdumpsim.runfiles import RESULT, VMCORE, VMLINUX
 from kdumpsim.sweeps.corpus import TRUTH
 from kdumpsim.target import PROGRAM_COUNTER, STACK_POINTER
+from kdumpsim.vmcore.formats.kinds import Kind, kind_of
 from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.oracle import CRASHING, DEATHS, INDUCED
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
@@ -34,7 +35,8 @@ HELP = f"""Open a run's dump in a debugger: gdb (the default), crash, drgn or ll
 
 DIR is what `kdumpsim run --output` wrote (default: dump), or a core file with its vmlinux beside it. Where no dump was
 captured, it is truth.core, the machine's own memory at the crash. The debugger finds vmlinux, the source lines, and,
-where it can be told, the CPU that crashed. What follows -- is handed to it.
+where it can be told, the CPU that crashed. What follows -- is handed to it. Dumps that are cut off are opened, too;
+those in makedumpfile's formats by crash and drgn.
 
 \b
 gdb has these commands, too (help kd-ps, and so on):
@@ -74,11 +76,14 @@ def open(directory: Path, tool: str, more: tuple[str, ...], only_print: bool) ->
     assert layout is not None
     result = _json(core.parent / RESULT)
     try:
-        thread = _crashing_thread(core, layout, result) if TOOLS[tool].reads_elf_only else None
+        TOOLS[tool].check(core)
+        thread = _crashing_thread(core, layout, result) if kind_of(core) == Kind.ELF else None
         subject = Subject(kernel, core, _sources(result), thread)
         command = TOOLS[tool].command(subject, more)
-    except (VmcoreError, ToolMissing) as error:
+    except (VmcoreError, ToolMissing, WrongFormat) as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.UsageError(f"cannot read {core}: {error.strerror}") from error
     if only_print:
         click.echo(shlex.join(command))
         return
@@ -109,7 +114,7 @@ def _crashing_thread(core: Path, layout: Layout, result: Mapping[str, Any]) -> i
 
     None where neither tells.  VmcoreError for a damaged dump.
     """
-    with Vmcore(core) as dump:
+    with Vmcore(core, cut_off=True) as dump:
         places = {layout.symbols.get(name) for name in (INDUCED, *DEATHS)}
         for number, cpu in enumerate(dump.cpus, 1):
             if cpu.registers[PROGRAM_COUNTER] in places:

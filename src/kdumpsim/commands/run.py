@@ -270,9 +270,10 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, mod
     from kdumpsim.explain.oops import find_reports
 
     log = output / CONSOLE_LOG
+    opened = _escape(shlex.join(["kdumpsim", "open", str(output)]))
     if captured:
         files = [f"{output}/{VMLINUX}", f"{output}/{VMCORE}"]
-        lines = [f"Next: [bold]{_escape(shlex.join(['gdb', *files]))}[/]"]
+        lines = [f"Next: [bold]{opened}[/]"]
         thread = crashing_thread(judgement)
         if thread is None:
             text = "The crashing CPU left no registers; the others, with source lines"
@@ -290,7 +291,6 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, mod
     else:
         lines = [f"Next: [bold]{_escape(shlex.join(['less', str(log)]))}[/]"]
         if (output / TRUTH_CORE).exists():
-            opened = _escape(shlex.join(["kdumpsim", "open", str(output)]))
             lines.append(f"[dim]The machine's own memory at the crash, in gdb: {opened}[/]")
     if (output / TRACE).exists():
         lines.append(f"[dim]What the CPUs ran last: {_escape(shlex.join(['less', f'{output}/{TRACE}']))}[/]")

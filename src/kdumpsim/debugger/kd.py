@@ -66,13 +66,21 @@ def tasks() -> Iterator[Any]:
 def thread_info() -> Any:
     """The thread_info below the selected thread's kernel stack; None where it is not on one."""
     size = variable("init_thread_union").type.sizeof
-    stack = int(gdb.newest_frame().read_register("sp")) & 0xFFFFFFFF & -size
-    info = gdb.parse_and_eval(f"*(struct thread_info *) {stack}")
     try:
+        stack = int(gdb.newest_frame().read_register("sp")) & 0xFFFFFFFF & -size
+        info = gdb.parse_and_eval(f"*(struct thread_info *) {stack}")
         int(info["cpu"])
-    except gdb.MemoryError:
+    except gdb.error:
         return None
     return info
+
+
+def function() -> str:
+    """Where the selected thread was; ? for what gdb calls a thread in a dump without registers."""
+    try:
+        return gdb.newest_frame().name() or hex(gdb.newest_frame().pc())
+    except gdb.error:
+        return "?"
 
 
 def processors() -> list[tuple[int, int | None, Any, str]]:
@@ -88,8 +96,7 @@ def processors() -> list[tuple[int, int | None, Any, str]]:
                 int(task["pid"])
             except gdb.MemoryError:
                 task = None
-        name = gdb.newest_frame().name() or hex(gdb.newest_frame().pc())
-        found.append((thread.num, None if info is None else int(info["cpu"]), task, name))
+        found.append((thread.num, None if info is None else int(info["cpu"]), task, function()))
     if before is not None and before.is_valid():
         before.switch()
     return found
@@ -112,7 +119,7 @@ class Command(gdb.Command):
         self.dont_repeat()
         try:
             self.show(gdb.string_to_argv(argument))
-        except (gdb.MemoryError, KeyError, ValueError) as error:
+        except (gdb.error, KeyError, ValueError) as error:
             raise gdb.GdbError(f"{self.name}: memory that the dump lacks, or that was overwritten: {error}") from None
 
 
@@ -217,3 +224,4 @@ class Cpu(Command):
 
 for command in (Ps, Dmesg, Irq, Cpu):
     command()
+print("kd-ps, kd-dmesg, kd-irq, kd-cpu: the kernel's tasks, log, interrupt lines and CPUs (help kd-ps)")

@@ -13,8 +13,10 @@ from kdumpsim.errors import KdumpsimError
 from kdumpsim.files import atomic_file
 from kdumpsim.target import TARGET
 from kdumpsim.vmcore.formats.elf import ELFOSABI_LINUX, write_elf
+from kdumpsim.vmcore.formats.kinds import Kind, kind_of
 from kdumpsim.vmcore.reader import Vmcore
 
+MAKEDUMPFILES = frozenset((Kind.ELF, Kind.COMPRESSED, Kind.FLATTENED))
 HELPERS = Path(__file__).with_name("kd.py")
 """Commands for gdb."""
 PACKAGE = Path(__file__).parent.parent
@@ -25,6 +27,10 @@ I386_CRASH = "on Debian, `.ci/i386-tools /usr/local` in a checkout of kdumpsim u
 
 class ToolMissing(KdumpsimError):
     """The debugger is not installed, or not the build that can read the dump."""
+
+
+class WrongFormat(KdumpsimError):
+    """A dump in a format that the debugger does not read."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,17 @@ class Tool:
     """How to get it, as a clause."""
     words: Callable[[Subject, Sequence[str]], list[str]]
     """Its arguments, with those that the user adds."""
-    reads_elf_only: bool = True
-    """Else it is handed whatever there is: crash reads makedumpfile's formats, and dumps that are cut off, too."""
+    kinds: frozenset[Kind] = frozenset((Kind.ELF,))
+    """The formats it reads."""
+
+    def check(self, core: Path) -> None:
+        """WrongFormat for a dump that it does not read; OSError."""
+        kind = kind_of(core)
+        if kind not in self.kinds:
+            others = [tool.name for tool in TOOLS.values() if kind in tool.kinds]
+            if not others:
+                raise WrongFormat(f"{core} is {kind}, so no debugger reads it")
+            raise WrongFormat(f"{core} is {kind}, which {self.name} does not read; {' and '.join(others)} do")
 
     def command(self, subject: Subject, more: Sequence[str] = ()) -> list[str]:
         """The command to start it; ToolMissing."""
@@ -77,9 +92,11 @@ def _crash(subject: Subject, more: Sequence[str]) -> list[str]:
 
 
 def _drgn(subject: Subject, more: Sequence[str]) -> list[str]:
-    with Vmcore(subject.core) as core:
-        linux = "OSRELEASE" in (core.vmcoreinfo or {})
-    # Without VMCOREINFO drgn takes the dump for a process's, and would look for its executables.
+    # Without VMCOREINFO drgn takes an ELF dump for a process's, and would look for its executables.
+    linux = True
+    if kind_of(subject.core) == Kind.ELF:
+        with Vmcore(subject.core, cut_off=True) as core:
+            linux = "OSRELEASE" in (core.vmcoreinfo or {})
     symbols = ["-s"] if linux else ["--no-default-symbols", "--extra-symbols"]
     return ["-c", str(subject.core), *symbols, str(subject.kernel), *more]
 
@@ -96,12 +113,12 @@ def _lldb(subject: Subject, more: Sequence[str]) -> list[str]:
 
 def _linux_core(core: Path) -> Path:
     """The dump, if its header names Linux as the OS, or lldb would not open it; else a copy that does, made once."""
-    with Vmcore(core) as dump:
+    with Vmcore(core, cut_off=True) as dump:
         if dump.abi == ELFOSABI_LINUX:
             return core
     copy = core.with_name(f"{core.name}.lldb")
     if not copy.exists() or copy.stat().st_mtime_ns < core.stat().st_mtime_ns:
-        with Vmcore(core) as dump, atomic_file(copy) as file:
+        with Vmcore(core, cut_off=True) as dump, atomic_file(copy) as file:
             write_elf(dump, file, abi=ELFOSABI_LINUX)
     return copy
 
@@ -116,8 +133,8 @@ TOOLS = {
     tool.name: tool
     for tool in (
         Tool("gdb", "on Debian: sudo apt-get install gdb", _gdb),
-        Tool("crash", I386_CRASH, _crash, reads_elf_only=False),
-        Tool("drgn", "pip install drgn", _drgn),
+        Tool("crash", I386_CRASH, _crash, MAKEDUMPFILES),
+        Tool("drgn", "pip install drgn", _drgn, MAKEDUMPFILES),
         Tool("lldb", "on Debian: sudo apt-get install lldb", _lldb),
     )
 }

@@ -19,7 +19,7 @@ from kdumpsim.files import writable_directory
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import Mechanism, MechanismError, check_guest, mechanism_of
-from kdumpsim.runfiles import DUMP_IMAGE, OUTPUT_FILES, RESULT, SYSTEM_IMAGE, TRACE, VMLINUX
+from kdumpsim.runfiles import DUMP_IMAGE, MADE_OF_VMCORE, OUTPUT_FILES, RESULT, SYSTEM_IMAGE, TRACE, VMLINUX
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.bootcache import begin, usable
 from kdumpsim.runs.calls import Crash
@@ -80,7 +80,8 @@ def run_scenario(
     With `save_disks`, system.img and dump.img are the disks as the run left them.
 
     Raises ScenarioError for a scenario that cannot be used, QemuLost for a QEMU that ended by itself, HostFailure for
-    files that cannot be written, HostTimeout after `host_timeout` real seconds; nothing is left in `output` then.
+    files that cannot be written, HostTimeout after `host_timeout` real seconds; nothing of the run is left in `output`
+    then.  What an earlier one left goes when this one's files are written.
     Whatever the guest does is an outcome, never an exception.
     """
     check_host_timeout(host_timeout)
@@ -95,14 +96,15 @@ def run_scenario(
         session = new_session()
         stack.callback(lambda: session.close())
         recorded = _record(session, trace) if trace else None
-        prepare(output)
+        writable_directory(output)
         if cached_boot and recorded is None and usable(session):
             session, failed = begin(session, new_session, start)
         else:
             failed = start(session)
-        with _nothing_half(output):
-            seen = look_ahead(session, scenario) if failed is None else None
-            result = _finish(session, scenario, output, failed, Leave(truth=truth), seen)
+        seen = look_ahead(session, scenario) if failed is None else None
+        died, failed = _die(session, scenario, failed, seen)
+        with _new_files(output):
+            result = _leave(session, died, scenario, output, failed, Leave(truth=truth))
             if recorded is not None:
                 write_atomically(output / TRACE, recorded.text().encode())
             if save_disks:
@@ -163,13 +165,15 @@ def finish(
 
     `failed` is what `start` said, `seen` what `look_ahead` did.
     """
-    with _nothing_half(output):
-        return _finish(session, scenario, output, failed, leave, seen)
+    died, failed = _die(session, scenario, failed, seen)
+    with _new_files(output):
+        return _leave(session, died, scenario, output, failed, leave)
 
 
 @contextmanager
-def _nothing_half(output: Path) -> Iterator[None]:
-    """Whatever ends a run early, an interrupt too, takes the files it wrote along."""
+def _new_files(output: Path) -> Iterator[None]:
+    """The place of those that an earlier run left; whatever ends this one now, an interrupt too, takes them along."""
+    remove_stale(output, (*OUTPUT_FILES, *MADE_OF_VMCORE))
     try:
         yield
     except BaseException:
@@ -177,11 +181,16 @@ def _nothing_half(output: Path) -> Iterator[None]:
         raise
 
 
-def _finish(
-    session: Session, asked: Scenario, output: Path, failed: str | None, leave: Leave, seen: Survey | None
-) -> Result:
+def _die(session: Session, asked: Scenario, failed: str | None, seen: Survey | None) -> tuple[Scenario, str | None]:
+    """From arming to the end of the run: the scenario with what was drawn, and why there was no crash, or None."""
     scenario = drawn(asked, seen, session) if failed is None else asked
-    failed = failed or drive(session, scenario, seen)
+    return scenario, failed or drive(session, scenario, seen)
+
+
+def _leave(
+    session: Session, scenario: Scenario, asked: Scenario, output: Path, failed: str | None, leave: Leave
+) -> Result:
+    """Judge, and write the files."""
     conclusion = conclude(session, output, failed, large=leave.large, sha256=leave.sha256)
     if leave.truth or (leave.truth is None and conclusion.vmcore is None and not conclusion.outcome.ok):
         write_truth(session, output)
@@ -223,7 +232,7 @@ def images_digest(pc: PcPart, kernel: KernelPart) -> str:
 def prepare(output: Path) -> None:
     """Make the directory and remove what an earlier run left in it.  HostFailure if it cannot be written to."""
     writable_directory(output)
-    remove_stale(output, OUTPUT_FILES)
+    remove_stale(output, (*OUTPUT_FILES, *MADE_OF_VMCORE))
 
 
 def drive(session: Session, scenario: Scenario, seen: Survey | None = None) -> str | None:

@@ -74,7 +74,7 @@ def entries() -> Mapping[str, Entry]:
         Entry("incomplete", "ELF, half of the memory, and flagged so", panic, "elf", Suffering(incomplete=True)),
         Entry(
             "incomplete-compressed", "makedumpfile's format, half of the pages, and flagged so", panic,
-            COMPRESSED["zlib"], Suffering(level=LEVEL, incomplete=True),
+            COMPRESSED["zlib"], Suffering(level=1, incomplete=True),
         ),
         Entry("missing-note", "no registers of CPU 0: those of CPU 1 are the first", panic, "elf",
               Suffering(drop_cpus=(0,))),

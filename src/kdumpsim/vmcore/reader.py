@@ -153,7 +153,8 @@ class Vmcore:
     """An open vmcore; use it as a context manager.
 
     Raises VmcoreError for a file that is no ELF core, or whose headers promise more than the file holds; whatever
-    the file holds, nothing else, and in time proportional to its headers and notes.
+    the file holds, nothing else, and in time proportional to its headers and notes.  With `cut_off`, a file that holds
+    less than its headers promise is a dump of what is there.
     """
 
     def __init__(
@@ -161,9 +162,12 @@ class Vmcore:
         path: str | os.PathLike[str],
         opener: Callable[[str, int], int] = _open_file,
         storage: Storage | None = None,
+        *,
+        cut_off: bool = False,
     ) -> None:
         """`opener` as for `open`, for a dump that is no file of that name; `storage` for one that is no file at all."""
         self.path = Path(path)
+        self._may_be_cut_off = cut_off
         self._storage = storage if storage is not None else FileStorage(self.path, opener)
         try:
             self._size = self._storage.size
@@ -196,6 +200,12 @@ class Vmcore:
         table = self._bytes(phoff, count * form.phdr_size)
         headers = [form.unpack_phdr(table, at) for at in range(0, len(table), form.phdr_size)]
         headers = [header for header in headers if header.type in (_PT_LOAD, _PT_NOTE)]
+        if self._may_be_cut_off:
+            headers = [
+                header._replace(filesz=min(header.filesz, size - header.offset))
+                for header in headers
+                if header.offset < size
+            ]
         for header in headers:
             if header.offset + header.filesz > size:
                 name = "PT_LOAD" if header.type == _PT_LOAD else "PT_NOTE"

@@ -19,6 +19,7 @@ from .compressors import Compression
 from .elf import pack_notes
 from .pages import pages
 
+SIGNATURE = b"KDUMP   "
 VERSION = 6
 INCOMPLETE = 0x8
 """Status of a file that its disk had no room for."""
@@ -78,7 +79,7 @@ def write_compressed(
     total = sum(end - first for first, end in runs)
     file.write(
         _HEADER.pack(
-            b"KDUMP   ", VERSION, utsname, 0, status, PAGE_SIZE, sub_blocks, 2 * bitmap_blocks, top,
+            SIGNATURE, VERSION, utsname, 0, status, PAGE_SIZE, sub_blocks, 2 * bitmap_blocks, top,
             total & 0xFFFFFFFF, 0, 0, 0, cpus,
         )
     )  # fmt: skip
