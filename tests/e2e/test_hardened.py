@@ -54,6 +54,25 @@ def test_a_relocatable_capture_kernel_runs_wherever_its_region_is(tmp_path: Path
     assert re.search(r"memmap=\d+K@57344K ", console)
 
 
+def test_without_timer_interrupts_only_the_kernel_itself_saves_the_dump(tmp_path: Path) -> None:
+    """Section 7.3: user space depends on a working scheduler, and that on the timer."""
+    outcomes = {}
+    for way in ("off", "fallback", "only"):
+        scenario = Scenario("FS_DEVRW", "exception", breaks=("timer@handover",), kernel_options=(("kernel_dump", way),))
+        (tmp_path / way).mkdir()
+        (report,) = run_all([(scenario, tmp_path / way)], 1)
+        assert report.result is not None, report.died
+        told = report.result.as_dict()
+        outcomes[way] = (told["outcome"], told["accuracy"], told["completeness"])
+        assert "failed for good at the hand-over: timer@handover" in told["evidence"]
+    assert outcomes == {"off": ("X (2c)", None, None), "fallback": ("O", 1, 1), "only": ("O", 1, 1)}
+    consoles = {way: (tmp_path / way / "console.log").read_text() for way in outcomes}
+    gave_up = "IO-APIC + timer doesn't work!"
+    assert gave_up in consoles["off"]
+    assert f"kernel_dump: user space cannot save the dump: {gave_up}" in consoles["fallback"]
+    assert gave_up not in consoles["only"]
+
+
 def test_without_a_stack_to_hand_over_on_a_double_fault_waits_for_the_watchdog(tmp_path: Path) -> None:
     """crash_stacks=0: 2.6.16's task prints and stops; what the watchdog then does, it does before it prints."""
     scenario = Scenario("FS_DEVRW", "overflow", profile="hardened", kernel_options=(("crash_stacks", "0"),))

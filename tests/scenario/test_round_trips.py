@@ -52,7 +52,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "vary": st.lists(st.sampled_from(["count", "phase", "load", "latency"]), unique=True).map(tuple),
     "phase": st.integers(0, 10_000_000),
     "latency": st.integers(1, 10_000),
-    "breaks": st.lists(st.sampled_from(["timer", "lapic-timer", "disk", "nic"]), unique=True).map(tuple),
+    "breaks": st.lists(st.sampled_from(["timer", "lapic-timer", "timer@handover", "disk", "nic"]), unique=True).map(
+        tuple
+    ),
     "mce": st.booleans(),
     "faults": st.integers(1, 1000),
     "draw": st.integers(0, 2**64 - 1),

@@ -49,6 +49,13 @@ def test_what_is_no_range_is_refused(text: str) -> None:
         parse_crashkernel(text)
 
 
+def test_a_disk_that_cannot_be_polled_is_refused_for_kernel_dump() -> None:
+    options = (("kernel_dump", "fallback"),)
+    with pytest.raises(ScenarioError, match=r"kernel_dump=fallback.* dump-disk sdb"):
+        Scenario("FS_DEVRW", "panic", sata="native", dump_disk="sdb", kernel_options=options)
+    Scenario("FS_DEVRW", "panic", sata="native", dump_disk="sdb", profile="hardened")
+
+
 @pytest.mark.parametrize(
     ("text", "relocatable", "complaint"),
     [

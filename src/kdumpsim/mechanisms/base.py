@@ -224,6 +224,7 @@ def check_guest(mechanism: type[Mechanism], kernel: KernelPart, first: KernelIma
     """ScenarioError if the kernel has no such mechanism, or the mechanism nothing that ``--inject`` could break."""
     start, stop = first.symbols["__start_dump_mechanisms"], first.symbols["__stop_dump_mechanisms"]
     names = [first.string(entry["name"]) for entry in DUMP_MECHANISM.entries(first.read(start, stop - start))]
+    names = list(dict.fromkeys(names))  # one may have several entries
     if mechanism.name not in names:
         raise ScenarioError(
             f"mechanism {mechanism.name} is not in the kernel, which has {', '.join(names)}; "

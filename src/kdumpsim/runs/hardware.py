@@ -26,8 +26,16 @@ DMA_PROGRAM = "dmaread"
 KEY, BYTE = "a", b"\r"
 """What arrives at the hand-over."""
 USUAL_LATENCY = 100
-TIMERS = {"timer": ("pit",), "lapic-timer": ("lapic",), "disk": ("ide0", "sata0"), "nic": ("network", "rtl8139")}
+TIMERS = {
+    "timer": ("pit",),
+    "lapic-timer": ("lapic",),
+    "timer@handover": ("pit", "lapic"),
+    "disk": ("ide0", "sata0"),
+    "nic": ("network", "rtl8139"),
+}
 """How the names begin of the timers without which a device does nothing."""
+LATER = frozenset({"timer@handover"})
+"""What does not fail before the hand-over."""
 
 
 def _longer(usual: Callable[[], int], percent: int) -> int:
@@ -79,17 +87,20 @@ class Conditions:
             for channel in machine.inspecting.channels.values():
                 usual = channel.seek_ns
                 channel.seek_ns = partial(_longer, usual, crash.latency)
-        if machine.striking is not None and crash.breaks:
-            machine.striking.clock.silence(lambda name: any(map(name.startswith, self._broken())))
-            self._evidence.append(f"failed for good when the crash was armed: {', '.join(crash.breaks)}")
+        self._fail(machine, [device for device in crash.breaks if device not in LATER], "when the crash was armed")
 
-    def _broken(self) -> list[str]:
-        return [prefix for device in self._crash.breaks for prefix in TIMERS[device]]
+    def _fail(self, machine: Pc, devices: list[str], when: str) -> None:
+        """These devices do nothing from now on."""
+        if machine.striking is not None and devices:
+            prefixes = tuple(prefix for device in devices for prefix in TIMERS[device])
+            machine.striking.clock.silence(lambda name: name.startswith(prefixes))
+            self._evidence.append(f"failed for good {when}: {', '.join(devices)}")
 
     def at_jump(self, machine: Pc) -> None:
         """The kernel hands over."""
         if machine.inspecting is not None:
             self._look_at(machine.inspecting)
+        self._fail(machine, [device for device in self._crash.breaks if device in LATER], "at the hand-over")
         if self._crash.pending_irq:
             machine.i8042.press(KEY)
             machine.uarts[0].feed(BYTE)

@@ -26,10 +26,11 @@ DMA: dict[str, str] = {
 BREAKS: dict[str, str] = {
     "timer": "the PIT's counters reach no end any more",
     "lapic-timer": "nor do those of the local APICs",
+    "timer@handover": "from the hand-over on there are no timer interrupts at all",
     "disk": "the drives on the system disk's cable answer no command any more",
     "nic": "nothing arrives at the network card, and nothing leaves it",
 }
-"""Devices that can fail for good when the crash is armed."""
+"""Devices that can fail for good: when the crash is armed, or at the hand-over."""
 
 VARIED: dict[str, str] = {
     "count": "crossings of the point, 1 to 40",

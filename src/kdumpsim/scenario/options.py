@@ -236,6 +236,15 @@ OPTIONS: dict[str, Option] = {
             constant="RELOCATABLE",
         ),
         Option(
+            "kernel_dump",
+            "the capture kernel saves the dump from kernel space, with polling and without a timer (LKDTT paper, "
+            "section 7.3): never, when it gives up, or always, without user space",
+            "off",
+            _switch("off", "fallback", "only"),
+            CAPTURE,
+            "kernel_dump",
+        ),
+        Option(
             "softlockup_clock",
             "how the soft-lockup watchdog tells time: by jiffies, or by each CPU's own timer interrupts, which come "
             "even while jiffies stand still",

@@ -341,7 +341,7 @@ class CrashPart:
     breaks: tuple[str, ...] = field(
         default=(),
         metadata=setting(
-            "Devices that fail for good when the crash is armed",
+            "Devices that fail for good when the crash is armed, or later",
             metavar="DEVICE,…",
             option="break",
             parse=words_of,

@@ -59,9 +59,10 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "fault_checks": ("1", "fault handlers assume nothing of the stack; hand-over is not deferred (section 5.2.2)"),
     "softlockup_clock": ("local", "a hang with interrupts on that neither watchdog saw (section 5.2.3)"),
     "relocatable": ("1", "the reserved region may be anywhere (section 7.2.1)"),
+    "kernel_dump": ("fallback", "without timer interrupts user space saves nothing (section 7.3)"),
     "hung_task": ("panic", "hangs that only who waits for them can tell (mark log of section 4); khungtaskd of 2.6.30"),
 }
-"""What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3, 7.2.1)."""
+"""What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3, 7.2.1 and 7.3)."""
 
 TESTED: Mapping[str, tuple[str, str]] = {
     "stack": ("4k", "CONFIG_4KSTACKS is on (section 4)"),

@@ -63,8 +63,9 @@ def test_headers_of_both_classes(
         assert all(part.offset % 4096 == 0 for part in core.loads)
 
 
+@pytest.mark.parametrize("append", ["", "kernel_dump=only"])
 def test_memory_that_is_no_whole_pages(
-    boot: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    boot: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, append: str
 ) -> None:
     """Sizes that are no multiple of a page, nor of a sector; the gaps between the pieces are zeros."""
     cut = 1001
@@ -79,10 +80,11 @@ def test_memory_that_is_no_whole_pages(
 
     headers(monkeypatch, shorten)
     guest = boot()
-    assert guest.crash() is StopReason.RESET
+    assert guest.crash(append) is StopReason.RESET
     dump = guest.dumped()
     assert dump is not None
     assert dump.size % 4096 == 4096 - cut
+    assert ("savecore: vmcore saved" in guest.console) is not ("kernel_dump: vmcore saved" in guest.console)
     with vmcore(guest, tmp_path) as core:
         memory = bytes(guest.machine.memory.view)
         low, *others = core.loads
@@ -206,6 +208,59 @@ def test_a_capture_kernel_without_init_panics(boot: Callable[..., Any]) -> None:
     assert guest.crash("rdinit=/sbin/nothing panic=1") is StopReason.RESET
     assert "Kernel panic - not syncing: No init found: /sbin/nothing: error 2." in guest.console
     assert guest.dumped() is None
+
+
+def test_a_capture_kernel_without_init_saves_the_dump_itself(boot: Callable[..., Any], tmp_path: Path) -> None:
+    """kernel_dump=fallback: what panic() would otherwise be the end of."""
+    guest = boot()
+    assert guest.crash("rdinit=/sbin/nothing panic=1 kernel_dump=fallback") is StopReason.RESET
+    assert "kernel_dump: user space cannot save the dump: No init found: /sbin/nothing: error 2." in guest.console
+    memory = bytes(guest.machine.memory.view)
+    with vmcore(guest, tmp_path) as core:
+        high = core.loads[-1]
+        assert core.read_physical(high.paddr, high.size) == memory[high.paddr : high.paddr + high.size]
+
+
+def test_the_kernel_space_way_needs_no_interrupt(boot: Callable[..., Any]) -> None:
+    """kernel_dump=only: from the first thread on, CPU interrupts stay off until the reset."""
+    guest = boot()
+    begun: list[bool] = []
+    taken: list[int] = []
+
+    def count(cpu: Any, deliver: Callable[[int], None]) -> None:
+        cpu.interrupt = lambda vector: (taken.append(vector), deliver(vector))
+
+    def watch(_cpu: Any) -> None:
+        begun.append(True)
+        for cpu in guest.machine.cpus:
+            count(cpu, cpu.interrupt)
+
+    guest.machine.watch(guest.capture.symbols["do_kernel_dump"], watch)
+    guest.machine.watch(guest.capture.symbols["smp_prepare_cpus"], lambda cpu: taken.append(-1))
+    assert guest.crash("kernel_dump=only") is StopReason.RESET
+    assert begun == [True]
+    assert taken == []
+    assert guest.dumped() is not None
+    assert "savecore" not in guest.console
+
+
+@pytest.mark.parametrize(
+    ("disk", "complaint"),
+    [("hdb", "no disk hdb that can be polled"), ("sdb", "no disk sdb that can be polled"), ("hda", "hda is too small")],
+)
+def test_a_disk_that_cannot_be_polled_is_left_to_user_space(
+    boot: Callable[..., Any], disk: str, complaint: str
+) -> None:
+    guest = boot()
+    before = guest.system.digest()
+    guest.kexec_p(f"kernel_dump=only dumpdisk={disk}")
+    for key in ("leftalt", "sysrq", "c"):
+        guest.machine.i8042.press(key)
+    assert guest.run(30) is StopReason.RESET
+    assert f"kernel_dump: {complaint}" in guest.console
+    assert "savecore: " in guest.console
+    assert guest.dumped() is None
+    assert guest.system.digest() == before
 
 
 def test_a_savecore_that_dies_is_told_of(boot: Callable[..., Any], send_pages: int) -> None:

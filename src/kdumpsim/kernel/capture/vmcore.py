@@ -389,18 +389,26 @@ vmcore_file_operations: FileOperations = FileOperations(
 
 
 @guest
-def vmcore_init() -> i32:
-    """Build the vmcore, in a capture kernel only."""
+def vmcore_open() -> u64:
+    """Build the vmcore if that has not been done; its size, 0 if it cannot be built.  Needs memory and no more."""
     global vmcore_headers, vmcore_size
+    if vmcore_headers == NULL:
+        vmcore_headers = cast(ptr[u8], __get_free_pages(HEADERS_ORDER))
+        error: i32 = -ENOMEM
+        if vmcore_headers != NULL:
+            error = parse_crash_elf_headers()
+        if error != 0:
+            vmcore_size = 0
+            printk(f"<4>Kdump: vmcore not initialized, error {-error}\n")
+    return vmcore_size
+
+
+@guest
+def vmcore_init() -> i32:
+    """/proc/vmcore, in a capture kernel only."""
     if not is_kdump_kernel():
         return 0
-    vmcore_headers = cast(ptr[u8], __get_free_pages(HEADERS_ORDER))
-    error: i32 = -ENOMEM
-    if vmcore_headers != NULL:
-        error = parse_crash_elf_headers()
-    if error != 0:
-        vmcore_size = 0
-        printk(f"<4>Kdump: vmcore not initialized, error {-error}\n")
+    vmcore_open()
     return register_proc_fops("/proc/vmcore", vmcore_file_operations, NULL)
 
 

@@ -16,6 +16,7 @@ from kdumpsim.kernel.architecture import (
     time_init,
     trap_init,
 )
+from kdumpsim.kernel.capture.kernel_dump import kernel_dump_only
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.hrtimer import hrtimers_init
 from kdumpsim.kernel.core.irq import init_irq_desc
@@ -71,6 +72,7 @@ def max_cpus() -> u32:
 @guest
 def init(arg: ptr[void]) -> i32:
     """Thread 1: starts the other CPUs and all drivers; then it becomes the first process."""
+    kernel_dump_only()
     cpus = max_cpus()
     smp_prepare_cpus(cpus)
     if cpus > 1:
