@@ -224,21 +224,24 @@ def test_a_capture_kernel_without_init_saves_the_dump_itself(boot: Callable[...,
 def test_the_kernel_space_way_needs_no_interrupt(boot: Callable[..., Any]) -> None:
     """kernel_dump=only: none is taken while the dump is saved, and no other CPU or controller is set up before."""
     guest = boot()
-    begun: list[bool] = []
+    saving: list[bool] = []
     taken: list[int] = []
 
     def count(cpu: Any, deliver: Callable[[int], None]) -> None:
-        cpu.interrupt = lambda vector: (taken.append(vector), deliver(vector))
+        def interrupt(vector: int) -> None:
+            if saving == [True]:
+                taken.append(vector)
+            deliver(vector)
 
-    def watch(_cpu: Any) -> None:
-        begun.append(True)
-        for cpu in guest.machine.cpus:
-            count(cpu, cpu.interrupt)
+        cpu.interrupt = interrupt
 
-    guest.machine.watch(guest.capture.symbols["ide_poll_open"], watch)
+    for cpu in guest.machine.cpus:
+        count(cpu, cpu.interrupt)
+    guest.machine.watch(guest.capture.symbols["ide_poll_open"], lambda cpu: saving.append(True))
+    guest.machine.watch(guest.capture.symbols["machine_restart"], lambda cpu: saving.append(False))
     guest.machine.watch(guest.capture.symbols["smp_prepare_cpus"], lambda cpu: taken.append(-1))
     assert guest.crash("kernel_dump=only") is StopReason.RESET
-    assert begun == [True]
+    assert saving == [True, False]
     assert taken == []
     assert guest.dumped() is not None
     assert "savecore" not in guest.console
