@@ -221,8 +221,9 @@ def test_a_capture_kernel_without_init_saves_the_dump_itself(boot: Callable[...,
         assert core.read_physical(high.paddr, high.size) == memory[high.paddr : high.paddr + high.size]
 
 
-def test_the_kernel_space_way_needs_no_interrupt(boot: Callable[..., Any]) -> None:
-    """kernel_dump=only: none is taken while the dump is saved, and no other CPU or controller is set up before."""
+@pytest.mark.parametrize("append", ["kernel_dump=only", "kernel_dump=fallback rdinit=/sbin/nothing"])
+def test_the_kernel_space_way_needs_no_interrupt(boot: Callable[..., Any], append: str) -> None:
+    """None is taken while the dump is saved; with `only` no other CPU or controller is set up before."""
     guest = boot()
     saving: list[bool] = []
     taken: list[int] = []
@@ -239,8 +240,10 @@ def test_the_kernel_space_way_needs_no_interrupt(boot: Callable[..., Any]) -> No
         count(cpu, cpu.interrupt)
     guest.machine.watch(guest.capture.symbols["ide_poll_open"], lambda cpu: saving.append(True))
     guest.machine.watch(guest.capture.symbols["machine_restart"], lambda cpu: saving.append(False))
-    guest.machine.watch(guest.capture.symbols["smp_prepare_cpus"], lambda cpu: taken.append(-1))
-    assert guest.crash("kernel_dump=only") is StopReason.RESET
+    prepared: list[Any] = []
+    guest.machine.watch(guest.capture.symbols["smp_prepare_cpus"], prepared.append)
+    assert guest.crash(append) is StopReason.RESET
+    assert bool(prepared) is ("only" not in append)
     assert saving == [True, False]
     assert taken == []
     assert guest.dumped() is not None
