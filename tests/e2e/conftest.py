@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+CRASH_PROMPT = "crash> "
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,20 @@ def kdumpsim(
     )
 
 
+def ask_crash(tool: str, directory: Path, dump: Path, questions: tuple[str, ...], scratch: Path) -> dict[str, str]:
+    """What crash answers to each of some commands."""
+    script = scratch / "questions"
+    script.write_text("\n".join([*questions, "quit", ""]))
+    done = subprocess.run(
+        [tool, "-i", str(script), str(directory / "vmlinux"), str(dump)],
+        capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = done.stdout.split("\n" + CRASH_PROMPT)
+    assert len(parts) == len(questions) + 2, done.stdout
+    return {question: part.partition("\n")[2] for question, part in zip(questions, parts[1:], strict=False)}
+
+
 def works_for(pid: int, seconds: float) -> None:
     """Wait until the process has used that much more of a CPU, however busy the host is."""
 
@@ -77,3 +94,30 @@ def crash(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
         return runs[key]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def i386_tool(require_tool: Callable[[str], str]) -> Callable[[str], str]:
+    """`i386_tool("crash")`: its path, if it is the build that reads 32-bit dumps; else as `require_tool`."""
+
+    def find(name: str) -> str:
+        if "kdumpsim-i386" not in Path(shutil.which(name) or "/dev/null").read_bytes()[:300].decode("latin-1"):
+            return require_tool(f"{name} for i386")
+        return require_tool(name)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All sample dumps, written once."""
+    directory = tmp_path_factory.mktemp("corpus") / "samples"
+    process = kdumpsim("corpus", str(directory))
+    assert process.returncode == 0, process.stderr
+    return directory
+
+
+def truth_of(corpus: Path, name: str) -> dict[str, Any]:
+    """A sample's truth.json."""
+    data: dict[str, Any] = json.loads((corpus / name / "truth.json").read_text())
+    return data

@@ -8,7 +8,6 @@ answers all questions about a dump.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +17,8 @@ import pytest
 from kdumpsim.target import PAGE_OFFSET, PAGE_SIZE
 from kdumpsim.vmcore.reader import Vmcore
 
-from .conftest import Run, kdumpsim
+from .conftest import Run, ask_crash, kdumpsim
 
-MARK = "crash> "
 QUESTIONS = (
     "sys", "log", "bt -a", "bt -o", "ps", "task -R pid,comm,tgid", "struct page", "struct rq", "kmem -i",
     "kmem -s", "kmem -f", "kmem -v", "irq", "irq -a", "mod", "files", "vm", "sig", "p -d nr_threads",
@@ -28,32 +26,6 @@ QUESTIONS = (
     "vtop {init}", "rd -a {banner} 24", "p tainted", "runq", "timer", "p -d jiffies",
 )  # fmt: skip
 TASKS = ["init", "[ksoftirqd/0]", "[ksoftirqd/1]", "agent", "diskio", "[kswapd0]", "[watchdog/0]", "[watchdog/1]"]
-
-
-@pytest.fixture(scope="session")
-def i386_tool(require_tool: Callable[[str], str]) -> Callable[[str], str]:
-    """`i386_tool("crash")`: its path, if it is the build that reads 32-bit dumps; else as `require_tool`."""
-
-    def find(name: str) -> str:
-        if "kdumpsim-i386" not in Path(shutil.which(name) or "/dev/null").read_bytes()[:300].decode("latin-1"):
-            return require_tool(f"{name} for i386")
-        return require_tool(name)
-
-    return find
-
-
-def ask(tool: str, directory: Path, dump: Path, questions: tuple[str, ...], scratch: Path) -> dict[str, str]:
-    """What crash answers to each of some commands."""
-    script = scratch / "questions"
-    script.write_text("\n".join([*questions, "quit", ""]))
-    done = subprocess.run(
-        [tool, "-i", str(script), str(directory / "vmlinux"), str(dump)],
-        capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    parts = done.stdout.split("\n" + MARK)
-    assert len(parts) == len(questions) + 2, done.stdout
-    return {question: part.partition("\n")[2] for question, part in zip(questions, parts[1:], strict=False)}
 
 
 def symbols(directory: Path) -> dict[str, int]:
@@ -76,7 +48,7 @@ def said(run: Run, i386_tool: Callable[[str], str], tmp_path_factory: pytest.Tem
     known = symbols(run.directory)
     questions = tuple(q.format(init=f"{known['init_task']:x}", banner=f"{known['linux_banner']:x}") for q in QUESTIONS)
     scratch = tmp_path_factory.mktemp("crash")
-    answers = ask(i386_tool("crash"), run.directory, run.directory / "vmcore", questions, scratch)
+    answers = ask_crash(i386_tool("crash"), run.directory, run.directory / "vmcore", questions, scratch)
     return dict(zip(QUESTIONS, answers.values(), strict=True))
 
 
@@ -263,7 +235,7 @@ def test_crash_opens_what_makedumpfile_has_left(
     kind: str,
 ) -> None:
     questions = ("bt -a", "ps", "kmem -s", "log")
-    again = ask(i386_tool("crash"), run.directory, filtered(kind), questions, tmp_path)
+    again = ask_crash(i386_tool("crash"), run.directory, filtered(kind), questions, tmp_path)
     assert again == {question: said[question] for question in questions}
 
 
