@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What to say to a word that is none of those there are."""
+"""The error message for a word that is not one of the choices."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from difflib import get_close_matches
 
 
 def unknown(what: str, given: str, known: Iterable[str], *, others: Iterable[str] = ()) -> str:
-    """A complaint about `given`: the name of `known` that was probably meant, and all there are.
+    """Return an error message for `given`: the name in `known` that was probably meant, and all the choices.
 
-    `others` are accepted, too, and suggested, but not listed: other names of the same things.
+    `others` are other names of the same things: they are accepted and suggested, but not listed.
     """
     known = list(known)
     meant = suggestion(given, [*known, *others])
@@ -18,7 +18,7 @@ def unknown(what: str, given: str, known: Iterable[str], *, others: Iterable[str
 
 
 def suggestion(given: str, known: Iterable[str]) -> str | None:
-    """The name that was probably meant, or None."""
+    """Return the name that was probably meant, or None."""
     by_folded = {name.casefold(): name for name in known}
     close = get_close_matches(given.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[close[0]] if close else None

@@ -55,9 +55,9 @@ def test_dma_in_flight_is_named_by_its_port(crash: Crash) -> None:
     ("words", "said"),
     [
         (("--dump-disk", "sdb"), "add --sata native"),
-        (("--sata", "native", "--dump-disk", "hdb"), "with --sata native it has none"),
-        (("--sata", "native", "--kernel-option", "combined_mode=ide"), "no disk to drive with --sata native"),
-        (("--sata", "native", "--machine", "qemu"), "sata native cannot be had with machine qemu"),
+        (("--sata", "native", "--dump-disk", "hdb"), "absent with --sata native"),
+        (("--sata", "native", "--kernel-option", "combined_mode=ide"), "no effect with --sata native"),
+        (("--sata", "native", "--machine", "qemu"), "machine qemu does not support sata native"),
         (("--sata", "ahci"), "legacy, native"),
         (("--nic-slot", "7"), "choose 3 to 6"),
     ],

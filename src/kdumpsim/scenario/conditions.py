@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hardware conditions of a crash (LKDTT paper, sections 1.1 and 3.4): what may be asked for, and checks of it."""
+"""Hardware conditions of a crash (LKDTT paper, sections 1.1 and 3.4): the choices, and their checks."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ OTHER_CPUS: dict[str, str] = {
 
 DISK_DMA, NETWORK_DMA = "disk", "net"
 DMA: dict[str, str] = {
-    DISK_DMA: "long reads, one after the other, so that it writes to memory when the capture kernel takes over",
-    NETWORK_DMA: "a network card whose receiver is on, and traffic on the network before and after the crash",
+    DISK_DMA: "reads without a pause, so that the disk writes to memory while the capture kernel takes over",
+    NETWORK_DMA: "a network card that receives traffic before and after the crash",
 }
 """Devices that can be kept busy with DMA."""
 
 BREAKS: dict[str, str] = {
-    "timer": "the PIT's counters reach no end any more",
-    "lapic-timer": "nor do those of the local APICs",
-    "timer@handover": "from the hand-over on there are no timer interrupts at all",
-    "disk": "the drives on the system disk's cable answer no command any more",
-    "nic": "nothing arrives at the network card, and nothing leaves it",
+    "timer": "the PIT's counters never expire",
+    "lapic-timer": "the local APICs' timers never expire",
+    "timer@handover": "no timer interrupts at all from the hand-over on",
+    "disk": "the drives on the system disk's cable complete no command",
+    "nic": "the network card neither receives nor sends",
 }
 """Devices that can fail for good: when the crash is armed, or at the hand-over."""
 
 VARIED: dict[str, str] = {
     "count": "crossings of the point, 1 to 40",
     "phase": "how long the load runs before the point is armed, up to 100 ms",
-    "load": "a program more, or none",
-    "latency": "how long the disks seek, a quarter to four times as long",
+    "load": "one more program, or none",
+    "latency": "the disks' seek time, from a quarter to four times the usual",
 }
 """What can be drawn for a crash point."""
 
 LEGACY, NATIVE = "legacy", "native"
 SATA: dict[str, str] = {
-    LEGACY: "at the legacy IDE ports, as an ICH5 answers in combined mode; IRQ 14, by edge",
-    NATIVE: "behind PCI base addresses, with a level-triggered PCI interrupt on a pin of the I/O APIC above the ISA's",
+    LEGACY: "at the legacy IDE ports, like an ICH5 in combined mode; IRQ 14, edge triggered",
+    NATIVE: "at PCI base addresses, with a level-triggered PCI interrupt on I/O APIC pin 18",
 }
 """How the SATA controller of the system disk is programmed."""
 
 DUMP_DISKS: dict[str, str] = {
     "hdc": "on a cable of its own, the secondary channel",
-    "hdb": "on the system disk's cable, its slave; with kernel option combined_mode=ide",
-    "sdb": "on the second port of the SATA controller; with --sata native",
+    "hdb": "the slave on the system disk's cable; needs kernel option combined_mode=ide",
+    "sdb": "on the second port of the SATA controller; needs --sata native",
 }
-"""Where the dump disk can be, by the name the capture kernel has for it."""
+"""Where the dump disk can be, by its name in the capture kernel."""
 USUAL_DUMP_DISK = "hdc"
 
 KDUMPSIM, QEMU = "kdumpsim", "qemu"
@@ -63,9 +63,9 @@ MACHINES: dict[str, str] = {
 """PCs that a scenario can be run on."""
 
 INJECTIONS: dict[str, str] = {
-    "corrupt-capture-kernel": "flip bits of the capture kernel in the reserved region, after it was loaded",
+    "corrupt-capture-kernel": "flip bits of the capture kernel in the reserved region after it is loaded",
 }
-"""What can be broken on purpose."""
+"""Damage that can be done on purpose."""
 
 MIB = 1 << 20
 MAX_CPUS = 8
@@ -74,16 +74,16 @@ QEMU_MEMORY_UNIT = 2 * PAGE_SIZE
 QEMU_FIRMWARE = 128 << 10
 """Bytes at the top of RAM that QEMU's firmware keeps for its ACPI tables."""
 E820MAX = 32
-"""Ranges of a memory map that the guest kernel keeps (its E820MAX)."""
+"""The number of ranges in a memory map that the guest kernel can keep (its E820MAX)."""
 
 
 class ConditionError(ScenarioError):
-    """Conditions that cannot be: the message says what is allowed."""
+    """Impossible conditions; the message says what is allowed."""
 
 
 def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[int, int]) -> None:
-    """ConditionError if a hole (base, size) is not made of whole pages of RAM between 1 MiB and the end of memory,
-    if it meets another or the reserved region, or if there are more than the kernel's memory map has room for."""
+    """Raise ConditionError if a hole (base, size) is not whole pages of RAM between 1 MiB and the end of memory, if it
+    overlaps another one or the reserved region, or if there are too many for the kernel's memory map."""
     end_of_last = MIB
     for base, size in sorted(holes):
         end = base + size
@@ -91,7 +91,7 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
         if base % PAGE_SIZE or size % PAGE_SIZE or size <= 0:
             raise ConditionError(f"{where} is not made of whole pages: BASE and SIZE must be multiples of 4K")
         if base < MIB or end > memory:
-            raise ConditionError(f"{where} is outside of what can be taken away: choose 1M to {memory >> 20}M")
+            raise ConditionError(f"{where} is out of range: choose addresses from 1M to {memory >> 20}M")
         if base < end_of_last:
             raise ConditionError(f"{where} overlaps another one")
         if base < reserved[1] and end > reserved[0]:
@@ -100,30 +100,34 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
     ranges = len(e820(memory, holes))
     if ranges > E820MAX:
         raise ConditionError(
-            f"{len(holes)} memory holes make a memory map of {ranges} ranges: the kernel keeps {E820MAX} (E820MAX), "
-            f"{len(holes) - (ranges - E820MAX)} such holes are allowed"
+            f"{len(holes)} memory holes make a memory map of {ranges} ranges, but the kernel keeps only {E820MAX} "
+            f"(E820MAX): choose at most {len(holes) - (ranges - E820MAX)} holes"
         )
 
 
 def check_qemu(
     *, seed: int, memory: int, reserved_end: int, holes: Sequence[tuple[int, int]], nic: bool, sata: str
 ) -> None:
-    """ConditionError for what QEMU's machine cannot be."""
+    """Raise ConditionError for what QEMU's machine does not support."""
     if sata != LEGACY:
-        raise ConditionError(f"sata {sata} cannot be had with machine {QEMU}, whose pc has no such function")
+        raise ConditionError(
+            f"machine {QEMU} does not support sata {sata}: its pc has no such controller; choose sata {LEGACY}"
+        )
     if seed:
-        raise ConditionError(f"seed {seed} has no effect with machine {QEMU}, of which no two runs are alike")
+        raise ConditionError(
+            f"seed {seed} has no effect with machine {QEMU}, where no two runs are alike: leave it out"
+        )
     if holes:
         raise ConditionError(
-            f"memory holes cannot be had with machine {QEMU}: its RAM is one piece; with {KDUMPSIM} they can"
+            f"machine {QEMU} does not support memory holes: its RAM is one piece; choose machine {KDUMPSIM}"
         )
     if nic:
         raise ConditionError(
-            f"a network card cannot be had with machine {QEMU}: nothing there is the station it is connected to; with "
-            f"{KDUMPSIM} it can"
+            f"machine {QEMU} does not support the network card: it has no station to connect it to; choose machine "
+            f"{KDUMPSIM}"
         )
     if memory % QEMU_MEMORY_UNIT:
-        raise ConditionError(f"memory of {memory} bytes: machine {QEMU} has multiples of 8K")
+        raise ConditionError(f"memory of {memory} bytes does not suit machine {QEMU}: choose a multiple of 8K")
     if reserved_end > memory - QEMU_FIRMWARE:
         raise ConditionError(
             f"the reserved region ends at {reserved_end:#x}: machine {QEMU} keeps the last 128K of memory for its "
@@ -132,32 +136,35 @@ def check_qemu(
 
 
 def check_qemu_dma(dma: Sequence[str]) -> None:
-    """ConditionError for DMA that QEMU's machine cannot keep up."""
+    """Raise ConditionError for DMA, which QEMU's machine cannot keep going."""
     if dma:
         raise ConditionError(
-            f"dma {','.join(dma)} cannot be had with machine {QEMU}: its disks take no time; with {KDUMPSIM} it can"
+            f"machine {QEMU} does not support dma {','.join(dma)}: its disks take no time; choose machine {KDUMPSIM}"
         )
 
 
 def check_dump_disk(disk: str, combined_mode: str, sata: str) -> None:
-    """ConditionError if no driver would find the disk: libata's port has one disk, as a SATA port has."""
+    """Raise ConditionError if no driver would find the disk: a port of libata has one disk, like a SATA port."""
     if disk == "sdb" and sata != NATIVE:
         raise ConditionError("dump-disk sdb is on the second SATA port: add --sata native")
     if disk == "hdb" and sata == NATIVE:
-        raise ConditionError("dump-disk hdb is on the system disk's IDE cable: with --sata native it has none")
+        raise ConditionError(
+            "dump-disk hdb is on the system disk's IDE cable, absent with --sata native: choose hdc or sdb"
+        )
     if combined_mode == "ide" and sata == NATIVE:
         raise ConditionError(
-            "combined_mode=ide has no disk to drive with --sata native, where no channel is at the legacy ports"
+            "combined_mode=ide has no effect with --sata native, where no channel is at the legacy ports: leave out "
+            "one of them"
         )
     if disk == "hdb" and combined_mode != "ide":
         raise ConditionError(
-            f"dump-disk hdb is a slave, and {combined_mode} does not support slaves: "
+            f"dump-disk hdb is a slave device, which {combined_mode} does not support: "
             "add --kernel-option combined_mode=ide"
         )
 
 
 def check_cpus(cpus: int, crash_cpu: int | None, other_cpus: str | None) -> None:
-    """ConditionError if a CPU is named that is not there, or the state of others where there are none."""
+    """Raise ConditionError for a CPU that does not exist, or for a state of other CPUs if there are none."""
     if crash_cpu is not None and not 0 <= crash_cpu < cpus:
         raise ConditionError(f"crash-cpu {crash_cpu} does not exist: with --cpus {cpus}, choose 0 to {cpus - 1}")
     if other_cpus is not None and cpus == 1:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernel options: what a run may choose about its two kernels, and how each choice reaches them.
+"""Kernel options: what can be configured in a run's two kernels, and how each option reaches them.
 
-A choice is either a word on a kernel's command line or a constant the kernel is compiled with.  This table is the only
-place that knows which; profiles, the command line and the help text are built on it.  A kernel that is told nothing
-takes the option's default, so nothing is said then.
+An option is either a word on a kernel's command line or a compiled-in constant.  Only this table says which; profiles,
+the command line and the help text are derived from it.  A kernel that is given no word uses the option's default, so
+the default is never passed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MAX_NUMBER = 1_000_000
 
 
 class Kernel(Enum):
-    """Which of the two kernels of a run."""
+    """One of the two kernels of a run."""
 
     FIRST = "first"
     CAPTURE = "capture"
 
 
 class OptionError(ScenarioError):
-    """An unknown option or a value it does not take: the message says what is allowed."""
+    """An unknown option or an invalid value; the message says what is allowed."""
 
 
 BOTH = frozenset(Kernel)
@@ -36,9 +36,9 @@ CAPTURE = frozenset({Kernel.CAPTURE})
 
 @dataclass(frozen=True)
 class Option:
-    """One option.  `values` maps what may be written to what the kernel is given; empty means a positive number.
+    """One option.  `values` maps the value that users write to the one the kernel gets; empty means a positive number.
 
-    `word` is the option's name on the command line of `kernels`; `constant` the name given to the compiler.
+    `word` is the option's name on the command line of `kernels`; `constant` is its name for the compiler.
     """
 
     name: str
@@ -48,16 +48,16 @@ class Option:
     kernels: frozenset[Kernel] = BOTH
     word: str = ""
     flag: bool = False
-    """The word stands alone; that is what `1` means."""
+    """The word has no value; it is present for `1`."""
     constant: str = ""
 
     @property
     def allowed(self) -> str:
-        """The values for people: `0|1`, or `N`."""
+        """The values as shown to users: `0|1`, or `N`."""
         return "|".join(self.values) if self.values else "N"
 
     def check(self, value: str) -> str:
-        """The value as it is kept; OptionError if the option does not take it."""
+        """Return the value in its canonical form; raise OptionError if it is not allowed."""
         if self.values:
             if value in self.values:
                 return value
@@ -67,7 +67,7 @@ class Option:
         raise OptionError(f"kernel option {self.name} cannot be '{value}'; choose from: {allowed}")
 
     def given(self, value: str) -> str:
-        """What the kernel is told for a value."""
+        """Return what the kernel gets for a value."""
         return self.values.get(value, value)
 
 
@@ -88,7 +88,7 @@ OPTIONS: dict[str, Option] = {
         Option("preempt", "kernel code can be preempted (CONFIG_PREEMPT)", "1", _switch("0", "1"), constant="PREEMPT"),
         Option(
             "nmi_watchdog",
-            "find CPUs that take no timer interrupts, by NMIs from the timer through LINT0 (1) or from each "
+            "detect CPUs that take no timer interrupts, with NMIs from the timer through LINT0 (1) or from each "
             "processor's performance counter through its local APIC (2)",
             "0",
             _switch("0", "1", "2"),
@@ -97,7 +97,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "softlockup",
-            "what to do when a CPU's watchdog thread does not get to run: nothing, print it, or panic",
+            "what to do when a CPU's watchdog thread does not get to run: nothing, print a warning, or panic",
             "warn",
             _switch("off", "warn", "panic"),
             FIRST,
@@ -105,7 +105,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "watchdog_thresh",
-            "seconds until the NMI watchdog calls a CPU stuck; those of soft lockups and hung tasks wait twice as long",
+            "seconds until the NMI watchdog reports a stuck CPU; the other two watchdogs wait twice as long",
             "5",
             {},
             FIRST,
@@ -113,7 +113,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "panic_on_oops",
-            "an oops in process context is the end of the system (1), not of the task alone (0)",
+            "an oops in process context ends the whole system (1), or only the task (0)",
             "0",
             _switch("0", "1"),
             BOTH,
@@ -131,7 +131,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "irqpoll",
-            "the capture kernel asks all shared handlers when nobody wants an interrupt, and at every tick",
+            "the capture kernel calls all shared handlers when none claims an interrupt, and at every tick",
             "0",
             _switch("0", "1"),
             CAPTURE,
@@ -140,7 +140,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "disable_pci_intx",
-            "the capture kernel begins by disabling the interrupt pins of all PCI functions that can do that (PCI 2.3)",
+            "the capture kernel first disables the interrupt pins of all PCI functions that support it (PCI 2.3)",
             "0",
             _switch("0", "1"),
             CAPTURE,
@@ -149,7 +149,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "combined_mode",
-            "who drives the primary ATA channel: libata, its disk is sda, or the IDE driver, its disk is hda",
+            "the driver of the primary ATA channel: libata (its disk is sda) or the IDE driver (its disk is hda)",
             "libata",
             _switch("libata", "ide"),
             BOTH,
@@ -157,8 +157,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "ide_dma",
-            "the IDE driver of the first kernel has data moved by the bus master (1) or moves them itself, word by "
-            "word (0)",
+            "the first kernel's IDE driver transfers data by bus-master DMA (1), or itself, word by word (0)",
             "1",
             {"0": "nodma", "1": "dma"},
             FIRST,
@@ -166,7 +165,7 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "rec_num",
-            "crash type overflow: how deep to recurse, with about 1 KiB of stack a level",
+            "crash type overflow: the depth of the recursion, with about 1 KiB of stack per level",
             "10",
             {},
             FIRST,
@@ -174,35 +173,35 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "hrtimers",
-            "what sleeps counts in nanoseconds (kernel/hrtimer.c, from 2.6.16 on), or in jiffies as before (0)",
+            "sleeps count in nanoseconds (1; kernel/hrtimer.c, from 2.6.16 on), or in jiffies as before (0)",
             "1",
             _switch("0", "1"),
             constant="HRTIMERS",
         ),
         Option(
             "die_enables_irqs",
-            "die() leaves with interrupts on, as up to 2.6.13, before it hands over",
+            "die() turns interrupts on before it hands over, as up to 2.6.13",
             "0",
             _switch("0", "1"),
             constant="DIE_ENABLES_IRQS",
         ),
         Option(
             "safe_smp_processor_id",
-            "a dying kernel knows its CPU by the APIC ID (1), not by what lies at the end of its stack (0)",
+            "a crashing kernel determines its CPU from the APIC ID (1), or from the end of its stack (0)",
             "0",
             _switch("0", "1"),
             constant="SAFE_SMP_PROCESSOR_ID",
         ),
         Option(
             "crash_nmi",
-            "from the crash on NMIs have a handler that believes nothing on the stack",
+            "from the crash on, NMIs have a handler that trusts nothing on the stack",
             "0",
             _switch("0", "1"),
             constant="CRASH_NMI",
         ),
         Option(
             "crash_stacks",
-            "each CPU has a stack for the dump route, and one for double faults, which lead there",
+            "each CPU has a stack for the dump path, and one for double faults, which lead to a dump",
             "0",
             _switch("0", "1"),
             constant="CRASH_STACKS",
@@ -213,23 +212,24 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "stack_check",
-            "what to do when an interrupt finds a stack all but full, or without its end: not look, print it, or panic",
+            "what to do when an interrupt finds a stack nearly full or its end destroyed: not check, print "
+            "a warning, or panic",
             "off",
             {"off": "0", "warn": "1", "panic": "2"},
             constant="STACK_CHECK",
         ),
         Option(
             "fault_checks",
-            "fault handlers look whether `current` is sound, and errors are handed over where they are found, "
-            "before they are printed",
+            "fault handlers check that `current` is valid, and the kernel hands over where an error is detected, "
+            "before it is printed",
             "0",
             _switch("0", "1"),
             constant="FAULT_CHECKS",
         ),
         Option(
             "relocatable",
-            "the capture kernel runs wherever its region is, and relocates itself (LKDTT paper, section 7.2.1), rather "
-            "than where it is linked; `--crashkernel SIZE` needs it",
+            "the capture kernel relocates itself to wherever its region is (LKDTT paper, section 7.2.1), instead of "
+            "running where it is linked; `--crashkernel SIZE` needs this",
             "0",
             _switch("0", "1"),
             CAPTURE,
@@ -246,8 +246,8 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "softlockup_clock",
-            "how the soft-lockup watchdog tells time: by jiffies, or by each CPU's own timer interrupts, which come "
-            "even while jiffies stand still",
+            "how the soft-lockup watchdog measures time: in jiffies, or by each CPU's own timer interrupts, which "
+            "continue even if jiffies stop",
             "jiffies",
             _switch("jiffies", "local"),
             FIRST,
@@ -255,7 +255,8 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "hung_task",
-            "what to do when a task sleeps uninterruptibly for twice watchdog_thresh: not look, print it, or panic",
+            "what to do when a task sleeps uninterruptibly for twice watchdog_thresh: not check, print a "
+            "warning, or panic",
             "off",
             _switch("off", "warn", "panic"),
             FIRST,
@@ -266,11 +267,11 @@ OPTIONS: dict[str, Option] = {
 
 
 NEEDS_SAFE_ID = ("crash_nmi", "crash_stacks", "nmi_stacks")
-"""Whose stack to take, and who one is, these ask safe_smp_processor_id()."""
+"""These use safe_smp_processor_id() to find their CPU and its stack."""
 
 
 def parse(texts: Iterable[str]) -> dict[str, str]:
-    """Options by name from `NAME=VALUE` texts.  OptionError for what makes no sense or contradicts itself."""
+    """Return options by name from `NAME=VALUE` texts; raise OptionError for invalid or contradictory ones."""
     chosen: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -280,35 +281,35 @@ def parse(texts: Iterable[str]) -> dict[str, str]:
             raise OptionError(unknown("kernel option", name, OPTIONS))
         kept = OPTIONS[name].check(value)
         if chosen.setdefault(name, kept) != kept:
-            raise OptionError(f"kernel option {name} cannot be '{chosen[name]}' and '{kept}' at once; say it once")
+            raise OptionError(f"kernel option {name} cannot be '{chosen[name]}' and '{kept}' at once; give one value")
     return chosen
 
 
 def checked(options: Mapping[str, str]) -> dict[str, str]:
-    """`options` in the table's order, each one checked; OptionError for what makes no sense."""
+    """Return `options` in the table's order, checked; raise OptionError for an invalid one."""
     chosen = parse(f"{name}={value}" for name, value in options.items())
     return {name: chosen[name] for name in OPTIONS if name in chosen}
 
 
 def check_contradictions(asked: Mapping[str, str], options: Mapping[str, str]) -> None:
-    """OptionError if something asked for can have no effect among all the `options` of a run."""
+    """Raise OptionError if an option in `asked` has no effect in combination with all the `options` of a run."""
     if options["safe_smp_processor_id"] == "0" and (lost := [n for n in NEEDS_SAFE_ID if options[n] != "0"]):
         off = " ".join(f"{name}=0" for name in lost)
-        raise OptionError(f"{', '.join(lost)} cannot do without safe_smp_processor_id=1: add it, or {off}")
+        raise OptionError(f"safe_smp_processor_id=1 is required for {', '.join(lost)}: add it, or {off}")
     watchdogs = options["nmi_watchdog"], options["softlockup"], options["hung_task"]
     if "watchdog_thresh" in asked and watchdogs == ("0", "off", "off"):
         raise OptionError(
-            "watchdog_thresh has no watchdog to set: add nmi_watchdog=1|2, softlockup=warn|panic or "
+            "watchdog_thresh has no effect without a watchdog: add nmi_watchdog=1|2, softlockup=warn|panic or "
             "hung_task=warn|panic"
         )
     if "softlockup_clock" in asked and options["softlockup"] == "off":
-        raise OptionError("softlockup_clock has no watchdog to tell the time: add softlockup=warn|panic")
+        raise OptionError("softlockup_clock has no effect without the watchdog: add softlockup=warn|panic")
     if "ide_dma" in asked and options["combined_mode"] != "ide":
-        raise OptionError("ide_dma has no disk in use by the IDE driver to act on: add combined_mode=ide")
+        raise OptionError("ide_dma has no effect: the IDE driver does not drive the system disk; add combined_mode=ide")
 
 
 def command_line(options: Mapping[str, str], kernel: Kernel) -> str:
-    """The words that `options` put on the command line of one of the kernels; empty where it would do so anyway."""
+    """Return the words that `options` put on the command line of one of the kernels, without defaults."""
     words = []
     for name, value in checked(options).items():
         option = OPTIONS[name]
@@ -318,7 +319,7 @@ def command_line(options: Mapping[str, str], kernel: Kernel) -> str:
 
 
 def config(options: Mapping[str, str], kernel: Kernel) -> dict[str, int]:
-    """The constants to compile one of the kernels with, for `images.kernel`; empty where it has these values anyway."""
+    """Return the constants to compile one of the kernels with, without defaults, for `images.kernel`."""
     return {
         OPTIONS[name].constant: int(OPTIONS[name].given(value))
         for name, value in checked(options).items()

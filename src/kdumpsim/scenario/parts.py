@@ -51,7 +51,7 @@ from kdumpsim.target import PAGE_SIZE
 MIN_RESERVED = 4 * MIB
 """Below this the capture kernel has no room for its image, the headers and its own page tables."""
 USUAL_LOAD = ("usual",)
-"""What `--load` is by default: the program that brings a kernel to its crash point."""
+"""The default of `--load`: the program that makes the kernel cross its crash point."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +85,17 @@ class PcPart:
     memory_holes: tuple[tuple[int, int], ...] = field(
         default=(),
         metadata=setting(
-            "Pieces of physical memory that are not there.", metavar="BASE:SIZE,…", parse=parse_holes, show=format_holes
+            "Ranges of physical memory without RAM.", metavar="BASE:SIZE,…", parse=parse_holes, show=format_holes
         ),
     )
     dump_disk: str = field(
         default=USUAL_DUMP_DISK, metadata=setting("Where the dump disk is", metavar="NAME", choices=DUMP_DISKS)
     )
-    nic: bool = field(
-        default=False, metadata=setting("A network card, which --dma net and --load netload have by themselves.")
-    )
+    nic: bool = field(default=False, metadata=setting("Add a network card; --dma net and --load netload imply it."))
     nic_slot: int = field(
         default=3,
         metadata=setting(
-            "The network card's slot, 3 to 6, at PIRQC#, D#, A# or B#. Native-mode SATA is at PIRQC#, too.",
+            "The card's slot: 3 (PIRQC#), 4 (PIRQD#), 5 (PIRQA#) or 6 (PIRQB#). Native-mode SATA uses PIRQC#, too.",
             metavar="N",
             parse=integer("nic-slot"),
             bounds=(3, 6),
@@ -105,7 +103,7 @@ class PcPart:
     )
     sata: str = field(default=LEGACY, metadata=setting("Where the system disk is", metavar="MODE", choices=SATA))
     traffic: bool = False
-    """The station at the other end of the network sends all the time; `--dma net` asks for that."""
+    """The station at the other end of the network sends all the time, as with `--dma net`."""
 
     def __post_init__(self) -> None:
         check_values(PcPart, self)
@@ -116,13 +114,13 @@ class PcPart:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelPart:
-    """The two kernels: how they are built, what they are told, where the second one lies."""
+    """The two kernels: how they are built, their options, and where the second one is loaded."""
 
     crashkernel: Reservation = field(
         default=Reservation(16 * MIB, 16 * MIB),
         metadata=setting(
-            "The region reserved for the capture kernel. Without @START the kernel finds a place, which takes kernel "
-            "option relocatable=1; in place of SIZE there may be ranges of the machine's RAM: START-[END]:SIZE,…",
+            "The region reserved for the capture kernel. Without @START the kernel chooses a place, which needs kernel "
+            "option relocatable=1. SIZE can depend on the machine's RAM: START-[END]:SIZE,…",
             metavar="SIZE[@START]",
             parse=parse_crashkernel,
         ),
@@ -147,7 +145,7 @@ class KernelPart:
             show="=".join,
         ),
     )
-    """What was asked for beyond the profile, as (name, value)."""
+    """The options that change the profile, as (name, value)."""
     guest_modules: tuple[str, ...] = field(
         default=(),
         metadata=setting(
@@ -161,7 +159,7 @@ class KernelPart:
         default=None, metadata=setting("Break something on purpose", metavar="FAULT", choices=INJECTIONS)
     )
     guest_code: tuple[str, ...] = field(default=(), init=False, repr=False)
-    """SHA-256 of each guest module: another text is another kernel."""
+    """SHA-256 of each guest module: a changed text is a different kernel."""
 
     def __post_init__(self) -> None:
         check_values(KernelPart, self)
@@ -172,7 +170,7 @@ class KernelPart:
 
     @property
     def reserved(self) -> Reservation | None:
-        """The region that is kept free of the first kernel; None for a mechanism that needs none."""
+        """The region that the first kernel does not use; None for a mechanism that needs none."""
         return self.crashkernel if MECHANISMS[self.mechanism].reserves else None
 
     @property
@@ -197,7 +195,9 @@ def _check_region(region: Reservation) -> None:
             f"crashkernel {region} is too small: the capture kernel needs at least {format_size(MIN_RESERVED)}"
         )
     if region.base is not None and region.base < MIB:
-        raise ScenarioError(f"crashkernel {region} begins below 1M, where the firmware and the trampoline live")
+        raise ScenarioError(
+            f"crashkernel {region} begins below 1M, where the firmware and the trampoline are; start it at 1M or above"
+        )
 
 
 def _guest_code(modules: tuple[str, ...]) -> tuple[str, ...]:
@@ -212,17 +212,17 @@ def _guest_code(modules: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class CrashPart:
-    """Where and how the kernel crashes, and what goes on meanwhile.  `timeout` and `patience` in virtual seconds."""
+    """Where and how the kernel crashes, and under which conditions.  `timeout` and `patience` in virtual seconds."""
 
     crash_point: str = field(
         default="",
         kw_only=False,
-        metadata=setting("Where to crash: a crash point.", metavar="NAME", option="crashpoint"),
+        metadata=setting("The crash point.", metavar="NAME", option="crashpoint"),
     )
     crash_type: str = field(
         default="",
         kw_only=False,
-        metadata=setting("How to crash: a crash type.", metavar="TYPE", option="type"),
+        metadata=setting("The crash type.", metavar="TYPE", option="type"),
     )
     count: int = field(
         default=DEFAULT_COUNT,
@@ -233,16 +233,16 @@ class CrashPart:
     at: str | None = field(
         default=None,
         metadata=setting(
-            f"In place of a crash point: {INSTANT}, a random instant at which a CPU is busy in the kernel, drawn from "
-            f"the seed; or {INSTANT}:CPU@TIME, the one that was drawn.",
+            f"Instead of a crash point: {INSTANT}, a random instant at which a CPU is busy in the kernel, drawn from "
+            f"the seed; or {INSTANT}:CPU@TIME, one that was drawn before.",
             metavar="WHEN",
         ),
     )
     fault: tuple[str, ...] = field(
         default=(),
         metadata=setting(
-            "In place of a crash: a fault; repeatable. MODEL:TARGET is drawn from the seed, MODEL:TARGET@TIME is the "
-            f"one that was drawn. Models: {TEXT} (one of those of text); "
+            "Instead of a crash: a fault; repeatable. MODEL:TARGET is drawn from the seed, MODEL:TARGET@TIME is one "
+            f"that was drawn before. Models: {TEXT} (one of the text models); "
             + "; ".join(f"{name} ({row.help}; {'|'.join(row.drawn)})" for name, row in FAULTS.items())
             + ". See `kdumpsim help faults`.",
             metavar="FAULT",
@@ -252,7 +252,7 @@ class CrashPart:
     faults: int = field(
         default=1,
         metadata=setting(
-            "How many faults of each --fault are drawn for the run.",
+            "How many faults to draw for each --fault.",
             metavar="N",
             parse=integer("faults"),
             bounds=(1, 1000),
@@ -261,7 +261,7 @@ class CrashPart:
     draw: int = field(
         default=0,
         metadata=setting(
-            "Which draw: another number is another instant, fault or variation on the same booted machine.",
+            "Number of the draw: another number gives another instant, fault or variation on the same booted machine.",
             metavar="N",
             parse=integer("draw"),
             bounds=(0, 2**64 - 1),
@@ -284,12 +284,12 @@ class CrashPart:
             "Devices that are busy with DMA", metavar="DEVICE,…", parse=words_of, show=",".join, choices=DMA
         ),
     )
-    pending_irq: bool = field(default=False, metadata=setting("A key and a serial byte arrive at the hand-over."))
+    pending_irq: bool = field(default=False, metadata=setting("Let a key and a serial byte arrive at the hand-over."))
     load: tuple[str, ...] = field(
         default=USUAL_LOAD,
         metadata=setting(
-            "Programs that are started in the guest; usual: what crosses the point (diskio, memdrain); netload: UDP; "
-            f"{NO_LOAD}: none.",
+            "Programs to start in the guest; usual: the one that crosses the point (diskio, memdrain); netload: UDP "
+            f"traffic; {NO_LOAD}: no program.",
             metavar="NAME,…",
             parse=parse_load,
             show=format_load,
@@ -298,7 +298,7 @@ class CrashPart:
     patience: int = field(
         default=15,
         metadata=setting(
-            "How long the operator waits for a machine that is not well before he presses SysRq, in virtual seconds.",
+            "How long the operator waits for an ailing machine before pressing SysRq, in virtual seconds.",
             metavar="N",
             parse=integer("patience"),
             bounds=(1, 86_400),
@@ -317,7 +317,11 @@ class CrashPart:
     vary: tuple[str, ...] = field(
         default=(),
         metadata=setting(
-            "Draw from the seed, for a crash point", metavar="WHAT,…", parse=words_of, show=",".join, choices=VARIED
+            "Draw these from the seed, for a crash point",
+            metavar="WHAT,…",
+            parse=words_of,
+            show=",".join,
+            choices=VARIED,
         ),
     )
     phase: int = field(
@@ -332,7 +336,7 @@ class CrashPart:
     latency: int = field(
         default=100,
         metadata=setting(
-            "How long the disks seek from the arming on, in percent.",
+            "Seek time of the disks from the arming on, in percent of the usual.",
             metavar="N",
             parse=integer("latency"),
             bounds=(1, 10_000),
@@ -350,9 +354,9 @@ class CrashPart:
             word="device of --break:",
         ),
     )
-    mce: bool = field(default=False, metadata=setting("In place of a crash: a machine check, as --fault mce."))
+    mce: bool = field(default=False, metadata=setting("Instead of a crash: a machine check, like --fault mce."))
     crash: InitVar[At | Fault | None] = None
-    """What strikes, in place of crash point and type, `at` or `fault`."""
+    """What strikes; replaces crash point and type, `at` and `fault`."""
 
     def __post_init__(self, crash: At | Fault | None) -> None:
         if isinstance(crash, At):
@@ -368,38 +372,39 @@ class CrashPart:
             object.__setattr__(self, "at", str(At.parse(self.at)))
         object.__setattr__(self, "fault", tuple(str(Fault.parse(text)) for text in self.fault))
         if sum(map(bool, (self.crash_point, self.at, self.fault))) != 1:
-            raise ScenarioError(
-                f"choose what strikes: a crash point (--crashpoint), --at {INSTANT} or --fault, and one of them only"
-            )
+            raise ScenarioError(f"choose exactly one of: a crash point (--crashpoint), --at {INSTANT}, --fault")
         if self.vary and not self.crash_point:
-            raise ScenarioError(f"vary {','.join(self.vary)} is for a crash point: {self.title} is drawn by itself")
+            raise ScenarioError(f"vary {','.join(self.vary)} needs a crash point; {self.title} is drawn anyway")
         if self.fault and self.crash_type:
-            raise ScenarioError(f"a fault has no crash type: leave out {self.crash_type}")
+            raise ScenarioError(f"a fault has no crash type: leave out --type {self.crash_type}")
         if self.draw and self.crash_point and not self.vary:
             raise ScenarioError(
-                f"draw {self.draw}: nothing is drawn for a crash at a point; add --vary, or choose --at or --fault"
+                f"draw {self.draw} has no effect: nothing is drawn for a crash at a point; add --vary, or choose --at "
+                "or --fault"
             )
         if self.faults != 1 and not self.fault:
-            raise ScenarioError(f"faults {self.faults} is how many of each --fault are drawn: name one")
+            raise ScenarioError(f"faults {self.faults} is the number to draw for each --fault: add a --fault")
         for name, usual in (("count", DEFAULT_COUNT), ("phase", 0), ("latency", 100)):
             if name in self.vary and getattr(self, name) != usual:
-                raise ScenarioError(f"{name} {getattr(self, name)} is drawn by vary {name}: leave out one of them")
+                raise ScenarioError(
+                    f"{name} {getattr(self, name)} contradicts vary {name}, which draws it: leave out one of them"
+                )
 
     @property
     def title(self) -> str:
-        """What strikes, in a few words."""
+        """A short description of what strikes."""
         if self.fault:
             return f"fault {', '.join(self.fault)}"
         return f"{self.crash_point or self.at} / {self.crash_type}"
 
     @property
     def strikes(self) -> tuple[At | Fault, ...]:
-        """What strikes other than at a crash point."""
+        """Strikes other than a crash point."""
         if self.at is not None:
             return (At.parse(self.at, self.crash_type),)
         return tuple(map(Fault.parse, self.fault))
 
 
 def parse_pairs(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Options by name.  ScenarioError for one that is given two values."""
+    """Return options by name; raise ScenarioError for one that is given two values."""
     return parse(f"{name}={value}" for name, value in pairs)

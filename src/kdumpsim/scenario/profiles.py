@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Profiles: named sets of kernel options, the same for every crash point and crash type.
 
-A profile names a value for every option.  Why `2.6.16` has the values it has stands in docs/options.md, from the LKDTT
-paper's section 4 (the test kernel's configuration and command line) and from what that kernel is known to do.
+A profile names a value for every option.  docs/options.md gives the reason for each value of `2.6.16`, from the LKDTT
+paper's section 4 (the test kernel's configuration and command line) and from the known behaviour of that kernel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT_PROFILE = "default"
 
 @dataclass(frozen=True)
 class Profile:
-    """A value for every kernel option, and where each value comes from."""
+    """A value for every kernel option, and the reason for each value."""
 
     name: str
     help: str
@@ -27,40 +27,40 @@ class Profile:
 
     @property
     def options(self) -> dict[str, str]:
-        """The values, in the table's order; an option the profile is silent on has its own default."""
+        """The values, in the table's order; an option that the profile does not set has its own default."""
         return {name: self.choices[name][0] if name in self.choices else OPTIONS[name].default for name in OPTIONS}
 
     def reason(self, name: str) -> str:
         """Why an option has its value here."""
-        return self.choices[name][1] if name in self.choices else "what a kernel does that is told nothing"
+        return self.choices[name][1] if name in self.choices else "the kernel's default"
 
 
 CAREFUL: Mapping[str, tuple[str, str]] = {
     "stack": ("8k", "the i386 default of the time"),
     "preempt": ("1", "a preemptible kernel, as distributions ship for interactive use"),
-    "nmi_watchdog": ("1", "hard lockups are found"),
-    "softlockup": ("panic", "a soft lockup starts the dump: what section 5.2.3 of the paper asks for"),
-    "watchdog_thresh": ("5", "as the kernel has it"),
-    "panic_on_oops": ("1", "hand over as soon as an error is found (sections 2.1 and 5.2.2)"),
+    "nmi_watchdog": ("1", "hard lockups are detected"),
+    "softlockup": ("panic", "a soft lockup starts the dump, as section 5.2.3 of the paper asks for"),
+    "watchdog_thresh": ("5", "the kernel's default"),
+    "panic_on_oops": ("1", "hand over as soon as an error is detected (sections 2.1 and 5.2.2)"),
     "sysrq": ("1", "a person at the keyboard can start the dump"),
     "reset_devices": ("1", "the capture kernel expects devices in any state (section 5.2.4)"),
     "combined_mode": ("libata", "a SATA disk is sda"),
-    "ide_dma": ("1", "drives and controller can do it"),
+    "ide_dma": ("1", "the drives and the controller support it"),
     "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
 }
 
 MEASURES: Mapping[str, tuple[str, str]] = {
-    "safe_smp_processor_id": ("1", "the dump route trusts no stack (section 5.2.1); i386 has it from 2.6.19 on"),
+    "safe_smp_processor_id": ("1", "the dump path trusts no stack (section 5.2.1); i386 has it from 2.6.19 on"),
     "crash_nmi": ("1", "an NMI handler for the crash that trusts no stack (section 5.2.1)"),
-    "crash_stacks": ("1", "a stack for the dump route (section 5.2.1), and a double fault is an error found (2.1)"),
-    "nmi_stacks": ("1", "what the NMI watchdog does needs stack, too (section 5.2.1)"),
-    "stack_guard": ("1", "an overflow is found at the very moment it occurs (section 5.2.1)"),
-    "stack_check": ("panic", "CONFIG_DEBUG_STACKOVERFLOW (section 5.2.1), and hand over what it finds (2.1)"),
-    "fault_checks": ("1", "fault handlers assume nothing of the stack; hand-over is not deferred (section 5.2.2)"),
-    "softlockup_clock": ("local", "a hang with interrupts on that neither watchdog saw (section 5.2.3)"),
+    "crash_stacks": ("1", "a stack for the dump path (section 5.2.1); a double fault is a detected error (2.1)"),
+    "nmi_stacks": ("1", "the NMI watchdog needs stack space, too (section 5.2.1)"),
+    "stack_guard": ("1", "an overflow is detected at the moment it occurs (section 5.2.1)"),
+    "stack_check": ("panic", "CONFIG_DEBUG_STACKOVERFLOW (section 5.2.1), with a hand-over when it detects one (2.1)"),
+    "fault_checks": ("1", "fault handlers do not rely on the stack; the hand-over is not deferred (section 5.2.2)"),
+    "softlockup_clock": ("local", "detects a hang with interrupts on that neither watchdog detected (section 5.2.3)"),
     "relocatable": ("1", "the reserved region may be anywhere (section 7.2.1)"),
     "kernel_dump": ("fallback", "without timer interrupts user space saves nothing (section 7.3)"),
-    "hung_task": ("panic", "hangs that only who waits for them can tell (mark log of section 4); khungtaskd of 2.6.30"),
+    "hung_task": ("panic", "hangs that only show in tasks that wait (mark log of section 4); khungtaskd of 2.6.30"),
 }
 """What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3, 7.2.1 and 7.3)."""
 
@@ -74,7 +74,7 @@ TESTED: Mapping[str, tuple[str, str]] = {
     "sysrq": ("1", "sysrq_enabled starts with 1; the tests press the key (section 4)"),
     "reset_devices": ("0", "this kernel has no such parameter; drivers expect reset devices (5.2.4)"),
     "combined_mode": ("libata", "an ICH5 Serial ATA controller, root=/dev/sda1 (section 4)"),
-    "ide_dma": ("1", "CONFIG_IDEDMA_PCI_AUTO, as its default configuration has it"),
+    "ide_dma": ("1", "CONFIG_IDEDMA_PCI_AUTO is on in its default configuration"),
     "rec_num": ("10", "the default of modprobe dtt (section 3.2.2)"),
 }
 """How the paper's section 4 configures and starts the kernels it tests."""
@@ -90,11 +90,11 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "2.6.13-rc7",
-            "the other kernel that the LKDTT paper tried kdump on, configured and started as 2.6.16 was",
+            "the other kernel that the LKDTT paper tested kdump on, configured and started like 2.6.16",
             {
                 **TESTED,
-                "softlockup": ("off", "the detector came after 2.6.13: commit 8446f1d of September 2005"),
-                "hrtimers": ("0", "kernel/hrtimer.c came with 2.6.16"),
+                "softlockup": ("off", "the detector was added after 2.6.13: commit 8446f1d of September 2005"),
+                "hrtimers": ("0", "kernel/hrtimer.c was added in 2.6.16"),
                 "die_enables_irqs": (
                     "1",
                     "die() ends with spin_unlock_irq(): J. Beulich to LKML, 2005-09-08, fix i386 interrupt re-enabling "
@@ -102,7 +102,7 @@ PROFILES: dict[str, Profile] = {
                 ),
             },
         ),
-        Profile("hardened", "as default, with every measure that the LKDTT paper asks for", {**CAREFUL, **MEASURES}),
+        Profile("hardened", "like default, with every measure that the LKDTT paper asks for", {**CAREFUL, **MEASURES}),
     )
 }
 

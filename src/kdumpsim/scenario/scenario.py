@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A scenario: everything that decides how a run goes, checked before anything is built or written."""
+"""A scenario: everything that determines a run, checked before anything is built or written."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ DISK_LOAD = ("diskio",)
 NETWORK_LOAD = "netload"
 MIN_LEFT = 2 * MIB
 PAGE_DESCRIPTION = 32
-"""What the first kernel needs beside its image and the reserved region: memory, and bytes for each page of RAM."""
+"""What the first kernel needs besides its image and the reserved region: memory, and bytes for each page of RAM."""
 Part = TypeVar("Part", PcPart, KernelPart, CrashPart)
 
 
 class BootKey(NamedTuple):
-    """What decides a machine up to the moment at which a crash point is armed."""
+    """What determines a machine up to the moment at which a crash point is armed."""
 
     pc: PcPart
     kernel: KernelPart
@@ -59,19 +59,19 @@ class Scenario(CrashPart, KernelPart, PcPart):
         for name, needed in self.needs.items():
             if (asked := dict(self.kernel_options).get(name, needed)) != needed:
                 raise ScenarioError(
-                    f"{self.crash_point} is never crossed with kernel option {name}={asked}; it takes {needed}"
+                    f"{self.crash_point} is never crossed with kernel option {name}={asked}; use {name}={needed}"
                 )
         if self.traffic and NETWORK_DMA not in self.dma:
-            raise ScenarioError("a run's network traffic is the condition dma=('net',): ask for that")
+            raise ScenarioError("to have network traffic in a run, set dma=('net',)")
         object.__setattr__(self, "traffic", NETWORK_DMA in self.dma)
         if "nic" in self.breaks and not self.has_nic:
-            raise ScenarioError("break nic: the machine has no network card; add --network")
+            raise ScenarioError("break nic: the machine has no network card; add --nic")
         if self.machine == QEMU:
             check_qemu_dma(self.dma)
             if self.breaks or self.latency != 100 or "latency" in self.vary:
-                raise ScenarioError(f"break and latency cannot be had with machine {QEMU}; with {KDUMPSIM} they can")
+                raise ScenarioError(f"machine {QEMU} does not support break and latency; choose machine {KDUMPSIM}")
             if self.strikes:
-                raise ScenarioError(f"{self.title} cannot strike machine {QEMU}; it can strike {KDUMPSIM}")
+                raise ScenarioError(f"machine {QEMU} does not support {self.title}; choose machine {KDUMPSIM}")
         check_together(self.pc, self.kernel)
         check_cpus(self.cpus, self.crash_cpu, self.other_cpus)
         check_strikes(self.strikes, self.cpus, self.timeout)
@@ -85,7 +85,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
             check_word("crash point", self.crash_point, points, aliases(points))
         if not self.fault:
             if not self.crash_type:
-                raise ScenarioError(f"how to crash is missing (--type): choose from: {', '.join(types)}")
+                raise ScenarioError(f"the crash type is missing: add --type; choose from: {', '.join(types)}")
             check_word("crash type", self.crash_type, types, aliases(types))
         if self.load == USUAL_LOAD:
             crosses = self.point.load if self.crash_point else ""
@@ -95,7 +95,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
     @cached_property
     def pc(self) -> PcPart:
-        """The machine, with what the crash asks of it."""
+        """The machine, with what the crash needs of it."""
         return _part(PcPart, self, nic=self.has_nic, traffic=self.traffic)
 
     @cached_property
@@ -113,7 +113,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
         return _part(CrashPart, self)
 
     def boot_key(self) -> BootKey:
-        """What decides the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
+        """What determines the machine up to the arming of the crash point: scenarios with equal keys boot alike."""
         return BootKey(self.pc, self.kernel)
 
     @property
@@ -133,7 +133,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
     @property
     def has_nic(self) -> bool:
-        """Is there a network card in the machine?"""
+        """Whether the machine has a network card."""
         return self.nic or NETWORK_DMA in self.dma or NETWORK_LOAD in self.load
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,14 +147,14 @@ class Scenario(CrashPart, KernelPart, PcPart):
         data = {**data, "kernel_options": [list(pair) for pair in data.get("asked_kernel_options", {}).items()]}
         known = {named.name: named for named in settings_of(Scenario)}
         if unknown := data.keys() - known.keys() - {"asked_kernel_options"}:
-            raise ScenarioError(f"this is no scenario of this version: it has {', '.join(sorted(unknown))}")
+            raise ScenarioError(f"this is not a scenario of this version: unknown {', '.join(sorted(unknown))}")
         given = {
             name: from_plain(data[name], known[name].setting, known[name].default) for name in known if name in data
         }
         try:
             return cls(**given)
         except TypeError as error:
-            raise ScenarioError(f"this is no scenario: {error}") from error
+            raise ScenarioError(f"this is not a scenario: {error}") from error
 
     def command(self) -> str:
         """The shortest command that runs this scenario again."""
@@ -167,7 +167,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
         return " ".join(words)
 
     def _follows(self, name: str, default: Any) -> bool:
-        """Does a field have its value because of the others?"""
+        """Whether a field has its value because of the others."""
         try:
             return replace(self, **{name: default}) == self
         except ScenarioError:
@@ -175,7 +175,7 @@ class Scenario(CrashPart, KernelPart, PcPart):
 
 
 def check_together(pc: PcPart, kernel: KernelPart) -> None:
-    """ScenarioError for a machine and kernels that do not go together."""
+    """Raise ScenarioError if the machine and the kernels do not fit together."""
     reserved = _check_reserved(kernel.reserved, pc.memory, relocatable=kernel.options["relocatable"] == "1")
     check_dump_disk(pc.dump_disk, kernel.options["combined_mode"], pc.sata)
     if pc.dump_disk == "sdb" and (way := dict(kernel.kernel_options).get("kernel_dump", "off")) != "off":
@@ -200,13 +200,13 @@ def _check_reserved(region: Reservation | None, memory: int, *, relocatable: boo
     size = region.size_with(memory)
     if not size:
         raise ScenarioError(
-            f"crashkernel {region} reserves nothing with {format_size(memory)} of RAM, which is in none of its ranges"
+            f"crashkernel {region} reserves nothing: {format_size(memory)} of RAM is in none of its ranges"
         )
     if region.base is None:
         if not relocatable:
             raise ScenarioError(
-                f"crashkernel {region} has no start, and the capture kernel is linked to one: add @START, such as "
-                f"{region}@16M, or --kernel-option relocatable=1"
+                f"crashkernel {region} has no start, but the capture kernel is linked to a fixed one: add @START, "
+                f"such as {region}@16M, or --kernel-option relocatable=1"
             )
         return 0, 0
     end = region.base + size
@@ -237,7 +237,7 @@ def check_kernel(pc: PcPart, kernel: KernelPart, kernel_end: int) -> None:
     for base, size in pc.memory_holes:
         if base < kernel_end:
             raise ScenarioError(
-                f"memory hole {base:#x}:{size:#x} lies in the first kernel, which ends at {kernel_end:#x}; "
+                f"memory hole {base:#x}:{size:#x} is in the first kernel, which ends at {kernel_end:#x}; "
                 f"start it at or above that"
             )
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a field of a scenario says of itself.
+"""Descriptions of the fields of a scenario.
 
-A field of `scenario.parts` is described once, by the :func:`setting` in its metadata.  Its option, the words of the
-printed command, its checks, its form in JSON and its row in the documentation are made from that (`scenario.options`
-does the same for the kernel's options).
+A field of `scenario.parts` is described once, by the :func:`setting` in its metadata.  Its option, its words in the
+printed command, its checks, its form in JSON and its row in the documentation are derived from that
+(`scenario.options` does the same for the kernel's options).
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ class Setting:
 
     help: str
     metavar: str = ""
-    """What stands for the value in help texts; none for a flag."""
+    """The placeholder for the value in help texts; empty for a flag."""
     parse: Callable[[str], Any] = str
-    """The value from text; ScenarioError for a text that is none."""
+    """Return the value of a text; raise ScenarioError for an invalid one."""
     show: Callable[[Any], str] = str
     """The text of a value, which `parse` understands."""
     complain: Callable[[Any], str] | None = None
-    """The text of a value in a complaint, where `show` would not do."""
+    """The text of a value in an error, if it differs from `show`."""
     option: str = ""
-    """The name on the command line where it is not the field's own, without dashes."""
+    """The name on the command line, without dashes, if it is not the field's own."""
     each: bool = False
-    """The option may be given several times; the field is a tuple of what each one gives."""
+    """The option may be given several times; the field is a tuple of the values."""
     bounds: tuple[int, int] | None = None
     """Smallest and largest value."""
     choices: Mapping[str, object] | None = None
     """Allowed words and, as text, their meanings."""
 
     word: str = ""
-    """What one of the words is, in a complaint, where the field's name would not do."""
+    """What one of the words is called in an error, if not by the field's name."""
 
     @property
     def flag(self) -> bool:
-        """Is it an option without a value?"""
+        """Whether the option has no value."""
         return not self.metavar
 
 

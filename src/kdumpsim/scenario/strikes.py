@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What strikes a kernel other than at a crash point: a crash at an instant, or a fault, and how they are written.
+"""Strikes other than at a crash point: a crash at an instant, or a fault; and their text form.
 
-``instant:CPU@TIME`` and ``MODEL:TARGET@TIME``; TIME is virtual seconds since power-on.  What is left out is drawn from
-the seed (`kdumpsim.faults`), and the printed command has what was drawn.
+The forms are ``instant:CPU@TIME`` and ``MODEL:TARGET@TIME``; TIME is virtual seconds since power-on.  What is left out
+is drawn from the seed (`kdumpsim.faults`); the printed command has what was drawn.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _TIME = re.compile(r"(\d{1,6})(?:\.(\d{1,9}))?")
 
 @dataclass(frozen=True)
 class FaultRow:
-    """A fault model, as users meet it."""
+    """A fault model, as users see it."""
 
     help: str
     drawn: tuple[str, ...]
-    """Words for targets that are drawn; the first is meant where none is given."""
+    """Words for targets that are drawn; the first one is the default."""
     target: str
-    """How a target that was drawn is written."""
+    """The text form of a target that was drawn."""
     syntax: re.Pattern[str]
 
 
@@ -44,18 +44,18 @@ FAULTS: dict[str, FaultRow] = {
     "text-destination": FaultRow(
         "an instruction writes another register", _TEXT, "ADDRESS=REGISTER", re.compile(rf"{_NUMBER}=[a-z]{{3}}")
     ),
-    "text-init": FaultRow("the initialisation of a local variable is gone", _TEXT, "ADDRESS", _AT),
+    "text-init": FaultRow("the initialisation of a local variable is removed", _TEXT, "ADDRESS", _AT),
     "stack": FaultRow("a bit of the live stack of a busy CPU flips", ("live",), "ADDRESS.BIT", _BIT),
     "data": FaultRow("a bit of the kernel's data flips", ("touched", "uniform"), "ADDRESS.BIT", _BIT),
-    "heap": FaultRow("a bit of memory that the page allocator gave away flips", ("used",), "ADDRESS.BIT", _BIT),
+    "heap": FaultRow("a bit of a page from the page allocator flips", ("used",), "ADDRESS.BIT", _BIT),
     "register": FaultRow(
-        "a bit of a register flips in a CPU that is busy in the kernel",
+        "a register bit flips in a CPU that is busy in the kernel",
         ("busy",),
         "CPU.REGISTER.BIT",
         re.compile(rf"\d{{1,2}}\.({'|'.join(name for name in GENERAL_REGISTERS if name not in SEGMENTS)})\.\d{{1,2}}"),
     ),
     "store": FaultRow(
-        "a wild store of a word", ("uniform",), "ADDRESS=VALUE", re.compile(rf"{_NUMBER}={_NUMBER}")
+        "a word is stored at a random address", ("uniform",), "ADDRESS=VALUE", re.compile(rf"{_NUMBER}={_NUMBER}")
     ),
     "allocation": FaultRow(
         "the next few allocations fail", ("slab", "page"), "ALLOCATOR.COUNT", re.compile(r"(slab|page)\.\d{1,3}")
@@ -66,7 +66,7 @@ FAULTS: dict[str, FaultRow] = {
     ),
     "mce": FaultRow("a CPU that is busy in the kernel takes a machine check", ("busy",), "CPU", re.compile(r"\d{1,2}")),
     "dma": FaultRow(
-        "a device writes 512 bytes to the wrong place", ("uniform",), "ADDRESS+BYTES", re.compile(rf"{_NUMBER}\+\d+")
+        "a device writes 512 bytes to a wrong address", ("uniform",), "ADDRESS+BYTES", re.compile(rf"{_NUMBER}\+\d+")
     ),
 }  # fmt: skip
 MACHINE_CHECK = "mce"
@@ -77,20 +77,20 @@ TEXT = "text"
 
 
 def fault_names() -> list[str]:
-    """What MODEL can be."""
+    """Return the names that MODEL can have."""
     return [TEXT, *FAULTS]
 
 
 def parse_time(text: str) -> int:
-    """Virtual ns of `12.345678901`; ScenarioError otherwise."""
+    """Return the virtual ns of `12.345678901`; raise ScenarioError otherwise."""
     match = _TIME.fullmatch(text)
     if not match:
-        raise ScenarioError(f"'{text}' is no time: write virtual seconds since power-on, such as 2.125")
+        raise ScenarioError(f"'{text}' is not a time: write virtual seconds since power-on, such as 2.125")
     return int(match[1]) * NS + int((match[2] or "").ljust(9, "0"))
 
 
 def format_time(ns: int) -> str:
-    """The shortest exact way to write a time."""
+    """Return the shortest exact text of a time."""
     return f"{ns // NS}.{ns % NS:09d}".rstrip("0").rstrip(".")
 
 
@@ -98,7 +98,7 @@ def format_time(ns: int) -> str:
 class At:
     """A crash of a type at an instant at which a CPU is busy in the kernel: ``Scenario(crash=At("bug"))``.
 
-    CPU and time (virtual ns since power-on) are drawn where they are left out.
+    CPU and time (virtual ns since power-on) are drawn if they are left out.
     """
 
     type: str
@@ -110,7 +110,7 @@ class At:
 
     @property
     def to_draw(self) -> bool:
-        """Is there something left to draw?"""
+        """Whether something is left to draw."""
         return self.cpu is None or self.time is None
 
     @classmethod
@@ -123,7 +123,7 @@ class At:
             return cls(kind)
         cpu, _, time = rest.partition("@")
         if not cpu.isdecimal():
-            raise ScenarioError(f"at '{text}' is not understood: write {INSTANT}, or {INSTANT}:CPU@TIME")
+            raise ScenarioError(f"at '{text}' is not valid: write {INSTANT}, or {INSTANT}:CPU@TIME")
         return cls(kind, int(cpu), parse_time(time))
 
 
@@ -131,8 +131,8 @@ class At:
 class Fault:
     """A fault: ``Scenario(crash=Fault("text", "executed"))``.
 
-    Target and time (virtual ns since power-on) are drawn where they are left out, or where the target is one of the
-    model's words for it.
+    Target and time (virtual ns since power-on) are drawn if they are left out, or if the target is one of the model's
+    words.
     """
 
     model: str
@@ -145,7 +145,7 @@ class Fault:
 
     @property
     def to_draw(self) -> bool:
-        """Is there something left to draw?"""
+        """Whether something is left to draw."""
         return self.time is None or self.model == TEXT or self.target in FAULTS[self.model].drawn
 
     @classmethod
@@ -174,7 +174,7 @@ class Fault:
 
 
 def check_strikes(strikes: Iterable[At | Fault], cpus: int, timeout: int) -> None:
-    """ScenarioError for a CPU that the machine does not have, or a time after the timeout (virtual seconds)."""
+    """Raise ScenarioError for a CPU that the machine does not have, or a time after the timeout (virtual seconds)."""
     for strike in strikes:
         if isinstance(strike, At):
             cpu = strike.cpu
@@ -182,6 +182,6 @@ def check_strikes(strikes: Iterable[At | Fault], cpus: int, timeout: int) -> Non
             number = strike.target.partition(".")[0] if strike.model in CPU_FAULTS else ""
             cpu = int(number) if number.isdecimal() else None
         if cpu is not None and cpu >= cpus:
-            raise ScenarioError(f"{strike}: there is no CPU {cpu}; with --cpus {cpus}, choose 0 to {cpus - 1}")
+            raise ScenarioError(f"{strike}: CPU {cpu} does not exist; with --cpus {cpus}, choose 0 to {cpus - 1}")
         if strike.time is not None and strike.time >= timeout * NS:
             raise ScenarioError(f"{strike} would come after the run's end: --timeout is {timeout} seconds")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from kdumpsim.errors import KdumpsimError
 
 SMALL = 4096
-"""A size below this, in bytes, was meant in a larger unit."""
+"""A size below this, in bytes, was probably meant in a larger unit."""
 NO_LOAD = "none"
 """What `--load` is given for no load at all."""
 
 
 class ScenarioError(KdumpsimError, ValueError):
-    """A scenario that cannot be: the message says what is allowed."""
+    """An impossible scenario; the message says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ _SHIFT = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `64M`, `0x1000000`, `640K` …; ScenarioError otherwise."""
+    """Return the bytes of `64M`, `0x1000000`, `640K` …; raise ScenarioError otherwise."""
     match = _SIZE.match(text.strip())
     if not match:
-        raise ScenarioError(f"'{text}' is no size: write a number of bytes, or one with K, M or G, such as 64M")
+        raise ScenarioError(f"'{text}' is not a size: write a number of bytes, or one with K, M or G, such as 64M")
     return int(match[1], 0) << _SHIFT[match[2].lower()]
 
 
@@ -88,7 +88,7 @@ def parse_crashkernel(text: str) -> Reservation:
     for word in sizes.split(","):
         if not (match := _RANGE.match(word.strip())):
             raise ScenarioError(
-                f"crashkernel '{text}': '{word}' is no range; write START-[END]:SIZE, such as 512M-2G:64M"
+                f"crashkernel '{text}': '{word}' is not a range; write START-[END]:SIZE, such as 512M-2G:64M"
             )
         low, high = parse_size(match[1]), parse_size(match[2]) if match[2] else None
         if high is not None and high <= low:
