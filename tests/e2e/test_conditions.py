@@ -39,10 +39,13 @@ def test_a_cpu_inside_an_nmi_handler_cannot_be_stopped(crash: Crash) -> None:
     run = crash("FS_DEVRW", "panic", "--other-cpus", "nmi")
     crash_ns, jump_ns = (phase["virtual_end_ns"] for phase in run.result["phases"] if phase["name"] in ("arm", "crash"))
     assert jump_ns - crash_ns > 1_000_000_000  # the crashing CPU waits a second for it
-    (left,) = run.result["ran_on"]  # whether the capture kernel takes its stack meanwhile is a matter of the build
+    # Whether the capture kernel takes its stack meanwhile, and what it does then, is a matter of the build.
+    (left,) = run.result["ran_on"]
     assert (left["cpu"], left["role"]) == (1, "not stopped")
     assert left["code_bytes"] > 0
-    assert [check["problems"] for check in run.result["registers"]][1] == ["the dump has no registers of this CPU"]
+    if run.result["outcome"] == "O":
+        problems = [check["problems"] for check in run.result["registers"]]
+        assert problems[1] == ["the dump has no registers of this CPU"]
 
 
 def test_a_disk_that_goes_on_writing_to_memory_does_not_hurt_the_capture_kernel(crash: Crash) -> None:

@@ -245,6 +245,16 @@ OPTIONS: dict[str, Option] = {
             "kernel_dump",
         ),
         Option(
+            "relocate_cpu",
+            "the boot CPU starts the capture kernel, whichever CPU has crashed: it is asked by NMI (LKDTT paper, "
+            "section 7.4)",
+            "0",
+            _switch("0", "1"),
+            FIRST,
+            constant="RELOCATE_CPU",
+        ),
+        Option("maxcpus", "how many CPUs the capture kernel starts", "1", {}, CAPTURE, "maxcpus"),
+        Option(
             "softlockup_clock",
             "how the soft-lockup watchdog measures time: in jiffies, or by each CPU's own timer interrupts, which "
             "continue even if jiffies stop",
@@ -266,7 +276,7 @@ OPTIONS: dict[str, Option] = {
 }
 
 
-NEEDS_SAFE_ID = ("crash_nmi", "crash_stacks", "nmi_stacks")
+NEEDS_SAFE_ID = ("crash_nmi", "crash_stacks", "nmi_stacks", "relocate_cpu")
 """These use safe_smp_processor_id() to find their CPU and its stack."""
 
 

@@ -310,17 +310,30 @@ class Oracle:
         return sorted((e.base, e.base + e.size) for e in self.machine.memory.e820 if e.kind == RAM)
 
     @property
+    def crasher(self) -> int | None:
+        """The CPU whose crash the jump came of: the one that jumped or, if that was asked to by NMI and called no entry
+        itself, the one that asked (LKDTT paper, section 7.4)."""
+        if self.jump is None:
+            return None
+        index = self.jump.cpu
+        if index in self.nmi and not self.entry_calls.get(index):
+            others = [cpu for cpu, calls in self.entry_calls.items() if calls and self._saved_by(cpu)]
+            index = others[0] if others else index
+        return index
+
+    @property
     def entry_call(self) -> EntryCall | None:
         """The call of the entry that led to the jump: the one in whose frame the registers lay that were saved.
 
         Where none were, the first: the others of its CPU, if any, came on top of it.
         """
-        calls = self.entry_calls.get(self.jump.cpu) if self.jump is not None else None
-        if not calls or self.jump is None:
+        crasher = self.crasher
+        calls = self.entry_calls.get(crasher) if crasher is not None else None
+        if not calls:
             return None
         for save in self.saves:
             for entered in calls:
-                if save.cpu == self.jump.cpu and 0 < entered.call.stack - save.registers <= FRAME_REACH:
+                if save.cpu == crasher and 0 < entered.call.stack - save.registers <= FRAME_REACH:
                     return entered
         return calls[0]
 
@@ -352,7 +365,7 @@ class Oracle:
 
     def role(self, index: int) -> str:
         """What became of a CPU: one of `CRASHING`, `STOPPED`, `RAN_ON`, `SAVED_NOTHING` and `NOT_STOPPED`."""
-        if self.jump is not None and index == self.jump.cpu:
+        if self.jump is not None and index == self.crasher:
             return CRASHING
         if index not in self.nmi:
             return NOT_STOPPED

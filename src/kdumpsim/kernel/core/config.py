@@ -40,6 +40,9 @@ STACK_CHECK: Final = config("STACK_CHECK", 0)
 FAULT_CHECKS: Final = config("FAULT_CHECKS", 0)
 """Fault handlers look whether `current` is sound, and errors are handed over where they are found."""
 
+RELOCATE_CPU: Final = config("RELOCATE_CPU", 0)
+"""The boot CPU starts the capture kernel, whichever has crashed (LKDTT paper, section 7.4)."""
+
 RELOCATABLE: Final = config("RELOCATABLE", 0)
 """CONFIG_RELOCATABLE: startup_32 moves the kernel to where it finds itself, by the linker's table `relocs`."""
 

@@ -54,6 +54,8 @@ kexec_image: ptr[Kimage] = NULL
 """What kernel_kexec() would start."""
 kexec_crash_image: ptr[Kimage] = NULL
 """What crash_kexec() would start."""
+crash_image: ptr[Kimage] = NULL
+"""What the dump route is about to start, for the CPU that will."""
 kexec_lock: u32 = 0
 """1 while an image is being loaded, and from a crash on."""
 
@@ -120,10 +122,12 @@ def start_crash_image(regs: ptr[PtRegs]) -> None:
     kexec_lock keeps sys_kexec_load() on another CPU from replacing the image under us, and lets only one of several
     crashing CPUs through.
     """
+    global crash_image
     locked = xchg(addr(kexec_lock), 1)
     if locked == 0:
         image = xchg(addr(kexec_crash_image), NULL)
         if image != NULL:
+            crash_image = image
             crash_save_vmcoreinfo()
             machine_crash_shutdown(regs)
             machine_kexec(image)

@@ -2,7 +2,7 @@
 """Shutting a crashed machine down, as little as possible (arch/i386/kernel/crash.c of 2.6.16; kdump paper, 3.3).
 
 Each CPU saves its registers as an ELF note; the crashing one stops the others by NMI, waits a second at most, and
-takes the interrupt controllers back to the mode a kernel boots in.
+takes the interrupt controllers back to the mode a kernel boots in.  With RELOCATE_CPU the boot CPU does the last part.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from kdumpsim.compiler.lang import (
+    NoReturn,
     Struct,
     addr,
     array,
@@ -40,6 +41,7 @@ from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.desc import set_intr_gate
 from kdumpsim.kernel.arch.i386.doublefault import is_doublefault_frame
 from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
+from kdumpsim.kernel.arch.i386.machine_kexec import machine_kexec
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
 from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
 from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback
@@ -47,11 +49,11 @@ from kdumpsim.kernel.arch.i386.private_stacks import call_on_crash_stack
 from kdumpsim.kernel.arch.i386.processor import cpu_relax, halt, local_irq_disable, mb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
-from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, num_online_cpus, send_IPI_allbutself
+from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online, num_online_cpus, send_IPI_allbutself
 from kdumpsim.kernel.arch.i386.thread_info import current
-from kdumpsim.kernel.core.config import CRASH_NMI, CRASH_STACKS, NR_CPUS
+from kdumpsim.kernel.core.config import CRASH_NMI, CRASH_STACKS, NR_CPUS, RELOCATE_CPU
 from kdumpsim.kernel.core.elf import ElfNote
-from kdumpsim.kernel.core.kexec import crash_notes
+from kdumpsim.kernel.core.kexec import crash_image, crash_notes
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
 from kdumpsim.kernel.core.sched import cpu_rq
 from kdumpsim.kernel.core.string import strlcpy
@@ -63,6 +65,8 @@ ELF_PRARGSZ: Final = 80
 NOTE_NAME_SIZE: Final = 5
 """CORE and its NUL."""
 STOP_TIMEOUT_MS: Final = 1000
+BOOT_CPU: Final = 0
+"""The one that the firmware has chosen: kernels number it first."""
 IDLE_LWP: Final = 32768
 """From here on (PID_MAX_DEFAULT) idle tasks are numbered in notes, by CPU."""
 
@@ -144,6 +148,8 @@ prstatus_note: CoreNote = CoreNote(
 prpsinfo_note: CoreNote = CoreNote(
     header=ElfNote(n_namesz=NOTE_NAME_SIZE, n_descsz=sizeof(ElfPrpsinfo), n_type=NT_PRPSINFO), name=b"CORE"
 )
+relocating: bool = False
+"""The crashing CPU leaves the rest to the boot CPU."""
 crashing_cpu: i32 = -1
 """The CPU that runs machine_crash_shutdown()."""
 waiting_for_crash_ipi: u32 = 0
@@ -264,6 +270,52 @@ def crash_save_psinfo(cpu: u32) -> None:
 
 
 @guest
+def restore_interrupt_mode() -> None:
+    """The interrupt controllers as a kernel expects them, for this CPU."""
+    lapic_shutdown()
+    if mp_config.ioapic_present and apic_mapped:
+        disable_IO_APIC()
+
+
+@guest
+def wait_for_crash_ipi() -> None:
+    """Wait until the other CPUs have stopped; those that do not answer within a second are left behind."""
+    msecs: u32 = STOP_TIMEOUT_MS
+    while load_volatile(addr(waiting_for_crash_ipi)) != 0 and msecs != 0:
+        mdelay(1)
+        msecs -= 1
+
+
+@guest
+def take_over() -> NoReturn:
+    """The boot CPU, at the NMI of another that has crashed: do what is left of machine_crash_shutdown(), and jump.
+
+    It is in an NMI handler, and stays there for all the processor knows: the capture kernel's first IRET ends it.
+    """
+    wait_for_crash_ipi()
+    restore_interrupt_mode()
+    machine_kexec(crash_image)
+
+
+@guest
+def leave_to_boot_cpu(regs: ptr[PtRegs], cpu: u32) -> NoReturn:
+    """Have the boot CPU start the capture kernel, as mkdump does: it takes over when the NMI reaches it.
+
+    If it does not, nobody does: while a CPU is in an NMI handler, other NMIs wait (LKDTT paper, section 7.4).
+    """
+    global relocating
+    crash_save_cpu(regs, cpu)
+    crash_save_psinfo(cpu)
+    relocating = True
+    send_crash_nmi(num_online_cpus())
+    disable_local_APIC()
+    fetch_sub(addr(waiting_for_crash_ipi), 1)
+    halt()
+    while True:
+        cpu_relax()
+
+
+@guest
 def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
     """What the other CPUs do when the crashing one sends its NMI: save registers, leave the bus, halt."""
     cpu = safe_smp_processor_id()
@@ -274,6 +326,9 @@ def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
     fixed_regs: PtRegs = PtRegs()
     crash_copy_regs(fixed_regs, regs)
     crash_save_cpu(fixed_regs, cpu)
+    if RELOCATE_CPU and relocating and cpu == BOOT_CPU:
+        fetch_sub(addr(waiting_for_crash_ipi), 1)
+        take_over()
     disable_local_APIC()
     fetch_sub(addr(waiting_for_crash_ipi), 1)
     halt()
@@ -292,19 +347,22 @@ def do_crash_nmi(regs: ptr[PtRegs], error_code: u32) -> None:
 
 
 @guest
-def nmi_shootdown_cpus() -> None:
-    """Stop the other CPUs, wherever they are; those that do not answer within a second are left behind."""
+def send_crash_nmi(expected: u32) -> None:
+    """Stop the other CPUs, wherever they are; as many as `expected` will say so."""
     global waiting_for_crash_ipi
-    waiting_for_crash_ipi = num_online_cpus() - 1
+    waiting_for_crash_ipi = expected
     set_nmi_callback(crash_nmi_callback)
     if CRASH_NMI:
         set_intr_gate(NMI_VECTOR, u32(crash_nmi))
     mb()
     send_IPI_allbutself(NMI_VECTOR)
-    msecs: u32 = STOP_TIMEOUT_MS
-    while load_volatile(addr(waiting_for_crash_ipi)) != 0 and msecs != 0:
-        mdelay(1)
-        msecs -= 1
+
+
+@guest
+def nmi_shootdown_cpus() -> None:
+    """Stop the other CPUs, and wait for them."""
+    send_crash_nmi(num_online_cpus() - 1)
+    wait_for_crash_ipi()
 
 
 @guest
@@ -317,9 +375,9 @@ def machine_crash_shutdown(regs: ptr[PtRegs]) -> None:
     local_irq_disable()
     cpu = safe_smp_processor_id()
     crashing_cpu = i32(cpu)
+    if RELOCATE_CPU and cpu != BOOT_CPU and cpu_online(BOOT_CPU):
+        leave_to_boot_cpu(regs, cpu)
     nmi_shootdown_cpus()
-    lapic_shutdown()
-    if mp_config.ioapic_present and apic_mapped:
-        disable_IO_APIC()
+    restore_interrupt_mode()
     crash_save_cpu(regs, cpu)
     crash_save_psinfo(cpu)
