@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The `kdumpsim` command. Commands are imported when they are called, so that help stays quick."""
+"""The `kdumpsim` command. Commands are imported when they are called, so that help is fast."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from kdumpsim.files import host_failure
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kdumpsim.commands.run", "Crash a kernel at a chosen point and judge the dump."),
     "options": ("kdumpsim.commands.options", "Show every kernel option and its value in each profile."),
-    "table2": ("kdumpsim.commands.table2", "Crash at every point in every way, beside the LKDTT paper's table."),
-    "ablate": ("kdumpsim.commands.ablate", "Switch each option of a profile off, and count what that turns."),
-    "sweep": ("kdumpsim.commands.sweep", "Run many scenarios into a store, and count how they end."),
-    "campaign": ("kdumpsim.commands.campaign", "Strike kernels with many faults, and count what comes of them."),
+    "table2": (
+        "kdumpsim.commands.table2",
+        "Crash at every point in every way, and compare with the LKDTT paper's table.",
+    ),
+    "ablate": ("kdumpsim.commands.ablate", "Switch off each option of a profile, and count the outcomes that change."),
+    "sweep": ("kdumpsim.commands.sweep", "Run many scenarios, keep them in a store, and count their outcomes."),
+    "campaign": ("kdumpsim.commands.campaign", "Inject many faults into running kernels, and count their effects."),
     "compare": ("kdumpsim.commands.compare", "Compare two options of a sweep, pair by pair."),
-    "report": ("kdumpsim.commands.report", "Write what a sweep's store says as a page, a table or test results."),
-    "console": ("kdumpsim.commands.console", "A prompt in the running machine, or a script for it."),
-    "convert": ("kdumpsim.commands.convert", "Write a dump in another format, whole or damaged."),
+    "report": ("kdumpsim.commands.report", "Show a sweep's store as a web page, a table or test results."),
+    "console": ("kdumpsim.commands.console", "Open a prompt in the running machine, or run a script in it."),
+    "convert": ("kdumpsim.commands.convert", "Convert a dump to another format, whole or damaged."),
     "corpus": ("kdumpsim.commands.corpus", "Write sample dumps of every variant, with the truth about each."),
     "open": ("kdumpsim.commands.open", "Open a dump in gdb, crash, drgn or lldb."),
     "decode": ("kdumpsim.commands.decode", "Explain the oopses and lockups in a run's console log."),
@@ -41,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 @contextmanager
 def _own_ending() -> Iterator[None]:
-    """Keep from click what it would end with status 1: a closed pipe, and Ctrl-C while a line is read."""
+    """Hide from click what it would end with status 1: a closed pipe, and Ctrl-C while a line is read."""
     try:
         yield
     except BrokenPipeError as error:
@@ -92,8 +95,8 @@ class _LazyGroup(click.Group):
 
 HELP = f"""Crash kernels on purpose, and judge their dumps.
 
-kdumpsim is an i386 SMP PC in one process, with a small kernel that boots, runs, and dies on it. When it dies,
-a capture kernel starts from reserved memory and saves the dead kernel's memory as an ELF vmcore.
+kdumpsim emulates an i386 SMP PC in one process, on which a small kernel boots, runs, and crashes. After the crash
+a capture kernel starts from reserved memory and saves the crashed kernel's memory as an ELF vmcore.
 
 \b
 Begin with:

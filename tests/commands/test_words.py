@@ -51,7 +51,7 @@ def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
         ((*RUN, "--dma", "dsik"), "did you mean disk?"),
         ((*RUN, "--memory", "64"), "memory 64 bytes (did you mean 64M?) is out of range: choose 16M to 512M"),
         ((*RUN, "--crashkernel", "16@16"), "crashkernel 16@16 is in bytes: did you mean 16M@16M?"),
-        (("run",), "'--at', '--fault' or '--mce'. Choose from: INT_HARDWARE_ENTRY"),
+        (("run",), "'--at', '--fault' or '--mce'. Crash points: INT_HARDWARE_ENTRY"),
         (("run", "--mce", "--type", "panic"), "a fault has no crash type"),
         (("table2", "--point", "TIMERAD"), "did you mean TIMERADD?"),
         (("table2", "--type", "hagn"), "did you mean hang?"),

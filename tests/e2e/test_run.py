@@ -65,7 +65,7 @@ def test_a_damaged_dump_is_read_or_refused(crash: Crash, tmp_path: Path) -> None
 
 def test_the_saved_disk_boots_the_kernel_again(crash: Crash) -> None:
     run = crash("FS_DEVRW", "panic", "--save-disks")
-    (told,) = re.findall(r"once more: kdumpsim (boot .*)", run.stdout)
+    (told,) = re.findall(r"disk again: kdumpsim (boot .*)", run.stdout)
     again = kdumpsim(*shlex.split(told), "--timeout", "1.5")
     assert "VFS: Mounted root (toyfs filesystem)" in again.stdout
     assert "agent: listening" in again.stdout

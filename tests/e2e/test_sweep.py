@@ -82,8 +82,8 @@ def _count(store: Path) -> int:
         ("--points FS_DEVRW --types panic --option stack=4k --option stack=8k", "given twice"),
         ("--points FS_DEVRW --types panic --option stack", "write NAME=VALUE"),
         ("--points FS_DEVRW --types panic --cpus 2 --crash-cpu 3", "crash-cpu 3 does not exist"),
-        ("plan.toml --points FS_DEVRW", "cannot be given beside it"),
-        ("--resume", "there is no store"),
+        ("plan.toml --points FS_DEVRW", "cannot be combined with the plan"),
+        ("--resume", "does not exist"),
     ],
 )
 def test_plans_that_cannot_be_are_one_clear_message(
@@ -111,7 +111,7 @@ def test_a_campaign_counts_what_came_of_its_faults_and_is_gone_on_with(tmp_path:
     assert first.returncode == 0, first.stderr
     (faults,) = json.loads(first.stdout)["faults"]
     assert (faults["faults"], faults["classes"], faults["right_dumps"]) == ("mce:busy", {"X": 1}, 0)
-    assert "is there: go on with it by --resume" in kdumpsim(*words).stderr
+    assert "exists: continue it with --resume" in kdumpsim(*words).stderr
     again = kdumpsim(*words, "--runs", "2", "--resume", "--html", str(tmp_path / "c.html"))
     assert again.returncode == 0, again.stderr
     assert "2 runs in " in again.stdout

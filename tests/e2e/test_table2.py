@@ -101,7 +101,7 @@ def test_counts_and_profiles_make_rates_that_are_kept_and_gone_on_with(tmp_path:
         ("X (log, SysRq)", 2),
     ]
     assert objects[1]["contexts"] == {"task": 2}
-    assert "is there: go on with it by --resume" in kdumpsim(*words).stderr
+    assert "exists: continue it with --resume" in kdumpsim(*words).stderr
     again = kdumpsim(*words, "--profile", "default,2.6.16", "--counts", "9-10", "--resume", "--verbose")
     assert "FS_DEVRW / oops: O in 0 of 2, 0 % [0.0, 65.8]" in again.stdout
     assert "paper  X (log, SysRq): 2 of 2 runs are that, 2 have its letter" in again.stdout

@@ -206,7 +206,7 @@ def test_workers_of_xdist_have_machines_and_directories_of_their_own(session: Se
     [
         ("--kdump-seeds=9-3", "'9-3' has no seed in it: give how many, as in 5, or which, as in 10-19"),
         ("--kdump-seeds=some", "'some' says no seeds: give how many"),
-        ("--kdump-jobs=0", "'0' is no number of runs at a time: give 1 or more"),
+        ("--kdump-jobs=0", "'0' is not a number of parallel runs: give 1 or more"),
     ],
 )
 def test_a_bad_option_is_a_usage_error(session: Session, option: str, said: str) -> None:

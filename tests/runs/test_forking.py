@@ -93,7 +93,7 @@ def test_what_a_put_back_machine_has_translated_changes_nothing(
 
 
 def test_a_machine_that_was_booted_with_another_seed_is_refused(booted: Booted, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="booted otherwise"):
+    with pytest.raises(ValueError, match="booted differently"):
         booted.again(Scenario("FS_DEVRW", "panic", seed=4), tmp_path)
 
 

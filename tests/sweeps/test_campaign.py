@@ -115,10 +115,10 @@ def test_two_faults_or_two_profiles_make_no_pair(store: Store) -> None:
 @pytest.mark.parametrize(
     ("words", "options", "complaint"),
     [
-        ([], {}, "no fault is named"),
+        ([], {}, "no fault is given"),
         (["text"], {"boots": 9}, "9 boots for 6 runs of each fault: choose 1 to 6"),
         (["text"], {"compared": {"stack": ("4k", "8k")}}, "stack is compiled in"),
-        (["text"], {"compared": {"sysrq": ("1",)}}, "sysrq has one value"),
+        (["text"], {"compared": {"sysrq": ("1",)}}, "sysrq has only one value"),
         (["text"], {"compared": {"sysrk": ("1", "0")}}, "did you mean sysrq"),
         (["txt"], {}, "did you mean text"),
         (["instant:panik"], {}, "did you mean panic"),

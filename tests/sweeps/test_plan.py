@@ -123,5 +123,5 @@ def test_a_plan_that_contradicts_itself_says_where(plan: dict[str, Any], complai
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text("points = [")
-    with pytest.raises(ScenarioError, match=r"plan\.toml is no TOML file"):
+    with pytest.raises(ScenarioError, match=r"plan\.toml is not a TOML file"):
         Plan.read(path)

@@ -160,7 +160,7 @@ def test_without_the_extra_the_page_says_what_to_install(stacks: Store, monkeypa
 def test_no_store_is_one_clear_message(tmp_path: Path) -> None:
     answer = CliRunner().invoke(report, [str(tmp_path / "none.sqlite")])
     assert answer.exit_code == 2
-    assert "there is no store" in answer.stderr
+    assert "does not exist" in answer.stderr
 
 
 def test_the_store_is_not_written_over(tmp_path: Path) -> None:

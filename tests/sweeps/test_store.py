@@ -144,7 +144,7 @@ def test_what_an_iteration_gave_is_kept_when_it_is_left(tmp_path: Path) -> None:
 
 
 def test_other_files_and_other_versions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="there is no store"):
+    with pytest.raises(StoreError, match="does not exist"):
         Store(tmp_path / "none.sqlite")
     text = tmp_path / "notes.txt"
     text.write_text("not a database, but long enough to be looked at" * 50)
@@ -174,7 +174,7 @@ def test_a_full_disk_is_the_hosts_failure_and_what_is_kept_is_whole(tmp_path: Pa
         kept = len(store)
         pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
         store.connection.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(HostFailure, match=r"disk is full; free some space and go on with --resume"):
+        with pytest.raises(HostFailure, match=r"disk is full; free some space and continue with --resume"):
             fill(store, plan)
         there = len(store)
     assert there >= kept

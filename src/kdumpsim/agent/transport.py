@@ -76,12 +76,12 @@ class MachineTransport:
         if len(received) < wanted:
             until = min(deadline, machine.clock.now + self.timeout_ns)
             if self.interrupted():
-                raise AgentGone("the guest's agent is no more")
+                raise AgentGone("the guest's agent is gone")
             reason = machine.run(until=until, stop=lambda: len(received) >= wanted or self.interrupted())
             if len(received) < wanted and reason not in (StopReason.UNTIL, StopReason.STOPPED):
                 raise AgentGone(f"the machine stopped before its agent answered: {reason.name.lower()}")
             if len(received) < wanted and self.interrupted():
-                raise AgentGone("the guest's agent is no more")
+                raise AgentGone("the guest's agent is gone")
         data = bytes(received)
         received.clear()
         return data

@@ -30,12 +30,12 @@ from kdumpsim.sweeps.tally import columns
 from kdumpsim.sweeps.workers import Ways
 
 SHOWN = 6
-"""Turns of an option that are printed; --json has all."""
-HELP = f"""Switch each option of a profile off in turn, and count which crashes then end otherwise.
+"""Changed outcomes of an option that are printed; --json has all of them."""
+HELP = f"""Switch off each option of a profile in turn, and count the crashes that then end differently.
 
-The cells of the LKDTT paper's Table 2 are crashed with the whole profile, and again without each of its options; an
-option is off when it is as in a kernel that is told nothing, and what cannot be without it goes with it. The same
-crash from the same seed makes a pair. p is that of McNemar's exact test on the pairs in which only one side
+The cells of the LKDTT paper's Table 2 are crashed with the whole profile, and again without each of its options.
+An option is switched off by giving it the kernel's default, together with the options that depend on it. The same
+crash from the same seed makes a pair. p is from McNemar's exact test on the pairs in which only one side
 ended O, adjusted for the number of options (Holm).
 
 \b
@@ -49,20 +49,33 @@ Examples:
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
-@click.option("--profile", default="hardened", show_default=True, metavar="NAME", help="Whose options are tried.")
+@click.option(
+    "--profile", default="hardened", show_default=True, metavar="NAME", help="The profile with the options to test."
+)
 @click.option("--option", "names", multiple=True, metavar="NAME", help="Only this kernel option; repeatable.")
 @click.option("--point", "points", multiple=True, metavar="P", help="Only this crash point; repeatable.")
 @click.option("--type", "types", multiple=True, metavar="T", help="Only this crash type; repeatable.")
-@click.option("--counts", default=str(DEFAULT_COUNT), show_default=True, metavar="N,…", help="Crossings before it.")
-@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="How many seeds.")
+@click.option(
+    "--counts",
+    default=str(DEFAULT_COUNT),
+    show_default=True,
+    metavar="N,…",
+    help="Crossings of the point before the crash.",
+)
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Number of seeds.")
 @click.option("--seed", default=0, show_default=True, metavar="S", help="The first seed.")
 @click.option(
-    "--store", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Keep the runs as a sweep's."
+    "--store",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep the runs in this store, as a sweep does.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a store that is there.")
-@click.option("--jobs", default=None, type=click.IntRange(1), help="Workers side by side.  [default: the CPUs here]")
+@click.option("--resume", is_flag=True, help="Continue with an existing store.")
+@click.option(
+    "--jobs", default=None, type=click.IntRange(1), help="Number of parallel workers.  [default: the host's CPUs]"
+)
 @host_timeout_option(default=HOST_TIMEOUT_S)
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one an option, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one per option, and nothing else.")
 @report_options
 @click.pass_obj
 def ablate(
@@ -130,7 +143,7 @@ def _print(profile: str, whole: Plan, found: Sequence[Ablation]) -> None:
         click.echo(line)
     for ablation in found:
         click.echo()
-        click.echo(f"{ablation.switch.text}: {'turns' if ablation.turns else 'turns nothing'}")
+        click.echo(f"{ablation.switch.text}: {'changes these outcomes' if ablation.turns else 'changes nothing'}")
         for turn in ablation.turns[:SHOWN]:
             click.echo(f"  {turn.pairs} x {turn.crash_point} / {turn.crash_type}: {turn.end} to {turn.end_off}")
         if len(ablation.turns) > SHOWN:

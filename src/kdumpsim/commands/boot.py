@@ -44,7 +44,7 @@ output, and the screen's text after it when the machine stops.
 On a terminal, every key goes to the guest, including Ctrl-C, and virtual time runs no faster than real time. Press
 Ctrl-A x to leave. With input from a pipe or a file, the machine runs as fast as it can.
 
-The exit status is 0 when the guest resets the machine or halts for ever, and when you leave.
+The exit status is 0 if the guest resets the machine or halts for ever, or if you leave.
 
 \b
 Examples:

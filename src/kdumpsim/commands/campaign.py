@@ -30,19 +30,19 @@ from kdumpsim.sweeps.running import Progress, Runner, runner
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.workers import Ways
 
-HELP = f"""Strike kernels with faults, so many of each kind on so many boots, and count what comes of them.
+HELP = f"""Inject faults into running kernels, --runs of each kind on --boots boots, and count their effects.
 
-Each --fault is a model with a word for its target, as `kdumpsim run --fault` has it, or instant:TYPE, a crash wherever
-a CPU is busy in the kernel. Which one strikes is drawn from the seed of the boot and the number of the draw. Of the
-faults that called for a dump, the share that brought a right one home is told with its interval.
+Each --fault is a model with a word for its target, as for `kdumpsim run --fault`, or instant:TYPE, a crash wherever
+a CPU is busy in the kernel. The actual fault is drawn from the seed of the boot and the number of the draw. Of the
+faults that required a dump, the share with a correct one is shown with its interval.
 
-With --compare the very faults that were drawn with the profile's own options strike again with another value of one:
-same kernel, same target, same time. Pairs in which the fault mattered on both sides are compared, by McNemar's exact
-test on those of which one side only ended O; p-values are adjusted for their number (Holm). How many runs there are is
-said beforehand, by --runs.
+With --compare, the very faults that were drawn with the profile's own options are injected again with another value of
+an option: same kernel, same target, same time. Pairs in which the fault was activated on both sides are compared, with
+McNemar's exact test on those in which only one side ended O; p-values are adjusted for their number (Holm).
+The number of runs is fixed in advance, by --runs.
 
-The runs are a sweep's: --resume goes on with a store, and report and compare read it. `kdumpsim help faults` has the
-models, `kdumpsim help sweeps` the figures.
+The runs are kept like a sweep's: --resume continues a store, and report and compare read it. `kdumpsim help faults`
+describes the models, `kdumpsim help sweeps` the figures.
 
 \b
 Examples:
@@ -54,20 +54,26 @@ Examples:
 {status_help(Status.HOST_TIMEOUT)}
 """
 OF_THE_KERNEL = ("mechanism", "kernel_options", "guest_modules")
-OF_THE_PC = ("cpus", "memory", "network")
+OF_THE_PC = ("cpus", "memory", "nic")
 OF_THE_CRASH = ("faults", "load", "dma", "patience", "timeout", "breaks")
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.option("--fault", "strikes", multiple=True, metavar="FAULT", help="MODEL[:TARGET] or instant:TYPE; repeatable.")
 @click.option(
-    "--boots", default=20, show_default=True, type=click.IntRange(1), help="Boots, each with a seed of its own."
+    "--boots", default=20, show_default=True, type=click.IntRange(1), help="Number of boots, each with its own seed."
 )
-@click.option("--runs", default=100, show_default=True, type=click.IntRange(1), help="Faults of each kind.")
+@click.option("--runs", default=100, show_default=True, type=click.IntRange(1), help="Number of faults of each kind.")
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), metavar="S", help="The first boot's seed."
 )
-@click.option("--compare", "compared", multiple=True, metavar="NAME=V,V", help="Values of a kernel option; repeatable.")
+@click.option(
+    "--compare",
+    "compared",
+    multiple=True,
+    metavar="NAME=V,V",
+    help="Compare these values of a kernel option; repeatable.",
+)
 @click.option("--profile", default="default", show_default=True, metavar="NAME,…", help="Sets of kernel options.")
 @click.option(
     "--store",
@@ -75,10 +81,12 @@ OF_THE_CRASH = ("faults", "load", "dma", "patience", "timeout", "breaks")
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Where the runs are kept.",
+    help="The file that keeps the runs.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a store that is there.")
-@click.option("--jobs", default=None, type=click.IntRange(1), help="Workers side by side.  [default: the CPUs here]")
+@click.option("--resume", is_flag=True, help="Continue with an existing store.")
+@click.option(
+    "--jobs", default=None, type=click.IntRange(1), help="Number of parallel workers.  [default: the host's CPUs]"
+)
 @click.option("--dask", "scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
 @click.option(
     "--keep",
@@ -171,15 +179,17 @@ def _show(store: Store, progress: Progress, *, as_json: bool) -> None:
     if found:
         for line in campaign_table(found):
             click.echo(line)
-        click.echo("none: no effect; lived: the kernel works on; wrong: O, but memory or registers are wrong;")
-        click.echo("right dumps: O of O, wrong and X, the faults that called for a dump, with Wilson's 95 % interval.")
+        click.echo("none: no effect; lived: the kernel still works; wrong: O, but memory or registers are wrong;")
+        click.echo(
+            "right dumps: share of O in O, wrong and X (the faults that required a dump), with Wilson's 95 % interval."
+        )
     for comparison in comparisons:
         click.echo()
         show_comparison(comparison, many=len(comparisons) > 1)
     click.echo()
     there = progress.before + progress.done
     if there < progress.total:
-        click.echo(f"{there} of {progress.total} runs are in {store.path}: go on with --resume.")
+        click.echo(f"{there} of {progress.total} runs are in {store.path}: continue with --resume.")
     else:
         click.echo(f"{len(store)} runs in {store.path}.")
-        click.echo(f"Look at them: kdumpsim report {store.path} --html campaign.html")
+        click.echo(f"To see them: kdumpsim report {store.path} --html campaign.html")

@@ -16,7 +16,7 @@ from kdumpsim.sweeps.store import Look, Store, StoreError
 
 HELP = f"""Compare the runs of STORE with A and with B, pair by pair: same crash, same seed, all else equal.
 
-A and B are settings that the sweep varied, such as stack=4k and stack=8k. Without them every two values of everything
+A and B are settings that the sweep varied, such as stack=4k and stack=8k. Without them, every two values of everything
 that was varied are compared, and the p-values adjusted for being so many (Holm). A pair counts if both of its runs
 have an outcome. p is that of McNemar's exact test; the difference has its interval by drawing boots, since runs
 that share one are not independent.
@@ -34,11 +34,11 @@ Examples:
 @click.argument("store", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("a", required=False)
 @click.argument("b", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a comparison, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one per comparison, and nothing else.")
 def compare(store: Path, a: str | None, b: str | None, as_json: bool) -> None:
     """Parse, compare, show."""
     if a is not None and b is None:
-        raise click.UsageError(f"{a} is to be compared with what? Give both sides, or none")
+        raise click.UsageError(f"{a} alone cannot be compared: give both sides, or none")
     try:
         with Store(store) as opened:
             looks = opened.looks
@@ -81,4 +81,6 @@ def show_comparison(found: Comparison, *, many: bool) -> None:
         click.echo(f"  {example.pairs} x {example.end_a} against {example.end_b}, such as")
         click.echo(f"    {example.command_a}\n    {example.command_b}")
     if found.unpaired:
-        click.echo(f"  {found.unpaired} runs have no partner with an outcome that met the same.")
+        click.echo(
+            f"  {found.unpaired} runs are not in pairs: the other side has no run of the same crash with an outcome."
+        )

@@ -21,23 +21,23 @@ from kdumpsim.vmcore.pagekinds import MAX_LEVEL
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 from kdumpsim.vmcore.values import NotThere
 
-HELP = f"""Write a dump in another format, whole or with what real dumps suffer.
+HELP = f"""Convert a dump to another format, whole or with the damage that real dumps suffer.
 
-DIR is what `kdumpsim run --output` wrote (default: dump), or a core file with its vmlinux beside it. The result is
-DIR/vmcore.FORMAT, or what --output says.
+DIR is a directory that `kdumpsim run --output` wrote (default: dump), or a core file with its vmlinux beside it.
+The result is DIR/vmcore.FORMAT, or the file that --output names.
 
 \b
 Formats:
-  elf           an ELF core, as /proc/vmcore and `makedumpfile -E` give it
+    elf           an ELF core, like /proc/vmcore and `makedumpfile -E`
   kdump-zlib    makedumpfile's own format, compressed page by page
   kdump-lzo     ... by LZO (needs the Python package lzallright)
   kdump-snappy  ... by Snappy (cramjam)
   kdump-zstd    ... by Zstandard (zstandard)
   flattened     kdump-zlib as `makedumpfile -F` sends it through a pipe
-  raw           memory and nothing else: the offset is the physical address
+    raw           memory only: the offset is the physical address
 
 \b
-Dump levels (makedumpfile -d), to be added up for --filter:
+Dump levels (makedumpfile -d); add them up for --filter:
    1  pages of zeros                 8  pages of user programs
    2  page cache, not private       16  free pages
    4  page cache, private or not    31  all of these
@@ -55,7 +55,7 @@ Examples:
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("dump"))
 @click.option("--to", "form", required=True, metavar="FORMAT", help="One of the formats above.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="The file to write.")
 @click.option(
     "--filter", "level", type=int, default=0, metavar="LEVEL", help="Leave out these pages: 1 to 31 (see above)."
 )

@@ -15,14 +15,14 @@ from kdumpsim.commands.status import status_help
 from kdumpsim.sweeps.corpus import INDEX, entries, write_corpus
 from kdumpsim.vmcore.formats.compressors import CompressorMissing
 
-HELP = f"""Write sample dumps of every variant into DIR, each with the truth about it.
+HELP = f"""Write sample dumps of every variant to DIR, each with the truth about it.
 
-They are for those who write readers of dumps. DIR/NAME has the dump (vmcore; truth.core where the kernel brought none
-home), its vmlinux, and truth.json: every CPU's registers and backtrace by source line, tasks, log and pages, as the
-machine knew them. DIR/corpus.json lists the files with their SHA-256. The same version writes the same bytes anywhere.
-`kdumpsim help corpus` describes truth.json.
+The samples are for authors of dump readers. DIR/NAME has the dump (vmcore, or truth.core if the kernel saved none),
+its vmlinux, and truth.json: each CPU's registers and backtrace with source lines, the tasks, the log and the pages, as
+the machine recorded them. DIR/corpus.json lists the files with their SHA-256. The same version writes the same bytes
+on every host. `kdumpsim help corpus` describes truth.json.
 
-Without NAMEs all are written; --list shows them.
+Without NAMEs all samples are written; --list lists them.
 
 \b
 Examples:
@@ -37,7 +37,7 @@ Examples:
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path), required=False)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--list", "only_list", is_flag=True, help="Show the names, and write nothing.")
+@click.option("--list", "only_list", is_flag=True, help="List the names, but write nothing.")
 @click.pass_obj
 def corpus(interrupts: Interrupts | None, /, directory: Path | None, names: tuple[str, ...], only_list: bool) -> None:
     """The command."""
@@ -49,7 +49,7 @@ def corpus(interrupts: Interrupts | None, /, directory: Path | None, names: tupl
             display.print(f"{entry.name:<{width}}{entry.help}", soft_wrap=True, markup=False)
         return
     if directory is None:
-        raise click.UsageError("Missing argument 'DIR': where to write the dumps; --list shows what they are")
+        raise click.UsageError("Missing argument 'DIR': name the directory to write to, or list the dumps with --list")
     for name in names:
         if name not in known:
             raise click.UsageError(unknown("dump", name, known))

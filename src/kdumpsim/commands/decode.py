@@ -22,9 +22,10 @@ from kdumpsim.vmcore.disassembly import MAX_INSTRUCTION, Instruction, disassembl
 
 HELP = f"""Explain the oopses and lockups in a run's console log.
 
-DIR is what `kdumpsim run --output` wrote (default: dump). For every report that the kernel printed, `decode` shows the
-source line, the instructions around the one that failed, and the call trace with source lines, all from DIR/vmlinux.
-Where the bytes that the kernel printed are not those of vmlinux, its code had been overwritten, and it says so.
+DIR is a directory that `kdumpsim run --output` wrote (default: dump). For each report that the kernel printed,
+`decode` shows the source line, the instructions around the one that failed, and the call trace with source lines,
+all from DIR/vmlinux. If the bytes that the kernel printed differ from those of vmlinux, its code had been overwritten;
+`decode` then says so.
 
 \b
 Examples:
@@ -36,12 +37,12 @@ Examples:
 BEFORE, AFTER = 6, 3
 """Instructions shown before and after the one that failed."""
 MAX_FUNCTION = 64 << 10
-"""Bytes of code in a function; what is said to have more is damage."""
+"""Most bytes of code in a function; a larger size is taken for damage."""
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("dump"))
-@click.option("--kernel", type=click.Path(path_type=Path, dir_okay=False), help="Another vmlinux than DIR's.")
+@click.option("--kernel", type=click.Path(path_type=Path, dir_okay=False), help="Use this vmlinux instead of DIR's.")
 def decode(directory: Path, kernel: Path | None) -> None:
     """The command."""
     log = directory / CONSOLE_LOG

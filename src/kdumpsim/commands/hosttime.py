@@ -18,7 +18,7 @@ def host_timeout_option(*, default: float | None) -> Callable[[Callable[..., Any
         show_default=default is not None,
         callback=_positive,
         metavar="SECONDS",
-        help="End a run that takes more of the host's time; it then has no outcome. inf: no limit.",
+        help="End a run that takes more host time than this; it then has no outcome. inf: no limit.",
     )
 
 

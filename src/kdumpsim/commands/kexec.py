@@ -39,8 +39,8 @@ With -p the kernel is a capture kernel: it goes into the region reserved by cras
 purgatory, ELF core headers and room for the first 640 KiB, and starts when the running kernel panics.
 With -l it is an ordinary kernel, started by -e. -u unloads either.
 
-What a load depends on (/proc/iomem, the addresses of the crash notes) is read from the guest, through its agent on
-the second serial port. For QEMU, give that port a socket:
+The data that a load depends on (/proc/iomem, the addresses of the crash notes) are read from the guest, through its
+agent on the second serial port. For QEMU, connect that port to a socket:
 
 \b
   qemu-system-i386 -kernel vmlinux -smp 2 -m 64 -append crashkernel=16M@16M \\
@@ -48,7 +48,7 @@ the second serial port. For QEMU, give that port a socket:
   kdumpsim kexec -p vmlinux-kdump --agent unix:/tmp/agent \\
       --append console=ttyS0
 
-Without a guest, --dry-run plans a load from a copy of /proc/iomem (made by root: others read zeros):
+Without a guest, --dry-run plans a load from a copy of /proc/iomem (copy it as root; other users read zeros):
 
 \b
   kdumpsim kexec -p vmlinux-kdump --dry-run --iomem iomem.txt \\
@@ -64,7 +64,9 @@ Without a guest, --dry-run plans a load from a copy of /proc/iomem (made by root
 @click.option("-l", "--load", "action", flag_value="load", help="Load KERNEL to be started by -e.")
 @click.option("-e", "--exec", "execute", is_flag=True, help="Start the kernel that -l loaded.")
 @click.option("-u", "--unload", is_flag=True, help="Unload the kernel; with -p the capture kernel.")
-@click.option("--append", default="", metavar="OPTIONS", help="KERNEL's command line; what kdump needs is appended.")
+@click.option(
+    "--append", default="", metavar="OPTIONS", help="KERNEL's command line; the options that kdump needs are appended."
+)
 @click.option("--reuse-cmdline", is_flag=True, help="Start from the guest's own command line.")
 @click.option(
     "--elf32-core-headers",
@@ -87,7 +89,7 @@ Without a guest, --dry-run plans a load from a copy of /proc/iomem (made by root
     metavar="SECONDS",
     help="How long to wait for each of the agent's answers.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the segments and load nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the segments, but load nothing.")
 @click.option(
     "--iomem", type=click.Path(path_type=Path), metavar="FILE", help="A copy of /proc/iomem, instead of an agent."
 )
@@ -133,7 +135,7 @@ def kexec(
         if execute:
             assert agent is not None
             if agent.read_file(KEXEC_LOADED).strip() == b"0":
-                raise KexecError("no kernel is loaded that could be started; load one with -l")
+                raise KexecError("no kernel is loaded: load one with -l")
             agent.reboot(Reboot.KEXEC)
             click.echo("The guest was told to start the loaded kernel.")
     except (AgentFailure, KexecError) as error:
@@ -153,22 +155,22 @@ def _check_usage(
     crash_notes: str | None,
     reuse_cmdline: bool,
 ) -> None:
-    """UsageError for options that do not go together."""
+    """Raise UsageError for options that cannot be combined."""
     loads = action is not None and not unload
     if action is None and not execute and not unload:
         raise click.UsageError("Nothing to do: give one of -p, -l, -e and -u.")
     if loads and kernel is None:
         raise click.UsageError("-p and -l need a KERNEL file.")
     if unload and (execute or kernel is not None):
-        raise click.UsageError("-u goes with neither -e nor a KERNEL file.")
+        raise click.UsageError("-u cannot be combined with -e or a KERNEL file.")
     if execute and action == "panic":
         raise click.UsageError("-e starts what -l loaded; a capture kernel is started by a panic.")
     if address is None and not (loads and dry_run and iomem is not None):
         raise click.UsageError("Give the guest's --agent, or --dry-run with --iomem FILE.")
     if address is not None and iomem is not None:
-        raise click.UsageError("--iomem takes the place of --agent; give one of them.")
+        raise click.UsageError("--iomem replaces --agent; give only one of them.")
     if dry_run and (execute or unload):
-        raise click.UsageError("--dry-run goes with -p and -l only.")
+        raise click.UsageError("--dry-run needs -p or -l.")
     if address is None and action == "panic" and crash_notes is None:
         raise click.UsageError("-p without an agent needs --crash-notes.")
     if address is None and reuse_cmdline:

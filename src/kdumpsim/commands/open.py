@@ -33,15 +33,15 @@ STACK = 8192
 
 HELP = f"""Open a run's dump in a debugger: gdb (the default), crash, drgn or lldb.
 
-DIR is what `kdumpsim run --output` wrote (default: dump), or a core file with its vmlinux beside it. Where no dump was
-captured, it is truth.core, the machine's own memory at the crash. The debugger finds vmlinux, the source lines, and,
-where it can be told, the CPU that crashed. What follows -- is handed to it. Dumps that are cut off are opened, too;
-those in makedumpfile's formats by crash and drgn.
+DIR is a directory that `kdumpsim run --output` wrote (default: dump), or a core file with its vmlinux beside it. If no
+dump was captured, truth.core is opened, the machine's own memory at the crash. The debugger gets vmlinux, the source
+lines and, if it supports that, the CPU that crashed. Arguments after -- are passed to it. Truncated dumps can be
+opened, too, and dumps in makedumpfile's formats by crash and drgn.
 
 \b
 gdb has these commands, too (help kd-ps, and so on):
   kd-ps         all tasks
-  kd-dmesg      the kernel's log; kd-dmesg TEXT: its lines with TEXT
+    kd-dmesg      the kernel's log; kd-dmesg TEXT: only lines with TEXT
   kd-irq        the interrupt lines, their counts and handlers
   kd-cpu        all CPUs; kd-cpu N: go to CPU N, whichever thread that is
 
@@ -51,9 +51,9 @@ Examples:
   kdumpsim open dump crash
   kdumpsim open dump gdb -- -batch -ex bt -ex kd-ps
   kdumpsim open dump/truth-end.core            # where a triple fault ended
-  kdumpsim open dump lldb --print              # only say how it is started
+    kdumpsim open dump lldb --print              # only print the command
 
-The debugger takes kdumpsim's place, so the exit status is the debugger's.
+The debugger replaces the process of kdumpsim, so the exit status is the debugger's.
 
 {status_help()}
 """

@@ -67,17 +67,17 @@ def _duration(seconds: float) -> str:
 
 
 def check_store(store: Path | None, *, resume: bool) -> None:
-    """UsageError for a store that is in the way, and for going on with none."""
+    """Raise UsageError if a new sweep's store exists already, or if a sweep to resume has none."""
     if resume and store is None:
-        raise click.UsageError("--resume goes on with a store: name it with --store")
+        raise click.UsageError("--resume needs a store to continue: name it with --store")
     if store is not None and store.exists() and not resume:
-        raise click.UsageError(f"the store '{store}' is there: go on with it by --resume, or choose another --store")
+        raise click.UsageError(f"the store '{store}' exists: continue it with --resume, or choose another --store")
 
 
 def check_elsewhere(scheduler: str | None, jobs: int | None, keep: Path | None) -> None:
-    """UsageError for what only workers on this machine can do, where they are others."""
+    """Raise UsageError for options that only workers on this machine support, if the workers are elsewhere."""
     if scheduler is not None and (jobs or keep):
-        raise click.UsageError("--dask runs elsewhere: --jobs and --keep are for workers on this machine")
+        raise click.UsageError("--jobs and --keep are for workers on this machine: leave them out with --dask")
 
 
 def run_shown(

@@ -64,7 +64,7 @@ def show_rates(
             _print(found, verbose=verbose)
             if path is not None and progress.before + progress.done < plan.total:
                 click.echo(
-                    f"{progress.before + progress.done} of {plan.total} runs are in {path}: go on with --resume."
+                    f"{progress.before + progress.done} of {plan.total} runs are in {path}: continue with --resume."
                 )
             elif path is not None:
                 click.echo(f"The runs are in {path}: kdumpsim report {path} --html FILE shows them.")
@@ -100,7 +100,7 @@ def _print(found: Sequence[CellRate], *, verbose: bool) -> None:
             click.echo(line)
         click.echo()
     if not verbose:
-        click.echo("How the runs of each cell ended, and in which context they crashed: --verbose")
+        click.echo("To see how the runs of each cell ended, and in which context they crashed: --verbose")
 
 
 def _matrix(found: Sequence[CellRate]) -> Iterator[str]:

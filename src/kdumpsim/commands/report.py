@@ -16,10 +16,11 @@ from kdumpsim.sweeps.extras import MissingExtra
 from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.tally import cells, table
 
-HELP = f"""Write what STORE, the store of a sweep, says; without an option, print its table.
+HELP = f"""Evaluate STORE, the store of a sweep; without an option, print its table.
 
-The page of --html needs no network: how the runs ended, crash points by crash types with intervals, times from the
-crash to the hand-over, what differs between options, and failures that are alike with a command for one of each.
+The page of --html needs no network. It shows how the runs ended, the rates of crash points by crash types with
+intervals, the times from the crash to the hand-over, the differences between options, and similar failures in
+groups, each with a command that repeats one of them.
 
 \b
 Examples:
@@ -35,9 +36,13 @@ def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Declare --html, --junit, --export; `write` does what they ask for."""
     file = click.Path(path_type=Path, dir_okay=False)
     for decorate in (
-        click.option("--export", "form", type=click.Choice(list(FORMATS)), help="Write all runs beside the store."),
-        click.option("--junit", "junit_file", type=file, metavar="FILE", help="Write test results, a case a scenario."),
-        click.option("--html", "html_file", type=file, metavar="FILE", help="Write a page."),
+        click.option(
+            "--export", "form", type=click.Choice(list(FORMATS)), help="Write all runs to a file beside the store."
+        ),
+        click.option(
+            "--junit", "junit_file", type=file, metavar="FILE", help="Write JUnit test results, one case per scenario."
+        ),
+        click.option("--html", "html_file", type=file, metavar="FILE", help="Write a web page."),
     ):
         command = decorate(command)
     return command
@@ -48,7 +53,7 @@ def write(store: Store, html_file: Path | None, junit_file: Path | None, form: s
     place = None if form is None else store.path.with_suffix(f".{form}")
     for path in (html_file, junit_file, place):
         if path is not None and path.exists() and path.samefile(store.path):
-            raise StoreError(f"'{path}' is the store itself, which would be lost: choose another file")
+            raise StoreError(f"'{path}' is the store itself and would be overwritten: choose another file")
     written = []
     if html_file is not None:
         from kdumpsim.sweeps.report import page
@@ -76,7 +81,7 @@ def report(store: Path, html_file: Path | None, junit_file: Path | None, form: s
             written = write(opened, html_file, junit_file, form)
             if not written:
                 if not len(opened):
-                    raise StoreError(f"'{store}' has no runs yet: go on with the sweep by --resume")
+                    raise StoreError(f"'{store}' has no runs yet: continue the sweep with --resume")
                 for line in table(cells(opened), opened.arms):
                     click.echo(line)
     except (StoreError, MissingExtra) as error:

@@ -45,37 +45,37 @@ def _table(title: str, rows: Mapping[str, CrashPoint] | Mapping[str, CrashType])
 HELP = """Boot a machine, crash its kernel at a chosen point, and judge the dump.
 
 The run powers on an i386 PC, boots the first kernel, arms its dump mechanism and then the crash
-point, and starts a file-system workload. When the point has been crossed --count times the kernel dies, and
-the mechanism takes its dump. With {usual}, the usual one, {story}.
-The dump is then compared with what the machine itself knew at the crash.
+point, and starts a file-system workload. When the point has been crossed --count times the kernel crashes, and
+the mechanism takes a dump. With {usual}, the default, {story}.
+The dump is then compared with the machine's own record of the crash.
 
 {points}
 
 {types}
 
-An operator stands at the machine: if it no longer answers, or nobody can log in any more, he waits, presses
-Alt-SysRq-C, and in the end pulls the plug; a system that recovered he reboots.
+A simulated operator attends to the machine. If it no longer answers, or a login fails, the operator waits, presses
+Alt-SysRq-C, and in the end pulls the plug; a system that has recovered is rebooted.
 
 The outcome is O (success) or X (failure), with the paper's marks in brackets; `kdumpsim help
-outcomes` has the legend.
-A dump that only SysRq started is judged too, but counts as X.
+outcomes` explains them.
+A dump that was started only by SysRq is judged too, but counts as X.
 
-With --machine qemu all of it happens on the pc of qemu-system-i386, with the same images and tools, and the dump is
-judged by what QEMU's gdbstub and memory show. Its time is the host's, and no two of its runs are alike.
+With --machine qemu the same happens on the pc of qemu-system-i386, with the same images and tools, and the dump is
+judged by QEMU's gdbstub and memory. QEMU uses the host's time, so no two of its runs are alike.
 
 \b
 Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic
   kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7
-  kdumpsim run --crashpoint FS_DEVRW --type panic --console   # watch it die
+    kdumpsim run --crashpoint FS_DEVRW --type panic --console  # watch it
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
   # the same crash on another PC
   kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu
   # what led to the triple fault
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200
-  # anywhere in the kernel; --draw 8 is another place
+    # anywhere in the kernel; --draw 8 chooses another place
   kdumpsim run --at instant --type oops --draw 7
-  # no crash is induced: a bit flips, or an instruction changes
+    # a fault instead of a crash: a bit flips, or an instruction changes
   kdumpsim run --fault text:executed
 
 {statuses}
@@ -86,13 +86,13 @@ MAX_TRACE = 1 << 20
 
 
 class _NoMachine(click.ClickException):
-    """What there was to run on is gone; the guest has nothing to do with it."""
+    """The machine to run on has gone; this is not the guest's fault."""
 
     exit_code = Status.NO_MACHINE
 
 
 class _TimedOut(click.ClickException):
-    """The host's time for the run is up."""
+    """The run exceeded its limit of host time."""
 
     exit_code = Status.HOST_TIMEOUT
 
@@ -104,7 +104,7 @@ _ARGUMENTS = f"{__name__}.arguments"
 
 
 class _RunCommand(click.Command):
-    """A command whose help shows what the kernel can do; the kernel is asked when help is."""
+    """A command whose help lists the kernel's crash points and types, read from the kernel when help is shown."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = list(args)
@@ -121,7 +121,7 @@ class _RunCommand(click.Command):
         super().format_help_text(ctx, formatter)
 
     def _modules(self, ctx: click.Context) -> Modules:
-        """The guest modules of the command line, which click has not looked at when it shows help."""
+        """Return the guest modules on the command line, which click has not parsed when it shows help."""
         try:
             given, _, _ = self.make_parser(ctx).parse_args(ctx.meta.get(_ARGUMENTS, []))
             return KernelPart(guest_modules=tuple(given.get("guest_modules", ()))).modules
@@ -138,25 +138,25 @@ class _RunCommand(click.Command):
     show_default=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where vmcore, vmlinux, console.log and result.json go.",
+    help="Directory for vmcore, vmlinux, console.log and result.json.",
 )
 @click.option(
     "--trace",
     default=0,
     type=click.IntRange(0, MAX_TRACE),
     metavar="N",
-    help="Write DIR/trace.txt: the last N basic blocks of every CPU before the hand-over, or before the machine reset.",
+    help="Write DIR/trace.txt: the last N basic blocks of each CPU before the hand-over, or before the machine reset.",
 )
 @click.option(
     "--save-disks",
     is_flag=True,
-    help="Write DIR/system.img and DIR/dump.img, the disks as the run left them; `kdumpsim boot` can use the former.",
+    help="Write DIR/system.img and DIR/dump.img, the disks at the end of the run; `kdumpsim boot` can use the former.",
 )
 @truth_option
 @click.option(
     "--no-cached-boot",
     is_flag=True,
-    help="Boot from power-on, also where the cache has this machine booted. The run is the same, byte for byte.",
+    help="Boot from power-on even if the cache has the booted machine. The run is the same, byte for byte.",
 )
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
@@ -181,8 +181,8 @@ def run(
         if not fields.keys() & {"crash_point", "at", "fault", "mce"}:
             points = crash_points(KernelPart(guest_modules=fields.get("guest_modules", ())).modules)
             raise click.UsageError(
-                f"Missing option '--crashpoint', '--at', '--fault' or '--mce'. Choose from: {', '.join(points)}; "
-                "or give --at instant, or --fault MODEL"
+                f"Missing option '--crashpoint', '--at', '--fault' or '--mce'. Crash points: {', '.join(points)}; "
+                "or use --at instant or --fault MODEL"
             )
         scenario = Scenario(**fields)
         result = _run(
@@ -251,7 +251,7 @@ def _show(result: Result, output: Path, *, save_disks: bool) -> None:
         display.print(f"[dim]The same run, with what was drawn: {drawn}[/]", soft_wrap=True)
     if save_disks:
         again = _escape(boot_command(scenario, output))
-        display.print(f"[dim]Its kernel and disk once more: {again}[/]", soft_wrap=True)
+        display.print(f"[dim]To boot its kernel and disk again: {again}[/]", soft_wrap=True)
 
 
 def _escape(text: str) -> str:
@@ -261,12 +261,12 @@ def _escape(text: str) -> str:
 
 
 def _percent(fraction: float) -> str:
-    """A percentage that says 100 only when it is."""
+    """Return a percentage, which is 100 only if nothing is missing."""
     return "100 %" if fraction == 1 else f"{min(fraction * 100, 99.999):.3f} %"
 
 
 def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, modules: Sequence[str] = ()) -> list[str]:
-    """What to type next, each on a line of its own, to be copied.  `modules` are a user's guest modules."""
+    """Return the commands to type next, each on a line of its own.  `modules` are the user's guest modules."""
     from kdumpsim.explain.oops import find_reports
 
     log = output / CONSOLE_LOG
@@ -301,7 +301,7 @@ def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, mod
 
 
 def crashing_thread(judgement: Judgement | None) -> int | None:
-    """gdb's number for the CPU that crashed; None if the dump has no registers of it."""
+    """Return gdb's number for the CPU that crashed; None if the dump does not have its registers."""
     from kdumpsim.vmcore.oracle import CRASHING
 
     checks = judgement.registers if judgement else []
@@ -311,7 +311,7 @@ def crashing_thread(judgement: Judgement | None) -> int | None:
 def closing_panel(
     title: str, outcome: Outcome, judgement: Judgement | None, vmcore: tuple[int, str | None] | None
 ) -> Panel:
-    """What a run came to; `vmcore` is its size in bytes and its SHA-256, if that is known."""
+    """Return the panel that sums up a run; `vmcore` is its size in bytes and its SHA-256, if that is known."""
     from rich.panel import Panel
     from rich.table import Table
 

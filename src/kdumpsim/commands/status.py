@@ -19,18 +19,18 @@ class Status(IntEnum):
         status.meaning = meaning
         return status
 
-    SUCCESS = 0, "outcome O, or the command did what it was asked to do"
+    SUCCESS = 0, "outcome O, or the command succeeded"
     FAILURE = 1, "outcome X, and nothing else"
-    BAD_INPUT = 2, "input that makes no sense, or that the guest refuses"
-    NO_MACHINE = 3, "QEMU ended by itself, or no machine answers: there is no outcome"
-    HOST_TIMEOUT = 4, "the time that the host allowed a run is over: there is no outcome"
-    HOST_FAILURE = 5, "the host failed: no space, no permission, a killed worker; no outcome"
+    BAD_INPUT = 2, "invalid input, or input that the guest rejects"
+    NO_MACHINE = 3, "no outcome: QEMU ended unexpectedly, or no machine answers"
+    HOST_TIMEOUT = 4, "no outcome: a run exceeded its limit of host time"
+    HOST_FAILURE = 5, "no outcome: the host failed (disk full, no permission, killed worker)"
     SCRIPT_FAILED = 6, "a command of a console script failed"
     INTERNAL_ERROR = 70, "a bug in kdumpsim: the traceback is printed"
-    TIMEOUT = 124, "boot: --timeout ended the machine"
+    TIMEOUT = 124, "boot: the machine was stopped by --timeout"
     HANGUP = 129, "hung up (SIGHUP)"
     INTERRUPTED = 130, "interrupted with Ctrl-C (SIGINT)"
-    CLOSED_PIPE = 141, "the reader of the output went away (SIGPIPE)"
+    CLOSED_PIPE = 141, "the reader of the output closed the pipe (SIGPIPE)"
     TERMINATED = 143, "killed (SIGTERM)"
 
 

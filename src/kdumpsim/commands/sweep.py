@@ -26,17 +26,16 @@ from kdumpsim.sweeps.store import Store, StoreError
 from kdumpsim.sweeps.tally import cells, table
 from kdumpsim.sweeps.workers import Ways
 
-HELP = f"""Run every crash point in every way, at every count, from every seed, with every option, into a store.
+HELP = f"""Run all combinations of crash points, crash types, counts, seeds and options, and keep the runs in a store.
 
-The plan is a TOML file or the options below; lists are written as 1,3,5-9 and A,B. A field of a scenario
-(--cpus, --profile, …) that is given twice is varied, too. `kdumpsim help sweeps` tells of plans, of the store and of
-the figures.
+The plan is a TOML file or the options below; write lists as 1,3,5-9 and A,B. To vary another field of a scenario
+(--cpus, --profile, …), give it several times. `kdumpsim help sweeps` describes plans, the store and the figures.
 
-A machine is booted once for each seed and each combination of options, and forked for each run. The store, one SQLite
-file, has each run as soon as it ends: whatever ends a sweep, `--resume` goes on where it ended, and runs nothing
-twice. Another kernel is another experiment.
+A machine is booted once for each seed and each combination of options, and forked for each run. The store, an SQLite
+file, gets each run as soon as it ends. However a sweep ends, `--resume` continues it there, and repeats no run.
+A changed kernel is a different experiment.
 
-The exit status is 0 when every run came to an outcome, whichever it is.
+The exit status is 0 if every run had an outcome, whichever it was.
 
 \b
 Examples:
@@ -68,7 +67,7 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--types", metavar="T,…", help="Crash types.")
 @click.option("--counts", metavar="N,…", help="Crossings of the point before the crash.  [default: 10]")
 @click.option("--seeds", metavar="N,…", help="Seeds.  [default: 0]")
-@click.option("--draws", metavar="N,…", help="Draws of an instant, a fault or a variation.  [default: 0]")
+@click.option("--draws", metavar="N,…", help="Numbers of draws of an instant, a fault or a variation.  [default: 0]")
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=V,…", help="Vary a kernel option; repeatable: `stack=4k,8k`."
 )
@@ -76,13 +75,13 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--precision",
     type=float,
     metavar="F",
-    help="Take as many seeds as an interval of ± F needs for each option, a fraction of 1: 0.05 needs 385 runs.",
+    help="Take as many seeds as each option needs for an interval of ± F, a fraction of 1: 0.05 needs 385 runs.",
 )
 @click.option(
     "--looks",
     type=int,
     metavar="N",
-    help="Compare the two values of --option N times on the way; end when they differ, at 5 % for all looks.",
+    help="Compare the two values of --option N times during the sweep; end if they differ, at 5 % for all looks.",
 )
 @click.option(
     "--store",
@@ -90,12 +89,16 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Where the runs are kept.",
+    help="The file that keeps the runs.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a store that is there; without a plan, with its last one.")
-@click.option("--jobs", default=None, type=click.IntRange(1), help="Workers side by side.  [default: the CPUs here]")
 @click.option(
-    "--dask", "scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler, as tcp://HOST:8786."
+    "--resume", is_flag=True, help="Continue with an existing store; without a plan, with the store's last one."
+)
+@click.option(
+    "--jobs", default=None, type=click.IntRange(1), help="Number of parallel workers.  [default: the host's CPUs]"
+)
+@click.option(
+    "--dask", "scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler, such as tcp://HOST:8786."
 )
 @click.option(
     "--keep",
@@ -104,7 +107,7 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Keep result.json and console.log of each run in DIR.",
 )
 @host_timeout_option(default=HOST_TIMEOUT_S)
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a cell, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one per cell, and nothing else.")
 @report_options
 @_plan_options
 @click.pass_obj
@@ -167,7 +170,7 @@ def _plan(path: Path | None, options: Sequence[str], given: dict[str, Any]) -> P
     if path is None:
         return Plan.from_dict(data) if data else None
     if data:
-        raise ScenarioError(f"the plan is {path}: {', '.join(data)} cannot be given beside it; change the file")
+        raise ScenarioError(f"{', '.join(data)} cannot be combined with the plan {path}: change the file instead")
     return Plan.read(path)
 
 
@@ -198,7 +201,7 @@ def _show(plan: Plan, store: Store, progress: Progress, *, as_json: bool) -> Non
         click.echo(look_text(look))
     there = progress.before + progress.done
     if there < plan.total and not any(look.decided for look in store.looks):
-        click.echo(f"{there} of {plan.total} runs are in {store.path}: go on with --resume.")
+        click.echo(f"{there} of {plan.total} runs are in {store.path}: continue with --resume.")
     else:
         click.echo(f"{len(store)} runs in {store.path}, {progress.done} of them new.")
-        click.echo(f"Look at them: kdumpsim report {store.path} --html sweep.html")
+        click.echo(f"To see them: kdumpsim report {store.path} --html sweep.html")

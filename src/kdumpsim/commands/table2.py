@@ -44,18 +44,18 @@ from kdumpsim.sweeps.sweep import directory_name, sweep
 from kdumpsim.sweeps.table2 import CellRuns, plan, scenarios_of, summary
 from kdumpsim.sweeps.workers import Ways
 
-HELP = f"""Run the cells of the LKDTT paper's Table 2 beside its column for the profile's kernel, or else 2.6.16.
+HELP = f"""Run the cells of the LKDTT paper's Table 2, and compare them with its column for the profile's kernel.
 
-Each crash point is crashed in each way, and each run ends in an outcome in the paper's legend: O (dump captured)
-or X (not), with marks. Nothing in a run knows what the paper says. A machine is booted once for each seed and forked
-for each cell; the command that is printed for a cell (--json, --csv, result.json) runs it alone, from power-on, to the
-same end, byte for byte. `kdumpsim help table2` tells what decided each cell. With --sata native the cells of
-IDE_CORE_CP are left out: the IDE driver has no disk there.
+Each crash point is crashed with each crash type, and each run ends with an outcome in the paper's legend: O (dump
+captured) or X (not), with marks. No run uses the paper's results. A profile without a column is compared with 2.6.16.
+A machine is booted once for each seed and forked for each cell; the command that is printed for a cell (--json,
+--csv, result.json) repeats it alone, from power-on, byte for byte. `kdumpsim help table2` explains what decided each
+cell. With --sata native the cells of IDE_CORE_CP are left out, because the IDE driver has no disk there.
 
-With --counts, or several profiles, the table has rates: every cell is crashed at each count on each seed, since which
-crossing of a point is hit decides how it ends. Such runs are kept in a --store, and are gone on with by --resume.
+With --counts, or several profiles, the table shows rates: every cell is crashed at each count on each seed, since the
+outcome depends on which crossing of a point is hit. Such runs are kept in a --store; --resume continues them.
 
-The exit status is 0 when every run came to an outcome, whichever it is.
+The exit status is 0 if every run had an outcome, whichever it was.
 
 \b
 Examples:
@@ -126,15 +126,15 @@ CHOICES = ("mechanism", "profile", "kernel_options", "guest_modules", "sata")
 @scenario_options(Scenario, only=CHOICES)
 @click.option("--runs", "--seeds", "runs", default=1, show_default=True, help="Seeds for each cell: S, S+1, …")
 @click.option("--seed", default=0, show_default=True, metavar="S", help="The first seed.")
-@click.option("--counts", metavar="N,…", help="Crossings before the crash, such as 1-20: a table of rates.")
+@click.option("--counts", metavar="N,…", help="Crossings before the crash, such as 1-20; makes a table of rates.")
 @click.option(
     "--store",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Keep a table of rates in FILE, as a sweep is kept.",
+    help="Keep the runs of a table of rates in FILE, like a sweep's.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a store that is there.")
-@click.option("--jobs", default=None, type=int, help="Runs side by side.  [default: the CPUs of this host]")
+@click.option("--resume", is_flag=True, help="Continue with an existing store.")
+@click.option("--jobs", default=None, type=int, help="Number of parallel runs.  [default: the host's CPUs]")
 @click.option("--point", "points", multiple=True, metavar="P", help="Only this crash point; repeatable.")
 @click.option("--type", "types", multiple=True, metavar="T", help="Only this crash type; repeatable.")
 @click.option(
@@ -147,9 +147,9 @@ CHOICES = ("mechanism", "profile", "kernel_options", "guest_modules", "sata")
 )
 @truth_option
 @host_timeout_option(default=HOST_TIMEOUT_S)
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one a run, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one per run, and nothing else.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the same as CSV.")
-@click.option("--verbose", is_flag=True, help="Print a line for each cell, and what was seen in it.")
+@click.option("--verbose", is_flag=True, help="Print a line for each cell, and what was observed in it.")
 @click.pass_obj
 def table2(
     interrupts: Interrupts | None,
@@ -174,7 +174,7 @@ def table2(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     if truth and output is None:
-        raise click.UsageError("--truth has nowhere to write to: add --keep DIR")
+        raise click.UsageError("--truth needs a directory to write to: add --keep DIR")
     for what, value in (("--runs", runs), ("--jobs", jobs)):
         if value is not None and value < 1:
             raise click.UsageError(f"{what} {value} is out of range: choose 1 or more")
@@ -192,7 +192,9 @@ def table2(
         }
         if counts is not None or store is not None or resume or len(profiles) > 1:
             if truth:
-                raise click.UsageError("--truth is for a table without counts; a run's command writes it, too")
+                raise click.UsageError(
+                    "--truth cannot be combined with --counts; add it to the command of a single run"
+                )
             del common["profile"]
             show_rates(
                 rate_plan(profiles, counts or str(DEFAULT_COUNT), range(seed, seed + runs), **chosen, **common),
@@ -297,7 +299,7 @@ def _print_table(planned: list[CellRuns], console: Console, profile: str, *, ver
     for text in _closing(planned):
         console.print(text, soft_wrap=True, markup=False)
     if not verbose:
-        console.print("[dim]What was seen in each cell: --verbose[/]", soft_wrap=True)
+        console.print("[dim]To see what was observed in each cell: --verbose[/]", soft_wrap=True)
 
 
 def _closing(planned: list[CellRuns]) -> list[str]:

@@ -22,7 +22,7 @@ def verbose_option(command: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         is_eager=True,
         callback=_listen,
-        help="Say on standard error what was cached, and what makes this run slower than it could be.",
+        help="Report on standard error what was cached, and what makes this run slower than necessary.",
     )(command)
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""LKDTT on the host: ttutils, the operator, the outcomes he names, and the paper's tables."""
+"""LKDTT on the host: ttutils, the operator, the outcomes, and the paper's tables."""

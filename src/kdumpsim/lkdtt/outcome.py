@@ -21,7 +21,7 @@ NS = 1_000_000_000
 MARKS: dict[str, str] = {
     "nmiw": "an error was detected, the kernel hung handing over, and the NMI watchdog then started the dump",
     "det": "the soft-lockup watchdog printed the hang and did nothing about it",
-    "log": "the system became unusable: it still answered, but nobody could log in any more",
+    "log": "the system became unusable: it still answered, but logging in was no longer possible",
     "unk": "the load program became unkillable",
     "SysRq": "the dump was started with the SysRq key",
     "2c": "control reached the capture kernel, but it did not bring a dump home",

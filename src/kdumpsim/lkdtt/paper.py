@@ -55,7 +55,7 @@ def marks(outcome: str) -> tuple[str, frozenset[str]]:
     """`X (det, SysRq)` as its letter and its marks; ValueError for what is no outcome."""
     match = _OUTCOME.match(outcome)
     if match is None:
-        raise ValueError(f"'{outcome}' is no outcome of the legend")
+        raise ValueError(f"'{outcome}' is not an outcome of the legend")
     return match[1], frozenset(word.strip() for word in (match[2] or "").split(",") if word.strip())
 
 

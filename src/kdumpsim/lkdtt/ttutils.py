@@ -106,7 +106,7 @@ def parse(words: Sequence[str]) -> Request:
     except getopt.GetoptError as error:
         raise Usage(f"{command}: {error}") from None
     if rest:
-        raise Usage(f"{command}: '{rest[0]}' is not understood")
+        raise Usage(f"{command}: unknown argument '{rest[0]}'")
     options = dict(pairs)
     missing = [name for name in syntax.needed if not options.get(name)]
     if missing:
@@ -141,7 +141,7 @@ def perform(request: Request, guest: Files) -> str:
 
 
 _REFUSALS: dict[tuple[str, int], str] = {
-    ("", errno.ENOENT): "there is no such crash point; ttutils ls shows those there are",
+    ("", errno.ENOENT): "the crash point does not exist; ttutils ls lists them",
     ("add", errno.ENOENT): "no driver has a crash point of this name",
     ("add", errno.EEXIST): "the crash point is registered already",
     ("add", errno.EINVAL): "the ID belongs to another crash point",
@@ -151,7 +151,7 @@ _REFUSALS: dict[tuple[str, int], str] = {
 
 def _point(name: str) -> str:
     if any(character.isspace() for character in name):
-        raise Usage(f"'{name}' is no crash point's name")
+        raise Usage(f"'{name}' is not a valid name for a crash point")
     return name
 
 

@@ -117,7 +117,7 @@ def _seeds(text: str) -> range:
 def _jobs(text: str) -> int:
     """At least one."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of runs at a time: give 1 or more")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of parallel runs: give 1 or more")
     return int(text)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What became of a session: its crash in a line, its outcome in the paper's legend, its dump with the verdict.
+"""How a session ended: its crash in a line, its outcome in the paper's legend, its dump with the verdict.
 
 It is the same account whether an operator attended to the machine (`runs.run`) or a person at the console did.
 """
@@ -86,7 +86,7 @@ def conclude(
     session.clock.begin("judge", "comparing the dump with the machine's own memory")
     vmcore = session.mechanism.extract(session, output / VMCORE if large else None, sha256=sha256)
     if vmcore is None:
-        session.clock.end("there is no dump to judge")
+        session.clock.end("no dump to judge")
     else:
         try:
             judgement = session.mechanism.judge(session)
@@ -172,7 +172,7 @@ def unsaid_reason(session: Watched) -> str:
 
 
 def crash_name(oracle: Oracle) -> str:
-    """Crash point and type, as dtt_induce(kind, name) was called with them; empty for a crash nobody induced."""
+    """Crash point and type, as dtt_induce(kind, name) was called with them; empty for a crash that was not induced."""
     crash = oracle.crash
     if crash is None or crash.where != INDUCED or (ram := crash.ram) is None:
         return ""

@@ -62,7 +62,7 @@ def begin(
                 return session, None
             notice("booted machine: not used, since the run's time may end before it is armed")
         except Exception as error:  # whatever there is in it: the machine may be half of it by now
-            notice(f"booted machine: {path} is no good ({error!r}); booting, and writing it again")
+            notice(f"booted machine: {path} is not usable ({error!r}); booting, and replacing it")
             session.close()
             session = make()
     failed = boot(session)
@@ -122,7 +122,7 @@ def _keep(session: Session, path: Path, key: str) -> None:
     except (HostFailure, OSError) as error:
         cause = error.__cause__ if isinstance(error, HostFailure) else error
         reason = cause.strerror if isinstance(cause, OSError) else error
-        notice(f"booted machine: cannot be kept in {path.parent} ({reason}), so that every run boots")
+        notice(f"booted machine: cannot be kept in {path.parent} ({reason}): every run boots")
 
 
 def _sum(key: str, content: bytes) -> bytes:

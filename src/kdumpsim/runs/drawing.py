@@ -96,7 +96,7 @@ def drawn(scenario: Scenario, survey: Survey | None, session: Session) -> Scenar
     if not any(strike.to_draw for strike in scenario.strikes):
         return scenario
     if survey is None or not survey.samples:
-        raise ScenarioError("no CPU was busy in the kernel while the load ran: there is nothing to strike")
+        raise ScenarioError("no CPU was busy in the kernel while the load ran: there is no instant to draw")
     if scenario.at is not None:
         sample = Draw("instant", scenario.seed, scenario.draw).of(survey.samples)
         return replace(scenario, at=str(At(scenario.crash_type, sample.cpu, sample.time)), draw=0)

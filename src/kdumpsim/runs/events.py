@@ -23,7 +23,7 @@ class Phase(Record):
 
 
 class Observer(Protocol):
-    """Whoever watches a run: the live display, plain lines, or nobody."""
+    """An observer of a run: the live display, plain lines, or none."""
 
     def begin(self, name: str, title: str) -> None:
         """A phase begins."""

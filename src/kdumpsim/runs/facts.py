@@ -47,7 +47,7 @@ def facts(session: Session, *, captured: bool) -> dict[str, Any]:
     crash = oracle.led_to_dump
     instant = oracle.jump if captured else crash
     if instant is None or crash is None:
-        raise ValueError("the machine saw no crash")
+        raise ValueError("the machine recorded no crash")
     layout, unwinder = Layout(session.first.elf), Unwinder(session.first.elf)
     memory = KernelMemory(TruthDump(instant, oracle.ram), layout)
     return {

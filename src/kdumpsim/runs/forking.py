@@ -66,7 +66,7 @@ class Report:
 
     @property
     def end(self) -> str:
-        """The outcome, or why there is none, in a word or two."""
+        """The outcome, or in a word or two why there is none."""
         if self.result is not None:
             return str(self.result.outcome)
         return "host time-out" if self.timed_out else "worker died"
@@ -131,7 +131,7 @@ class Booted:
             self.session.machine.poll = None
 
     def close(self) -> None:
-        """Away with the machine; copies that are under way go on."""
+        """Discard the machine; copies that are running continue."""
         self._state = None
         self.session.close()
 
@@ -208,7 +208,7 @@ class Booted:
 
     def _check(self, scenario: Scenario) -> None:
         if scenario.boot_key() != self.key:
-            raise ValueError(f"'{scenario.command()}' needs a machine that was booted otherwise")
+            raise ValueError(f"'{scenario.command()}' needs a machine that was booted differently")
 
     def _look_ahead(self, scenario: Scenario) -> Survey | None:
         """The survey that a scenario needs: one for all scenarios with the same load."""

@@ -16,7 +16,7 @@ HOST_TIMEOUT_S = 600.0
 
 
 class HostTimeout(KdumpsimError):
-    """The host's time for a run is up.  It says nothing of the guest, so it is no outcome."""
+    """A run exceeded its limit of host time.  That says nothing about the guest, so it is not an outcome."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)

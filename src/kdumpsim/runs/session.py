@@ -54,7 +54,7 @@ DEAD = (StopReason.RESET, StopReason.ALL_SHUTDOWN, StopReason.IDLE_FOREVER)
 
 
 class MachineDead(AgentGone):
-    """The first kernel is no more, or the machine has stopped: nobody can answer."""
+    """The first kernel is gone or the machine has stopped, so the agent cannot answer."""
 
 
 class Attendant(Protocol):
@@ -182,7 +182,7 @@ class Session:
     def guest(self) -> AgentClient:
         """The guest's agent; MachineDead if there can be none."""
         if self.gone:
-            raise MachineDead("the kernel that could answer is no more")
+            raise MachineDead("the first kernel, which had the agent, is gone")
         return self.agent
 
     def lines_since_arming(self) -> list[tuple[int, str]]:

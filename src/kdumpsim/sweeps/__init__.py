@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Many runs: lists of scenarios and what they come to."""
+"""Many runs: lists of scenarios, and their outcomes."""

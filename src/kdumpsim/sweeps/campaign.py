@@ -31,7 +31,7 @@ NO_EFFECT = (EffectClass.NOT_ACTIVATED, EffectClass.CONVERGED, EffectClass.LATEN
 HARMLESS = (*NO_EFFECT, EffectClass.LOAD_ONLY, EffectClass.SURVIVED)
 HARMFUL = (EffectClass.CAPTURED, EffectClass.WRONG, EffectClass.FAILED)
 CLASSES = (*HARMLESS, *HARMFUL)
-"""From what nobody notices to what is worst."""
+"""In order of severity, beginning with faults without effect."""
 BUCKET_NS = 1_000
 """How finely latencies are told apart."""
 
@@ -67,7 +67,7 @@ class Campaign:
         addresses cannot have the same faults.
         """
         if not strikes:
-            raise ScenarioError("no fault is named: name one or more, such as text:executed")
+            raise ScenarioError("no fault is given: give one or more, such as text:executed")
         if not 1 <= boots <= runs:
             raise ScenarioError(f"{boots} boots for {runs} runs of each fault: choose 1 to {runs}")
         compared = compared or {}
@@ -76,11 +76,11 @@ class Campaign:
                 raise ScenarioError(unknown("kernel option", name, OPTIONS))
             if OPTIONS[name].constant:
                 raise ScenarioError(
-                    f"{name} is compiled in: kernels with other addresses cannot be struck by the same faults; "
+                    f"{name} is compiled in and changes the kernel's addresses, so the same faults cannot be injected; "
                     "compare the rates of two campaigns"
                 )
             if len(values) < 2:
-                raise ScenarioError(f"compare {name} has one value: write two or more, such as {name}=1,0")
+                raise ScenarioError(f"compare {name} has only one value: write two or more, such as {name}=1,0")
         axes = {
             "profile": profile,
             "seeds": f"{seed}-{seed + boots - 1}",
@@ -258,7 +258,7 @@ def latencies(store: Store) -> dict[str, list[tuple[float, int]]]:
 def campaign_table(found: Mapping[str, FaultTally]) -> Iterator[str]:
     """Lines: what came of each arm's faults, and the rate of right dumps among those that called for one."""
     if not found:
-        raise StoreError("no faults struck in these runs: `kdumpsim campaign` makes some")
+        raise StoreError("these runs had no faults: use `kdumpsim campaign`")
     wide = max(len("faults"), *map(len, found))
     yield f"{'faults':<{wide}}  runs  none  lived    O  wrong    X  right dumps"
     for label, tally in found.items():

@@ -57,7 +57,7 @@ class Comparison:
     differing: tuple[Example, ...]
     """How pairs ended differently, the most frequent ways first."""
     unpaired: int
-    """Runs that have no partner with an outcome."""
+    """Runs without a partner that has an outcome."""
 
     @property
     def pairs(self) -> int:
@@ -93,7 +93,7 @@ def side(text: str) -> Side:
     for word in text.split(","):
         name, equals, value = word.partition("=")
         if not (name and equals and value):
-            raise StoreError(f"'{text}' names no side: write NAME=VALUE, such as stack=4k")
+            raise StoreError(f"'{text}' is not a side: write NAME=VALUE, such as stack=4k")
         found[name.strip().replace("-", "_")] = value.strip()
     return found
 

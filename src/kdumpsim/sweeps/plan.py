@@ -166,11 +166,11 @@ class Plan:
         try:
             return cls.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise ScenarioError(f"there is no plan '{path}'") from None
+            raise ScenarioError(f"the plan '{path}' does not exist") from None
         except OSError as error:
             raise host_failure(error, f"read the plan {path}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ScenarioError(f"{path} is no TOML file: {error}") from error
+            raise ScenarioError(f"{path} is not a TOML file: {error}") from error
         except ScenarioError as error:
             raise ScenarioError(f"{path}: {error}") from error
 
@@ -239,7 +239,7 @@ class Plan:
                 f"{self.looks} looks; vary one option with two values, such as stack=4k,8k"
             )
         if self.looks > len(self.seeds) and (given or self.precision is None):
-            raise ScenarioError(f"{self.looks} looks need as many seeds at least: this plan has {len(self.seeds)}")
+            raise ScenarioError(f"{self.looks} looks need at least as many seeds, but this plan has {len(self.seeds)}")
         if self.precision is None:
             return self
         wanted = sample_size(self.precision)
@@ -309,7 +309,7 @@ def _number(what: str, given: Any, kind: type[int] | type[float]) -> Any:
     try:
         return kind(given)
     except (TypeError, ValueError):
-        raise ScenarioError(f"{what} '{given}' is no number") from None
+        raise ScenarioError(f"{what} '{given}' is not a number") from None
 
 
 def _values(named: Named, given: object) -> tuple[Any, ...]:

@@ -73,14 +73,14 @@ def run_remotely(
 
 
 def _gone(address: str) -> HostFailure:
-    return HostFailure(f"the Dask scheduler at '{address}' went away: go on with --resume once it is back")
+    return HostFailure(f"the Dask scheduler at '{address}' has gone: continue with --resume when it is back")
 
 
 def _rows(future: Any, group: Group, address: str) -> list[Row]:
     if future.status == "finished":
         rows: list[Row] = future.result()
         if {row.key for row in rows} != {identity(scenario)[0] for scenario in group.scenarios}:
-            raise HostFailure("a Dask worker has another kernel than this kdumpsim: install the same on all machines")
+            raise HostFailure("a Dask worker has a different kernel: install the same kdumpsim on all machines")
         return rows
     if future.status != "error":
         raise _gone(address)

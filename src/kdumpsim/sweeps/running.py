@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A plan run into a store: what is there already is left out, what ends is kept at once."""
+"""Run a plan and keep its runs in a store: skip those that are in it, and store each one as it ends."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Progress:
 
     @property
     def left(self) -> int:
-        """Runs to come."""
+        """Runs still to do."""
         return self.total - self.before - self.done
 
 

@@ -46,7 +46,7 @@ def _z(confidence: float) -> float:
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of a rate; 0 to 1 where nothing was tried.  Takes the tries as independent."""
     if not 0 <= successes <= n:
-        raise ValueError(f"{successes} of {n} is no rate")
+        raise ValueError(f"{successes} of {n} is not a rate")
     z = _z(confidence)
     if n == 0:
         return Interval(0.0, 1.0)
@@ -136,7 +136,7 @@ def looks(fractions: Sequence[float], alpha: float = ALPHA) -> list[float]:
     recursion over the density of the test statistic at those who went on.
     """
     if not fractions or list(fractions) != sorted(set(fractions)) or not (fractions[0] > 0 and fractions[-1] == 1):
-        raise ScenarioError("looks are fractions that ascend to 1")
+        raise ScenarioError("looks must be fractions that increase to 1")
     if not 0 < alpha < 1:
         raise ScenarioError(f"alpha {alpha:g} is out of range: choose more than 0 and less than 1")
     numpy, norm, optimize = extra("numpy"), extra("scipy.stats").norm, extra("scipy.optimize")

@@ -58,11 +58,11 @@ _INSERT = (
     marks=", ".join("?" * (1 + len(COLUMNS))),
     changes=", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS),
 )
-"""An outcome is never replaced; what has none is."""
+"""Replaces a row only if it has no outcome."""
 
 
 class StoreError(KdumpsimError):
-    """A file that is no store of this version, or that is in the way; the text says what to do."""
+    """A file is not a store of this version, or exists already; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Store:
         """Open a store; with `create`, make it if there is none.  StoreError for another file."""
         self.path = path
         if not create and not path.exists():
-            raise StoreError(f"there is no store '{path}': `kdumpsim sweep` makes one")
+            raise StoreError(f"the store '{path}' does not exist: `kdumpsim sweep` creates one")
         with self._told():
             # One transaction a statement; a sweep's workers are forked while it is open, and never touch it.
             self.connection = sqlite3.connect(path, isolation_level=None, timeout=60)
@@ -156,7 +156,9 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as error:
-            hint = "; free some space and go on with --resume: what is in it is whole" if str(error) in _FULL else ""
+            hint = (
+                "; free some space and continue with --resume; the runs in it are safe" if str(error) in _FULL else ""
+            )
             raise HostFailure(f"the store '{self.path}': {error}{hint}") from error
         except sqlite3.ProgrammingError:
             raise
@@ -189,7 +191,7 @@ class Store:
         """
         if any(earlier.looks != plan.looks for earlier in self.plans):
             declared = self.plans[-1].looks
-            raise StoreError(f"'{self.path}' was begun with {declared} looks, not {plan.looks}: begin another store")
+            raise StoreError(f"'{self.path}' was begun with {declared} looks, not {plan.looks}: choose another store")
         text = json.dumps(plan.to_dict())
         with self._told():
             last = self.connection.execute("SELECT plan FROM plans ORDER BY id DESC LIMIT 1").fetchone()
@@ -220,7 +222,7 @@ class Store:
             return found
 
     def add(self, arm: Arm, rows: Iterable[Row]) -> None:
-        """Keep runs of an arm.  An outcome is never replaced; what has none is, by whatever came later."""
+        """Keep runs of an arm.  A row with an outcome is never replaced; one without is, by the latest run."""
         with self._told(), self._transaction():
             number = self._interned("arms", "settings", json.dumps(arm.settings, sort_keys=True), words=arm.words)
             for row in rows:
@@ -251,7 +253,7 @@ class Store:
         return int(found[0])
 
     def counted(self, text: str) -> Counter[tuple[Any, ...]]:
-        """How often each row of a SELECT comes; quicker than GROUP BY, which sorts."""
+        """Count each distinct row of a SELECT; faster than GROUP BY, which sorts."""
         with self._told():
             return Counter(self.connection.execute(text))
 

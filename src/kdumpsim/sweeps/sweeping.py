@@ -52,7 +52,7 @@ def sweep(
     with ExitStack() as stack:
         path = Path(store) if store is not None else stack.enter_context(scratch_directory()) / "sweep.sqlite"
         if path.exists() and not resume:
-            raise StoreError(f"the store '{path}' is there: pass resume=True to go on with it, or another store")
+            raise StoreError(f"the store '{path}' exists: pass resume=True to continue it, or choose another store")
         opened = stack.enter_context(Store(path, create=True))
         so_far = Progress(plan.total)
 

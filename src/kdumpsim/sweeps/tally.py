@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a store's runs come to: rates by arm and by cell, clusters by boot, failures that are alike."""
+"""Count a store's runs: rates by arm and by cell, clusters by boot, groups of similar failures."""
 
 from __future__ import annotations
 

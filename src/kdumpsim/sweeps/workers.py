@@ -163,7 +163,7 @@ class _Worker:
     """A worker under way, seen from its parent."""
 
     def __init__(self, group: Group, ways: Ways, grace: float, workers: set[_Worker]) -> None:
-        """Start it, and put it into `workers`, whatever signal comes meanwhile."""
+        """Start it and add it to `workers`, even if a signal arrives meanwhile."""
         self.group = group
         self.left = group.scenarios
         """Runs that it has not begun."""
