@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kdumpsim.lkdtt.operator import LOOK_NS, Operator, Task
+from kdumpsim.lkdtt.operator import CONTENT_NS, LOOK_NS, Operator, Task
 from kdumpsim.lkdtt.outcome import NS, Seen
 
 PATIENCE = 15 * NS
@@ -31,6 +31,9 @@ class Timetable:
     reboots: bool = True
     crossings: int = 10
     counted: bool = True
+    induced: bool = True
+    schedules: bool = True
+    """The thread of the second CPU that shows that tasks get to run there does."""
     now: int = 0
     deadline: int = 600 * NS
     pressed: list[int] = field(default_factory=list)
@@ -65,7 +68,11 @@ class Timetable:
     def tasks(self) -> Mapping[int, Task] | None:
         if self.killed and self.killable:
             return {}
-        return {7: Task("R", 5 if self.stuck else self.now)}
+        return {
+            3: Task("S", self.now, "watchdog/0"),
+            4: Task("S", self.now if self.schedules else 5, "watchdog/1"),
+            7: Task("R", 5 if self.stuck else self.now),
+        }
 
     def kill(self, pid: int) -> bool:
         self.killed.append(pid)
@@ -135,6 +142,20 @@ def test_a_system_that_works_for_as_long_as_he_watches_has_recovered_and_is_rebo
     machine = Timetable()
     assert attend(machine) == [Seen.HIT, Seen.RECOVERED, Seen.REBOOTING]
     assert machine.now >= machine.hit_at + PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("scene", "watched"),
+    [
+        (Timetable(counted=False, induced=False), CONTENT_NS),
+        (Timetable(counted=False, induced=False, schedules=False), PATIENCE),
+        (Timetable(counted=False), PATIENCE),
+    ],
+    ids=["a-fault", "a-fault-and-a-cpu-that-schedules-nothing", "a-crash"],
+)
+def test_a_fault_that_shows_nowhere_is_watched_for_a_shorter_time_than_a_crash(scene: Timetable, watched: int) -> None:
+    assert attend(scene) == [Seen.RECOVERED, Seen.REBOOTING]
+    assert watched <= scene.now - LOOK_NS < watched + 2 * LOOK_NS
 
 
 def test_a_reboot_that_hangs_is_noted() -> None:

@@ -92,6 +92,24 @@ def test_what_a_put_back_machine_has_translated_changes_nothing(
     same_run(cold, (report.result, tmp_path))
 
 
+@pytest.mark.parametrize(
+    "settings", [{"fault": ("text:executed",)}, {"crash_point": "TIMERADD", "crash_type": "panic", "vary": ("count",)}]
+)
+def test_the_machine_is_crashed_beforehand_whichever_draw_comes_first(
+    booted: Booted, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    drive, reached = forking.drive, list[bool]()
+
+    def driven(session: Session, *rest: Any) -> str | None:
+        failed = drive(session, *rest)
+        reached.append(session.jumped)
+        return failed
+
+    monkeypatch.setattr(forking, "drive", driven)
+    booted.warm(Scenario(seed=PANIC.seed, draw=3, **settings))
+    assert reached == [True]
+
+
 def test_a_machine_that_was_booted_with_another_seed_is_refused(booted: Booted, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="booted differently"):
         booted.again(Scenario("FS_DEVRW", "panic", seed=4), tmp_path)

@@ -20,6 +20,10 @@ LOOK_NS = 2 * NS
 """Between two looks at the machine."""
 REACTION_NS = 3 * NS
 """What a key or a kill is given to show an effect."""
+CONTENT_NS = 4 * NS
+"""How long all must have been well on a machine to which nothing may have happened."""
+WATCHDOG = "watchdog/"
+"""How the threads are called, one of each CPU, that have nothing to do but to get their CPU once a second."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Task:
     state: str
     switches: int
     """How often it gave up its CPU by itself: what does not grow belongs to a task that is stuck."""
+    name: str = ""
 
 
 class Scene(Protocol):
@@ -58,6 +63,10 @@ class Scene(Protocol):
     @property
     def counted(self) -> bool:
         """Whether a crash point was armed, whose counter he can look at.  Nothing announces any other trouble."""
+
+    @property
+    def induced(self) -> bool:
+        """Whether what was armed is a failure, which may show late.  A fault may have no effect."""
 
     def crossings_left(self) -> int | None:
         """What ``ttutils ls`` says of the crash point's counter; None without an answer."""
@@ -174,12 +183,27 @@ class _Visit:
             return Verdict.WRONG
         if scene.said("soft lockup detected") is not None:
             return Verdict.WRONG
-        if scene.said(" survived") is None and scene.now - hit < self._patience:
+        if scene.said(" survived") is None and not self._long_enough(scene.now - hit, before):
             return None
         if self._load_is_well(before):
             self._note(Seen.RECOVERED, "the machine answers, one can log in, and no program is stuck")
             return Verdict.FINE
         return Verdict.GONE if self._over else Verdict.WRONG
+
+    def _long_enough(self, watched_ns: int, before: Mapping[int, Task]) -> bool:
+        """Has he seen enough of a machine that answers?
+
+        A fault may be nothing, and he has more of them to try: he is content before his patience is at an end if the
+        thread of every CPU that shows that tasks get to run there goes on.  What a watchdog would find later, a CPU
+        that is stuck while another one answers, is seen by that.
+        """
+        if watched_ns >= self._patience:
+            return True
+        if self._scene.induced or watched_ns < CONTENT_NS:
+            return False
+        threads = [pid for pid, task in before.items() if task.name.startswith(WATCHDOG)]
+        now = self._scene.tasks() or {}
+        return bool(threads) and all(pid in now and now[pid].switches != before[pid].switches for pid in threads)
 
     def _load_is_well(self, before: Mapping[int, Task]) -> bool:
         """Whether each program of the load has ended or goes on.

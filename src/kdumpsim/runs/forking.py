@@ -186,11 +186,11 @@ class Booted:
         self._warm_at = None
         if self.failed is not None:
             return
-        state = self.session.state()
+        state, crash = self.session.state(), _warming(scenario)
         try:
             self.session.machine.poll = within(WARMING_S)
             with suppress(Exception):  # whatever becomes of it, a copy's own run will tell
-                drive(self.session, _warming(scenario))
+                drive(self.session, crash)
         finally:
             self.session = self.session.rewound(state, build_kernels(*self.key)[1])
 
@@ -232,9 +232,11 @@ class Booted:
 
 def _warming(scenario: Scenario) -> Scenario:
     """A crash that is like the scenario's as far as it matters for what is translated."""
+    usual: dict[str, Any] = {"vary": (), "draw": 0, "faults": 1, "breaks": (), "latency": 100}
     if scenario.crash_point:
-        return replace(scenario, crash_type="panic", vary=(), breaks=(), latency=100)
-    return replace(scenario, crash_point=WARMING_POINT, crash_type="panic", at=None, fault=(), breaks=(), latency=100)
+        return replace(scenario, crash_type="panic", **usual)
+    # Most faults that end in a dump end in an oops.
+    return replace(scenario, crash_point=WARMING_POINT, crash_type="exception", at=None, fault=(), **usual)
 
 
 def _run(run: Callable[[], Result]) -> bytes:

@@ -87,6 +87,11 @@ class MachineScene:
         """Is there a crash point's counter to look at?"""
         return bool(self._session.armed and self._session.armed.crash_point)
 
+    @property
+    def induced(self) -> bool:
+        """Is what was armed a crash, rather than a fault?"""
+        return not (self._session.armed and self._session.armed.fault)
+
     def crossings_left(self) -> int | None:
         """The counter of the armed point."""
         armed = self._session.armed
@@ -117,7 +122,7 @@ class MachineScene:
         rows = self._table(PS)
         if not rows or tuple(rows[0]) != TASK_COLUMNS:
             return None
-        return {int(row[0]): Task(row[2], int(row[3])) for row in rows[1:] if len(row) >= len(TASK_COLUMNS)}
+        return {int(row[0]): Task(row[2], int(row[3]), row[4]) for row in rows[1:] if len(row) >= len(TASK_COLUMNS)}
 
     def kill(self, pid: int) -> bool:
         """Kill a process; False where the guest cannot, or does not answer (a thread of the kernel has no signals)."""
