@@ -63,18 +63,18 @@ def second_half(a: u32, b: u32, c: u32) -> u32:
 
 
 @guest
-def schedule(w: ptr[u32], t: u32) -> u32:
+def schedule(t: u32) -> u32:
     """Word t of the message schedule, t >= 16."""
-    x: u32 = w[t - 15]
-    y: u32 = w[t - 2]
-    word: u32 = w[t - 16] + w[t - 7]
+    x: u32 = message_schedule[t - 15]
+    y: u32 = message_schedule[t - 2]
+    word: u32 = message_schedule[t - 16] + message_schedule[t - 7]
     word += (rotr(x, 7) ^ rotr(x, 18) ^ (x >> 3)) + (rotr(y, 17) ^ rotr(y, 19) ^ (y >> 10))
-    w[t] = word
+    message_schedule[t] = word
     return word
 
 
 @guest
-def sha256_transform(state: ptr[u32], block: ptr[u32], k: ptr[u32], w: ptr[u32]) -> None:
+def sha256_transform(state: ptr[u32], block: ptr[u32]) -> None:
     """One block of 64 bytes (FIPS 180-4, section 6.2.2); `k` are the round constants, `w` is room for the schedule."""
     a: u32 = state[0]
     b: u32 = state[1]
@@ -87,55 +87,55 @@ def sha256_transform(state: ptr[u32], block: ptr[u32], k: ptr[u32], w: ptr[u32])
     t: u32 = 0
     while t < 16:
         for i in range(8):
-            w[t + i] = big_endian(block[t + i])
-        h = first_half(e, f, g, h, k[t], w[t])
+            message_schedule[t + i] = big_endian(block[t + i])
+        h = first_half(e, f, g, h, ROUND_CONSTANTS[t], message_schedule[t])
         d += h
         h += second_half(a, b, c)
-        g = first_half(d, e, f, g, k[t + 1], w[t + 1])
+        g = first_half(d, e, f, g, ROUND_CONSTANTS[t + 1], message_schedule[t + 1])
         c += g
         g += second_half(h, a, b)
-        f = first_half(c, d, e, f, k[t + 2], w[t + 2])
+        f = first_half(c, d, e, f, ROUND_CONSTANTS[t + 2], message_schedule[t + 2])
         b += f
         f += second_half(g, h, a)
-        e = first_half(b, c, d, e, k[t + 3], w[t + 3])
+        e = first_half(b, c, d, e, ROUND_CONSTANTS[t + 3], message_schedule[t + 3])
         a += e
         e += second_half(f, g, h)
-        d = first_half(a, b, c, d, k[t + 4], w[t + 4])
+        d = first_half(a, b, c, d, ROUND_CONSTANTS[t + 4], message_schedule[t + 4])
         h += d
         d += second_half(e, f, g)
-        c = first_half(h, a, b, c, k[t + 5], w[t + 5])
+        c = first_half(h, a, b, c, ROUND_CONSTANTS[t + 5], message_schedule[t + 5])
         g += c
         c += second_half(d, e, f)
-        b = first_half(g, h, a, b, k[t + 6], w[t + 6])
+        b = first_half(g, h, a, b, ROUND_CONSTANTS[t + 6], message_schedule[t + 6])
         f += b
         b += second_half(c, d, e)
-        a = first_half(f, g, h, a, k[t + 7], w[t + 7])
+        a = first_half(f, g, h, a, ROUND_CONSTANTS[t + 7], message_schedule[t + 7])
         e += a
         a += second_half(b, c, d)
         t += 8
     while t < 64:
-        h = first_half(e, f, g, h, k[t], schedule(w, t))
+        h = first_half(e, f, g, h, ROUND_CONSTANTS[t], schedule(t))
         d += h
         h += second_half(a, b, c)
-        g = first_half(d, e, f, g, k[t + 1], schedule(w, t + 1))
+        g = first_half(d, e, f, g, ROUND_CONSTANTS[t + 1], schedule(t + 1))
         c += g
         g += second_half(h, a, b)
-        f = first_half(c, d, e, f, k[t + 2], schedule(w, t + 2))
+        f = first_half(c, d, e, f, ROUND_CONSTANTS[t + 2], schedule(t + 2))
         b += f
         f += second_half(g, h, a)
-        e = first_half(b, c, d, e, k[t + 3], schedule(w, t + 3))
+        e = first_half(b, c, d, e, ROUND_CONSTANTS[t + 3], schedule(t + 3))
         a += e
         e += second_half(f, g, h)
-        d = first_half(a, b, c, d, k[t + 4], schedule(w, t + 4))
+        d = first_half(a, b, c, d, ROUND_CONSTANTS[t + 4], schedule(t + 4))
         h += d
         d += second_half(e, f, g)
-        c = first_half(h, a, b, c, k[t + 5], schedule(w, t + 5))
+        c = first_half(h, a, b, c, ROUND_CONSTANTS[t + 5], schedule(t + 5))
         g += c
         c += second_half(d, e, f)
-        b = first_half(g, h, a, b, k[t + 6], schedule(w, t + 6))
+        b = first_half(g, h, a, b, ROUND_CONSTANTS[t + 6], schedule(t + 6))
         f += b
         b += second_half(c, d, e)
-        a = first_half(f, g, h, a, k[t + 7], schedule(w, t + 7))
+        a = first_half(f, g, h, a, ROUND_CONSTANTS[t + 7], schedule(t + 7))
         e += a
         a += second_half(b, c, d)
         t += 8
@@ -176,9 +176,9 @@ def sha256_update(ctx: ptr[Sha256], data: ptr[u8], size: usize) -> None:
             at += 1
         if filled < BLOCK_SIZE:
             return
-        sha256_transform(ctx.state, cast(ptr[u32], ctx.block), ROUND_CONSTANTS, message_schedule)
+        sha256_transform(ctx.state, cast(ptr[u32], ctx.block))
     while size - at >= BLOCK_SIZE:
-        sha256_transform(ctx.state, cast(ptr[u32], data + at), ROUND_CONSTANTS, message_schedule)
+        sha256_transform(ctx.state, cast(ptr[u32], data + at))
         at += BLOCK_SIZE
     filled = 0
     while at < size:
@@ -198,7 +198,7 @@ def sha256_finish(ctx: ptr[Sha256], digest: ptr[u8]) -> None:
         while filled < BLOCK_SIZE:
             ctx.block[filled] = 0
             filled += 1
-        sha256_transform(ctx.state, cast(ptr[u32], ctx.block), ROUND_CONSTANTS, message_schedule)
+        sha256_transform(ctx.state, cast(ptr[u32], ctx.block))
         filled = 0
     while filled < BLOCK_SIZE - 8:
         ctx.block[filled] = 0
@@ -206,7 +206,7 @@ def sha256_finish(ctx: ptr[Sha256], digest: ptr[u8]) -> None:
     words = cast(ptr[u32], ctx.block)
     words[14] = big_endian(u32(bits >> 32))
     words[15] = big_endian(u32(bits))
-    sha256_transform(ctx.state, words, ROUND_CONSTANTS, message_schedule)
+    sha256_transform(ctx.state, words)
     out = cast(ptr[u32], digest)
     for i in range(8):
         out[i] = big_endian(ctx.state[i])
