@@ -34,6 +34,7 @@ class Timetable:
     induced: bool = True
     schedules: bool = True
     """The thread of the second CPU that shows that tasks get to run there does."""
+    armed_at: int = 0
     now: int = 0
     deadline: int = 600 * NS
     pressed: list[int] = field(default_factory=list)
@@ -156,6 +157,15 @@ def test_a_system_that_works_for_as_long_as_he_watches_has_recovered_and_is_rebo
 def test_a_fault_that_shows_nowhere_is_watched_for_a_shorter_time_than_a_crash(scene: Timetable, watched: int) -> None:
     assert attend(scene) == [Seen.RECOVERED, Seen.REBOOTING]
     assert watched <= scene.now - LOOK_NS < watched + 2 * LOOK_NS
+
+
+def test_what_has_passed_since_he_armed_it_counts() -> None:
+    late = Timetable(counted=False, induced=False, now=10 * NS)
+    assert attend(late) == [Seen.RECOVERED, Seen.REBOOTING]
+    assert late.now < 10 * NS + CONTENT_NS + LOOK_NS
+    silent = Timetable(counted=False, now=10 * NS, silent_from=0)
+    assert attend(silent) == [Seen.SILENT, Seen.SYSRQ_PRESSED]
+    assert silent.pressed[0] < PATIENCE + 2 * LOOK_NS
 
 
 def test_a_reboot_that_hangs_is_noted() -> None:

@@ -44,6 +44,10 @@ class Scene(Protocol):
         """Virtual time, ns."""
 
     @property
+    def armed_at(self) -> int:
+        """When he armed what is to happen, and began to wait, virtual ns."""
+
+    @property
     def deadline(self) -> int:
         """When he has to go home: from then on he does and concludes nothing."""
 
@@ -136,11 +140,13 @@ class _Visit:
     def watch(self) -> Verdict:
         """Look now and then, until there is something to do."""
         scene = self._scene
-        answered = counted = scene.now
+        answered = counted = scene.armed_at
+        pause = max(scene.armed_at + LOOK_NS - scene.now, 0)
         left: int | None = None
         before: Mapping[int, Task] | None = None  # None until the crash point was hit, or until he looks for trouble
         while not self._over:
-            scene.wait(min(scene.now + LOOK_NS, scene.deadline))
+            scene.wait(min(scene.now + pause, scene.deadline))
+            pause = LOOK_NS
             if scene.gone:
                 break
             if not scene.answers():

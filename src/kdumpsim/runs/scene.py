@@ -37,6 +37,8 @@ class Attended(Protocol):
     @property
     def now(self) -> int: ...
     @property
+    def armed_ns(self) -> int: ...
+    @property
     def deadline(self) -> int: ...
     @property
     def gone(self) -> bool: ...
@@ -55,6 +57,11 @@ class MachineScene:
     def now(self) -> int:
         """Virtual time, ns."""
         return self._session.now
+
+    @property
+    def armed_at(self) -> int:
+        """When arming was over."""
+        return self._session.armed_ns
 
     @property
     def deadline(self) -> int:

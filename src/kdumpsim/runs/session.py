@@ -127,6 +127,8 @@ class Session:
         """Programs that were started in the guest, by pid."""
         self.notes: list[Note] = []
         """What the operator saw and did."""
+        self.armed_ns = 0
+        """When the arming was over, in virtual time."""
         self._armed_at = 0
         self._jumped_at: int | None = None
         self.hardware = hardware = hardware or new_hardware(pc, first, mechanism)
@@ -311,6 +313,7 @@ class Session:
         if crash.strikes and all(not strike.to_draw for strike in crash.strikes):
             self.strikes = Strikes(capable(self.machine.striking, self.pc, "struck"), self.first, crash.strikes)
             self.strikes.appoint()
+        self.armed_ns = self.now
         where = f"{crash.crash_point} {crash.crash_type}, at crossing {crash.count}"
         self.clock.end(f"{where if crash.crash_point else crash.title}{runs}")
 
