@@ -26,6 +26,7 @@ FORMATS = {
     "kexec/image.py": "e_type and e_machine, the same in both ELF classes",
     "vmcore/reader.py": "the head of an ELF note, the same in both ELF classes",
     "images.py": "the cache's own files",
+    "debugger/channel.py": "messages between this program's processes",
 }
 """Modules that pack bytes of a format which is no matter of the guest's word, and which; beside `vmcore/formats/`."""
 REGISTERS = re.compile(r"\b[er](ax|bx|cx|dx|si|di|bp|sp|ip|flags)\b", re.I)
@@ -33,6 +34,7 @@ REGISTER_NAMES = {
     "faults/text.py": "changes machine code of x86, whose encodings name registers by number",
     "commands/boot.py": "looks at the PC's interrupt flag, whatever kernel runs on it",
     "kexec/purgatory.py": "what Multiboot has a kernel find in EAX and EBX",
+    "debugger/description.py": "the registers that gdb's i386 target has, in its order",
     "vmcore/registers.py": "`eip` is a name of result.json and of the public RegisterCheck",
 }
 

@@ -52,7 +52,7 @@ from .paging import Paging
 from .perfctr import PerformanceCounters
 from .physical import PhysicalMemory
 from .recorder import BlockRecorder
-from .registers import HF_CR0, Registers, change_registers, read_registers, read_tables
+from .registers import HF_CR0, X87, Registers, change_registers, read_registers, read_tables, read_x87
 from .tasks import TaskSwitcher
 from .waiting import Waiting
 
@@ -106,6 +106,8 @@ class Cpu:
         self._waiting = Waiting(engine, self._memory, self.read_linear, self.translate)
         self._watches: dict[int, list[Callable[[Cpu], None]]] = {}
         self.on_nmi: Callable[[Cpu], None] | None = None
+        self.on_event: Callable[[int, bool], None] | None = None
+        """Told of each interrupt and exception: its vector, before it is delivered and (True) after that."""
         self._recorder: BlockRecorder | None = None
         self._activity: ActivityRecorder | None = None
         self._resume_at: int | None = None
@@ -286,10 +288,14 @@ class Cpu:
         engine.dirty = True
         self._resume_at = None
         self._slice.retired += EVENT_BYTES
+        if self.on_event is not None:
+            self.on_event(vector, False)
         if self._delivery.event(vector, error=error, software=software, hardware=hardware):
             self.halted = False
         else:
             self.shutdown = True
+        if self.on_event is not None:
+            self.on_event(vector, True)
 
     def interruptible(self) -> bool:
         """May a maskable interrupt be delivered now?"""
@@ -441,7 +447,7 @@ class Cpu:
         """Forget whoever watches addresses, NMIs or activity; between slices. What is translated stays."""
         self._watches.clear()
         self._engine.sleep_watches()
-        self.on_nmi = None
+        self.on_nmi = self.on_event = None
         if self._activity is not None:
             self._activity.stop()
             self._activity = None
@@ -480,6 +486,27 @@ class Cpu:
             self._resume_at = address
             self._slice.reason = native.REASON_WATCH
             native.lib.uc_emu_stop(self._engine.uc)
+
+    @property
+    def slice(self) -> native.Slice:
+        """What it shares with its hooks."""
+        return self._slice
+
+    def hook_instructions(self, function: int, data: int) -> None:
+        """Call a C function before every instruction from now on (`Engine.hook_instructions`)."""
+        self._engine.hook_instructions(function, data)
+
+    def begins_again(self, address: int) -> bool:
+        """From within a hook there: is the instruction one that was hooked before, or will be again?"""
+        return self._engine.begins_again(address)
+
+    def fail(self, error: BaseException) -> None:
+        """From a hook: end the slice, and have `run` raise this."""
+        self._engine.fail(error)
+
+    def x87(self) -> X87:
+        """The floating-point unit now, also from a callback."""
+        return read_x87(self._engine)
 
     def invalidate(self, begin: int, end: int) -> None:
         """A physical range was written by somebody else: what was translated from it is stale."""

@@ -416,8 +416,8 @@ class Engine:
         self.sites.forget(address, address + _LONGEST)  # to be found again, behind this watch
 
         def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
-            if at == self._repeating or (at != self.slice.address and self.sites.splits(at)):
-                return  # seen before the first try; or it comes again, as the first of a block
+            if self.begins_again(at):
+                return
             self.slice.hooked = self.slice.retired
             watching = self._watching.get(at)
             if watching is None:
@@ -455,6 +455,20 @@ class Engine:
             self.flush_code_pending = True
         if self.running:
             self.pause()  # the rest of the slice might run what is translated
+
+    def hook_instructions(self, function: int, data: int) -> None:
+        """Call a C function before every instruction, from now on and for good; between slices.
+
+        It sets `Slice.hooked`, as a watch does.
+        """
+        native.hook_add(self.uc, UC_HOOK_CODE, function, data)
+        self.flush_code_pending = True
+
+    def begins_again(self, address: int) -> bool:
+        """From within a hook of the instruction there: it was called for this before, or will be again (as the first
+        of a block), and does not count.
+        """
+        return address == self._repeating or (address != self.slice.address and self.sites.splits(address))
 
     def watched(self, begin: int, end: int) -> bool:
         """Is there a hook of a watch at one of these linear addresses?"""

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from unicorn import x86_const
 
 from . import descriptors as x86
 from . import native
@@ -75,6 +78,34 @@ class Registers:
     cr2: int
     cr3: int
     cr4: int
+
+
+@dataclass(frozen=True)
+class X87:
+    """The floating-point unit (SDM vol. 1, 8.1)."""
+
+    stack: tuple[bytes, ...]
+    """ST(0) to ST(7), 10 bytes each."""
+    control: int
+    status: int
+    tag: int
+
+
+def read_x87(engine: Engine) -> X87:
+    """The floating-point unit now, also from a callback."""
+    if engine.dirty and not engine.running:
+        engine.restore()
+    cell = ctypes.create_string_buffer(16)
+
+    def read(register: int, size: int) -> bytes:
+        native.check(native.lib.uc_reg_read(engine.uc, register, cell))
+        return cell.raw[:size]
+
+    control, status, tag = (
+        int.from_bytes(read(register, 2), "little")
+        for register in (x86_const.UC_X86_REG_FPCW, x86_const.UC_X86_REG_FPSW, x86_const.UC_X86_REG_FPTAG)
+    )
+    return X87(tuple(read(x86_const.UC_X86_REG_ST0 + slot, 10) for slot in range(8)), control, status, tag)
 
 
 def read_registers(engine: Engine) -> Registers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""gdb commands for a dump of the toy kernel: kd-ps, kd-dmesg, kd-irq, kd-cpu.
+"""gdb commands for the toy kernel, a dump of it or a run: kd-ps, kd-dmesg, kd-irq, kd-cpu; kd-goto for a run.
 
 gdb runs this file in a Python of its own (`gdb -x kd.py`, or `kdumpsim open`), so it imports gdb and the standard
 library alone.  The commands read the kernel's variables by debug information, as one would by hand.
@@ -57,7 +57,7 @@ def tasks() -> Iterator[Any]:
     for _ in range(1 << 16):
         if at == head:
             return
-        task = gdb.parse_and_eval(f"*({kind.strip_typedefs()} *) {at - offset}")
+        task = gdb.Value(at - offset).reinterpret_cast(kind.pointer()).dereference()
         yield task
         at = int(task["tasks"]["next"])
     raise gdb.GdbError("The list of tasks does not end: it was overwritten.")
@@ -222,6 +222,25 @@ class Cpu(Command):
             print(f"{mark}{'?' if cpu is None else cpu:>3} {thread:>6} {pid:>5} {comm:<16} {function}")
 
 
-for command in (Ps, Dmesg, Irq, Cpu):
+class Goto(Command):
+    """kd-goto N | NAME: under `kdumpsim debug`, go to an instruction by its number, or to a milestone.
+
+    monitor milestones lists those that were come past."""
+
+    name = "kd-goto"
+
+    def show(self, words: list[str]) -> None:
+        """Go there, and have gdb look at everything anew."""
+        if len(words) != 1:
+            raise gdb.GdbError("kd-goto takes an instruction's number, or a milestone's name")
+        try:
+            gdb.execute(f"monitor goto {words[0]}")
+        except gdb.error as error:
+            raise gdb.GdbError(f"kd-goto is for a run under kdumpsim debug: {error}") from None
+        gdb.execute("maintenance flush register-cache", to_string=True)
+        gdb.execute("frame")
+
+
+for command in (Ps, Dmesg, Irq, Cpu, Goto):
     command()
 print("kd-ps, kd-dmesg, kd-irq, kd-cpu: the kernel's tasks, log, interrupt lines and CPUs (help kd-ps)")

@@ -67,14 +67,18 @@ class Tool:
                 raise WrongFormat(f"{core} is {kind}, so no debugger reads it")
             raise WrongFormat(f"{core} is {kind}, which {self.name} does not read; {' and '.join(others)} do")
 
-    def command(self, subject: Subject, more: Sequence[str] = ()) -> list[str]:
-        """The command to start it; ToolMissing."""
+    def path(self) -> str:
+        """Where it is installed; ToolMissing."""
         path = shutil.which(self.name) or shutil.which(self.name, path=str(Path(sys.executable).parent))
         if path is None:
             raise ToolMissing(f"{self.name} is not installed; {self.package}")
         if self.name == "crash" and _is_of_other_class(path):
             raise ToolMissing(f"{path} is built for another architecture, and so reads no dump of i386; {I386_CRASH}")
-        return [path, *self.words(subject, more)]
+        return path
+
+    def command(self, subject: Subject, more: Sequence[str] = ()) -> list[str]:
+        """The command to start it; ToolMissing."""
+        return [self.path(), *self.words(subject, more)]
 
 
 def _gdb(subject: Subject, more: Sequence[str]) -> list[str]:

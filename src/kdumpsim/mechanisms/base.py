@@ -145,6 +145,10 @@ class Mechanism(ABC):
         """What `prepare` uses beside the files and the words, so that another of them makes another machine."""
         return ()
 
+    def kernels(self) -> Sequence[KernelImage]:
+        """Kernels beside the first that may run, for a debugger."""
+        return ()
+
     def state(self) -> Any:
         """What it knows since `prepare`, as plain data (`kdumpsim.plaindata`)."""
         return None

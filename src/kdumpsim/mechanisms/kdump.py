@@ -104,6 +104,9 @@ class Kdump(Mechanism):
     def parts(self) -> Iterable[bytes]:
         return (images.purgatory(),)
 
+    def kernels(self) -> Sequence[images.KernelImage]:
+        return (self.capture,)
+
     def state(self) -> State | None:
         return self._state
 

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim debug`: a run under gdb, forwards and backwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from kdumpsim._version import __version__
+from kdumpsim.commands.inputs import KERNEL_BYTES, TEXT_BYTES, read_input
+from kdumpsim.commands.settings import fields_of, scenario_options
+from kdumpsim.commands.status import status_help
+from kdumpsim.runfiles import RESULT, VMLINUX
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
+
+DEFAULT_ADDRESS = "1234"
+RUNNING = "Running to the end once, to have all of it within reach …"
+HELP = f"""Step through a run in gdb, forwards and backwards.
+
+Give the run as for `kdumpsim run`, or the DIR that a run has left: it is run again from power-on, and is the same run,
+to the byte, however often it is stopped, looked at and gone back in. Each CPU is a thread. gdb's reverse-step,
+reverse-next, reverse-finish, reverse-continue and watchpoints work, from the capture kernel's last line back to boot;
+a watchpoint says who wrote: an instruction, the delivery of an event, or a device.
+
+It begins where the kernel begins to die, with everything before and after that within reach; --begin is another place.
+Registers and memory cannot be written: that would be another run.
+
+\b
+In gdb:
+  monitor help            what the machine can be asked: where, irqs, apic, …
+  kd-goto jump            to where the dying kernel hands over
+  watch -l VARIABLE       and reverse-continue: who wrote it last?
+  kd-ps, kd-dmesg, …      as in `kdumpsim open`
+
+\b
+Examples:
+  kdumpsim debug --crashpoint FS_DEVRW --type panic --gdb
+  kdumpsim debug dump --gdb                 # the run that left this directory
+  kdumpsim debug dump --gdb -- -batch -ex bt -ex "monitor where"
+  kdumpsim debug dump --listen 2345         # for a debugger that you start
+  # how it ended, and from there backwards
+  kdumpsim debug --crashpoint TASKLET --type overflow --begin end --gdb
+
+What follows -- is handed to gdb.
+
+{status_help()}
+"""
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.argument("arguments", metavar="[DIR] [-- GDB'S ARGUMENTS]", nargs=-1)
+@scenario_options(Scenario)
+@click.option("--gdb", "start_gdb", is_flag=True, help="Start gdb here, with all symbols.")
+@click.option(
+    "--listen",
+    default=None,
+    metavar="PORT|HOST:PORT|PATH",
+    help=f"Where a debugger may connect; on this host alone unless HOST says otherwise.  [default: {DEFAULT_ADDRESS}]",
+)
+@click.option(
+    "--begin",
+    "beginning",
+    type=click.Choice(("boot", "crash", "end")),
+    default="crash",
+    show_default=True,
+    help="Where the debugger finds the machine.",
+)
+def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, beginning: str, **given: Any) -> None:
+    """The command."""
+    from kdumpsim.debugger.service import Address, CannotListen, new_session
+
+    directory, more = _split(arguments)
+    if more and not start_gdb:
+        raise click.UsageError(f"'{more[0]}' is for gdb, which --gdb starts")
+    if start_gdb and listen is not None:
+        raise click.UsageError("--gdb and --listen exclude each other")
+    try:
+        scenario, folders, kernel = _scenario(directory, given)
+        address = None if start_gdb else Address.parse(listen or DEFAULT_ADDRESS)
+        session = new_session(scenario)
+        if kernel is not None and kernel != session.first.elf:
+            raise click.UsageError(
+                f"{directory} was left by another build of kdumpsim's kernel: its {VMLINUX} has the build-id "
+                f"{_build_id(kernel)}, this one has {_build_id(session.first.elf)}; what is in it cannot be run again"
+            )
+        if start_gdb:
+            status = _under_gdb(session, scenario, folders, beginning, more)
+        else:
+            assert address is not None
+            status = _for_others(session, scenario, folders, beginning, address)
+    except (ScenarioError, CannotListen, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(status)
+
+
+def _split(arguments: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
+    """DIR, if there is one, and what is for gdb."""
+    if arguments and not arguments[0].startswith("-"):
+        return Path(arguments[0]), arguments[1:]
+    return None, arguments
+
+
+def _scenario(directory: Path | None, given: dict[str, Any]) -> tuple[Scenario, list[Path], bytes | None]:
+    """What to run, where its own guest modules' sources are, and the kernel that it was run with."""
+    fields = fields_of(Scenario, given)
+    if directory is None:
+        if not fields.keys() & {"crash_point", "at", "fault", "mce"}:
+            raise click.UsageError("give the DIR that a run has left, or --crashpoint and --type as for `kdumpsim run`")
+        scenario, kernel = Scenario(**fields), None
+    else:
+        default = fields_of(Scenario, {})
+        if set(fields) - set(default) - _with_defaults():
+            raise click.UsageError(f"{directory} says what was run; leave the other options out")
+        scenario, kernel = _left_in(directory)
+    folders = [Path(path).absolute().parent for path in scenario.guest_modules]
+    return scenario, folders, kernel
+
+
+def _with_defaults() -> set[str]:
+    """Fields whose option has a default text, and so always a value."""
+    return {option.name for option in debug.params if option.name and option.default not in (None, False, ())}
+
+
+def _left_in(directory: Path) -> tuple[Scenario, bytes | None]:
+    path = directory / RESULT
+    try:
+        data = json.loads(read_input(path, TEXT_BYTES))
+        kernel = read_input(directory / VMLINUX, KERNEL_BYTES) if (directory / VMLINUX).exists() else None
+    except OSError as error:
+        raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise click.UsageError(f"{path} is damaged: {error}") from error
+    if not isinstance(data, dict) or "options" not in data:
+        raise click.UsageError(f"{path} is not the result of a run")
+    if data.get("kdumpsim") != __version__:
+        raise click.UsageError(
+            f"{path} was written by kdumpsim {data.get('kdumpsim')}, and this is {__version__}: only the same version "
+            "can run it again"
+        )
+    try:
+        return Scenario.from_dict(data["options"]), kernel
+    except (KeyError, TypeError) as error:
+        raise click.UsageError(f"{path} is damaged: {error!r} in its options") from error
+
+
+def _build_id(elf: bytes) -> str:
+    import io
+
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import NoteSection
+
+    try:
+        section = ELFFile(io.BytesIO(elf)).get_section_by_name(".note.gnu.build-id")
+        if isinstance(section, NoteSection):
+            return str(next(section.iter_notes())["n_desc"])
+    except (ELFError, StopIteration):
+        pass
+    return "(none)"
+
+
+def _under_gdb(session: Any, scenario: Scenario, folders: list[Path], beginning: str, more: tuple[str, ...]) -> int:
+    """Serve in a process of its own, and be gdb's parent: Ctrl-C is gdb's."""
+    from kdumpsim.debugger.service import Address, write_files
+    from kdumpsim.debugger.tools import TOOLS, ToolMissing
+
+    try:
+        program = TOOLS["gdb"].path()
+    except ToolMissing as error:
+        raise click.UsageError(str(error)) from error
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdumpsim-debug-")))
+        address = Address(path=str(place / "gdb.sock"))
+        commands = write_files(session, place, folders, address.path)
+        listener = stack.enter_context(closing(address.listen()))
+        ready, tell = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.close(ready)
+            _be_the_server(session, scenario, listener, beginning, tell)
+        os.close(tell)
+        listener.close()
+        stack.callback(_end, pid)
+        if beginning != "boot":
+            click.echo(RUNNING, err=True)
+        with open(ready, "rb") as pipe:  # gdb waits two seconds for an answer
+            ending = pipe.readline().decode().strip()
+        if ending:
+            click.echo(f"It ends: {ending}", err=True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        words = [program, "-q", "-nx", "-iex", "set auto-load safe-path /", "-x", str(commands), *more]
+        return subprocess.run(words, check=False, preexec_fn=_hear_ctrl_c).returncode
+
+
+def _hear_ctrl_c() -> None:
+    """In gdb's process: it stops the run with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _be_the_server(session: Any, scenario: Scenario, listener: Any, beginning: str, tell: int) -> NoReturn:
+    from kdumpsim.debugger.service import begin, serve
+    from kdumpsim.debugger.travel import Traveller
+    from kdumpsim.machines.parent import die_with
+
+    parent = os.getppid()
+    os.setsid()
+    die_with(parent)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    status = 1
+    try:
+        with closing(Traveller(session, scenario)) as traveller:
+            begin(traveller, beginning)
+            with open(tell, "wb") as pipe:
+                pipe.write(f"{traveller.ending}\n".encode())
+            serve(listener, traveller, session.pc.cpus, lambda _: None)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _end(pid: int) -> None:
+    """See a process end: it does once gdb has hung up."""
+    os.kill(pid, signal.SIGTERM)
+    os.waitpid(pid, 0)
+
+
+def _for_others(session: Any, scenario: Scenario, folders: list[Path], beginning: str, address: Any) -> int:
+    """Serve here, for a debugger that somebody else starts."""
+    from kdumpsim.debugger.service import begin, serve, write_files
+    from kdumpsim.debugger.travel import Traveller
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(closing(address.listen()))
+        if address.path:
+            stack.callback(lambda: Path(address.path).unlink(missing_ok=True))
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdumpsim-debug-")))
+        commands = write_files(session, place, folders, str(address))
+        traveller = stack.enter_context(closing(Traveller(session, scenario)))
+        if beginning != "boot":
+            click.echo(RUNNING)
+        begin(traveller, beginning)
+        if traveller.ending:
+            click.echo(f"It ends: {traveller.ending}")
+        click.echo(f"Listening at {address}. In another terminal:\n  gdb -x {commands}\nCtrl-C ends it.")
+        serve(listener, traveller, session.pc.cpus, click.echo)
+    return 0

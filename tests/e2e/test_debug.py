@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim debug` with gdb: forwards, back, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kdumpsim.images import kernel
+
+from .conftest import Run, kdumpsim
+
+Crash = Callable[..., Run]
+OVERFLOW = ("--crashpoint", "INT_HARDWARE_ENTRY", "--type", "overflow")
+
+
+def debug(*arguments: str, commands: tuple[str, ...]) -> str:
+    """What gdb prints under `kdumpsim debug`."""
+    words = [word for command in commands for word in ("-ex", command)]
+    process = kdumpsim("debug", *arguments, "--gdb", "--", "-batch", *words)
+    assert "Traceback" not in process.stderr, process.stderr
+    return process.stdout + process.stderr
+
+
+@pytest.fixture(scope="module")
+def _gdb(require_tool: Callable[[str], str]) -> None:
+    require_tool("gdb")
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_gdb_begins_where_the_kernel_dies_and_steps_both_ways() -> None:
+    text = debug(
+        *OVERFLOW,
+        commands=("bt 1", "stepi", "reverse-stepi", "info registers cr0 st0", "info threads", "break start_kernel",
+                  "reverse-continue", "next", "bt", "reverse-next", "reverse-continue"),
+    )  # fmt: skip
+    assert "It ends: X" in text
+    assert re.search(r"^#0 .* in dtt_crossed \(point=0x[0-9a-f]+ <INT_HARDWARE_ENTRY>\)", text, re.MULTILINE)
+    assert re.search(r"^cr0 +0x80050033", text, re.MULTILINE)
+    assert re.search(r"^st0 +0 ", text, re.MULTILINE)
+    assert re.search(r"^\* 1 +Thread 1 \"CPU 0\" \(runs\)", text, re.MULTILINE)
+    assert re.search(r"^  2 +Thread 2 \"CPU 1\" \(halted\) .* in safe_halt \(\)", text, re.MULTILINE)
+    assert re.search(r'Thread 1 "CPU 0" hit Breakpoint 1(\.1)?, start_kernel \(\)', text)
+    assert re.search(r"^#1 .* in i386_start_kernel \(\)", text, re.MULTILINE)
+    assert "No more reverse-execution history" in text
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_a_watchpoint_in_reverse_finds_the_last_writer() -> None:
+    text = debug(
+        *OVERFLOW,
+        commands=("set $stack = (unsigned)$esp & ~8191", "kd-goto end", "watch *(unsigned *)($stack + 16)",
+                  "reverse-continue", "reverse-continue", "bt 2"),
+    )  # fmt: skip
+    assert text.count("hit Hardware watchpoint 1") == 2
+    assert re.search(r"Written by (CPU 0 at 0x[0-9a-f]+|delivery of vector 0x[0-9a-f]+ to CPU 0)", text)
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_from_the_capture_kernel_back_into_the_first(crash: Crash) -> None:
+    directory = str(crash("FS_DEVRW", "panic").directory)
+    text = debug(
+        directory, "--begin", "end",
+        commands=("break machine_kexec", "reverse-continue", "bt", "monitor where", "monitor milestones"),
+    )  # fmt: skip
+    assert re.search(r"hit Breakpoint 1(\.1)?, machine_kexec \(", text)
+    assert re.search(r"^#\d .*panic \(", text, re.MULTILINE)
+    sha256 = crash("FS_DEVRW", "panic").result["vmcore"]["sha256"]
+    assert f"It ends: O; vmcore sha256 {sha256}" in text
+    names = re.findall(r"^ +[\d,]+ +[\d.]+ s  (\S+)", text, re.MULTILINE)
+    assert names == [
+        "boot-done", "load-done", "arm-done", "crash", "jump", "crash-done", "capture-done", "save-done", "end",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_monitor_shows_what_only_the_machine_knows() -> None:
+    text = debug(
+        *OVERFLOW,
+        commands=("monitor irqs", "monitor devices", "monitor apic 1", "monitor console 3", "monitor time",
+                  "monitor checkpoint", "monitor wehre", "monitor goto nowhere", "monitor device", "monitor help"),
+    )  # fmt: skip
+    assert re.search(r"^i8259 master: IRR .*, ISR .*, masked ", text, re.MULTILINE)
+    assert re.search(r"^ioapic pin 14: vector 0x[0-9a-f]+, fixed", text, re.MULTILINE)
+    assert re.search(r"^hardware_enabled: True$", text, re.MULTILINE)
+    assert re.search(r"^0\.8\d+ s$", text, re.MULTILINE)
+    assert "did you mean 'where'" in text.lower() or "where" in text
+    assert "no milestone nowhere has been come past; so far: boot-done" in text
+
+
+@pytest.mark.usefixtures("_gdb")
+@pytest.mark.parametrize("write", ["set var $eax = 1", "set var *(int *)0xc0100000 = 1"])
+def test_nothing_can_be_written(write: str) -> None:
+    text = debug(*OVERFLOW, commands=("p/x $eax", "x/x 0xc0100000", write, "p/x $eax", "x/x 0xc0100000"))
+    assert len(set(re.findall(r"\$\d = (0x[0-9a-f]+)", text))) == 1
+    assert "would be another run" in text or "Cannot access memory" in text
+
+
+def test_a_run_of_another_build_or_version_is_refused(crash: Crash, tmp_path: Path) -> None:
+    run = crash("FS_DEVRW", "panic")
+    for name in ("result.json", "vmlinux"):
+        shutil.copy(run.directory / name, tmp_path / name)
+    damaged = bytearray((tmp_path / "vmlinux").read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "vmlinux").write_bytes(damaged)
+    process = kdumpsim("debug", str(tmp_path))
+    assert process.returncode == 2
+    assert "was left by another build of kdumpsim's kernel" in process.stderr
+    data = json.loads((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps({**data, "kdumpsim": "0.0.1"}))
+    process = kdumpsim("debug", str(tmp_path))
+    assert process.returncode == 2
+    assert "was written by kdumpsim 0.0.1, and this is" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "give the DIR that a run has left, or --crashpoint"),
+        (("nowhere",), "cannot read nowhere/result.json"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--listen", "99999"), "99999 is no port"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--listen", "x"), "neither a port, nor HOST:PORT"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--listen", "1", "--gdb"), "exclude each other"),
+        (("--at", "instant", "--type", "oops"), "leaves something to chance"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--machine", "qemu"), "cannot be debugged"),
+    ],
+)
+def test_what_cannot_be_is_explained(arguments: tuple[str, ...], complaint: str) -> None:
+    process = kdumpsim("debug", *arguments)
+    assert process.returncode == 2
+    assert complaint in " ".join(process.stderr.split())
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A run that waits for a debugger, and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kdumpsim", "debug", *OVERFLOW, "--begin", "boot", "--listen", str(port)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Ctrl-C"):
+            break
+    yield process, port
+    process.kill()
+    process.wait()
+
+
+Served = tuple[subprocess.Popen[str], int]
+
+
+def test_a_second_debugger_is_refused_and_one_that_vanishes_leaves_nothing(served: Served) -> None:
+    process, port = served
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    gdb = socket.create_connection(("127.0.0.1", port))
+    gdb.sendall(b"$qSupported#37")
+    answer = gdb.recv(1000)
+    while b"#" not in answer:
+        answer += gdb.recv(1000)
+    assert answer.startswith(b"+$PacketSize=")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    gdb.close()
+    output, _ = process.communicate(timeout=30)
+    assert "The debugger is gone." in output
+    assert process.returncode == 0
+    assert children.split()
+    assert all(_ended(int(pid)) for pid in children.split())
+
+
+def _ended(pid: int) -> bool:
+    for _ in range(500):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_port_in_use_is_named(served: Served) -> None:
+    _, port = served
+    process = kdumpsim("debug", *OVERFLOW, "--listen", str(port))
+    assert process.returncode == 2
+    assert f"cannot listen at 127.0.0.1:{port}: Address already in use; --listen names another place" in process.stderr
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "debugger.md"
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_the_session_of_the_page() -> None:
+    """Its commands are typed, and each of its lines is among what gdb says, whatever the addresses of this build."""
+    text = PAGE.read_text()
+    (command,) = re.findall(r"```sh\nkdumpsim debug (--crashpoint.*) --gdb\n```\n```gdb", text)
+    (session,) = re.findall(r"```gdb\n(.*?)```", text, re.DOTALL)
+    typed = [line.removeprefix("(gdb) ") for line in session.splitlines() if line.startswith("(gdb) ")]
+    printed = [line for line in session.splitlines() if not line.startswith("(gdb) ")]
+    answer = [_plain(line) for line in debug(*command.split(), commands=tuple(typed)).splitlines()]
+    assert len(typed) >= 6
+    assert [line for line in printed if _plain(line) not in answer] == []
+
+
+def _plain(line: str) -> str:
+    return re.sub(r"0x[0-9a-f]+|(?<=\.py:)\d+", "N", line).strip()
+
+
+def test_lldb_breaks_and_steps(served: Served, require_tool: Callable[[str], str], tmp_path: Path) -> None:
+    lldb = require_tool("lldb")
+    _, port = served
+    vmlinux = tmp_path / "vmlinux"
+    vmlinux.write_bytes(kernel().elf)
+    orders = (f"target create {vmlinux}", "target modules load --file vmlinux --slide 0", f"gdb-remote {port}",
+              "breakpoint set -n start_kernel", "continue", "thread step-over", "thread list")  # fmt: skip
+    words = [word for order in orders for word in ("-o", order)]
+    text = subprocess.run([lldb, "-b", "-x", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    assert re.search(r"stop reason = breakpoint 1\.1\n +frame #0: 0x[0-9a-f]+ vmlinux`start_kernel at main\.py", text)
+    assert re.search(r"stop reason = step over\n +frame #0: 0x[0-9a-f]+ vmlinux`start_kernel at main\.py", text)
+    assert re.search(r"thread #2: tid = 2, 0x0*fff0", text)
