@@ -105,9 +105,8 @@ class Summary:
             f"{count:,} {what} ({3600 * count / self.seconds:,.0f} an hour)"
             for what, count in sorted(self.counts.items())
         )
-        return (
-            f"{self.kind}: {self.cases:,} cases in {self.seconds:.0f} s; {rates or 'nothing'}; {len(self.found)} faults"
-        )
+        faults = f"{len(self.found)} fault{'' if len(self.found) == 1 else 's'}"
+        return f"{self.kind}: {self.cases:,} cases in {self.seconds:.0f} s; {rates or 'nothing'}; {faults}"
 
 
 def dice_for(seed: int, kind: str, number: int) -> random.Random:
