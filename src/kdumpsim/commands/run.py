@@ -148,6 +148,12 @@ class _RunCommand(click.Command):
     help="Write DIR/trace.txt: the last N basic blocks of each CPU before the hand-over, or before the machine reset.",
 )
 @click.option(
+    "--perfetto",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write FILE, a timeline of CPUs, interrupts, tasks, DMA and console lines, for ui.perfetto.dev.",
+)
+@click.option(
     "--save-disks",
     is_flag=True,
     help="Write DIR/system.img and DIR/dump.img, the disks at the end of the run; `kdumpsim boot` can use the former.",
@@ -168,6 +174,7 @@ def run(
     host_timeout: float | None,
     output: Path,
     trace: int,
+    perfetto: Path | None,
     save_disks: bool,
     truth: bool | None,
     no_cached_boot: bool,
@@ -192,6 +199,7 @@ def run(
             as_json=as_json,
             poll=None if interrupts is None else interrupts.poll,
             trace=trace,
+            perfetto=perfetto,
             save_disks=save_disks,
             truth=truth,
             host_timeout=host_timeout,

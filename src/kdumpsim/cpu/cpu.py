@@ -32,6 +32,7 @@ from .layout import (
     EFLAGS,
     EIP,
     ES,
+    ESP,
     FS,
     GDTR,
     GS,
@@ -108,6 +109,8 @@ class Cpu:
         self.on_nmi: Callable[[Cpu], None] | None = None
         self.on_event: Callable[[int, bool], None] | None = None
         """Told of each interrupt and exception: its vector, before it is delivered and (True) after that."""
+        self.on_halt: Callable[[], None] | None = None
+        """Told of each HLT."""
         self._recorder: BlockRecorder | None = None
         self._activity: ActivityRecorder | None = None
         self._resume_at: int | None = None
@@ -219,6 +222,8 @@ class Cpu:
             self._exception(shared.vector)
         elif reason == native.REASON_NONE:
             self.halted = True
+            if self.on_halt is not None:
+                self.on_halt()
             return Exit.HALT
         elif reason == native.REASON_SITE:
             engine.take_back()
@@ -389,6 +394,10 @@ class Cpu:
         """The registers now, also from a callback."""
         return read_registers(self._engine)
 
+    def stack_pointer(self) -> int:
+        """ESP now, also from a callback."""
+        return self._engine.live().q[ESP] & 0xFFFFFFFF
+
     def table_registers(self) -> dict[str, tuple[int, int, int]]:
         """GDTR, IDTR, LDTR and TR as (selector, base, limit)."""
         return read_tables(self._engine)
@@ -447,7 +456,7 @@ class Cpu:
         """Forget whoever watches addresses, NMIs or activity; between slices. What is translated stays."""
         self._watches.clear()
         self._engine.sleep_watches()
-        self.on_nmi = self.on_event = None
+        self.on_nmi = self.on_event = self.on_halt = None
         if self._activity is not None:
             self._activity.stop()
             self._activity = None

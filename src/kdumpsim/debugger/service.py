@@ -105,9 +105,7 @@ def write_files(session: Session, directory: Path, folders: Sequence[Path], targ
     lines += ["set stack-cache off", "set code-cache off"]  # memory is another after kd-goto
     for folder in dict.fromkeys([PACKAGE.parent, *folders]):
         lines.append(f"directory {folder}")
-    # One that is linked where the first is (a relocatable one) would hide it.
-    others = [kernel for kernel in session.mechanism.kernels() if kernel.base != session.first.base]
-    kernels = {"vmlinux": session.first, **{f"vmlinux-{n}": kernel for n, kernel in enumerate(others, 2)}}
+    kernels = {"vmlinux": session.first, **{f"vmlinux-{n}": k for n, k in enumerate(session.mechanism.kernels(), 2)}}
     for name, kernel in kernels.items():
         path = directory / name
         path.write_bytes(kernel.elf)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from kdumpsim.board.machine import Machine
+from kdumpsim.board.vectors import vector_name
 
 
 class OwnMachine(Machine):
@@ -15,9 +16,13 @@ class OwnMachine(Machine):
         return self
 
     @property
-    def tracing(self) -> Machine:
+    def tracing(self) -> OwnMachine:
         """Its CPUs keep the blocks they ran last."""
         return self
+
+    def vector_name(self, cpu: int, vector: int) -> str:
+        """What an interrupt vector stands for on a CPU, as its controllers are programmed."""
+        return vector_name(vector, self.lapics[cpu], self.ioapic, self.pic)
 
     @property
     def inspecting(self) -> Machine:

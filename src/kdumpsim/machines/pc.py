@@ -72,7 +72,15 @@ class Copying(Protocol):
 
 
 class TracedCpu(Protocol):
-    """A CPU that can keep the basic blocks it ran last."""
+    """A CPU that can keep the basic blocks it ran last, and tells of events and halts."""
+
+    index: int
+    on_event: Callable[[int, bool], None] | None
+    """Told of each interrupt and exception: its vector, before it is delivered and (True) after that."""
+    on_halt: Callable[[], None] | None
+
+    def stack_pointer(self) -> int:
+        """ESP, between slices and from a watch."""
 
     def record_blocks(self, count: int, /) -> None:
         """Keep the last `count` from now on."""
@@ -89,6 +97,9 @@ class Tracing(Protocol):
 
     @property
     def cpus(self) -> Sequence[TracedCpu]: ...
+
+    def vector_name(self, cpu: int, vector: int, /) -> str:
+        """What an interrupt vector stands for on a CPU, as its controllers are programmed."""
 
 
 class Devices(Protocol):

@@ -105,7 +105,8 @@ class Kdump(Mechanism):
         return (images.purgatory(),)
 
     def kernels(self) -> Sequence[images.KernelImage]:
-        return (self.capture,)
+        # One that moves when it starts has no addresses of its own yet.
+        return () if self.capture.base == images.FIRST_KERNEL_BASE else (self.capture,)
 
     def state(self) -> State | None:
         return self._state

@@ -37,6 +37,7 @@ from kdumpsim.scenario.scenario import Scenario, check_together
 from kdumpsim.scenario.values import format_size
 
 if TYPE_CHECKING:
+    from kdumpsim.runs.timeline import Timeline
     from kdumpsim.runs.trace import Trace
 
 
@@ -62,6 +63,7 @@ def run_scenario(
     poll: Callable[[], None] | None = None,
     *,
     trace: int = 0,
+    perfetto: Path | None = None,
     save_disks: bool = False,
     truth: bool | None = None,
     host_timeout: float | None = None,
@@ -73,6 +75,8 @@ def run_scenario(
     has one, and is the same run; not with `trace`, which would miss what was run before.
 
     With `trace`, trace.txt is the fifth: the last so many basic blocks of each CPU before the first kernel was gone.
+
+    With `perfetto`, that file is the run's timeline (`runs.timeline`), from power-on, too.
 
     With `truth`, truth.core and truth-end.core are the machine's own memory and registers at the crash and at the end
     (`runs.truth`); None: if no dump was captured.
@@ -96,8 +100,9 @@ def run_scenario(
         session = new_session()
         stack.callback(lambda: session.close())
         recorded = _record(session, trace) if trace else None
+        timeline = _timeline(session) if perfetto is not None else None
         writable_directory(output)
-        if cached_boot and recorded is None and usable(session):
+        if cached_boot and recorded is None and timeline is None and usable(session):
             session, failed = begin(session, new_session, start)
         else:
             failed = start(session)
@@ -107,6 +112,8 @@ def run_scenario(
             result = _leave(session, died, scenario, output, failed, Leave(truth=truth))
             if recorded is not None:
                 write_atomically(output / TRACE, recorded.text().encode())
+            if timeline is not None and perfetto is not None:
+                write_atomically(perfetto, timeline.dumps().encode())
             if save_disks:
                 save_image(session.system_disk, output / SYSTEM_IMAGE)
                 save_image(session.dump_disk, output / DUMP_IMAGE)
@@ -117,6 +124,12 @@ def _record(session: Session, trace: int) -> Trace:
     from kdumpsim.runs.trace import Trace  # and what disassembles, and reads DWARF
 
     return Trace(session, trace)
+
+
+def _timeline(session: Session) -> Timeline:
+    from kdumpsim.runs.timeline import Timeline
+
+    return Timeline(session)
 
 
 def boot_command(scenario: Scenario, output: Path) -> str:

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A run as a timeline: what each CPU was at, what devices moved, what the console said, when.
+
+Written in the Trace Event Format ("JSON Array Format" of Chrome's tracing), which ui.perfetto.dev opens. Times are
+virtual. Nothing in the guest's run changes, and nothing is recorded unless asked for.
+
+An interrupt or exception ends where the kernel's entry code runs the IRET that takes its frame back, so one whose
+handler never returns lasts up to the hand-over or the end. One in which the CPU went to another task (a system call
+that slept) is drawn apart from the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from kdumpsim import images
+from kdumpsim.compiler import cache
+from kdumpsim.machines.pc import TracedCpu, capable
+from kdumpsim.runs.session import Session
+from kdumpsim.target import TARGET, words
+
+MACHINE: Final = "machine"
+PHASES, CONSOLE, DMA = "phases", "console", "DMA"
+SWITCH: Final = "__switch_to"
+EVENTS, SLEPT = "events", "events in which it slept"
+WITH_ERROR_CODE: Final = frozenset({8, 10, 11, 12, 13, 14, 17})
+"""SDM vol. 3A, table 6-1."""
+TASK_BYTES: Final = 16
+"""Of a task's name (TASK_COMM_LEN)."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something that lasted; times in virtual ns."""
+
+    process: str
+    track: str
+    name: str
+    begin: int
+    end: int
+    what: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Open:
+    """An interrupt or exception that has not been returned from."""
+
+    name: str
+    begin: int
+    cpu: int
+    switched: int
+
+
+class Timeline:
+    """Records a session from now on."""
+
+    def __init__(self, session: Session) -> None:
+        """ScenarioError for a machine whose CPUs cannot be watched."""
+        self._session = session
+        self._machine = capable(session.machine.tracing, session.pc, "traced")
+        self._cpus: Sequence[TracedCpu] = self._machine.cpus
+        self._spans: list[Span] = []
+        self._events: dict[int, _Open] = {}
+        """By where the processor has pushed EIP."""
+        self._names: dict[tuple[int, int], str] = {}
+        """By CPU and vector: what it stood for when it came first."""
+        self._latest = [0] * len(self._cpus)
+        self._switched = [0] * len(self._cpus)
+        """How often each CPU has gone to another task."""
+        self._halted: list[int | None] = [None] * len(self._cpus)
+        self._tasks: list[tuple[str, int] | None] = [None] * len(self._cpus)
+        for index, cpu in enumerate(self._cpus):
+            cpu.on_event = partial(self._event, index)
+            cpu.on_halt = partial(self._halts, index)
+        for kernel in (session.first, *session.mechanism.kernels()):
+            for address in _returns(kernel):
+                session.machine.watch(address, self._returns)
+            session.machine.watch(kernel.symbols[SWITCH], partial(self._switches, _comm_offset(kernel)))
+        self._then = session.oracle.on_jump
+        session.oracle.on_jump = self._jumped
+        self._listen_to_dma()
+
+    def _now(self, cpu: int) -> int:
+        """The CPU's time: what it does between rounds is not before what it has done in the last one."""
+        self._latest[cpu] = now = max(self._session.now, self._latest[cpu])
+        return now
+
+    def _span(self, cpu: int, track: str, name: str, begin: int, end: int) -> None:
+        self._spans.append(Span(f"CPU {cpu}", track, name, begin, end))
+
+    def _event(self, cpu: int, vector: int, done: bool) -> None:
+        now = self._now(cpu)
+        if not done:
+            self._ends_halt(cpu, now)
+        else:
+            if (cpu, vector) not in self._names:
+                self._names[cpu, vector] = self._machine.vector_name(cpu, vector)
+            frame = self._cpus[cpu].stack_pointer() + TARGET.word * (vector in WITH_ERROR_CODE)
+            self._events[frame] = _Open(self._names[cpu, vector], now, cpu, self._switched[cpu])
+
+    def _returns(self, cpu: Any) -> None:
+        event = self._events.pop(cpu.stack_pointer(), None)
+        if event is not None:
+            self._ends_event(event, self._now(cpu.index), cpu.index)
+
+    def _ends_event(self, event: _Open, now: int, cpu: int | None = None) -> None:
+        slept = event.switched != self._switched[event.cpu] or (cpu is not None and cpu != event.cpu)
+        self._span(event.cpu, SLEPT if slept else EVENTS, event.name, event.begin, now)
+
+    def _halts(self, cpu: int) -> None:
+        self._halted[cpu] = self._now(cpu)
+
+    def _ends_halt(self, cpu: int, now: int) -> None:
+        begin = self._halted[cpu]
+        if begin is not None:
+            self._halted[cpu] = None
+            self._span(cpu, "halts", "halted", begin, now)
+
+    def _switches(self, comm: int, cpu: Any) -> None:
+        """At the function's first instruction its argument, the next task, lies above the return address."""
+        self._ends_task(cpu.index)
+        self._switched[cpu.index] += 1
+        stack = cpu.stack_pointer()
+        pointer = cpu.read_linear(stack + TARGET.word, TARGET.word)
+        name = None if pointer is None else cpu.read_linear(words(pointer)[0] + comm, TASK_BYTES)
+        text = "?" if name is None else name.partition(b"\0")[0].decode("ascii", "replace")
+        self._tasks[cpu.index] = text, self._now(cpu.index)
+
+    def _ends_task(self, cpu: int) -> None:
+        task = self._tasks[cpu]
+        if task is not None:
+            self._tasks[cpu] = None
+            self._span(cpu, "tasks", *task, self._now(cpu))
+
+    def _jumped(self) -> None:
+        """The first kernel is no more."""
+        self._end()
+        self._names.clear()
+        if self._then is not None:
+            self._then()
+
+    def _end(self) -> None:
+        for cpu in range(len(self._cpus)):
+            self._ends_task(cpu)
+            self._ends_halt(cpu, self._now(cpu))
+        for event in self._events.values():
+            self._ends_event(event, self._now(event.cpu))
+        self._events.clear()
+
+    def _listen_to_dma(self) -> None:
+        memory = self._session.machine.memory
+        written = memory.written
+
+        def tell(begin: int, end: int) -> None:
+            now = self._session.now
+            what = {"physical address": f"{begin:#x}", "bytes": end - begin}
+            self._spans.append(Span(MACHINE, DMA, "written to memory", now, now, what))
+            written(begin, end)
+
+        memory.written = tell
+
+    # As a file.
+
+    def spans(self) -> list[Span]:
+        """All that was recorded, up to now."""
+        session = self._session
+        self._end()
+        spans = list(self._spans)
+        for phase in session.clock.phases:
+            begin = phase.virtual_end_ns - phase.virtual_ns
+            spans.append(Span(MACHINE, PHASES, phase.name, begin, phase.virtual_end_ns, {"detail": phase.detail}))
+        for ns, line in session.console.lines:
+            if line.strip():
+                spans.append(Span(MACHINE, CONSOLE, line, ns, ns))
+        for name, instant in (("crash", session.oracle.crash), ("jump", session.oracle.jump)):
+            if instant is not None:
+                spans.append(Span(MACHINE, PHASES, name, instant.time_ns, instant.time_ns, {"CPU": instant.cpu}))
+        return sorted(spans, key=lambda span: (span.begin, -span.end))
+
+    def dumps(self) -> str:
+        """The file's text."""
+        return json.dumps({"displayTimeUnit": "ns", "traceEvents": list(_trace_events(self.spans()))}) + "\n"
+
+
+def _trace_events(spans: Sequence[Span]) -> Iterator[dict[str, Any]]:
+    processes: dict[str, int] = {MACHINE: 1}
+    tracks: dict[tuple[str, str], int] = {}
+    for number, span in enumerate(spans):
+        pid = processes.setdefault(span.process, len(processes) + 1)
+        tid = tracks.setdefault((span.process, span.track), len(tracks) + 1)
+        event: dict[str, Any] = {"name": span.name, "pid": pid, "tid": tid, "ts": span.begin / 1000}
+        if span.track == SLEPT:
+            identity = {"cat": SLEPT, "id": number}
+            yield {**event, **identity, "ph": "b"}
+            event = {**event, **identity, "ph": "e", "ts": span.end / 1000}
+        elif span.end > span.begin:
+            event |= {"ph": "X", "dur": (span.end - span.begin) / 1000}
+        else:
+            event |= {"ph": "i", "s": "t"}
+        if span.what:
+            event["args"] = span.what
+        yield event
+    for name, pid in processes.items():
+        yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
+    for (process, track), tid in tracks.items():
+        yield {"ph": "M", "name": "thread_name", "pid": processes[process], "tid": tid, "args": {"name": track}}
+
+
+def _known(kernel: images.KernelImage, what: str, find: Callable[[], Any]) -> Any:
+    """Something of a kernel that takes long to find, from the cache."""
+    key = cache.digest(["timeline", what, kernel.elf])
+    return json.loads(cache.cached(key, lambda: json.dumps(find()).encode()))
+
+
+def _returns(kernel: images.KernelImage) -> list[int]:
+    """Where a kernel's entry code has an IRET."""
+
+    def find() -> list[int]:
+        from kdumpsim.vmcore.disassembly import disassemble
+
+        begin, end = (kernel.symbols[f"entry_text_{name}"] for name in ("start", "end"))
+        return [each.address for each in disassemble(kernel.read(begin, end - begin), begin)
+                if each.text.startswith("iret")]  # fmt: skip
+
+    found: list[int] = _known(kernel, "returns", find)
+    return found
+
+
+def _comm_offset(kernel: images.KernelImage) -> int:
+    """Where a task_struct has its task's name."""
+
+    def find() -> int:
+        from kdumpsim.vmcore.layout import Layout
+
+        offset, _ = Layout(kernel.elf).structures["task_struct"].members["comm"]
+        return int(offset)
+
+    return int(_known(kernel, "comm", find))
