@@ -102,6 +102,8 @@ def run_scenario(
         recorded = _record(session, trace) if trace else None
         timeline = _timeline(session) if perfetto is not None else None
         writable_directory(output)
+        if perfetto is not None:
+            writable_directory(perfetto.parent)
         if cached_boot and recorded is None and timeline is None and usable(session):
             session, failed = begin(session, new_session, start)
         else:
