@@ -27,19 +27,19 @@ DEFAULT_ADDRESS = "1234"
 RUNNING = "Running to the end once, to have all of it within reach …"
 HELP = f"""Step through a run in gdb, forwards and backwards.
 
-Give the run as for `kdumpsim run`, or the DIR that a run has left: it is run again from power-on, and is the same run,
-to the byte, however often it is stopped, looked at and gone back in. Each CPU is a thread. gdb's reverse-step,
+Give the options of a run as for `kdumpsim run`, or the DIR that a run has left. The run is repeated from power-on, and
+is the same, to the byte, however often you stop it, inspect it and go back. Each CPU is a thread. gdb's reverse-step,
 reverse-next, reverse-finish, reverse-continue and watchpoints work, from the capture kernel's last line back to boot;
-a watchpoint says who wrote: an instruction, the delivery of an event, or a device.
+a watchpoint names the writer: an instruction, the delivery of an event, or a device.
 
-It begins where the kernel begins to die, with everything before and after that within reach; --begin is another place.
-Registers and memory cannot be written: that would be another run.
+gdb begins where the crash begins, and can go anywhere before and after; --begin chooses another place.
+Registers and memory cannot be written, because that would make a different run.
 
 \b
 In gdb:
-  monitor help            what the machine can be asked: where, irqs, apic, …
-  kd-goto jump            to where the dying kernel hands over
-  watch -l VARIABLE       and reverse-continue: who wrote it last?
+  monitor help            list the queries: where, irqs, apic, …
+  kd-goto jump            go to where the crashed kernel hands over
+  watch -l VARIABLE       then reverse-continue: find its last writer
   kd-ps, kd-dmesg, …      as in `kdumpsim open`
 
 \b
@@ -51,7 +51,7 @@ Examples:
   # how it ended, and from there backwards
   kdumpsim debug --crashpoint TASKLET --type overflow --begin end --gdb
 
-What follows -- is handed to gdb.
+Arguments after -- are passed to gdb.
 
 {status_help()}
 """
@@ -65,7 +65,7 @@ What follows -- is handed to gdb.
     "--listen",
     default=None,
     metavar="PORT|HOST:PORT|PATH",
-    help=f"Where a debugger may connect; on this host alone unless HOST says otherwise.  [default: {DEFAULT_ADDRESS}]",
+    help=f"Address that a debugger connects to; without HOST, on this host only.  [default: {DEFAULT_ADDRESS}]",
 )
 @click.option(
     "--begin",
@@ -73,7 +73,7 @@ What follows -- is handed to gdb.
     type=click.Choice(("boot", "crash", "end")),
     default="crash",
     show_default=True,
-    help="Where the debugger finds the machine.",
+    help="Where in the run the debugger begins.",
 )
 def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, beginning: str, **given: Any) -> None:
     """The command."""
