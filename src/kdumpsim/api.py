@@ -117,6 +117,7 @@ class BootSettings(TypedDict, total=False):
     nic: bool
     nic_slot: int
     sata: str
+    i8259: str
     traffic: bool
     crashkernel: Reservation
     mechanism: str

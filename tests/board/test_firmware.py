@@ -89,6 +89,32 @@ def test_a_pci_interrupt_is_the_pci_buss_level_triggered_and_told_to_its_device(
     assert written[-2:] == [(0x4D0, 1, 0), (0x4D1, 1, 0x08)]
 
 
+@pytest.mark.parametrize(
+    ("intr", "listed", "pin", "lint0"),
+    [
+        ("lint0", [(4, 3)], None, 0x8700),
+        ("ioapic", [(3, 3)], 0x700, 0x18700),
+        ("ioapic-unlisted", [], 0x700, 0x18700),
+        ("lint0-mislisted", [(3, 3)], None, 0x8700),
+    ],
+)
+def test_where_the_8259s_are_and_what_the_table_says_of_it(
+    intr: str, listed: list[tuple[int, int]], pin: int | None, lint0: int
+) -> None:
+    """ExtINT entries of the MP table (kind, type); the I/O APIC's pin 0 and LINT0 as the firmware leaves them."""
+    table = firmware.mp_table(1, intr=firmware.Intr(intr))
+    sources = [table[at : at + 8] for at in range(44 + 20 + 3 * 8, len(table), 8)]
+    assert [(kind, source) for kind, source, *_ in sources if source == 3] == listed
+    written: list[tuple[int, int, int]] = []
+    firmware.program(
+        lambda *_: None,
+        lambda address, size, value: written.append((address, size, value)),
+        intr=firmware.Intr(intr),
+    )
+    assert (0xFEE00350, 4, lint0) in written
+    assert [value for address, _, value in written if address == 0xFEC00010] == ([0, pin] if pin is not None else [])
+
+
 # As read from QEMU 7.2's `pc` with SeaBIOS, less INT 10h, which its VGA BIOS has taken there.
 USUAL = {
     0x00: 0xFF53, 0x02: 0xE2C3, 0x03: 0xFF53, 0x05: 0xFF54, 0x08: 0xFEA5, 0x09: 0xE987, 0x0E: 0xEF57, 0x11: 0xF84D,

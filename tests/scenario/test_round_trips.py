@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kdumpsim.commands.run import run
 from kdumpsim.commands.settings import fields_of, options_table
-from kdumpsim.scenario.conditions import DMA, INJECTIONS, MIB, OTHER_CPUS
+from kdumpsim.scenario.conditions import DMA, I8259, INJECTIONS, MIB, OTHER_CPUS
 from kdumpsim.scenario.mechanisms import MECHANISMS
 from kdumpsim.scenario.options import MAX_NUMBER, OPTIONS
 from kdumpsim.scenario.points import crash_points, crash_types
@@ -75,6 +75,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "dump_disk": st.sampled_from(["hdc", "hdb", "sdb"]),
     "nic": st.booleans(),
     "nic_slot": st.integers(3, 6),
+    "i8259": st.sampled_from(list(I8259)),
     "sata": st.sampled_from(["legacy", "native"]),
     "crashkernel": st.builds(
         lambda size, base: Reservation(size * PAGE, base * PAGE), st.integers(1024, 4096), st.integers(2048, 4352)

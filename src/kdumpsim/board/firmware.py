@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from kdumpsim.apic.ioapic import ADDRESS as IOAPIC_ADDRESS
@@ -76,6 +77,25 @@ _STUBS: dict[int, bytes] = {
 _ROM_DATE = b"11/20/26\x00\xfc"  # at 0xFFFF5; 0xFC: an AT
 
 
+class Intr(Enum):
+    """Where the i8259s' INTR ends, and what the tables say of it (MP specification 1.4, 3.6.2)."""
+
+    LINT0 = "lint0"
+    IOAPIC = "ioapic"
+    UNLISTED = "ioapic-unlisted"
+    MISLISTED = "lint0-mislisted"
+
+    @property
+    def at_pin(self) -> bool:
+        """At pin 0 of the I/O APIC, rather than at every LINT0."""
+        return self in (Intr.IOAPIC, Intr.UNLISTED)
+
+    @property
+    def listed_at_pin(self) -> bool:
+        """The MP table has an ExtINT at pin 0."""
+        return self in (Intr.IOAPIC, Intr.MISLISTED)
+
+
 class E820(NamedTuple):
     """One range of the memory map."""
 
@@ -111,6 +131,7 @@ def mp_table(
     signature: int = 0x0663,
     features: int = 0x178BFBFD,
     pci_interrupts: Sequence[PciInterrupt] = (),
+    intr: Intr = Intr.LINT0,
 ) -> bytes:
     """An MP configuration table: processors, buses, I/O APIC, interrupt and local interrupt assignments.
 
@@ -130,7 +151,10 @@ def mp_table(
     for slot, pin, irq, own_pin in pci_interrupts:
         flags, ends = (_ACTIVE_HIGH, irq) if own_pin is None else (_ACTIVE_LOW_LEVEL, own_pin)
         entries.append(struct.pack("<BBHBBBB", 3, 0, flags, 0, slot << 2 | pin - 1, ioapic_id, ends))
-    entries.append(_interrupt(4, 3, 0, 0, 0))  # the 8259s: ExtINT at the boot processor's LINT0
+    if intr.listed_at_pin:
+        entries.append(_interrupt(3, 3, 0, ioapic_id, 0))  # the 8259s: ExtINT
+    elif not intr.at_pin:
+        entries.append(_interrupt(4, 3, 0, 0, 0))  # at the boot processor's LINT0
     entries.append(_interrupt(4, 1, 0, 0xFF, 1))  # NMI at every LINT1
     body = b"".join(entries)
     header = struct.pack(
@@ -176,10 +200,11 @@ def install(
     signature: int = 0x0663,
     features: int = 0x178BFBFD,
     pci_interrupts: Sequence[PciInterrupt] = (),
+    intr: Intr = Intr.LINT0,
 ) -> None:
     """Write vectors, data areas and ROM straight into memory. `signature`, `features`: CPUID 1, EAX and EDX."""
     view = memory.view
-    view[ROM : ROM + ROM_SIZE] = _rom(mp_table(cpus, ioapic_id, signature, features, pci_interrupts))
+    view[ROM : ROM + ROM_SIZE] = _rom(mp_table(cpus, ioapic_id, signature, features, pci_interrupts, intr))
     view[0:0x400] = _vectors()
     view[BDA : BDA + 0x100] = _bios_data(disks)
     view[EBDA : EBDA + 0x400] = b"\x01" + bytes(0x3FF)  # its size in KiB
@@ -239,6 +264,7 @@ def program(
     memory_size: int = 0,
     cpus: int = 1,
     pci_interrupts: Sequence[PciInterrupt] = (),
+    intr: Intr = Intr.LINT0,
 ) -> None:
     """What a BIOS leaves in the devices, done through their own registers, as the boot CPU would do it.
 
@@ -246,7 +272,8 @@ def program(
 
     - 8259s: vectors 0x08 and 0x70; IRQ 0, 1, 2, 6 and 8, 12, 13, 14 unmasked, all edge
     - PIT channel 0: mode 2, divisor 65536 (18.2 Hz); so IRQ 0 is usually pending
-    - boot CPU's LAPIC: enabled, spurious vector 0xFF, virtual wire: LINT0 ExtINT, LINT1 NMI; I/O APIC all masked
+    - boot CPU's LAPIC: enabled, spurious vector 0xFF, virtual wire: LINT0 ExtINT, LINT1 NMI; I/O APIC all masked;
+      or, with the 8259s at its pin 0, that ExtINT and LINT0 masked
     - RTC: 32768 Hz base, 24 hours, no interrupts; CMOS memory sizes; number of CPUs less one at 0x5F
     - i8042: keyboard interrupt and translation on, keyboard enabled
     - `pci_interrupts`: routed by the PIIX, level triggered at the 8259s, told to each function
@@ -279,7 +306,11 @@ def program(
     out(0x60, 0x61)  # translation, mouse disabled, keyboard interrupt
 
     mmio_write(LAPIC_ADDRESS + 0xF0, 4, 0x1FF)
-    mmio_write(LAPIC_ADDRESS + 0x350, 4, 0x8700)
+    mmio_write(LAPIC_ADDRESS + 0x350, 4, 0x18700 if intr.at_pin else 0x8700)
+    if intr.at_pin:  # virtual wire through the I/O APIC: ExtINT to APIC ID 0, by edge
+        for register, value in ((0x11, 0), (0x10, 0x700)):
+            mmio_write(IOAPIC_ADDRESS, 4, register)
+            mmio_write(IOAPIC_ADDRESS + 0x10, 4, value)
     mmio_write(LAPIC_ADDRESS + 0x360, 4, 0x8400)
 
     levels = 0

@@ -75,7 +75,7 @@ class MachineConfig:
 
     `network`: there is a network card, with a network behind it; None: there is none. `sata`: the disks at the two
     ports of a SATA function in native mode, with which PIRQA# to PIRQD# have pins of the I/O APIC of their own; None:
-    there is none.
+    there is none. `intr`: where the i8259s' INTR ends.
     """
 
     cpus: int = 2
@@ -85,6 +85,7 @@ class MachineConfig:
     network: NetworkConfig | None = None
     nic_slot: int = NIC_SLOT
     sata: tuple[Disk | None, ...] | None = None
+    intr: firmware.Intr = firmware.Intr.LINT0
     seed: int = 0
     quantum_ns: int = QUANTUM_NS
     shutdown_resets: bool = True  # as chipsets do
@@ -252,6 +253,9 @@ class Machine:
         return line
 
     def _on_intr(self, level: bool) -> None:
+        if self.config.intr.at_pin:
+            self.ioapic.set_pin(0, level)
+            return
         for lapic in self.lapics:
             lapic.set_lint(0, level)
             if level and lapic.accepts_extint():
@@ -315,7 +319,7 @@ class Machine:
         disks = sum(disk is not None for disk in (*self.config.disks, *(self.config.sata or ())))
         firmware.install(
             self.memory, cpus=self.config.cpus, ioapic_id=0, disks=disks, signature=SIGNATURE, features=FEATURES,
-            pci_interrupts=self._pci_interrupts,
+            pci_interrupts=self._pci_interrupts, intr=self.config.intr,
         )  # fmt: skip
         state = multiboot.load(image, cmdline, modules, self.memory, self.memory.e820)
         self.reset()
@@ -325,6 +329,7 @@ class Machine:
             memory_size=self.config.memory,
             cpus=self.config.cpus,
             pci_interrupts=self._pci_interrupts,
+            intr=self.config.intr,
         )
         self._memory_written(0, self.config.memory)
         self.cpus[0].set_registers(

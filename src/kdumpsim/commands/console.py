@@ -68,6 +68,7 @@ CHOICES = (
     "nic",
     "nic_slot",
     "sata",
+    "i8259",
     "crashkernel",
     "mechanism",
     "profile",

@@ -66,7 +66,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ELF_MACHINE", "PAGE_ACCESSED", "PAGE_DIRTY", "PAGE_MASK", "PAGE_OFFSET", "PAGE_PRESENT", "PAGE_RW", "PAGE_SHIFT",
     "PAGE_SIZE", "PAGE_USER", "PtRegs", "TIF_NEED_RESCHED", "TIF_SIGPENDING", "ThreadInfo", "ThreadStruct",
-    "__copy_user", "__ffs", "access_ok", "boot_command_line", "call_on_crash_stack", "call_softirq", "clear_words",
+    "__copy_user", "__ffs", "access_ok", "boot_command_line",
+    "calibrate_delay_by_ticks", "call_on_crash_stack", "call_softirq", "clear_words",
     "copy_from_user", "copy_to_user", "copy_words", "cpu_idle", "cpu_online", "cpu_relax", "cpuid", "crash_setup_regs",
     "csum_partial", "current", "current_thread_info", "dump_stack", "flush_tlb_kernel_page", "flush_tlb_page",
     "guard_stack", "halt", "inb", "init_IRQ", "inl", "instruction_pointer", "insw", "invlpg", "inw", "irqs_disabled",
@@ -116,6 +117,11 @@ def machine_crash_shutdown(regs: ptr[PtRegs]) -> None:
 
 
 # arch/i386/delay.py
+
+
+@extern
+def calibrate_delay_by_ticks() -> None:
+    """With calibrate=ticks: count loops between two ticks; without ticks it does not come back."""
 
 
 @extern

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from kdumpsim.agent.transport import SerialMachine
 from kdumpsim.board.clock import Clock
 from kdumpsim.board.disk import Disk
+from kdumpsim.board.firmware import Intr
 from kdumpsim.board.idechannel import Channel
 from kdumpsim.board.machine import MachineConfig, StopReason
 from kdumpsim.board.memory import Memory as RealMemory
@@ -208,6 +209,7 @@ def new_pc(pc: PcPart, disks: Mapping[str, Disk], symbols: Mapping[str, int], en
                 sata=tuple(disks.get(place) for place in SATA_PLACES) if pc.sata == NATIVE else None,
                 network=NetworkConfig(TRAFFIC_NS if pc.traffic else 0) if pc.nic else None,
                 nic_slot=pc.nic_slot,
+                intr=Intr(pc.i8259),
                 seed=pc.seed,
             )
         )

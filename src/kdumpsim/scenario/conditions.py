@@ -47,6 +47,14 @@ SATA: dict[str, str] = {
 }
 """How the SATA controller of the system disk is programmed."""
 
+I8259: dict[str, str] = {
+    "lint0": "at LINT0 of every CPU, as the MP table says",
+    "ioapic": "at pin 0 of the I/O APIC, as the MP table says",
+    "ioapic-unlisted": "at pin 0 of the I/O APIC; the MP table does not say so, but the firmware has set the pin",
+    "lint0-mislisted": "at LINT0, but the MP table claims pin 0 of the I/O APIC",
+}
+"""Where the i8259s' interrupts arrive, and whether the firmware's table is right about it."""
+
 DUMP_DISKS: dict[str, str] = {
     "hdc": "on a cable of its own, the secondary channel",
     "hdb": "the slave on the system disk's cable; needs kernel option combined_mode=ide",
@@ -106,9 +114,13 @@ def check_holes(holes: Sequence[tuple[int, int]], memory: int, reserved: tuple[i
 
 
 def check_qemu(
-    *, seed: int, memory: int, reserved_end: int, holes: Sequence[tuple[int, int]], nic: bool, sata: str
+    *, seed: int, memory: int, reserved_end: int, holes: Sequence[tuple[int, int]], nic: bool, sata: str, i8259: str
 ) -> None:
     """Raise ConditionError for what QEMU's machine does not support."""
+    if i8259 != "lint0":
+        raise ConditionError(
+            f"machine {QEMU} does not support i8259 {i8259}: its i8259 is at LINT0; choose machine {KDUMPSIM}"
+        )
     if sata != LEGACY:
         raise ConditionError(
             f"machine {QEMU} does not support sata {sata}: its pc has no such controller; choose sata {LEGACY}"

@@ -245,6 +245,24 @@ OPTIONS: dict[str, Option] = {
             "kernel_dump",
         ),
         Option(
+            "apic_restore",
+            "what a crash does to the interrupt controllers: nothing, legacy mode for the CPU that goes on, as kdump, "
+            "or back to what the firmware had set (LKDTT paper, section 5.2.5)",
+            "partial",
+            {"none": "0", "partial": "1", "full": "2"},
+            FIRST,
+            constant="APIC_RESTORE",
+        ),
+        Option(
+            "calibrate",
+            "how a kernel measures its speed: by the PIT's count alone, or by ticks of the i8259 as well, as 2.6.16 "
+            "does before it sets up any APIC",
+            "pit",
+            _switch("pit", "ticks"),
+            BOTH,
+            "calibrate",
+        ),
+        Option(
             "relocate_cpu",
             "the boot CPU starts the capture kernel, whichever CPU has crashed: it is asked by NMI (LKDTT paper, "
             "section 7.4)",

@@ -15,6 +15,7 @@ from kdumpsim.scenario.conditions import (
     BREAKS,
     DMA,
     DUMP_DISKS,
+    I8259,
     INJECTIONS,
     KDUMPSIM,
     LEGACY,
@@ -102,6 +103,9 @@ class PcPart:
         ),
     )
     sata: str = field(default=LEGACY, metadata=setting("Where the system disk is", metavar="MODE", choices=SATA))
+    i8259: str = field(
+        default="lint0", metadata=setting("Where the i8259s' interrupts arrive", metavar="WHERE", choices=I8259)
+    )
     traffic: bool = False
     """The station at the other end of the network sends all the time, as with `--dma net`."""
 

@@ -189,6 +189,7 @@ def check_together(pc: PcPart, kernel: KernelPart) -> None:
             holes=pc.memory_holes,
             nic=pc.nic,
             sata=pc.sata,
+            i8259=pc.i8259,
         )
 
 

@@ -213,7 +213,7 @@ def kernel_dump_fallback(regs: ptr[PtRegs]) -> None:
 
 @guest
 def kernel_dump_only() -> None:
-    """Before anything is started that needs an interrupt."""
+    """Before interrupts are enabled."""
     if is_kdump_kernel() and kernel_dump.only:
         do_kernel_dump()
 

@@ -40,6 +40,10 @@ STACK_CHECK: Final = config("STACK_CHECK", 0)
 FAULT_CHECKS: Final = config("FAULT_CHECKS", 0)
 """Fault handlers look whether `current` is sound, and errors are handed over where they are found."""
 
+APIC_RESTORE: Final = config("APIC_RESTORE", 1)
+"""What a crash does to the interrupt controllers: nothing (0), legacy mode for the CPU that goes on (1), or what the
+firmware had set (2) (LKDTT paper, section 5.2.5)."""
+
 RELOCATE_CPU: Final = config("RELOCATE_CPU", 0)
 """The boot CPU starts the capture kernel, whichever has crashed (LKDTT paper, section 7.4)."""
 

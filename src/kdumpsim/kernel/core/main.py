@@ -6,6 +6,7 @@ from __future__ import annotations
 from kdumpsim.compiler.lang import NULL, NoReturn, array, fn, guest, i32, length, ptr, section, u8, u32, void
 from kdumpsim.kernel.architecture import (
     boot_command_line,
+    calibrate_delay_by_ticks,
     cpu_idle,
     init_IRQ,
     local_irq_disable,
@@ -72,7 +73,6 @@ def max_cpus() -> u32:
 @guest
 def init(arg: ptr[void]) -> i32:
     """Thread 1: starts the other CPUs and all drivers; then it becomes the first process."""
-    kernel_dump_only()
     cpus = max_cpus()
     smp_prepare_cpus(cpus)
     if cpus > 1:
@@ -123,5 +123,7 @@ def start_kernel() -> NoReturn:
     mem_init()
     kmem_cache_init()
     fork_init(totalram_pages)
+    kernel_dump_only()
     local_irq_enable()
+    calibrate_delay_by_ticks()
     rest_init()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, cast, guest, length, load_volatile, ptr, store_volatile, u8, u32
+from kdumpsim.compiler.lang import Struct, array, cast, guest, length, load_volatile, ptr, store_volatile, u8, u32
 from kdumpsim.kernel.arch.i386.apicdef import (
     APIC_DFR,
     APIC_DFR_FLAT,
@@ -45,7 +45,7 @@ from kdumpsim.kernel.arch.i386.processor import X86_FEATURE_APIC, cpuid, local_i
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.stack_check import check_stack
 from kdumpsim.kernel.arch.i386.thread_info import smp_processor_id
-from kdumpsim.kernel.core.config import HZ, NR_CPUS, SAFE_SMP_PROCESSOR_ID
+from kdumpsim.kernel.core.config import APIC_RESTORE, HZ, NR_CPUS, SAFE_SMP_PROCESSOR_ID
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.softirq import irq_enter, irq_exit
 from kdumpsim.kernel.core.timer import update_process_times
@@ -55,6 +55,25 @@ CALIBRATION_TICKS: Final = 2
 IMCR_SELECT: Final = 0x22
 IMCR_DATA: Final = 0x23
 
+APIC_RESTORE_FULL: Final = APIC_RESTORE == 2
+
+
+class ApicState(Struct):
+    """Registers of a local APIC."""
+
+    spiv: u32
+    taskpri: u32
+    ldr: u32
+    dfr: u32
+    lvtt: u32
+    lvtpc: u32
+    lvt0: u32
+    lvt1: u32
+    lvterr: u32
+
+
+bios_apic: array[ApicState] = length(NR_CPUS if APIC_RESTORE_FULL else 1)
+"""As the firmware left them, by CPU."""
 apic_mapped: bool = False
 """Whether this board has local APICs and their registers can be reached."""
 using_apic_timer: bool = False
@@ -124,6 +143,45 @@ def init_apic_mappings() -> None:
     phys = mp_config.lapic_address
     ioremap_fixed(FixedAddress.FIX_APIC_BASE, phys if phys != 0 else APIC_DEFAULT_PHYS_BASE)
     apic_mapped = True
+    save_bios_APIC(0)
+
+
+@guest
+def save_bios_APIC(cpu: u32) -> None:
+    """Note how this CPU's local APIC was set before this kernel changes it (LKDTT paper, section 5.2.5)."""
+    if not APIC_RESTORE_FULL or not apic_mapped:
+        return
+    state: ptr[ApicState] = bios_apic[cpu]
+    state.spiv = apic_read(APIC_SPIV)
+    state.taskpri = apic_read(APIC_TASKPRI)
+    state.ldr = apic_read(APIC_LDR)
+    state.dfr = apic_read(APIC_DFR)
+    state.lvtt = apic_read(APIC_LVTT)
+    state.lvtpc = apic_read(APIC_LVTPC)
+    state.lvt0 = apic_read(APIC_LVT0)
+    state.lvt1 = apic_read(APIC_LVT1)
+    state.lvterr = apic_read(APIC_LVTERR)
+
+
+@guest
+def restore_bios_APIC(cpu: u32) -> None:
+    """Set this CPU's local APIC as it was; while it is disabled, its entries stay masked (SDM vol. 3, 10.4.7.2)."""
+    if not apic_mapped:
+        return
+    clear_local_APIC()
+    state: ptr[ApicState] = bios_apic[cpu]
+    apic_write(APIC_SPIV, state.spiv)
+    apic_write(APIC_TASKPRI, state.taskpri)
+    apic_write(APIC_LDR, state.ldr)
+    apic_write(APIC_DFR, state.dfr)
+    apic_write(APIC_LVTT, state.lvtt)
+    apic_write(APIC_LVTPC, state.lvtpc)
+    apic_write(APIC_LVT0, state.lvt0)
+    apic_write(APIC_LVT1, state.lvt1)
+    apic_write(APIC_LVTERR, state.lvterr)
+    if mp_config.pic_mode:
+        outb(0x70, IMCR_SELECT)
+        outb(0x00, IMCR_DATA)
 
 
 @guest

@@ -32,15 +32,17 @@ from kdumpsim.compiler.lang import (
     void,
 )
 from kdumpsim.kernel.arch.i386.apic import (
+    APIC_RESTORE_FULL,
     apic_mapped,
     disable_local_APIC,
     lapic_shutdown,
+    restore_bios_APIC,
     safe_smp_processor_id,
 )
 from kdumpsim.kernel.arch.i386.delay import mdelay
 from kdumpsim.kernel.arch.i386.desc import set_intr_gate
 from kdumpsim.kernel.arch.i386.doublefault import is_doublefault_frame
-from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC
+from kdumpsim.kernel.arch.i386.io_apic import disable_IO_APIC, restore_IO_APIC
 from kdumpsim.kernel.arch.i386.machine_kexec import machine_kexec
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
 from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
@@ -51,7 +53,7 @@ from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online, num_online_cpus, send_IPI_allbutself
 from kdumpsim.kernel.arch.i386.thread_info import current
-from kdumpsim.kernel.core.config import CRASH_NMI, CRASH_STACKS, NR_CPUS, RELOCATE_CPU
+from kdumpsim.kernel.core.config import APIC_RESTORE, CRASH_NMI, CRASH_STACKS, NR_CPUS, RELOCATE_CPU
 from kdumpsim.kernel.core.elf import ElfNote
 from kdumpsim.kernel.core.kexec import crash_image, crash_notes
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
@@ -271,9 +273,17 @@ def crash_save_psinfo(cpu: u32) -> None:
 
 @guest
 def restore_interrupt_mode() -> None:
-    """The interrupt controllers as a kernel expects them, for this CPU."""
+    """The interrupt controllers as a kernel expects them, for this CPU, or as the firmware had them."""
+    if APIC_RESTORE == 0:
+        return
+    ioapic = mp_config.ioapic_present and apic_mapped
+    if APIC_RESTORE_FULL:
+        if ioapic:
+            restore_IO_APIC()
+        restore_bios_APIC(safe_smp_processor_id())
+        return
     lapic_shutdown()
-    if mp_config.ioapic_present and apic_mapped:
+    if ioapic:
         disable_IO_APIC()
 
 

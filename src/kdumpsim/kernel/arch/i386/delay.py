@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Busy waiting (arch/i386/lib/delay.c; calibrate_delay() of init/calibrate.c).
 
-The loop is timed against the PIT's count, not against ticks: it works before interrupts do.
+The loop is timed against the PIT's count, not against ticks: it works before interrupts do.  With ``calibrate=ticks``
+it is timed against ticks as well, as in 2.6.16: a kernel that gets none from the i8259 then waits for ever, before it
+sets up any APIC (LKDTT paper, section 5.2.5).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import array, asm_value, guest, length, u32, u64
+from kdumpsim.compiler.lang import addr, array, asm_value, cstr, guest, i32, length, load_volatile, placed, u32, u64
 from kdumpsim.kernel.arch.i386.pit import LATCH, pit_count, stopwatch_elapsed, stopwatch_start
-from kdumpsim.kernel.arch.i386.processor import local_irq_restore, local_irq_save
+from kdumpsim.kernel.arch.i386.processor import cpu_relax, local_irq_restore, local_irq_save
 from kdumpsim.kernel.core.config import HZ
 from kdumpsim.kernel.core.printk import printk
+from kdumpsim.kernel.core.setup_param import ObsKernelParam
+from kdumpsim.kernel.core.string import strcmp
+from kdumpsim.kernel.core.timer import jiffies
 
 FIRST_GUESS: Final = 1 << 8
 LONG_ENOUGH: Final = LATCH // 4
@@ -20,6 +25,9 @@ LONG_ENOUGH: Final = LATCH // 4
 
 MEASUREMENTS: Final = 5
 
+TICK_PRECISION: Final = 8
+
+calibrate_ticks: bool = False
 loops_per_jiffy: u32 = 1 << 12
 """Rounds of the delay loop in a jiffy."""
 
@@ -78,6 +86,46 @@ def median_time(loops: u32) -> u32:
             j -= 1
         times[j] = elapsed
     return times[MEASUREMENTS // 2]
+
+
+@guest
+def tick_passes(loops: u32) -> bool:
+    """Whether a tick comes while the loop goes round so often, from a tick on."""
+    start: u32 = load_volatile(addr(jiffies))
+    while load_volatile(addr(jiffies)) == start:
+        cpu_relax()
+    __delay(loops)
+    return load_volatile(addr(jiffies)) != start + 1
+
+
+@guest
+def calibrate_delay_by_ticks() -> None:
+    """The most rounds between two ticks, to eight bits; interrupts are on."""
+    global loops_per_jiffy
+    if not calibrate_ticks:
+        return
+    loops: u32 = FIRST_GUESS
+    while not tick_passes(loops):
+        loops <<= 1
+    bit: u32 = loops >> 1
+    loops = bit
+    for _ in range(TICK_PRECISION):
+        bit >>= 1
+        if not tick_passes(loops | bit):
+            loops |= bit
+    loops_per_jiffy = loops
+    printk(f"<6>Calibrating delay loop against ticks... lpj={loops_per_jiffy}\n")
+
+
+@guest
+def calibrate_setup(value: cstr) -> i32:
+    """calibrate=ticks"""
+    global calibrate_ticks
+    calibrate_ticks = strcmp(value, "ticks") == 0
+    return 0
+
+
+_param_calibrate: ObsKernelParam = placed("setup_params", ObsKernelParam(str="calibrate=", setup_func=calibrate_setup))
 
 
 @guest

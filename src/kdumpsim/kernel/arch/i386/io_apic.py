@@ -74,6 +74,8 @@ class RouteEntry(Struct):
     dest: u32 = bits(8)
 
 
+bios_ioapic: array[RouteEntry] = length(MAX_PINS)
+"""The pins as the firmware left them."""
 ioapic_lock: Spinlock = Spinlock(slock=1)
 nr_ioapic_pins: u32 = 0
 irq_2_pin: array[i32] = length(NR_IRQS)
@@ -308,10 +310,20 @@ def setup_IO_APIC() -> None:
     for irq in range(NR_IRQS):
         irq_2_pin[irq] = -1
     find_ioapic_i8259_pin()
+    for pin in range(nr_ioapic_pins):
+        ioapic_read_entry(pin, bios_ioapic[pin])
     clear_IO_APIC()
     printk("<6>ENABLING IO-APIC IRQs\n")
     for pin in range(nr_ioapic_pins):
         setup_IO_APIC_pin(pin)
+
+
+@guest
+def restore_IO_APIC() -> None:
+    """All pins as the firmware left them."""
+    clear_IO_APIC()
+    for pin in range(nr_ioapic_pins):
+        ioapic_write_entry(pin, bios_ioapic[pin])
 
 
 @guest

@@ -25,6 +25,7 @@ from kdumpsim.kernel.arch.i386.apic import (
     apic_write,
     connect_bsp_APIC,
     hard_smp_processor_id,
+    save_bios_APIC,
     setup_boot_APIC_clock,
     setup_local_APIC,
     setup_secondary_APIC_clock,
@@ -162,6 +163,7 @@ def start_secondary() -> NoReturn:
     cpu = smp_processor_id()
     load_swapper_pg_dir()
     cpu_load_descriptors(cpu, stack_start)
+    save_bios_APIC(cpu)
     setup_local_APIC()
     if nmi_watchdog == NMI_LOCAL_APIC:
         setup_apic_nmi_watchdog()
