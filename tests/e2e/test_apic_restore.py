@@ -42,7 +42,9 @@ def test_which_cpu_gets_the_timer_after_a_hand_over(tmp_path: Path, i8259: str, 
     jobs = []
     for cpu in (0, 1):
         (tmp_path / str(cpu)).mkdir()
-        scenario = Scenario("FS_DEVRW", "panic", crash_cpu=cpu, patience=3, i8259=i8259, kernel_options=options)
+        scenario = Scenario(
+            "FS_DEVRW", "panic", crash_cpu=cpu, patience=3, timeout=8, i8259=i8259, kernel_options=options
+        )
         jobs.append((scenario, tmp_path / str(cpu)))
     seen = []
     for report, (_, directory) in zip(run_all(jobs, 1), jobs, strict=True):
