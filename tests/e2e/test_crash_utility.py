@@ -170,6 +170,13 @@ def test_pending_timers(said: dict[str, str]) -> None:
     assert len(re.findall(r"^TVEC_BASES\[\d\]", said["timer"], re.MULTILINE)) == 2
 
 
+def test_network_devices(crash: Callable[..., Run], i386_tool: Callable[[str], str], tmp_path: Path) -> None:
+    run = crash("FS_DEVRW", "panic", "--dma", "disk,net")
+    answer = ask_crash(i386_tool("crash"), run.directory, run.directory / "vmcore", ("net",), tmp_path)["net"]
+    (address,) = re.findall(r"device=eth0, addr=([\d.]+)", run.console)
+    assert rows(answer)[1:] == [[f"{symbols(run.directory)['rtl8139_card']:x}", "eth0", address]]
+
+
 def test_addresses_and_memory(said: dict[str, str], run: Run) -> None:
     known = symbols(run.directory)
     assert f"{known['crash_kexec']:x} (T) crash_kexec" in said["sym crash_kexec"]

@@ -18,6 +18,7 @@ from kdumpsim.kernel.core.timer import jiffies
 from kdumpsim.kernel.core.types import ENOBUFS
 from kdumpsim.kernel.net.byteorder import htons
 from kdumpsim.kernel.net.dev import PacketType, dev_queue_xmit
+from kdumpsim.kernel.net.devinet import inet_select_addr
 from kdumpsim.kernel.net.eth import ETH_HLEN, ETH_P_ARP, ETH_P_IP, eth_header
 from kdumpsim.kernel.net.skbuff import (
     ETH_ALEN,
@@ -86,7 +87,7 @@ def arp_send(dev: ptr[NetDevice], op: u16, dest: ptr[u8], target_ha: ptr[u8], ta
     arp.ar_pln = 4
     arp.ar_op = htons(op)
     memcpy(arp.ar_sha, dev.dev_addr, ETH_ALEN)
-    cast(ptr[u32], arp.ar_sip)[0] = dev.address
+    cast(ptr[u32], arp.ar_sip)[0] = inet_select_addr(dev)
     memcpy(arp.ar_tha, target_ha, ETH_ALEN)
     cast(ptr[u32], arp.ar_tip)[0] = target_ip
     eth_header(skb, dest, ETH_P_ARP)
@@ -170,10 +171,11 @@ def arp_rcv(skb: ptr[SkBuff]) -> None:
     """An ARP packet has come: learn from it, and answer if it asks for us."""
     arp = cast(ptr[ArpHdr], skb.data)
     dev = skb.dev
+    local = inet_select_addr(dev)
     sound: bool = skb.len >= sizeof(ArpHdr) and arp.ar_hrd == htons(ARPHRD_ETHER) and arp.ar_pro == htons(ETH_P_IP)
-    if sound and arp.ar_hln == ETH_ALEN and arp.ar_pln == 4 and dev.address != 0:
+    if sound and arp.ar_hln == ETH_ALEN and arp.ar_pln == 4 and local != 0:
         sip: u32 = cast(ptr[u32], arp.ar_sip)[0]
-        for_us: bool = cast(ptr[u32], arp.ar_tip)[0] == dev.address
+        for_us: bool = cast(ptr[u32], arp.ar_tip)[0] == local
         if sip != 0:
             neigh_update(sip, arp.ar_sha, for_us)
         if for_us and arp.ar_op == htons(ARPOP_REQUEST):

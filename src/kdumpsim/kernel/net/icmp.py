@@ -9,6 +9,7 @@ from kdumpsim.compiler.lang import NULL, Struct, cast, guest, placed, ptr, u8, u
 from kdumpsim.kernel.architecture import csum_partial
 from kdumpsim.kernel.core.string import memcpy
 from kdumpsim.kernel.net.byteorder import csum_fold
+from kdumpsim.kernel.net.devinet import inet_select_addr
 from kdumpsim.kernel.net.ip import IP_RESERVE, IpHdr, NetProtocol, ip_queue_xmit
 from kdumpsim.kernel.net.skbuff import SkBuff, alloc_skb, kfree_skb, skb_put
 
@@ -32,7 +33,7 @@ def icmp_rcv(skb: ptr[SkBuff], ip: ptr[IpHdr]) -> None:
     """A message has come; an echo request that was sent to us alone is answered."""
     icmp = cast(ptr[IcmpHdr], skb.data)
     sound: bool = skb.len >= ICMP_HLEN and csum_fold(csum_partial(skb.data, skb.len, 0)) == 0
-    if sound and icmp.type == ICMP_ECHO and ip.daddr == skb.dev.address:
+    if sound and icmp.type == ICMP_ECHO and ip.daddr == inet_select_addr(skb.dev):
         reply = alloc_skb(IP_RESERVE + skb.len, IP_RESERVE)
         if reply != NULL:
             memcpy(skb_put(reply, skb.len), skb.data, skb.len)

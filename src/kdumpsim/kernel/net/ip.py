@@ -31,6 +31,7 @@ from kdumpsim.kernel.core.types import ENETUNREACH
 from kdumpsim.kernel.net.arp import eth_broadcast, neigh_output
 from kdumpsim.kernel.net.byteorder import csum_fold, htons
 from kdumpsim.kernel.net.dev import PacketType, dev_base, dev_queue_xmit
+from kdumpsim.kernel.net.devinet import inet_ifa, inet_select_addr
 from kdumpsim.kernel.net.eth import ETH_HLEN, ETH_P_IP, eth_header
 from kdumpsim.kernel.net.skbuff import NetDevice, SkBuff, kfree_skb, skb_pull, skb_push, skb_trim
 
@@ -74,7 +75,8 @@ ip_ident: u32 = 0
 @guest
 def ip_broadcast(dev: ptr[NetDevice], address: u32) -> bool:
     """Does an address mean everybody on the device's network?"""
-    return address == INADDR_BROADCAST or (dev.netmask != 0 and address == dev.address | ~dev.netmask)
+    ifa = inet_ifa(dev)
+    return address == INADDR_BROADCAST or (ifa != NULL and address == ifa.ifa_local | ~ifa.ifa_mask)
 
 
 @guest
@@ -97,7 +99,8 @@ def ip_rcv(skb: ptr[SkBuff]) -> None:
         count: usize = htons(ip.tot_len)
         sound = count >= IP_HLEN and count <= skb.len and csum_fold(csum_partial(skb.data, IP_HLEN, 0)) == 0
         sound = sound and htons(ip.frag_off) & IP_FRAGMENT == 0
-        if sound and dev.address != 0 and (ip.daddr == dev.address or ip_broadcast(dev, ip.daddr)):
+        local = inet_select_addr(dev)
+        if sound and local != 0 and (ip.daddr == local or ip_broadcast(dev, ip.daddr)):
             skb_trim(skb, count)
             skb_pull(skb, IP_HLEN)
             ip_local_deliver(skb, ip)
@@ -111,7 +114,7 @@ def ip_rcv(skb: ptr[SkBuff]) -> None:
 def ip_route_output() -> ptr[NetDevice]:
     """The device that leads out: the one with an address; NULL if there is none."""
     dev = dev_base
-    while dev != NULL and dev.address == 0:
+    while dev != NULL and inet_ifa(dev) == NULL:
         dev = dev.next
     return dev
 
@@ -133,14 +136,15 @@ def ip_queue_xmit(skb: ptr[SkBuff], protocol: u8, daddr: u32) -> i32:
     ip.ttl = IP_DEFTTL
     ip.protocol = protocol
     ip.check = 0
-    ip.saddr = dev.address
+    ifa = inet_ifa(dev)
+    ip.saddr = ifa.ifa_local
     ip.daddr = daddr
     ip.check = csum_fold(csum_partial(skb.data, IP_HLEN, 0))
     if ip_broadcast(dev, daddr):
         eth_header(skb, eth_broadcast, ETH_P_IP)
         return dev_queue_xmit(skb)
     next_hop: u32 = daddr
-    if (daddr ^ dev.address) & dev.netmask != 0:
+    if (daddr ^ ifa.ifa_local) & ifa.ifa_mask != 0:
         next_hop = dev.gateway
         if next_hop == 0:
             kfree_skb(skb)

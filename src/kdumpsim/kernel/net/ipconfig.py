@@ -14,6 +14,7 @@ from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.string import simple_strtoul
 from kdumpsim.kernel.core.types import EINVAL, ENODEV
 from kdumpsim.kernel.net.dev import dev_base, dev_open
+from kdumpsim.kernel.net.devinet import inet_del_ifa, inet_insert_ifa
 from kdumpsim.kernel.net.skbuff import NetDevice
 
 VALUE_SIZE: Final = 64
@@ -75,18 +76,21 @@ def ip_auto_config() -> i32:
     if dev == NULL:
         printk("<3>IP-Config: No network devices available.\n")
         return -ENODEV
-    dev.address = address
+    if netmask == 0:
+        netmask = CLASS_C
+    error = inet_insert_ifa(dev, address, netmask)
+    if error != 0:
+        return error
     dev.gateway = gateway
-    dev.netmask = netmask if netmask != 0 else CLASS_C
     error = dev_open(dev)
     if error != 0:
-        dev.address = 0
+        inet_del_ifa(dev)
         printk(f"<3>IP-Config: Failed to open {dev.name:s}\n")
         return error
     printk(f"<6>IP-Config: Complete:\n      device={dev.name:s}")
-    print_address("addr", dev.address)
-    print_address("mask", dev.netmask)
-    print_address("gw", dev.gateway)
+    print_address("addr", address)
+    print_address("mask", netmask)
+    print_address("gw", gateway)
     printk("\n")
     return 0
 

@@ -67,16 +67,17 @@ class NetDeviceStats(Struct):
 
 
 class NetDevice(Struct):
-    """A network interface; `address`, `netmask` and `gateway` in the network's byte order, 0 while it has none."""
+    """A network interface."""
 
     name: array[u8] = length(IFNAMSIZ)
     dev_addr: array[u8] = length(ETH_ALEN)
     up: bool
     queue_stopped: bool
     """The driver takes no packets until netif_wake_queue()."""
-    address: u32
-    netmask: u32
+    ip_ptr: ptr[void]
+    """What IP knows of it (devinet.py), NULL while it has no address."""
     gateway: u32
+    """The way out of its network, in the network's byte order; 0 if there is none."""
     open: fn[[ptr["NetDevice"]], i32]
     hard_start_xmit: fn[[ptr[SkBuff], ptr["NetDevice"]], None]
     """Takes the packet over; called with xmit_lock held and softirqs off."""

@@ -46,6 +46,7 @@ from kdumpsim.kernel.fs.file_types import O_RDWR, S_IFSOCK, File, FileOperations
 from kdumpsim.kernel.fs.files import fd_install, fget, get_empty_filp, get_unused_fd, put_unused_fd
 from kdumpsim.kernel.mm.slab import kfree
 from kdumpsim.kernel.net.byteorder import htons
+from kdumpsim.kernel.net.devinet import inet_select_addr
 from kdumpsim.kernel.net.ip import ip_route_output
 from kdumpsim.kernel.net.udp import IPPROTO_UDP, Sock, udp_create, udp_destroy, udp_get_port, udp_recvmsg, udp_sendmsg
 
@@ -149,7 +150,7 @@ def sys_bind(sk: ptr[Sock], user: usize, size: usize) -> i32:
     if error != 0:
         return error
     dev = ip_route_output()
-    if address.sin_addr != 0 and (dev == NULL or address.sin_addr != dev.address):
+    if address.sin_addr != 0 and (dev == NULL or address.sin_addr != inet_select_addr(dev)):
         return -EADDRNOTAVAIL
     return -EINVAL if sk.port != 0 else udp_get_port(sk, htons(address.sin_port))
 

@@ -16,6 +16,7 @@ from kdumpsim.kernel.core.types import EADDRINUSE, EAGAIN, EDESTADDRREQ, EFAULT,
 from kdumpsim.kernel.core.wait import WaitEntry, WaitQueue, finish_wait, init_waitqueue, prepare_to_wait, wake_up
 from kdumpsim.kernel.mm.slab import kfree, kzalloc
 from kdumpsim.kernel.net.byteorder import csum_fold, htons
+from kdumpsim.kernel.net.devinet import inet_select_addr
 from kdumpsim.kernel.net.ip import IP_RESERVE, IpHdr, NetProtocol, ip_queue_xmit, ip_route_output
 from kdumpsim.kernel.net.skbuff import (
     SkBuff,
@@ -190,7 +191,7 @@ def udp_sendmsg(sk: ptr[Sock], data: u32, count: usize, daddr: u32, port: u16) -
     udp.dest = htons(port)
     udp.len = htons(u16(skb.len))
     udp.check = 0
-    udp.check = udp_checksum(dev.address, daddr, skb.data, skb.len)
+    udp.check = udp_checksum(inet_select_addr(dev), daddr, skb.data, skb.len)
     if udp.check == 0:
         udp.check = 0xFFFF
     error = ip_queue_xmit(skb, IPPROTO_UDP, daddr)
