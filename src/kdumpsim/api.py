@@ -232,7 +232,7 @@ class Result:
 
     @property
     def captured(self) -> bool:
-        """Was a whole dump brought home, by whatever means?"""
+        """Whether a complete dump was saved, by whatever means."""
         return self.outcome.captured
 
     @property

@@ -57,7 +57,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     if place.is_dir():
         raise HostFailure(f"cannot write {path}: it is a directory; give a file")
     if place.exists() and not place.is_file():
-        raise HostFailure(f"cannot write {path}: it is no regular file; choose another")
+        raise HostFailure(f"cannot write {path}: it is not a regular file; choose another")
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb", opener=_locked_file) as file:

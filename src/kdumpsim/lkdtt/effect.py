@@ -21,7 +21,7 @@ class EffectClass(Enum):
     LOAD_ONLY = "load only"
     """A program came to harm; the kernel reported nothing and works."""
     SURVIVED = "survived"
-    """The kernel works on, and no dump was called for."""
+    """The kernel still works, and no dump was needed."""
     CAPTURED = "O"
     """The kernel's dump was captured, and is right."""
     WRONG = "O wrong"

@@ -185,14 +185,14 @@ class _Visit:
         if not scene.log_in(self._patience):
             if self._over:
                 return Verdict.GONE
-            self._note(Seen.NO_LOGIN, f"logging in has brought no prompt in {self._patience // NS} s")
+            self._note(Seen.NO_LOGIN, f"a login brought no prompt within {self._patience // NS} s")
             return Verdict.WRONG
         if scene.said("soft lockup detected") is not None:
             return Verdict.WRONG
         if scene.said(" survived") is None and not self._long_enough(scene.now - hit, before):
             return None
         if self._load_is_well(before):
-            self._note(Seen.RECOVERED, "the machine answers, one can log in, and no program is stuck")
+            self._note(Seen.RECOVERED, "the machine answers, logins work, and no program is stuck")
             return Verdict.FINE
         return Verdict.GONE if self._over else Verdict.WRONG
 

@@ -24,8 +24,8 @@ MARKS: dict[str, str] = {
     "log": "the system became unusable: it still answered, but logging in was no longer possible",
     "unk": "the load program became unkillable",
     "SysRq": "the dump was started with the SysRq key",
-    "2c": "control reached the capture kernel, but it did not bring a dump home",
-    "nrbt": "the machine hung when it was to reboot",
+    "2c": "control reached the capture kernel, but it saved no dump",
+    "nrbt": "the machine hung on reboot",
 }
 """In the order in which the paper writes them."""
 
@@ -40,7 +40,7 @@ class Seen(Enum):
     SOFT_LOCKUP = "the soft-lockup watchdog printed a lockup"
     SILENT = "the machine no longer answered"
     NO_LOGIN = "logging in was impossible"
-    STUCK = "the load made no progress any more"
+    STUCK = "the load no longer made progress"
     UNKILLABLE = "the load could not be killed"
     NOT_CROSSED = "the crash point was not crossed"
     RECOVERED = "the system worked again"
@@ -52,7 +52,7 @@ class Seen(Enum):
     PLUG_PULLED = "the operator pulled the plug"
     HANDED_OVER = "the kernel handed over to its dump mechanism"
     CAPTURE_STARTED = "the capture kernel was entered"
-    DUMP_SAVED = "a whole dump was saved"
+    DUMP_SAVED = "a complete dump was saved"
     RESET = "the machine reset"
     SHUT_DOWN = "the CPUs shut down"
 
@@ -111,14 +111,14 @@ class Outcome(Record):
     """Success or failure, the marks beside it, and what was seen for each."""
 
     captured: bool
-    """A whole dump was brought home, by whatever means."""
+    """Whether a complete dump was saved, by whatever means."""
     marks: list[str] = field(default_factory=list, metadata=NOT_STORED)
     reason: str = ""
     evidence: list[str] = field(default_factory=list, metadata=stored(LIST))
     success: bool | None = field(default=None, metadata=NOT_STORED)
     """The letter, where it is not that of `captured`."""
     recovered: bool = False
-    """The system survived the failure and worked on, so that no dump was called for."""
+    """Whether the system survived the failure and still worked, so that no dump was needed."""
     details: list[Mark] = field(default_factory=list, metadata=stored(each(Mark), name="marks"))
     timeline: list[Note] = field(default_factory=list, metadata=stored(each(Note)))
 

@@ -137,7 +137,7 @@ class Kdump(Mechanism):
 
         def who(_ending: str) -> str:
             cpu = host.oracle.jump.cpu if host.oracle.jump else 0
-            return f"capture kernel on CPU {cpu}" if self._started_ns else "no capture kernel came up"
+            return f"capture kernel on CPU {cpu}" if self._started_ns else "the capture kernel did not start"
 
         def saved(ending: str) -> str:
             header = find_dump(host.dump_disk)
@@ -167,7 +167,7 @@ class Kdump(Mechanism):
 
     def failure(self, host: Host, ending: str) -> str:
         if self._started_ns is not None:
-            return "the capture kernel was reached and did not bring a dump home"
+            return "the capture kernel was entered, but saved no dump"
         refusal = host.console.last_line("purgatory:")
         return refusal or f"purgatory was entered, the capture kernel was not; {ending}"
 

@@ -110,7 +110,7 @@ def outcome_of(session: Watched) -> Outcome:
         notes.append(Note(session.oracle.jump.time_ns, Seen.HANDED_OVER, f"{mechanism.hand_over} was entered"))
     notes += mechanism.notes(session)
     if captured:
-        notes.append(Note(now, Seen.DUMP_SAVED, f"a whole dump is on {mechanism.place}"))
+        notes.append(Note(now, Seen.DUMP_SAVED, f"a complete dump is on {mechanism.place}"))
     if session.stop_reason is StopReason.RESET:
         notes.append(Note(now, Seen.RESET, f"the machine reset ({session.machine.reset_cause})"))
     elif captured and not session.interrupted:
@@ -133,13 +133,13 @@ def _reason(session: Watched, outcome: Outcome) -> str:
     if outcome.captured and outcome.ok:
         return "the dump was captured"
     if outcome.captured:
-        return "a dump was captured, but the kernel did not get there by itself"
+        return "a dump was captured, but the kernel did not start it by itself: counts as X"
     if session.jumped:
         return session.mechanism.failure(session, ending(session))
     if any(note.seen is Seen.NO_EFFECT for note in outcome.timeline):
-        return "the fault had no effect: no dump was called for"
+        return "the fault had no effect: no dump was needed"
     if outcome.recovered:
-        return "the system survived and works: no dump was called for"
+        return "the system survived and still works: no dump was needed"
     return f"no dump was started: {ending(session)}"
 
 

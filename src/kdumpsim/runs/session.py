@@ -354,7 +354,7 @@ class Session:
             if reason in DEAD or until == self.deadline:
                 self._stopped = reason
             elif seen == (len(self.console.text), self.mechanism.activity(self)):
-                text = f"nothing to be seen for {patience} s: the operator pulled the plug"
+                text = f"no activity for {patience} s: the operator pulled the plug"
                 self.notes.append(Note(self.now, Seen.PLUG_PULLED, text))
                 return
 
