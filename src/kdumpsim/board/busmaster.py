@@ -54,8 +54,12 @@ class Descriptor(Register):
     end_of_table = Field(63)
 
 
+# Plain masks for paths that every transfer takes.
 INTERRUPT = Status.interrupt.mask
 _ACTIVE = Status.active.mask
+_START = Command.start.mask
+_BASE, _LAST = Descriptor.base.mask, Descriptor.end_of_table.mask
+_COUNT, _COUNT_AT = Descriptor.words.maximum << 1, Descriptor.words.low - 1
 
 
 class DmaMemory(Protocol):
@@ -101,12 +105,12 @@ class BusMaster:
             self.registers[at][1].write(value)
             return False
         command = self.command
-        running, wanted = command.start, Command(value).start
+        running, wanted = command.value & _START, value & _START
         if not (running and wanted):
             command.write(value)
         if running == wanted:
             return False
-        self.status.active = wanted
+        self.status.active = bool(wanted)
         if wanted:
             self._next = self.table.value
             self._left = 0
@@ -117,13 +121,13 @@ class BusMaster:
         """Make sure the current region has bytes left; False at the end of the table."""
         if self._left:
             return True
-        if self._last or not self.active:
+        if self._last or not self.status.value & _ACTIVE:
             return False
-        descriptor = Descriptor(int.from_bytes(self._memory.dma_read(self._next, 8), "little"))
+        descriptor = int.from_bytes(self._memory.dma_read(self._next, 8), "little")
         self._next = (self._next + 8) & 0xFFFFFFFF
-        self._address = descriptor.base * 2
-        self._left = descriptor.words * 2 or 0x10000
-        self._last = bool(descriptor.end_of_table)
+        self._address = descriptor & _BASE
+        self._left = descriptor >> _COUNT_AT & _COUNT or 0x10000
+        self._last = bool(descriptor & _LAST)
         return True
 
     def _advance(self, count: int) -> None:
@@ -144,16 +148,17 @@ class BusMaster:
 
     def gather(self, count: int) -> bytes:
         """Read from memory; fewer than `count` bytes when the table ends."""
-        pieces = []
-        while count and self._region():
-            take = min(self._left, count)
-            pieces.append(self._memory.dma_read(self._address, take))
+        pieces, size, blank = [], 0, True
+        while size < count and self._region():
+            take = min(self._left, count - size)
+            piece = self._memory.dma_read(self._address, take)
+            pieces.append(piece)
+            blank = blank and piece is zeros(take)
             self._advance(take)
-            count -= take
+            size += take
         if len(pieces) == 1:
             return pieces[0]
-        size = sum(map(len, pieces))
-        return zeros(size) if all(piece is zeros(len(piece)) for piece in pieces) else b"".join(pieces)
+        return zeros(size) if blank else b"".join(pieces)
 
     def state(self) -> dict[str, Any]:
         return {

@@ -114,9 +114,8 @@ class Disk:
                 if index not in self._pristine:
                     self._pristine[index] = self._chunk(index)
         offset, end = lba * SECTOR, (lba + count) * SECTOR
-        if self._fd is None and not offset % CHUNK and not end % CHUNK and data == zeros(len(data)):
-            for index in range(offset // CHUNK, end // CHUNK):
-                self._chunks.pop(index, None)
+        if self._fd is None and not offset % CHUNK and not end % CHUNK:
+            self._store_chunks(range(offset // CHUNK, end // CHUNK), data)
             return
         position = 0
         view = memoryview(data)
@@ -223,6 +222,17 @@ class Disk:
             self._chunks.pop(index, None)
         else:
             self._chunks[index] = chunk
+
+    def _store_chunks(self, indices: range, data: Buffer) -> None:
+        """Of a disk in memory."""
+        chunks = self._chunks
+        if data == zeros(len(data)):
+            for index in chunks.keys() & indices:
+                del chunks[index]
+            return
+        whole = bytes(data)
+        for at, index in enumerate(indices):
+            self._store(index, whole[at * CHUNK : (at + 1) * CHUNK])
 
     def _pread(self, offset: int, size: int) -> bytes:
         assert self._fd is not None

@@ -79,6 +79,12 @@ class PciIde(ABC):
                 for at, entry in channel.bus_master.registers.items()
             }
         )
+        self._whole_masters = {
+            number * busmaster.SIZE + at << 3 | width: (channel, at)
+            for number, channel in enumerate(self.channels)
+            for at, (width, _) in channel.bus_master.registers.items()
+        }
+        """By offset and width of an access that is to one register, as nearly all are."""
         self._base: int | None = None  # of the bus masters' ports
         self._claimed: list[tuple[int, int]] = []
         self._data_readers: dict[int, Callable[[int], int]] = {}  # given the access's size
@@ -160,6 +166,12 @@ class PciIde(ABC):
                     writer(byte)
 
     def _write_master(self, offset: int, size: int, value: int) -> None:
+        whole = self._whole_masters.get(offset << 3 | size)
+        if whole is not None:
+            channel, register = whole
+            if channel.bus_master.write(register, value):
+                channel.bus_master_changed()
+            return
         for at, written in self._masters.spread(offset, size, value).items():
             number, register = divmod(at, busmaster.SIZE)
             channel = self.channels[number]

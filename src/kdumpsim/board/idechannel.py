@@ -140,7 +140,7 @@ class Channel:
         for drive in self.drives:
             drive.write(register, value)
         if register == DEVICE:
-            self.selected = self.drives[Device(value).drive]
+            self.selected = self.drives[bool(value & Device.drive.mask)]
             self._update_irq()
 
     def write_control(self, value: int) -> None:

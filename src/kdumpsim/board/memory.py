@@ -74,6 +74,7 @@ class Memory:
         self._remembered: dict[int, bytes] | None = None
         self._remembered_by = 0  # the process
         self._ranges = [(0, BASE_MEMORY_END), (TEXT_MEMORY, TEXT_MEMORY_END), (ROM, HIGH_MEMORY), *self._high_ranges()]
+        self._largest_first = sorted(self._ranges, key=lambda found: found[0] - found[1])
 
     def _high_ranges(self) -> list[tuple[int, int]]:
         ranges, at = [], HIGH_MEMORY
@@ -106,7 +107,7 @@ class Memory:
 
     def dma_read(self, address: int, n: int) -> bytes:
         """What a bus master reads; all-ones where nothing answers."""
-        for begin, end in self._ranges:
+        for begin, end in self._largest_first:
             if begin <= address and address + n <= end:
                 if self.read is not None:
                     self.read(address, address + n)

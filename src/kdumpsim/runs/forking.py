@@ -191,6 +191,7 @@ class Booted:
             self.session.machine.poll = within(WARMING_S)
             with suppress(Exception):  # whatever becomes of it, a copy's own run will tell
                 drive(self.session, crash)
+                self.session.mechanism.judge(self.session)
         finally:
             self.session = self.session.rewound(state, build_kernels(*self.key)[1])
 

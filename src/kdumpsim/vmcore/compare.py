@@ -31,6 +31,8 @@ from .reader import Load, Vmcore
 from .registers import RegisterCheck, check_registers
 
 Extent = tuple[int, int]
+_LINE = 256
+"""Bytes that are looked at word by word only if they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +271,12 @@ def _owned_runs(true: bytes, found: bytes, base: int, owners: OwnerMap) -> Itera
     size = min(len(true), len(found))
     word = TARGET.word
     whole = size & -word
-    pairs = zip(words(true[:whole]), words(found[:whole]), strict=True)
-    places = [word * i for i, (a, b) in enumerate(pairs) if a != b]
+    places: list[int] = []
+    for at in range(0, whole, _LINE):
+        one, other = true[at : min(at + _LINE, whole)], found[at : min(at + _LINE, whole)]
+        if one != other:
+            pairs = zip(words(one), words(other), strict=True)
+            places += [at + word * i for i, (a, b) in enumerate(pairs) if a != b]
     places += [i for i in range(whole, size) if true[i] != found[i]]
     for place in places:
         name = owners.owner(base + place)

@@ -19,6 +19,29 @@ FIRMWARE = (
 _NOT_OBJECTS = ("__start_", "__stop_", "kallsyms_", "_end", "_text", "_etext", "_sdata", "_edata", "__bss_st")
 
 
+class _Image:
+    """Symbols of a kernel's image in the order of their addresses."""
+
+    def __init__(self, symbols: Mapping[str, int]) -> None:
+        image = [(value, name) for name, value in symbols.items() if not name.startswith(_NOT_OBJECTS)]
+        self.start = symbols.get("_text", min((value for value, _ in image), default=0))
+        self.end = symbols.get("_end", max((value for value, _ in image), default=-1) + 1)
+        inside = sorted(pair for pair in image if self.start <= pair[0] < self.end)
+        self.addresses = [address for address, _ in inside]
+        self.names = [name for _, name in inside]
+
+
+_latest: tuple[Mapping[str, int], _Image] | None = None
+
+
+def _image_of(symbols: Mapping[str, int]) -> _Image:
+    """The same one as long as it is the same kernel; forked runs find their parent's."""
+    global _latest
+    if _latest is None or _latest[0] is not symbols:
+        _latest = symbols, _Image(symbols)
+    return _latest[1]
+
+
 class OwnerMap:
     """Nearest symbol inside the kernel's image, else what kind of memory it is."""
 
@@ -32,12 +55,7 @@ class OwnerMap:
         """`stacks` are (name, start, end) in physical memory; they come before everything else."""
         self._reserved = reserved
         self._stacks = stacks
-        image = [(value, name) for name, value in symbols.items() if not name.startswith(_NOT_OBJECTS)]
-        self._start = symbols.get("_text", min((value for value, _ in image), default=0))
-        self._end = symbols.get("_end", max((value for value, _ in image), default=-1) + 1)
-        inside = sorted(pair for pair in image if self._start <= pair[0] < self._end)
-        self._addresses = [address for address, _ in inside]
-        self._names = [name for _, name in inside]
+        self._image = _image_of(symbols)
 
     @classmethod
     def of(cls, oracle: Oracle) -> OwnerMap:
@@ -67,9 +85,10 @@ class OwnerMap:
 
     def symbol(self, address: int) -> tuple[str | None, int]:
         """Nearest symbol at or below a virtual address of the kernel's image, and the distance; None outside it."""
-        if not self._start <= address < self._end:
+        image = self._image
+        if not image.start <= address < image.end:
             return None, 0
-        at = bisect.bisect_right(self._addresses, address) - 1
+        at = bisect.bisect_right(image.addresses, address) - 1
         if at < 0:
             return None, 0
-        return self._names[at], address - self._addresses[at]
+        return image.names[at], address - image.addresses[at]
