@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,31 @@ def test_a_machine_that_has_crashed_and_was_put_back_is_the_booted_one(booted: B
     assert booted.session.state() == before
     assert booted.session.dump_disk is disk
     assert not booted.session.jumped
+
+
+def test_a_machine_that_crashes_itself_does_the_cold_run_and_is_the_booted_one_again(
+    booted: Booted, cold: tuple[Result, Path], tmp_path: Path
+) -> None:
+    before = booted.session.state()
+    report = booted.itself(cold[0].scenario, tmp_path)
+    assert report.result is not None, report.died
+    same_run(cold, (report.result, tmp_path))
+    assert booted.session.state() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "itself"),
+    [({}, True), ({"crash_type": "hang"}, True), ({"breaks": ("disk",)}, False), ({"latency": 200}, False)],
+    ids=str,
+)
+def test_the_machine_itself_is_crashed_only_where_putting_it_back_undoes_all(
+    booted: Booted, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], itself: bool
+) -> None:
+    monkeypatch.setattr(booted, "_forks", 0)
+    monkeypatch.setattr(booted, "_warm_at", 1)
+    assert booted.may_crash_itself(replace(PANIC, **settings)) is itself
+    monkeypatch.setattr(booted, "_warm_at", None)
+    assert not booted.may_crash_itself(replace(PANIC, **settings))
 
 
 @needs_fork

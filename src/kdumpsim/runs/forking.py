@@ -157,6 +157,31 @@ class Booted:
         spawn(work, started)
         return made[0]
 
+    def may_crash_itself(self, scenario: Scenario) -> bool:
+        """Is a crash of the machine itself due (`warm`), and would this one do?"""
+        usual = self.failed is None and replace(_warming(scenario), crash_type=scenario.crash_type) == scenario
+        return usual and self._forks + 1 == self._warm_at
+
+    def itself(self, scenario: Scenario, directory: Path) -> Report:
+        """Crash the machine itself and put back what it was: a run that counts, and `warm` in one.
+
+        For processes that may die of a run.
+        """
+        self._check(scenario)
+        session, state = self.session, self.session.state()
+        result, died, error = None, None, None
+        try:
+            result = self._crash(session, scenario, directory, None, None)
+        except Exception as failure:
+            died, error = cause(failure), failure if isinstance(failure, _TOLD) else None
+        self.session = session.rewound(state, build_kernels(*self.key)[1])
+        self.session.machine.poll = None
+        if session.jumped:
+            self._warm_at = None
+        else:
+            self.warm(scenario)
+        return Report(scenario, directory, result, died, isinstance(error, HostTimeout), error)
+
     def crashed(self, scenario: Scenario, directory: Path) -> Report:
         """Crash a copy in a process of its own, and wait for it.
 

@@ -95,6 +95,8 @@ def directory_name(row: Row) -> str:
 def _crashed(booted: Booted, scenario: Scenario, directory: Path) -> Report:
     directory.mkdir()
     if CAN_FORK:
+        if booted.may_crash_itself(scenario):
+            return booted.itself(scenario, directory)
         return booted.fork(scenario, directory).report()
     try:
         return Report(scenario, directory, booted.again(scenario, directory))
