@@ -13,9 +13,13 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdumpsim.compiler import cache
 from kdumpsim.target import PAGE_OFFSET, TARGET, physical
+
+if TYPE_CHECKING:
+    from kdumpsim.compiler.driver import ObjectFile
 
 FIRST_KERNEL_BASE = 0x100000
 KERNEL_ENTRY = "startup_32"
@@ -168,14 +172,26 @@ def purgatory() -> bytes:
     """Purgatory as a relocatable ELF object, for kexec-tools to place."""
 
     def build() -> bytes:
-        from kdumpsim.compiler import compile_modules, package_modules
         from kdumpsim.compiler.merge import merge
 
-        objects = compile_modules(package_modules("kdumpsim.purgatory"), optimize=OPTIMIZED)
-        return merge(objects)
+        return merge(_purgatory_objects())
 
     key = cache.sources_key(["kdumpsim.purgatory"], optimize=OPTIMIZED, more=["purgatory"])
     return cache.cached(key, build)
+
+
+def _purgatory_objects() -> list[ObjectFile]:
+    from kdumpsim.compiler import compile_modules, package_modules
+
+    return compile_modules(package_modules("kdumpsim.purgatory"), optimize=OPTIMIZED)
+
+
+def purgatory_modules(address: int) -> list[tuple[bytes, dict[str, int]]]:
+    """Purgatory's modules with debug data, and where the sections of each are once it is loaded at an address."""
+    from kdumpsim.compiler.merge import placed
+
+    objects = _purgatory_objects()
+    return [(obj.data, sections) for obj, sections in zip(objects, placed(objects, address), strict=True)]
 
 
 def user_program(path: str) -> bytes:

@@ -231,3 +231,17 @@ def test_lldb_breaks_and_steps(served: Served, require_tool: Callable[[str], str
     assert re.search(r"stop reason = breakpoint 1\.1\n +frame #0: 0x[0-9a-f]+ vmlinux`start_kernel at main\.py", text)
     assert re.search(r"stop reason = step over\n +frame #0: 0x[0-9a-f]+ vmlinux`start_kernel at main\.py", text)
     assert re.search(r"thread #2: tid = 2, 0x0*fff0", text)
+
+
+@pytest.mark.usefixtures("_gdb")
+@pytest.mark.parametrize("options", [(), ("--kernel-option", "relocatable=1", "--crashkernel", "16M@32M")])
+def test_purgatory_the_capture_kernel_and_programs_have_their_symbols(options: tuple[str, ...]) -> None:
+    text = debug(
+        "--crashpoint", "FS_DEVRW", "--type", "panic", *options,
+        commands=("break copy_backup_region", "continue", "bt", "break sys_reboot", "continue", "bt",
+                  "kd-goto load-done", "kd-program diskio", "delete", "break main", "continue", "kd-program nowhere"),
+    )  # fmt: skip
+    assert re.search(r"^#1 .* in purgatory \(\) at kdumpsim/purgatory/purgatory\.py:\d+", text, re.MULTILINE)
+    assert re.search(r"hit Breakpoint \d(\.\d)?, sys_reboot \(", text)
+    assert re.search(r"hit Breakpoint \d(\.\d)?, main \(argc=1, .*\) at kdumpsim/userland/diskio\.py", text)
+    assert "nowhere: No such file or directory" in text

@@ -171,7 +171,7 @@ def _build_id(elf: bytes) -> str:
 
 def _under_gdb(session: Any, scenario: Scenario, folders: list[Path], beginning: str, more: tuple[str, ...]) -> int:
     """Serve in a process of its own, and be gdb's parent: Ctrl-C is gdb's."""
-    from kdumpsim.debugger.service import Address, write_files
+    from kdumpsim.debugger.service import COMMANDS, Address
     from kdumpsim.debugger.tools import TOOLS, ToolMissing
 
     try:
@@ -181,13 +181,12 @@ def _under_gdb(session: Any, scenario: Scenario, folders: list[Path], beginning:
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdumpsim-debug-")))
         address = Address(path=str(place / "gdb.sock"))
-        commands = write_files(session, place, folders, address.path)
         listener = stack.enter_context(closing(address.listen()))
         ready, tell = os.pipe()
         pid = os.fork()
         if not pid:
             os.close(ready)
-            _be_the_server(session, scenario, listener, beginning, tell)
+            _be_the_server(session, scenario, listener, beginning, tell, place, folders, address.path)
         os.close(tell)
         listener.close()
         stack.callback(_end, pid)
@@ -198,7 +197,7 @@ def _under_gdb(session: Any, scenario: Scenario, folders: list[Path], beginning:
         if ending:
             click.echo(f"It ends: {ending}", err=True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        words = [program, "-q", "-nx", "-iex", "set auto-load safe-path /", "-x", str(commands), *more]
+        words = [program, "-q", "-nx", "-iex", "set auto-load safe-path /", "-x", str(place / COMMANDS), *more]
         return subprocess.run(words, check=False, preexec_fn=_hear_ctrl_c).returncode
 
 
@@ -207,8 +206,11 @@ def _hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _be_the_server(session: Any, scenario: Scenario, listener: Any, beginning: str, tell: int) -> NoReturn:
-    from kdumpsim.debugger.service import begin, serve
+def _be_the_server(
+    session: Any, scenario: Scenario, listener: Any, beginning: str, tell: int, place: Path, folders: list[Path],
+    target: str,
+) -> NoReturn:  # fmt: skip
+    from kdumpsim.debugger.service import begin, serve, write_files
     from kdumpsim.debugger.travel import Traveller
     from kdumpsim.machines.parent import die_with
 
@@ -222,6 +224,7 @@ def _be_the_server(session: Any, scenario: Scenario, listener: Any, beginning: s
     try:
         with closing(Traveller(session, scenario)) as traveller:
             begin(traveller, beginning)
+            write_files(session, traveller, place, folders, target)
             with open(tell, "wb") as pipe:
                 pipe.write(f"{traveller.ending}\n".encode())
             serve(listener, traveller, session.pc.cpus, lambda _: None)
@@ -246,13 +249,13 @@ def _for_others(session: Any, scenario: Scenario, folders: list[Path], beginning
         if address.path:
             stack.callback(lambda: Path(address.path).unlink(missing_ok=True))
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdumpsim-debug-")))
-        commands = write_files(session, place, folders, str(address))
         traveller = stack.enter_context(closing(Traveller(session, scenario)))
         if beginning != "boot":
             click.echo(RUNNING)
         begin(traveller, beginning)
         if traveller.ending:
             click.echo(f"It ends: {traveller.ending}")
+        commands = write_files(session, traveller, place, folders, str(address))
         click.echo(f"Listening at {address}. In another terminal:\n  gdb -x {commands}\nCtrl-C ends it.")
         serve(listener, traveller, session.pc.cpus, click.echo)
     return 0

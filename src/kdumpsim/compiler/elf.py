@@ -143,6 +143,19 @@ def apply_relocation(image: bytearray, offset: int, kind: int, symbol_value: int
     image[offset : offset + width] = (value & (limit - 1)).to_bytes(width, "little")
 
 
+def section_bases(obj: Relocatable, address: int) -> dict[int, int]:
+    """Where `relocate_object` puts each allocated section, by number, in the order in which it does."""
+    bases: dict[int, int] = {}
+    at = address
+    # What has contents first, so that zeros stand at the end.
+    for index, section in sorted(enumerate(obj.sections), key=lambda pair: pair[1].kind == SHT_NOBITS):
+        if section.alloc:
+            at += -at % section.align
+            bases[index] = at
+            at += len(section.data) if section.kind != SHT_NOBITS else section.size
+    return bases
+
+
 def relocate_object(
     data: bytes, address: int, externals: Mapping[str, int] | None = None
 ) -> tuple[bytes, dict[str, int]]:
@@ -153,14 +166,12 @@ def relocate_object(
     otherwise.
     """
     obj = read_object(data)
-    bases: dict[int, int] = {}
+    bases = section_bases(obj, address)
     image = bytearray()
-    # What has contents first, so that zeros stand at the end.
-    for index, section in sorted(enumerate(obj.sections), key=lambda pair: pair[1].kind == SHT_NOBITS):
-        if section.alloc:
-            image.extend(bytes(-(address + len(image)) % section.align))
-            bases[index] = address + len(image)
-            image.extend(section.data if section.kind != SHT_NOBITS else bytes(section.size))
+    for index, base in bases.items():
+        section = obj.sections[index]
+        image.extend(bytes(base - address - len(image)))
+        image.extend(section.data if section.kind != SHT_NOBITS else bytes(section.size))
     externals = externals or {}
     values: list[int | None] = []
     symbols: dict[str, int] = {}

@@ -27,6 +27,7 @@ from .elf import (
     StringTable,
     Symbol,
     read_object,
+    section_bases,
 )
 from .relocatable import Header, write_relocatable
 
@@ -105,6 +106,21 @@ def merge(objects: Sequence[ObjectFile]) -> bytes:
     bodies.append(bytes(names.data))
     headers.append((own_name, SHT_STRTAB, 0, len(names.data), 0, 0, 1))
     return write_relocatable(headers, bodies)
+
+
+def placed(objects: Sequence[ObjectFile], address: int) -> list[dict[str, int]]:
+    """For each object the addresses of its sections, once `relocate_object` has placed what `merge` makes of all."""
+    bases = section_bases(read_object(merge(objects)), address)
+    found: list[dict[str, int]] = []
+    index = 0
+    for obj in objects:
+        sections: dict[str, int] = {}
+        for section in read_object(obj.data, obj.name).sections:
+            if section.alloc:
+                index += 1
+                sections[section.name] = bases[index]
+        found.append(sections)
+    return found
 
 
 def _relocations(section: Section, number: int, symbols: _Symbols) -> bytes:

@@ -241,6 +241,29 @@ class Goto(Command):
         gdb.execute("frame")
 
 
-for command in (Ps, Dmesg, Irq, Cpu, Goto):
+class Program(Command):
+    """kd-program NAME: under `kdumpsim debug`, have the symbols of a user program, in place of another's.
+
+    All programs have the same addresses, so breakpoints in one are met by others, too."""
+
+    name = "kd-program"
+    loaded: str | None = None
+
+    def show(self, words: list[str]) -> None:
+        """Load the file."""
+        if len(words) != 1:
+            raise gdb.GdbError("kd-program takes a program's name, as kd-ps shows it")
+        folder = gdb.convenience_variable("kd_programs")
+        if folder is None:
+            raise gdb.GdbError("kd-program is for a run under kdumpsim debug")
+        if Program.loaded is not None:
+            gdb.execute(f"remove-symbol-file {Program.loaded}", to_string=True)
+            Program.loaded = None
+        path = f"{folder.string()}/{words[0]}"
+        gdb.execute(f"add-symbol-file {path}", to_string=True)
+        Program.loaded = path
+
+
+for command in (Ps, Dmesg, Irq, Cpu, Goto, Program):
     command()
 print("kd-ps, kd-dmesg, kd-irq, kd-cpu: the kernel's tasks, log, interrupt lines and CPUs (help kd-ps)")

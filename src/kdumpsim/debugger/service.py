@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdumpsim import images
 from kdumpsim.debugger.orders import Go
 from kdumpsim.debugger.packets import DebuggerGone, Packets
 from kdumpsim.debugger.stub import Stub
@@ -99,21 +100,35 @@ def begin(traveller: Traveller, where: str) -> None:
             traveller.goto(found[0])
 
 
-def write_files(session: Session, directory: Path, folders: Sequence[Path], target: str) -> Path:
-    """Kernels and a file of commands for gdb; the latter's path."""
+def write_files(session: Session, traveller: Traveller, directory: Path, folders: Sequence[Path], target: str) -> Path:
+    """Kernels, programs, what else was loaded, and a file of commands for gdb; the latter's path.
+
+    What is loaded where is known once the traveller has been past it.
+    """
+    kernels, objects = traveller.ask("loaded")
     lines = ["set pagination off", f"set architecture {TARGET.name}", "set confirm off"]
     lines += ["set stack-cache off", "set code-cache off"]  # memory is another after kd-goto
     for folder in dict.fromkeys([PACKAGE.parent, *folders]):
         lines.append(f"directory {folder}")
-    kernels = {"vmlinux": session.first, **{f"vmlinux-{n}": k for n, k in enumerate(session.mechanism.kernels(), 2)}}
-    for name, kernel in kernels.items():
-        path = directory / name
-        path.write_bytes(kernel.elf)
-        lines.append(f"{'file' if name == 'vmlinux' else 'add-symbol-file'} {shlex.quote(str(path))}")
-    lines += [f"source {HELPERS}", "set confirm on", f"target remote {target}"]
+    lines.append(f"file {_written(directory / 'vmlinux', session.first.elf)}")
+    for number, (elf, moved) in enumerate(kernels, 2):
+        lines.append(f"add-symbol-file {_written(directory / f'vmlinux-{number}', elf)} -o {moved}")
+    for number, (obj, sections) in enumerate(objects, 1):
+        places = "".join(f" -s {name} {address:#x}" for name, address in sections.items())
+        lines.append(f"add-symbol-file {_written(directory / f'object-{number}', obj)}{places}")
+    programs = directory / "programs"
+    programs.mkdir()
+    for path in images.USER_PROGRAMS:
+        _written(programs / Path(path).name, images.user_program(path))
+    lines += [f'set $kd_programs = "{programs}"', f"source {HELPERS}", "set confirm on", f"target remote {target}"]
     commands = directory / COMMANDS
     commands.write_text("\n".join(lines) + "\n")
     return commands
+
+
+def _written(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return shlex.quote(str(path))
 
 
 def serve(listener: socket.socket, traveller: Traveller, cpus: int, said: Callable[[str], None]) -> None:

@@ -71,6 +71,12 @@ class Views:
             address, size = address + step, size - step
         return ranges
 
+    def loaded(self) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, Mapping[str, int]]]]:
+        """What runs beside the first kernel, as ELF files: kernels, and by how much each has moved; objects, and where
+        their sections are."""
+        mechanism = self._session.mechanism
+        return [(kernel.elf, moved) for kernel, moved in mechanism.kernels()], list(mechanism.objects())
+
     def now(self) -> int:
         """Virtual time, ns."""
         return self._session.now

@@ -145,8 +145,15 @@ class Mechanism(ABC):
         """What `prepare` uses beside the files and the words, so that another of them makes another machine."""
         return ()
 
-    def kernels(self) -> Sequence[KernelImage]:
-        """Kernels beside the first that may run, for a debugger."""
+    def kernels(self) -> Sequence[tuple[KernelImage, int]]:
+        """Kernels beside the first that may run, and by how much each is loaded away from where it is linked.
+
+        For debuggers; one that moves is there once `prepare` has loaded it.
+        """
+        return ()
+
+    def objects(self) -> Sequence[tuple[bytes, Mapping[str, int]]]:
+        """Relocatable objects that `prepare` has loaded, with debug data, and where the sections of each are."""
         return ()
 
     def state(self) -> Any:

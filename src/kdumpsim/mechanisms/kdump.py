@@ -14,6 +14,7 @@ from kdumpsim import images
 from kdumpsim.disks.dumpdisk import DumpOnDisk, digest, extract, find_dump
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.load import CAPTURE_LOADED, kexec_load_panic
+from kdumpsim.kexec.purgatory import Purgatory
 from kdumpsim.kexec.segments import Range
 from kdumpsim.lkdtt.outcome import Note, Seen
 from kdumpsim.mechanisms.base import Host, Mechanism, MechanismError, Phase, kernel_words
@@ -104,9 +105,16 @@ class Kdump(Mechanism):
     def parts(self) -> Iterable[bytes]:
         return (images.purgatory(),)
 
-    def kernels(self) -> Sequence[images.KernelImage]:
-        # One that moves when it starts has no addresses of its own yet.
-        return () if self.capture.base == images.FIRST_KERNEL_BASE else (self.capture,)
+    def kernels(self) -> Sequence[tuple[images.KernelImage, int]]:
+        moves = self.capture.base == images.FIRST_KERNEL_BASE
+        if self._state is None:
+            return () if moves else ((self.capture, 0),)
+        return ((self.capture, self._state[3]),)
+
+    def objects(self) -> Sequence[tuple[bytes, Mapping[str, int]]]:
+        if self._state is None:
+            return ()
+        return images.purgatory_modules(self._state[0] - Purgatory(images.purgatory(), 0).entry)
 
     def state(self) -> State | None:
         return self._state

@@ -76,7 +76,7 @@ class Timeline:
         for index, cpu in enumerate(self._cpus):
             cpu.on_event = partial(self._event, index)
             cpu.on_halt = partial(self._halts, index)
-        for kernel in (session.first, *session.mechanism.kernels()):
+        for kernel in (session.first, *(kernel for kernel, moved in session.mechanism.kernels() if not moved)):
             for address in _returns(kernel):
                 session.machine.watch(address, self._returns)
             session.machine.watch(kernel.symbols[SWITCH], partial(self._switches, _comm_offset(kernel)))
