@@ -246,6 +246,20 @@ def test_crash_opens_what_makedumpfile_has_left(
     assert again == {question: said[question] for question in questions}
 
 
+@pytest.mark.parametrize("form", ["kdump-zlib", "kdump-lzo"])
+def test_makedumpfile_reads_what_we_have_compressed(
+    form: str, run: Run, said: dict[str, str], i386_tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Debian's build knows neither Snappy nor Zstandard."""
+    ours, log, again = tmp_path / "ours", tmp_path / "log", tmp_path / "again"
+    assert kdumpsim("convert", str(run.directory), "--to", form, "--output", str(ours)).returncode == 0
+    for words in (("--dump-dmesg", str(ours), str(log)), ("-c", "-d", "31", str(ours), str(again))):
+        subprocess.run([i386_tool("makedumpfile"), *words], check=True, capture_output=True, timeout=60)
+    lines = [re.sub(r"^<\d>", "", line).rstrip() for line in log.read_text().splitlines()]
+    assert lines == [line.rstrip() for line in said["log"].rstrip("\n").splitlines()]
+    assert again.stat().st_size < ours.stat().st_size
+
+
 def test_the_log_alone(run: Run, said: dict[str, str], i386_tool: Callable[[str], str], tmp_path: Path) -> None:
     """vmcore-dmesg and makedumpfile --dump-dmesg find it by VMCOREINFO."""
     dump, text = str(run.directory / "vmcore"), tmp_path / "dmesg"
