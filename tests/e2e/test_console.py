@@ -79,7 +79,7 @@ def test_table_1_of_the_paper_runs_line_by_line_and_its_crash_is_dumped(tmp_path
     assert "Kernel panic - not syncing: LKDTT: crash point IDE_CORE_CP" in output
     assert "IDE_CORE_CP / panic" in output
     assert re.search("outcome +O", output)
-    assert f"gdb {tmp_path}/dump/vmlinux {tmp_path}/dump/vmcore" in output
+    assert f"kdumpsim open {tmp_path}/dump" in output
     assert (tmp_path / "dump" / "vmcore").exists()
 
 
