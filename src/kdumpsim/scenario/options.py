@@ -237,8 +237,8 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "kernel_dump",
-            "the capture kernel saves the dump from kernel space, with polling and without a timer (LKDTT paper, "
-            "section 7.3): never, when it gives up, or always, without user space",
+            "when the capture kernel itself saves the dump, by polling and without a timer (LKDTT paper, section 7.3): "
+            "never, if it panics, or always, without user space",
             "off",
             _switch("off", "fallback", "only"),
             CAPTURE,
@@ -246,8 +246,8 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "apic_restore",
-            "what a crash does to the interrupt controllers: nothing, legacy mode for the CPU that goes on, as kdump, "
-            "or back to what the firmware had set (LKDTT paper, section 5.2.5)",
+            "what a crash does to the interrupt controllers: nothing, set legacy mode for the continuing CPU, like "
+            "kdump, or restore the firmware's state (LKDTT paper, section 5.2.5)",
             "partial",
             {"none": "0", "partial": "1", "full": "2"},
             FIRST,
@@ -255,8 +255,8 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "calibrate",
-            "how a kernel measures its speed: by the PIT's count alone, or by ticks of the i8259 as well, as 2.6.16 "
-            "does before it sets up any APIC",
+            "how a kernel measures its speed: with the PIT's count alone, or also with ticks of the i8259, like 2.6.16 "
+            "before it sets up any APIC",
             "pit",
             _switch("pit", "ticks"),
             BOTH,
@@ -264,14 +264,14 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "relocate_cpu",
-            "the boot CPU starts the capture kernel, whichever CPU has crashed: it is asked by NMI (LKDTT paper, "
+            "the boot CPU starts the capture kernel, whichever CPU has crashed, after an NMI from it (LKDTT paper, "
             "section 7.4)",
             "0",
             _switch("0", "1"),
             FIRST,
             constant="RELOCATE_CPU",
         ),
-        Option("maxcpus", "how many CPUs the capture kernel starts", "1", {}, CAPTURE, "maxcpus"),
+        Option("maxcpus", "the number of CPUs that the capture kernel starts", "1", {}, CAPTURE, "maxcpus"),
         Option(
             "softlockup_clock",
             "how the soft-lockup watchdog measures time: in jiffies, or by each CPU's own timer interrupts, which "
