@@ -50,6 +50,11 @@ def cable() -> Cable:
     return Cable()
 
 
+def packet(port: int, payload: bytes) -> bytes:
+    """A datagram for the station."""
+    return ethernet(STATION_MAC, MAC, 0x0800, ipv4(GUEST, STATION, 17, udp(GUEST, 1024, STATION, port, payload)))
+
+
 def test_who_has_the_station_is_told(cable: Cable) -> None:
     ask = bytes.fromhex("0001080006040001") + MAC + GUEST + bytes(6) + STATION
     answer = cable.ask(ethernet(BROADCAST_MAC, MAC, 0x0806, ask))
@@ -69,9 +74,6 @@ def test_a_ping_is_answered(cable: Cable) -> None:
 
 
 def test_a_datagram_for_the_echo_port_comes_back(cable: Cable) -> None:
-    def packet(port: int, payload: bytes) -> bytes:
-        return ethernet(STATION_MAC, MAC, 0x0800, ipv4(GUEST, STATION, 17, udp(GUEST, 1024, STATION, port, payload)))
-
     answer = cable.ask(packet(7, b"hello, station"))
     back = ipv4(STATION, GUEST, 17, udp(STATION, 7, GUEST, 1024, b"hello, station"))
     assert answer == ethernet(MAC, STATION_MAC, 0x0800, back)
@@ -79,6 +81,15 @@ def test_a_datagram_for_the_echo_port_comes_back(cable: Cable) -> None:
     damaged = bytearray(packet(7, b"hello, station"))
     damaged[45] ^= 1
     assert cable.ask(bytes(damaged)) is None
+
+
+def test_a_datagram_for_the_ha_cluster_port_is_noted_with_its_time(cable: Cable) -> None:
+    """And nothing else is, nor one whose header is damaged."""
+    damaged = bytearray(packet(694, b"damaged"))
+    damaged[22] ^= 1
+    for frame in (packet(694, b"crash"), packet(9, b"discard"), bytes(damaged)):
+        cable.network.send(frame)
+    assert [text for _, text in cable.network.notices] == [b"crash"]
 
 
 def test_traffic_comes_at_seeded_times_and_never_two_frames_at_once() -> None:

@@ -132,3 +132,31 @@ def test_the_same_driver_exchanges_datagrams_through_qemus_card(
             assert "netload:" not in console.read_text()
         finally:
             process.kill()
+
+
+def test_a_peer_hears_of_the_crash_before_the_hand_over(crash: Crash) -> None:
+    """Failover (LKDTT paper, section 9): one datagram, polled, while the card receives and other CPUs may send."""
+    run = crash("FS_DEVRW", "panic", "--dma", "net", "--load", "netload,diskio", "--kernel-option", "failover=1")
+    result = run.result
+    assert (result["outcome"], result["accuracy"]) == ("O", 1)
+    notice = result["failover"]
+    assert notice["message"] == "LKDTT: crash point FS_DEVRW"
+    arm, jump = (phase["virtual_end_ns"] for phase in result["phases"] if phase["name"] in ("arm", "crash"))
+    assert 0 < notice["latency_ns"] < jump - arm
+    assert "network card at the hand-over: receiver off" in result["evidence"]
+
+
+def test_a_card_that_sends_nothing_delays_the_dump_by_ten_milliseconds_and_no_more(crash: Crash) -> None:
+    lame = crash("FS_DEVRW", "panic", "--nic", "--kernel-option", "failover=1", "--break", "nic").result
+    assert lame["failover"] is None
+    assert lame["outcome"] == "O"
+    match = re.search(r"purgatory (\d+)\.\d ms later", lame["evidence"][0])
+    assert match is not None
+    assert 10 <= int(match[1]) <= 30
+
+
+def test_a_notice_needs_a_card(tmp_path: Path) -> None:
+    words = ["run", "--crashpoint", "FS_DEVRW", "--type", "panic", "--kernel-option", "failover=1"]
+    done = kdumpsim(*words, "--output", str(tmp_path))
+    assert done.returncode == 2
+    assert "failover=1 has no network card to send its notice with: add --nic" in done.stderr

@@ -21,7 +21,7 @@ def machine() -> Iterator[Machine]:
 @pytest.mark.parametrize(
     ("point", "context", "callers"),
     [
-        ("INT_HARDWARE_ENTRY", "IRQ 14", ["__do_IRQ", "call_on_stack", "do_IRQ", "common_interrupt"]),
+        ("INT_HARDWARE_ENTRY", "IRQ ", ["__do_IRQ", "call_on_stack", "do_IRQ", "common_interrupt"]),
         ("TASKLET", "softirq", ["run_tasklets", "run_softirqs", "call_on_stack", "do_softirq", "irq_exit"]),
         ("FS_DEVRW", "task", ["ll_rw_block", "sys_fsync", "system_call"]),
     ],
@@ -29,8 +29,10 @@ def machine() -> Iterator[Machine]:
 def test_callers_and_context_of_a_crash(machine: Machine, point: str, context: str, callers: list[str]) -> None:
     crash = machine.crash(point, "panic").crash
     assert crash is not None
-    assert crash.context == context
-    assert [name for name in crash.calls if name in callers] == callers
+    assert crash.context is not None
+    assert crash.context.startswith(context)  # which IRQ is a matter of the build
+    # An interrupt may have come on top of another.
+    assert [name for name in crash.calls if name in callers][: len(callers)] == callers
     interrupted = {
         "the idle task": "enable_paging", "a system call": "system_call",
         "a program": "apic_timer_interrupt" if context == "softirq" else "common_interrupt",

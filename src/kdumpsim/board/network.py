@@ -4,8 +4,9 @@
 The station follows RFC 826 (ARP), 791 (IPv4), 792 (ICMP echo), 768 (UDP) and 862 (UDP echo, port 7): it says where it
 is, answers pings, and sends a datagram for its port 7 back. With `traffic_ns` it also broadcasts UDP datagrams to
 port 9 (discard, RFC 863), at times and with lengths drawn from the seed, from power-on to power-off: it knows nothing
-of what becomes of them. Its frames leave in the order in which it made up its mind. Addresses are those of QEMU's
-user network: the station is 10.0.2.2, the guest 10.0.2.15.
+of what becomes of them. Datagrams for its port 694 (IANA: ha-cluster) it notes, with the time. Its frames leave in the
+order in which it made up its mind. Addresses are those of QEMU's user network: the station is 10.0.2.2, the guest
+10.0.2.15.
 
 Not modelled: IP options and fragments (dropped), TCP, DHCP, other stations, collisions, loss.
 """
@@ -31,7 +32,7 @@ REPLY_NS = 100_000
 """How long the station thinks before it answers, give or take an eighth."""
 MIN_FRAME = 60
 MIN_PAYLOAD, MAX_PAYLOAD = 18, 512
-ECHO, DISCARD = 7, 9
+ECHO, DISCARD, HA_CLUSTER = 7, 9, 694
 _IP, _ARP = 0x0800, 0x0806
 _ICMP, _UDP = 1, 17
 _ARP_HEADER = struct.pack(">HHBB", 1, _IP, 6, 4)
@@ -81,6 +82,8 @@ class Network:
     def __init__(self, timers: Timers, config: NetworkConfig, seed: int, arrive: Callable[[bytes], None]) -> None:
         self._timers, self._config, self._arrive = timers, config, arrive
         self._jitter = Jitter(seed)
+        self.notices: list[tuple[int, bytes]] = []
+        """When a datagram came to port 694, and what it says."""
         self._cable: deque[tuple[int, bytes]] = deque()  # (arrival, frame) on the way to the card
         self._cable_timer = timers.timer("network cable", self._arrived)
         self._traffic_timer = timers.timer("network traffic", self._broadcast)
@@ -172,12 +175,13 @@ class Network:
         reply = bytes(4) + message[4:]
         return reply[:2] + struct.pack(">H", checksum(reply)) + reply[4:]
 
-    @staticmethod
-    def _answer_udp(source: bytes, datagram: bytes) -> bytes | None:
+    def _answer_udp(self, source: bytes, datagram: bytes) -> bytes | None:
         if len(datagram) < 8:
             return None
         source_port, target_port, length, check = struct.unpack(">4H", datagram[:8])
         pseudo = source + STATION + struct.pack(">BBH", 0, _UDP, length)
+        if target_port == HA_CLUSTER and length == len(datagram):
+            self.notices.append((self._timers.now, datagram[8:]))
         if target_port != ECHO or length != len(datagram) or (check and checksum(pseudo + datagram)):
             return None
         return udp(STATION, ECHO, source, source_port, datagram[8:])
@@ -188,8 +192,10 @@ class Network:
         return {
             "jitter": self._jitter.state,
             "cable": list(self._cable),
+            "notices": list(self.notices),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._jitter.state = state["jitter"]
         self._cable = deque(state["cable"])
+        self.notices = list(state["notices"])

@@ -17,7 +17,7 @@ from kdumpsim.board.firmware import Intr
 from kdumpsim.board.idechannel import Channel
 from kdumpsim.board.machine import MachineConfig, StopReason
 from kdumpsim.board.memory import Memory as RealMemory
-from kdumpsim.board.network import NetworkConfig
+from kdumpsim.board.network import Network, NetworkConfig
 from kdumpsim.board.rtl8139 import Rtl8139
 from kdumpsim.cpu import Cpu
 from kdumpsim.machines.own import OwnMachine
@@ -110,6 +110,8 @@ class Devices(Protocol):
     def channels(self) -> Mapping[str, Channel]: ...
     @property
     def nic(self) -> Rtl8139 | None: ...
+    @property
+    def network(self) -> Network | None: ...
 
 
 class Striking(Protocol):

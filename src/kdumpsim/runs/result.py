@@ -19,7 +19,7 @@ from kdumpsim.runs.calls import Crash
 from kdumpsim.runs.events import Phase
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.compare import Judgement
-from kdumpsim.vmcore.oracle import RanOn
+from kdumpsim.vmcore.oracle import Oracle, RanOn
 
 _ABSENT: dict[str, Any] = {"accuracy": None, "completeness": None, "pages": None, "registers": [], "differences": [],
                            "changed_by_crash_path": [], "changed_by_dma": [], "changed_before_handed": []}  # fmt: skip
@@ -33,6 +33,24 @@ class DumpFile(Record):
     sha256: str | None
     """None where it was not asked for."""
     bytes: int
+
+
+@dataclass(frozen=True)
+class Failover(Record):
+    """The notice of its crash that a kernel sent to a peer (kernel option failover)."""
+
+    latency_ns: int
+    """From the crash until the peer had it."""
+    message: str
+
+    @classmethod
+    def of(cls, oracle: Oracle, notices: Iterable[tuple[int, bytes]]) -> Failover | None:
+        """The first of the peer's `notices` (time, text) that came after the crash; None if none did."""
+        crash = oracle.led_to_dump
+        for time_ns, text in notices:
+            if crash is not None and time_ns >= crash.time_ns:
+                return cls(time_ns - crash.time_ns, text.rstrip(b"\0").decode("ascii", "replace"))
+        return None
 
 
 @dataclass
@@ -49,6 +67,8 @@ class Result(Record):
     """CPUs that nothing had stopped when another handed over."""
     crash: Crash | None = field(default=None, metadata=stored(optional(record(Crash))))
     """None if the kernel did not begin to die."""
+    failover: Failover | None = field(default=None, metadata=stored(optional(record(Failover))))
+    """None without a notice."""
     struck: list[Struck] = field(default_factory=list, metadata=stored(each(Struck)))
     """What struck other than at a crash point."""
     effect: Effect | None = field(default=None, metadata=stored(optional(record(Effect))))

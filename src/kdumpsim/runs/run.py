@@ -27,7 +27,7 @@ from kdumpsim.runs.drawing import drawn, survey, wants_survey
 from kdumpsim.runs.effect import effect_of, without_effect
 from kdumpsim.runs.events import Observer, Silent
 from kdumpsim.runs.hosttime import check_host_timeout, within
-from kdumpsim.runs.result import DumpFile, Result, remove_stale, write_atomically
+from kdumpsim.runs.result import DumpFile, Failover, Result, remove_stale, write_atomically
 from kdumpsim.runs.session import Session, kernel_command_line
 from kdumpsim.runs.truth import write_truth
 from kdumpsim.scenario.options import Kernel, config
@@ -217,6 +217,8 @@ def _leave(
         result.vmcore = DumpFile(sha256, size)
     result.ran_on = session.oracle.ran_on()
     result.crash = Crash.of(session.oracle)
+    network = session.machine.inspecting.network if session.machine.inspecting is not None else None
+    result.failover = Failover.of(session.oracle, network.notices if network is not None else ())
     result.effect = effect_of(session, conclusion)
     result.struck = session.strikes.struck if session.strikes is not None else []
     result.asked = asked.command() if asked != scenario else None

@@ -273,6 +273,15 @@ OPTIONS: dict[str, Option] = {
         ),
         Option("maxcpus", "the number of CPUs that the capture kernel starts", "1", {}, CAPTURE, "maxcpus"),
         Option(
+            "failover",
+            "the crash path tells a peer on the network that it hands over, by one UDP datagram (LKDTT paper, "
+            "section 9)",
+            "0",
+            {"0": "0", "1": "10.0.2.2"},
+            FIRST,
+            "failover",
+        ),
+        Option(
             "softlockup_clock",
             "how the soft-lockup watchdog measures time: in jiffies, or by each CPU's own timer interrupts, which "
             "continue even if jiffies stop",

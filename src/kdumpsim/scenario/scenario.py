@@ -178,6 +178,8 @@ def check_together(pc: PcPart, kernel: KernelPart) -> None:
     """Raise ScenarioError if the machine and the kernels do not fit together."""
     reserved = _check_reserved(kernel.reserved, pc.memory, relocatable=kernel.options["relocatable"] == "1")
     check_dump_disk(pc.dump_disk, kernel.options["combined_mode"], pc.sata)
+    if dict(kernel.kernel_options).get("failover") == "1" and not pc.nic:
+        raise ScenarioError("failover=1 has no network card to send its notice with: add --nic")
     if pc.dump_disk == "sdb" and (way := dict(kernel.kernel_options).get("kernel_dump", "off")) != "off":
         raise ScenarioError(f"kernel_dump={way} cannot poll dump-disk sdb: it has a driver for hdb and hdc")
     check_holes(pc.memory_holes, pc.memory, reserved)

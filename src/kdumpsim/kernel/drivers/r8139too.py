@@ -84,6 +84,8 @@ NUM_TX_DESC: Final = 4
 TX_BUF_SIZE: Final = 2048
 TX_ORDER: Final = 1
 RESET_POLLS: Final = 1000
+SEND_POLLS: Final = 1000
+"""Ten milliseconds, or a cable that is not there would hold up the dump."""
 
 
 class Rtl8139Private(Struct):
@@ -234,6 +236,24 @@ def rtl8139_start_xmit(skb: ptr[SkBuff], dev: ptr[NetDevice]) -> None:
 
 
 @guest
+def rtl8139_poll_send(dev: ptr[NetDevice], data: ptr[u8], count: usize) -> bool:
+    """Reset the chip, which forgets what it was at, and have it send one frame; True once that is on its way."""
+    tp = cast(ptr[Rtl8139Private], dev.priv)
+    if not rtl8139_chip_reset(tp):
+        return False
+    memcpy(tp.tx_bufs, data, count)
+    outl(u32(pa(usize(tp.tx_bufs))), tp.ioaddr + TSAD0)
+    outb(CR_TE, tp.ioaddr + CR)
+    outl(TCR_CONFIG, tp.ioaddr + TCR)
+    outl(u32(count), tp.ioaddr + TSD0)
+    for _ in range(SEND_POLLS):
+        if inw(tp.ioaddr + TSD0) & TSD_TOK:
+            return True
+        udelay(10)
+    return False
+
+
+@guest
 def rtl8139_open(dev: ptr[NetDevice]) -> i32:
     """Memory, interrupt, and off it goes."""
     tp = cast(ptr[Rtl8139Private], dev.priv)
@@ -275,6 +295,7 @@ def rtl8139_init_one() -> i32:
         a[i] = inb(tp.ioaddr + IDR0 + u16(i))
     dev.open = rtl8139_open
     dev.hard_start_xmit = rtl8139_start_xmit
+    dev.poll_send = rtl8139_poll_send
     dev.priv = tp
     register_netdev(dev)
     printk(f"<6>{dev.name:s}: RealTek RTL8139 at 0x{tp.ioaddr:x}, ")

@@ -81,6 +81,8 @@ class NetDevice(Struct):
     open: fn[[ptr["NetDevice"]], i32]
     hard_start_xmit: fn[[ptr[SkBuff], ptr["NetDevice"]], None]
     """Takes the packet over; called with xmit_lock held and softirqs off."""
+    poll_send: fn[[ptr["NetDevice"], ptr[u8], usize], bool]
+    """Sends one frame by polling, with nothing else running and whatever the driver was at; the last thing it does."""
     priv: ptr[void]
     queue: SkBuffHead
     xmit_lock: Spinlock

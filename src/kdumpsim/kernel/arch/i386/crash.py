@@ -59,6 +59,7 @@ from kdumpsim.kernel.core.kexec import crash_image, crash_notes
 from kdumpsim.kernel.core.kexec_types import KEXEC_NOTE_BYTES
 from kdumpsim.kernel.core.sched import cpu_rq
 from kdumpsim.kernel.core.string import strlcpy
+from kdumpsim.kernel.net.failover import failover_notify
 
 NT_PRSTATUS: Final = 1
 NT_PRPSINFO: Final = 3
@@ -303,6 +304,7 @@ def take_over() -> NoReturn:
     It is in an NMI handler, and stays there for all the processor knows: the capture kernel's first IRET ends it.
     """
     wait_for_crash_ipi()
+    failover_notify()
     restore_interrupt_mode()
     machine_kexec(crash_image)
 
@@ -388,6 +390,7 @@ def machine_crash_shutdown(regs: ptr[PtRegs]) -> None:
     if RELOCATE_CPU and cpu != BOOT_CPU and cpu_online(BOOT_CPU):
         leave_to_boot_cpu(regs, cpu)
     nmi_shootdown_cpus()
+    failover_notify()
     restore_interrupt_mode()
     crash_save_cpu(regs, cpu)
     crash_save_psinfo(cpu)
