@@ -59,7 +59,7 @@ NARROW = {
     "kernel.fs.toyfs": {"block_size", "size"},  # on disk
     "kernel.net.ip": {"address"},  # IPv4's
     "kernel.net.ipconfig": {"address"},
-    "kernel.net.skbuff": {"address"},
+    "kernel.net.devinet": {"address", "ifa_address"},
     "kernel.net.socket": {"sin_addr"},
     "userland.socket": {"sin_addr"},
     "userland.agent": {"length"},  # the agent's protocol

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The IP addresses of network devices (net/ipv4/devinet.c of 2.6.16); all are in the network's byte order."""
+"""The IP addresses of network devices (net/ipv4/devinet.c of 2.6.16; its in_device and in_ifaddr).
+
+All are in the network's byte order.
+"""
 
 from __future__ import annotations
 
