@@ -18,6 +18,7 @@ from kdumpsim.kernel.core.string import memcpy, strlcpy
 from kdumpsim.kernel.core.types import EINVAL
 from kdumpsim.kernel.net.arp import eth_broadcast
 from kdumpsim.kernel.net.byteorder import csum_fold, htons
+from kdumpsim.kernel.net.devinet import inet_select_addr
 from kdumpsim.kernel.net.eth import ETH_HLEN, ETH_P_IP, EthHdr
 from kdumpsim.kernel.net.ip import IP_DEFTTL, IP_HLEN, IP_VERSION_IHL, IpHdr, ip_route_output
 from kdumpsim.kernel.net.ipconfig import in_aton
@@ -63,7 +64,7 @@ def failover_notify() -> None:
     ip.tot_len = htons(u16(IP_LENGTH))
     ip.ttl = IP_DEFTTL
     ip.protocol = IPPROTO_UDP
-    ip.saddr = dev.address
+    ip.saddr = inet_select_addr(dev)
     ip.daddr = failover_peer
     ip.check = 0
     ip.check = csum_fold(csum_partial(cast(ptr[u8], ip), IP_HLEN, 0))
