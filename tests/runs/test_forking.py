@@ -108,6 +108,15 @@ def test_the_machine_itself_is_crashed_only_where_putting_it_back_undoes_all(
     assert not booted.may_crash_itself(replace(PANIC, **settings))
 
 
+def test_a_fault_or_an_instant_never_strikes_the_machine_itself(
+    booted: Booted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(booted, "_forks", 0)
+    monkeypatch.setattr(booted, "_warm_at", 1)
+    assert not booted.may_crash_itself(Scenario(fault=("text:executed",), seed=PANIC.seed))
+    assert not booted.may_crash_itself(Scenario(at="instant", crash_type="panic", seed=PANIC.seed))
+
+
 @needs_fork
 def test_what_a_put_back_machine_has_translated_changes_nothing(
     booted: Booted, cold: tuple[Result, Path], tmp_path: Path

@@ -159,7 +159,9 @@ class Booted:
 
     def may_crash_itself(self, scenario: Scenario) -> bool:
         """Is a crash of the machine itself due (`warm`), and would this one do?"""
-        usual = self.failed is None and replace(_warming(scenario), crash_type=scenario.crash_type) == scenario
+        if not scenario.crash_point or self.failed is not None:
+            return False
+        usual = replace(_warming(scenario), crash_type=scenario.crash_type) == scenario
         return usual and self._forks + 1 == self._warm_at
 
     def itself(self, scenario: Scenario, directory: Path) -> Report:
