@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``python -m kdumpsim``: the command line."""
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -16,8 +17,10 @@ def main() -> None:
     """The command line; Ctrl-C ends it with one line from its first import on."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+    gc.disable()  # nothing of what is imported is garbage
     from kdumpsim.cli import main as command
 
+    gc.enable()
     command()
 
 

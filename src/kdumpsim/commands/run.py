@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import shutil
 import sys
@@ -229,7 +230,12 @@ def _run(
     poll: Callable[[], None] | None,
     **how: Any,
 ) -> Result:
-    from kdumpsim.runs.run import run_scenario
+    gc.disable()
+    try:
+        from kdumpsim.runs.run import run_scenario
+    finally:
+        gc.freeze()  # what is imported stays, and need not be looked through time and again
+        gc.enable()
 
     if as_json and not guest_console and not sys.stderr.isatty():
         return run_scenario(scenario, output, poll=poll, **how)
