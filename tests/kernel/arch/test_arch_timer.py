@@ -39,5 +39,5 @@ def test_delay_loop_is_calibrated() -> None:
     guest = Guest()
     guest.until("Calibrating delay loop... ")
     guest.until(BOOTED)
-    # One round of the loop is 3 bytes of code, 32 ns each.
-    assert guest.word("loops_per_jiffy") == pytest.approx(10_000_000 / 96, rel=0.01)
+    # One round of the loop is 10 bytes of code, 32 ns each.
+    assert guest.word("loops_per_jiffy") == pytest.approx(10_000_000 / 320, rel=0.01)
