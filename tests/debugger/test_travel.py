@@ -19,6 +19,8 @@ from kdumpsim.debugger.travel import MachineGone, Traveller
 from kdumpsim.runs.run import run_scenario
 from kdumpsim.scenario.scenario import Scenario
 
+BLOCK_NS = 10_000
+"""Before an instruction the clock shows the end of its block."""
 OVERFLOW = Scenario("INT_HARDWARE_ENTRY", "overflow")
 PANIC = Scenario("FS_DEVRW", "panic")
 
@@ -212,5 +214,19 @@ def test_a_run_that_goes_on_can_be_stopped(tour: Tour) -> None:
     place = traveller.forward(Go(), lambda: True, ready)
     assert place.why == "interrupt"
     assert 1 < place.number < milestone(tour, "end")
+    traveller.goto(milestone(tour, "end"))
+    back = traveller.back(tour.at("start_kernel"), lambda: True, ready)
+    assert back is not None
+    assert back.why == "interrupt"
     os.close(ready)
     os.close(tell)
+
+
+def test_time_does_not_go_back(tour: Tour) -> None:
+    """The reset comes in mid-round, and the end is not before what led to it."""
+    traveller = tour.traveller
+    traveller.forward(Go())
+    assert traveller.place.why == "end"
+    end = traveller.ask("now")
+    traveller.goto(traveller.place.number - 1)
+    assert traveller.ask("now") <= end + BLOCK_NS

@@ -132,6 +132,8 @@ def test_a_run_of_another_build_or_version_is_refused(crash: Crash, tmp_path: Pa
         (("--crashpoint", "FS_DEVRW", "--type", "panic", "--listen", "x"), "neither a port, nor HOST:PORT"),
         (("--crashpoint", "FS_DEVRW", "--type", "panic", "--listen", "1", "--gdb"), "exclude each other"),
         (("--at", "instant", "--type", "oops"), "leaves something to chance"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--listen", ""), "neither a port, nor HOST:PORT"),
+        (("--crashpoint", "FS_DEVRW", "--type", "panic", "--listen", f"/tmp/{'x' * 200}"), "AF_UNIX path too long"),
         (("--crashpoint", "FS_DEVRW", "--type", "panic", "--machine", "qemu"), "cannot be debugged"),
     ],
 )
@@ -245,3 +247,75 @@ def test_purgatory_the_capture_kernel_and_programs_have_their_symbols(options: t
     assert re.search(r"hit Breakpoint \d(\.\d)?, sys_reboot \(", text)
     assert re.search(r"hit Breakpoint \d(\.\d)?, main \(argc=1, .*\) at kdumpsim/userland/diskio\.py", text)
     assert "nowhere: No such file or directory" in text
+
+
+def test_options_beside_a_directory_are_refused(crash: Crash) -> None:
+    process = kdumpsim("debug", str(crash("FS_DEVRW", "panic").directory), "--seed", "5")
+    assert process.returncode == 2
+    assert "says what was run; leave out --seed" in " ".join(process.stderr.split())
+
+
+@pytest.mark.parametrize("damage", ["[" * 100_000, "{}", "null", '{"kdumpsim": 1'])
+def test_a_damaged_result_is_one_message(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "result.json").write_text(damage)
+    process = kdumpsim("debug", str(tmp_path))
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) <= 5
+    os.unlink(tmp_path / "result.json")
+    os.mkfifo(tmp_path / "result.json")
+    assert "is no regular file" in kdumpsim("debug", str(tmp_path)).stderr
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_what_was_drawn_is_debugged(tmp_path: Path) -> None:
+    """The run that the options draw, and the directory of one in which faults struck."""
+    vary = ("--crashpoint", "FS_DEVRW", "--type", "panic", "--vary", "count")
+    assert kdumpsim("run", *vary, "--output", str(tmp_path)).returncode == 0
+    sha256 = json.loads((tmp_path / "result.json").read_text())["vmcore"]["sha256"]
+    assert sha256 in debug(*vary, commands=("bt 1",))
+    kdumpsim("run", "--fault", "text:executed", "--seed", "4", "--output", str(tmp_path))
+    assert "It ends: " in debug(str(tmp_path), commands=("monitor where",))
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_too_much_to_watch_is_refused_and_the_session_goes_on() -> None:
+    text = debug(*OVERFLOW, commands=("watch *(char (*)[65])0xc0200000", "continue", "monitor where"))
+    assert re.search(r"^instruction [\d,]+ on CPU 0", text, re.MULTILINE)
+    assert "Remote connection closed" not in text
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_kd_goto_goes_to_the_cpu_whose_turn_it_is() -> None:
+    text = debug(*OVERFLOW, commands=("thread 2", "kd-goto crash", "bt 1", "kd-program ../vmlinux", "kd-program ps"))
+    assert re.search(r"^#0 .* in dtt_crossed \(", text, re.MULTILINE)
+    assert "takes a program's name" in text
+
+
+@pytest.mark.usefixtures("_gdb")
+def test_another_dump_than_the_directorys_is_said(crash: Crash, tmp_path: Path) -> None:
+    data = crash("FS_DEVRW", "panic").result
+    data["vmcore"]["sha256"] = "0" * 64
+    (tmp_path / "result.json").write_text(json.dumps(data))
+    assert "Warning: this is not the run that left the directory" in debug(str(tmp_path), commands=("bt 1",))
+
+
+def test_a_full_disk_is_a_failure_of_the_host(require_tool: Callable[[str], str], tmp_path: Path) -> None:
+    require_tool("gdb")
+    words = ("debug", *OVERFLOW, "--begin", "boot", "--gdb", "--", "-batch", "-ex", "frame")
+    process = kdumpsim(*words, prefix=("bash", "-c", 'ulimit -f 100; exec "$@"', "-"))
+    assert process.returncode == 5
+    assert "write gdb's files to" in process.stderr
+
+
+def test_an_abandoned_socket_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "gdb.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kdumpsim", "debug", *OVERFLOW, "--begin", "boot", "--listen", str(path)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert any(line.startswith("Listening at") for line in process.stdout)
+    process.terminate()
+    process.wait()

@@ -15,6 +15,7 @@ from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import run_scenario
 from kdumpsim.runs.timeline import SLEPT
 from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.scenario.values import ScenarioError
 
 Event = dict[str, Any]
 
@@ -111,3 +112,13 @@ def test_dma_has_its_places(run: Run) -> None:
     moved = run.tracks["machine", "DMA"]
     assert moved
     assert all(int(e["args"]["physical address"], 16) >= 0 and e["args"]["bytes"] > 0 for e in moved)
+
+
+@pytest.mark.parametrize("file", ["run/vmcore", "run/result.json", "nowhere/x.json", ".", "/dev/full"])
+def test_a_timeline_replaces_nothing_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "vmcore").write_text("an earlier dump")
+    with pytest.raises(ScenarioError):
+        run_scenario(Scenario("FS_DEVRW", "panic"), Path("run"), perfetto=Path(file))
+    assert (tmp_path / "run" / "vmcore").read_text() == "an earlier dump"

@@ -23,7 +23,17 @@ from kdumpsim.runs import forking
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import build_kernels, run_scenario
-from kdumpsim.scenario.conditions import DMA, DUMP_DISKS, INJECTIONS, MAX_CPUS, OTHER_CPUS
+from kdumpsim.scenario.conditions import (
+    BREAKS,
+    DMA,
+    DUMP_DISKS,
+    I8259,
+    INJECTIONS,
+    LEGACY,
+    MAX_CPUS,
+    OTHER_CPUS,
+    SATA,
+)
 from kdumpsim.scenario.options import OPTIONS
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.profiles import PROFILES
@@ -241,11 +251,13 @@ def _boot(dice: random.Random) -> dict[str, Any]:
     if often() < 0.05:
         memory = dice.randrange(97, 513) * MIB
     crashkernel = Reservation(16 * MIB, 16 * MIB)
-    if often() < 0.5 or crashkernel.end > memory:
+    if often() < 0.5 or memory < 32 * MIB:
         base = dice.choice(BASES) if often() < 0.9 else dice.randrange(300, memory // PAGE) * PAGE
         room = max(memory - base, 4 * MIB)
         size = dice.choice([5 * MIB, 8 * MIB, room, dice.randrange(1024, room // PAGE + 1) * PAGE])
-        crashkernel = Reservation(size, base)
+        crashkernel = Reservation(size, base if often() < 0.9 else None)
+        if often() < 0.1:
+            crashkernel = Reservation(ranges=((0, 64 * MIB, size), (64 * MIB, None, 16 * MIB)))
     holes = []
     if often() < 0.3:
         for _ in range(dice.choice([1, 1, 2, 3, 5, 30])):
@@ -263,6 +275,8 @@ def _boot(dice: random.Random) -> dict[str, Any]:
         "memory_holes": tuple(holes),
         "dump_disk": dice.choice([*DUMP_DISKS, "hdc", "hdc"]),
         "nic": often() < 0.2,
+        "sata": dice.choice(list(SATA)) if often() < 0.15 else LEGACY,
+        "i8259": dice.choice(list(I8259)) if often() < 0.1 else "lint0",
         "inject": dice.choice(list(INJECTIONS)) if often() < 0.05 else None,
         "profile": dice.choice(list(PROFILES)),
         "kernel_options": tuple(options.items()),
@@ -286,6 +300,7 @@ def _crash(dice: random.Random) -> dict[str, Any]:
         "other_cpus": dice.choice(list(OTHER_CPUS)) if often() < 0.1 else None,
         "dma": tuple(name for name in DMA if often() < 0.15),
         "pending_irq": often() < 0.2,
+        "breaks": tuple(name for name in BREAKS if often() < 0.02),
     }
 
 

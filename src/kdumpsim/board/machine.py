@@ -304,7 +304,7 @@ class Machine:
     def pull_reset(self, cause: str) -> None:
         """The reset line: `run` comes back with RESET. The host then looks around, resets, and boots again or not."""
         if self._schedule.reset_cause is None:
-            self._schedule.reset_cause = cause
+            self._schedule.reset_cause, self._schedule.reset_ns = cause, self.clock.now
         self._cut_turn()
 
     def reset(self) -> None:
@@ -408,6 +408,7 @@ class Machine:
                 self._standstill = False
                 raise Standstill(f"virtual time stands still at {clock.base} ns")
             if self._schedule.reset_cause is not None:
+                clock.advance(self._schedule.reset_ns)  # of a round, the rest does not come
                 self._stop_requested = False
                 return StopReason.RESET
             if self._stop_requested:

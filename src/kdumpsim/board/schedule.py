@@ -34,6 +34,8 @@ class Schedule:
         self.tsc = -1
         self.pending: PendingRound | None = None
         self.reset_cause: str | None = None
+        self.reset_ns = 0
+        """When somebody pulled the reset line."""
 
     @property
     def tsc(self) -> int:
@@ -58,6 +60,7 @@ class Schedule:
             "tsc": self.tsc,
             "pending": None if self.pending is None else asdict(self.pending),
             "reset_cause": self.reset_cause,
+            "reset_ns": self.reset_ns,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -66,4 +69,4 @@ class Schedule:
         self.alone, self.tsc = state["alone"], state["tsc"]
         pending = state["pending"]
         self.pending = None if pending is None else PendingRound(pending["first"], pending["end"], list(pending["ran"]))
-        self.reset_cause = state["reset_cause"]
+        self.reset_cause, self.reset_ns = state["reset_cause"], state["reset_ns"]

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from kdumpsim._version import __version__
 from kdumpsim.commands.inputs import KERNEL_BYTES, TEXT_BYTES, read_input
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import status_help
+from kdumpsim.files import HostFailure, host_failure
 from kdumpsim.runfiles import RESULT, VMLINUX
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 
 DEFAULT_ADDRESS = "1234"
+READY = "ready: "
+"""What the serving process says before how the run ends; else it says what went wrong."""
 RUNNING = "Running to the end once, to have all of it within reach …"
 HELP = f"""Step through a run in gdb, forwards and backwards.
 
@@ -85,8 +89,8 @@ def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, begin
     if start_gdb and listen is not None:
         raise click.UsageError("--gdb and --listen exclude each other")
     try:
-        scenario, folders, kernel = _scenario(directory, given)
-        address = None if start_gdb else Address.parse(listen or DEFAULT_ADDRESS)
+        scenario, folders, kernel, sha256 = _scenario(directory, given)
+        address = None if start_gdb else Address.parse(DEFAULT_ADDRESS if listen is None else listen)
         session = new_session(scenario)
         if kernel is not None and kernel != session.first.elf:
             raise click.UsageError(
@@ -94,10 +98,10 @@ def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, begin
                 f"{_build_id(kernel)}, this one has {_build_id(session.first.elf)}; what is in it cannot be run again"
             )
         if start_gdb:
-            status = _under_gdb(session, scenario, folders, beginning, more)
+            status = _under_gdb(session, scenario, folders, beginning, more, sha256)
         else:
             assert address is not None
-            status = _for_others(session, scenario, folders, beginning, address)
+            status = _for_others(session, scenario, folders, beginning, address, sha256)
     except (ScenarioError, CannotListen, ValueError) as error:
         raise click.UsageError(str(error)) from error
     sys.exit(status)
@@ -110,35 +114,34 @@ def _split(arguments: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
     return None, arguments
 
 
-def _scenario(directory: Path | None, given: dict[str, Any]) -> tuple[Scenario, list[Path], bytes | None]:
-    """What to run, where its own guest modules' sources are, and the kernel that it was run with."""
-    fields = fields_of(Scenario, given)
+def _scenario(directory: Path | None, given: dict[str, Any]) -> tuple[Scenario, list[Path], bytes | None, str | None]:
+    """What to run, where its own guest modules' sources are, the kernel that it was run with, its dump's SHA-256."""
     if directory is None:
+        fields = fields_of(Scenario, given)
         if not fields.keys() & {"crash_point", "at", "fault", "mce"}:
             raise click.UsageError("give the DIR that a run has left, or --crashpoint and --type as for `kdumpsim run`")
-        scenario, kernel = Scenario(**fields), None
+        scenario, kernel, sha256 = Scenario(**fields), None, None
     else:
-        default = fields_of(Scenario, {})
-        if set(fields) - set(default) - _with_defaults():
-            raise click.UsageError(f"{directory} says what was run; leave the other options out")
-        scenario, kernel = _left_in(directory)
+        context = click.get_current_context()
+        extra = [name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+        if extra:
+            raise click.UsageError(f"{directory} says what was run; leave out --{extra[0].replace('_', '-')}")
+        scenario, kernel, sha256 = _left_in(directory)
     folders = [Path(path).absolute().parent for path in scenario.guest_modules]
-    return scenario, folders, kernel
+    return scenario, folders, kernel, sha256
 
 
-def _with_defaults() -> set[str]:
-    """Fields whose option has a default text, and so always a value."""
-    return {option.name for option in debug.params if option.name and option.default not in (None, False, ())}
-
-
-def _left_in(directory: Path) -> tuple[Scenario, bytes | None]:
+def _left_in(directory: Path) -> tuple[Scenario, bytes | None, str | None]:
     path = directory / RESULT
+    for file in (path, directory / VMLINUX):
+        if file.exists() and not file.is_file():
+            raise click.UsageError(f"{file} is no regular file")
     try:
         data = json.loads(read_input(path, TEXT_BYTES))
         kernel = read_input(directory / VMLINUX, KERNEL_BYTES) if (directory / VMLINUX).exists() else None
     except OSError as error:
         raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{path} is damaged: {error}") from error
     if not isinstance(data, dict) or "options" not in data:
         raise click.UsageError(f"{path} is not the result of a run")
@@ -148,8 +151,9 @@ def _left_in(directory: Path) -> tuple[Scenario, bytes | None]:
             "can run it again"
         )
     try:
-        return Scenario.from_dict(data["options"]), kernel
-    except (KeyError, TypeError) as error:
+        vmcore = data.get("vmcore") or {}
+        return Scenario.from_dict(data["options"]), kernel, vmcore.get("sha256")
+    except (AttributeError, KeyError, TypeError) as error:
         raise click.UsageError(f"{path} is damaged: {error!r} in its options") from error
 
 
@@ -169,7 +173,9 @@ def _build_id(elf: bytes) -> str:
     return "(none)"
 
 
-def _under_gdb(session: Any, scenario: Scenario, folders: list[Path], beginning: str, more: tuple[str, ...]) -> int:
+def _under_gdb(
+    session: Any, scenario: Scenario, folders: list[Path], beginning: str, more: tuple[str, ...], sha256: str | None
+) -> int:
     """Serve in a process of its own, and be gdb's parent: Ctrl-C is gdb's."""
     from kdumpsim.debugger.service import COMMANDS, Address
     from kdumpsim.debugger.tools import TOOLS, ToolMissing
@@ -193,9 +199,10 @@ def _under_gdb(session: Any, scenario: Scenario, folders: list[Path], beginning:
         if beginning != "boot":
             click.echo(RUNNING, err=True)
         with open(ready, "rb") as pipe:  # gdb waits two seconds for an answer
-            ending = pipe.readline().decode().strip()
-        if ending:
-            click.echo(f"It ends: {ending}", err=True)
+            said = pipe.readline().decode()
+        if not said.startswith(READY):
+            raise HostFailure(said.strip() or "the machine's process has ended")
+        _tell_ending(said.removeprefix(READY).strip(), sha256, err=True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         words = [program, "-q", "-nx", "-iex", "set auto-load safe-path /", "-x", str(place / COMMANDS), *more]
         return subprocess.run(words, check=False, preexec_fn=_hear_ctrl_c).returncode
@@ -225,12 +232,21 @@ def _be_the_server(
         with closing(Traveller(session, scenario)) as traveller:
             begin(traveller, beginning)
             write_files(session, traveller, place, folders, target)
-            with open(tell, "wb") as pipe:
-                pipe.write(f"{traveller.ending}\n".encode())
+            os.write(tell, f"{READY}{traveller.ending}\n".encode())
+            os.close(tell)
             serve(listener, traveller, session.pc.cpus, lambda _: None)
         status = 0
+    except (OSError, HostFailure) as error:
+        os.write(tell, f"{host_failure(error)}\n".encode())
     finally:
         os._exit(status)
+
+
+def _tell_ending(ending: str, sha256: str | None, *, err: bool = False) -> None:
+    if ending:
+        click.echo(f"It ends: {ending}", err=err)
+    if ending and sha256 is not None and sha256 not in ending:
+        click.echo(f"Warning: this is not the run that left the directory, whose vmcore has sha256 {sha256}", err=True)
 
 
 def _end(pid: int) -> None:
@@ -239,13 +255,16 @@ def _end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _for_others(session: Any, scenario: Scenario, folders: list[Path], beginning: str, address: Any) -> int:
+def _for_others(
+    session: Any, scenario: Scenario, folders: list[Path], beginning: str, address: Any, sha256: str | None
+) -> int:
     """Serve here, for a debugger that somebody else starts."""
-    from kdumpsim.debugger.service import begin, serve, write_files
+    from kdumpsim.debugger.service import address_of, begin, serve, write_files
     from kdumpsim.debugger.travel import Traveller
 
     with ExitStack() as stack:
         listener = stack.enter_context(closing(address.listen()))
+        address = address_of(listener)
         if address.path:
             stack.callback(lambda: Path(address.path).unlink(missing_ok=True))
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdumpsim-debug-")))
@@ -253,8 +272,7 @@ def _for_others(session: Any, scenario: Scenario, folders: list[Path], beginning
         if beginning != "boot":
             click.echo(RUNNING)
         begin(traveller, beginning)
-        if traveller.ending:
-            click.echo(f"It ends: {traveller.ending}")
+        _tell_ending(traveller.ending, sha256)
         commands = write_files(session, traveller, place, folders, str(address))
         click.echo(f"Listening at {address}. In another terminal:\n  gdb -x {commands}\nCtrl-C ends it.")
         serve(listener, traveller, session.pc.cpus, click.echo)

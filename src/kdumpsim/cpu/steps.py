@@ -283,6 +283,11 @@ class Steps:
         return found
 
 
+def words_of(address: int, size: int) -> int:
+    """How many of the words that can be watched a range takes."""
+    return (address % 8 + size + 7) // 8
+
+
 def place_of(address: int) -> int:
     """Where a linear address is looked up."""
     return (address ^ address >> 16) & PLACES - 1

@@ -238,6 +238,10 @@ class Goto(Command):
         except gdb.error as error:
             raise gdb.GdbError(f"kd-goto is for a run under kdumpsim debug: {error}") from None
         gdb.execute("maintenance flush register-cache", to_string=True)
+        cpu = re.search(r"QC([0-9a-f]+)", gdb.execute("maintenance packet qC", to_string=True))
+        for thread in gdb.selected_inferior().threads():
+            if cpu is not None and thread.ptid[1] == int(cpu[1], 16):
+                thread.switch()
         gdb.execute("frame")
 
 
@@ -251,16 +255,19 @@ class Program(Command):
 
     def show(self, words: list[str]) -> None:
         """Load the file."""
-        if len(words) != 1:
+        if len(words) != 1 or "/" in words[0]:
             raise gdb.GdbError("kd-program takes a program's name, as kd-ps shows it")
         folder = gdb.convenience_variable("kd_programs")
         if folder is None:
             raise gdb.GdbError("kd-program is for a run under kdumpsim debug")
         if Program.loaded is not None:
-            gdb.execute(f"remove-symbol-file {Program.loaded}", to_string=True)
+            gdb.execute(f'remove-symbol-file "{Program.loaded}"', to_string=True)
             Program.loaded = None
         path = f"{folder.string()}/{words[0]}"
-        gdb.execute(f"add-symbol-file {path}", to_string=True)
+        try:
+            gdb.execute(f'add-symbol-file "{path}"', to_string=True)
+        except gdb.error as error:
+            raise gdb.GdbError(f"kd-program: no such program: {error}") from None
         Program.loaded = path
 
 

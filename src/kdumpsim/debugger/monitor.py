@@ -52,7 +52,7 @@ class Monitor:
         past = [m for m in self._travel.milestones() if m.number <= place.number]
         after = f", after {past[-1].name}" if past else ""
         cpus = "".join(f"CPU {index}: {state}\n" for index, state in enumerate(self._travel.ask("cpus")))
-        return f"instruction {place.number:,}, {self._time([]).strip()}{after}\n{cpus}"
+        return f"instruction {place.number:,} on CPU {place.cpu}, {self._time([]).strip()}{after}\n{cpus}"
 
     def _time(self, _: list[str]) -> str:
         return f"{self._travel.ask('now') / 1e9:.9f} s\n"
@@ -67,7 +67,7 @@ class Monitor:
         if len(words) != 1:
             raise ValueError("goto where?  an instruction's number, or a milestone's name")
         target = words[0].replace(",", "")
-        if not target.isdigit():
+        if not target.isdecimal():
             found = [row.number for row in self._travel.milestones() if row.name == target]
             if not found:
                 known = ", ".join(dict.fromkeys(row.name for row in self._travel.milestones())) or "none"
@@ -80,6 +80,8 @@ class Monitor:
         return "".join(f"{number:,}\n" for number in self._travel.copies())
 
     def _console(self, words: list[str]) -> str:
+        if words and not (words[0].isdecimal() and int(words[0])):
+            raise ValueError("console takes a number of lines, 1 or more")
         return str(self._travel.ask("console", int(words[0]) if words else CONSOLE_LINES)) + "\n"
 
     def _interrupts(self, _: list[str]) -> str:

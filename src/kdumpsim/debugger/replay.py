@@ -24,6 +24,7 @@ from kdumpsim.debugger.channel import Channel, ChannelClosed
 from kdumpsim.debugger.orders import Changed, Forked, Go, Milestone, Place, Seen, Watch
 from kdumpsim.debugger.views import Views
 from kdumpsim.runs.account import conclude
+from kdumpsim.runs.drawing import drawn
 from kdumpsim.runs.events import Phase, Silent
 from kdumpsim.runs.run import drive, start
 from kdumpsim.runs.session import Session
@@ -82,7 +83,9 @@ class Replay:
 
     def _run(self) -> None:
         session = self._session
-        failed = start(session) or drive(session, self._scenario)
+        failed = start(session)
+        if failed is None:
+            failed = drive(session, drawn(self._scenario, None, session))
         with tempfile.TemporaryDirectory() as directory:
             conclusion = conclude(session, Path(directory), failed, large=False)
         outcome = conclusion.outcome
@@ -217,8 +220,12 @@ class Replay:
         self._serve(place)
 
     def _tell(self, place: Place) -> None:
+        self._send(Seen(place, self._session.now, self._milestones, self._ending))
+
+    def _send(self, message: Any, gift: Channel | None = None) -> None:
+        """Tell the other side; the end of this process if nobody is there any more."""
         try:
-            self._channel.send(Seen(place, self._session.now, self._milestones, self._ending))
+            self._channel.send(message, gift)
         except ChannelClosed:
             os._exit(0)
 
@@ -246,7 +253,7 @@ class Replay:
                     answer = getattr(self._views, name)(*arguments)
                 except (ValueError, LookupError) as error:
                     answer = error
-                self._channel.send(answer)
+                self._send(answer)
 
     def _heed(self, go: Go, place: Place) -> None:
         """What is to be watched for from here on."""
@@ -276,7 +283,7 @@ class Replay:
         ran = self._steps.take_ran() if keep else b""
         if os.fork():
             theirs.close()
-            self._channel.send(Forked(Place(number, index), ran), mine)
+            self._send(Forked(Place(number, index), ran), mine)
             mine.close()
             return False
         mine.close()

@@ -18,8 +18,8 @@ from kdumpsim.debugger.stub import Stub
 from kdumpsim.debugger.tools import HELPERS, PACKAGE
 from kdumpsim.debugger.travel import Traveller
 from kdumpsim.errors import KdumpsimError
+from kdumpsim.files import host_failure
 from kdumpsim.machines.pc import capable
-from kdumpsim.runs.drawing import wants_survey
 from kdumpsim.runs.run import power_on
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
@@ -60,6 +60,7 @@ class Address:
         try:
             if self.path:
                 listener = socket.socket(socket.AF_UNIX)
+                _clear_abandoned(self.path)
                 listener.bind(self.path)
                 os.chmod(self.path, 0o600)
             else:
@@ -70,15 +71,34 @@ class Address:
             return listener
         except OSError as error:
             listener.close()
-            raise CannotListen(f"cannot listen at {self}: {error.strerror}; --listen names another place") from error
+            raise CannotListen(
+                f"cannot listen at {self}: {error.strerror or error}; --listen names another place"
+            ) from error
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
 
 
+def _clear_abandoned(path: str) -> None:
+    """Remove a socket at which nobody listens: its process was killed."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+
+
+def address_of(listener: socket.socket) -> Address:
+    """Where a socket listens, with the port that port 0 has become."""
+    name = listener.getsockname()
+    return Address(path=name) if isinstance(name, str) else Address(*name)
+
+
 def new_session(scenario: Scenario) -> Session:
     """The machine of a scenario, not yet started.  ScenarioError where it cannot be debugged."""
-    if wants_survey(scenario):
+    if any(strike.to_draw for strike in scenario.strikes):
         raise ScenarioError(
             "this leaves something to chance; run it first, then debug the directory that it has left, or the command "
             "that it has printed"
@@ -105,6 +125,13 @@ def write_files(session: Session, traveller: Traveller, directory: Path, folders
 
     What is loaded where is known once the traveller has been past it.
     """
+    try:
+        return _write_files(session, traveller, directory, folders, target)
+    except OSError as error:
+        raise host_failure(error, f"write gdb's files to {directory}") from error
+
+
+def _write_files(session: Session, traveller: Traveller, directory: Path, folders: Sequence[Path], target: str) -> Path:
     kernels, objects = traveller.ask("loaded")
     lines = ["set pagination off", f"set architecture {TARGET.name}", "set confirm off"]
     lines += ["set stack-cache off", "set code-cache off"]  # memory is another after kd-goto

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
+from kdumpsim.cpu.steps import MOST_WORDS, words_of
 from kdumpsim.debugger.description import target_description
 from kdumpsim.debugger.monitor import Monitor
 from kdumpsim.debugger.orders import Go, Place, Watch
@@ -137,9 +138,9 @@ class Stub:
 
     def _command(self, rest: str) -> str:
         text = bytes.fromhex(rest).decode("utf-8", "replace")
-        before = self._travel.place
         answer = self._monitor.perform(text)
-        if self._travel.place != before:
+        if text.startswith("goto"):
+            self._general = self._stepping = self._travel.place.cpu
             self._stop = self._stopped(self._travel.place)
         return answer.encode().hex() or "OK"
 
@@ -150,7 +151,11 @@ class Stub:
         if kind in ("0", "1"):
             self._breakpoints[kind, address] = address
         elif kind == "2":
-            self._watches[address, size] = self._travel.watches(self._general, address, size)
+            watches = self._travel.watches(self._general, address, size)
+            others = [watch for place, each in self._watches.items() if place != (address, size) for watch in each]
+            if sum(words_of(watch.physical, watch.size) for watch in (*others, *watches)) > MOST_WORDS:
+                raise ValueError(f"no more than {MOST_WORDS} words of 8 bytes can be watched at once")
+            self._watches[address, size] = watches
         else:
             return ""
         return "OK"

@@ -129,8 +129,8 @@ class Traveller:
                 for copy, _, runner in runners:
                     place = self._wait(runner, asked, listen)
                     if place.why == "interrupt":
-                        self.place = where
-                        return where
+                        self.place = replace(where, why="interrupt", changed=None)
+                        return self.place
                     if place.hit is not None and place.hit.number >= copy.number:
                         self.goto(place.hit.number)
                         self.place = replace(place.hit, number=self.place.number)

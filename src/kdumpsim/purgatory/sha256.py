@@ -75,7 +75,7 @@ def schedule(t: u32) -> u32:
 
 @guest
 def sha256_transform(state: ptr[u32], block: ptr[u32]) -> None:
-    """One block of 64 bytes (FIPS 180-4, section 6.2.2); `k` are the round constants, `w` is room for the schedule."""
+    """One block of 64 bytes (FIPS 180-4, section 6.2.2)."""
     a: u32 = state[0]
     b: u32 = state[1]
     c: u32 = state[2]

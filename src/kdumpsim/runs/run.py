@@ -34,7 +34,7 @@ from kdumpsim.scenario.options import Kernel, config
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.points import points_of
 from kdumpsim.scenario.scenario import Scenario, check_together
-from kdumpsim.scenario.values import format_size
+from kdumpsim.scenario.values import ScenarioError, format_size
 
 if TYPE_CHECKING:
     from kdumpsim.runs.timeline import Timeline
@@ -101,9 +101,9 @@ def run_scenario(
         stack.callback(lambda: session.close())
         recorded = _record(session, trace) if trace else None
         timeline = _timeline(session) if perfetto is not None else None
-        writable_directory(output)
         if perfetto is not None:
-            writable_directory(perfetto.parent)
+            _check_timeline(perfetto, output)
+        writable_directory(output)
         if cached_boot and recorded is None and timeline is None and usable(session):
             session, failed = begin(session, new_session, start)
         else:
@@ -126,6 +126,17 @@ def _record(session: Session, trace: int) -> Trace:
     from kdumpsim.runs.trace import Trace  # and what disassembles, and reads DWARF
 
     return Trace(session, trace)
+
+
+def _check_timeline(file: Path, output: Path) -> None:
+    """ScenarioError for a file that a timeline must not replace; HostFailure where none can be written."""
+    if file.parent.resolve() == output.resolve() and file.name in OUTPUT_FILES:
+        raise ScenarioError(f"{file} is a file that the run writes itself; give the timeline another name")
+    if not file.name or (file.exists() and not file.is_file()):
+        raise ScenarioError(f"'{file}' is not a regular file, so the timeline cannot replace it")
+    if not file.parent.is_dir():
+        raise ScenarioError(f"there is no directory {file.parent} for the timeline")
+    writable_directory(file.parent)
 
 
 def _timeline(session: Session) -> Timeline:
