@@ -55,7 +55,7 @@ def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     """Root's `--output /dev/null` would make a file of it, for all programs."""
     pipe, link, elsewhere = tmp_path / "pipe", tmp_path / "link", tmp_path / "elsewhere"
     os.mkfifo(pipe)
-    for path, why in ((pipe, "no regular file"), (tmp_path, "is a directory"), (Path(""), "is a directory")):
+    for path, why in ((pipe, "not a regular file"), (tmp_path, "is a directory"), (Path(""), "is a directory")):
         with pytest.raises(HostFailure, match=f"cannot write {path}: .*{why}"), atomic_file(path):
             pass
     assert pipe.is_fifo()

@@ -20,8 +20,8 @@ from kdumpsim.scenario.scenario import Scenario
 
 SOFT_LOCKUP, LOCKUP = "BUG: soft lockup detected on CPU#", "NMI Watchdog detected LOCKUP on CPU"
 SYSRQ, SURVIVED = "SysRq : Trigger a crashdump", "of type overflow survived"
-FAULT, WORKS_ON = "Unable to handle kernel", "the machine answers, one can log in"
-NO_PROMPT, NO_EFFECT = "logging in has brought no prompt", "SysRq had no effect"
+FAULT, WORKS_ON = "Unable to handle kernel", "the machine answers, logins work"
+NO_PROMPT, NO_EFFECT = "a login brought no prompt", "SysRq had no effect"
 NO_DISK, FOUND = "savecore: no disk hdb", "hdb: KDUMPSIM HARDDISK"
 
 
