@@ -129,7 +129,7 @@ def test_the_host_is_asked_often(loop: str) -> None:
     computer = machine(LOOPS[loop], cpus=1)
     seen: list[int] = []
     computer.poll = lambda: seen.append(computer.clock.now)
-    computer.run(until=80_000_000)
+    computer.run(until=45_000_000)
     assert all(after - before <= 40_100_000 for before, after in pairwise(seen))
     assert len(seen) >= 2
 
@@ -153,9 +153,9 @@ def test_the_host_is_asked_within_a_slow_round(loop: str) -> None:
     counting(computer, loop, act)
     computer.poll = poll
     for one in (computer, undisturbed):
-        one.run(until=30_000_000)
+        one.run(until=12_000_000)
     assert max(between) <= 5001
-    assert len(between) > 10
+    assert len(between) > 3
     assert everything(computer) == everything(undisturbed)
 
 

@@ -159,6 +159,7 @@ def test_the_same_commands_give_the_same_vmcore(tmp_path: Path) -> None:
     assert first == second
 
 
+@pytest.mark.nightly
 def test_a_hang_nobody_finds_is_ended_by_a_person_at_the_keyboard(tmp_path: Path) -> None:
     script = "ttutils set -p INT_TASKLET_ENTRY -t loop -c 3\ndiskio\ncontinue 2s\nsysrq c\n"
     status, output, _ = console(tmp_path, script, "--profile", "2.6.16", "--cpus", "1")

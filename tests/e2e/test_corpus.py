@@ -46,6 +46,7 @@ def test_the_index_lists_each_file_with_its_sum(corpus: Path) -> None:
     assert not list(corpus.glob(".*"))
 
 
+@pytest.mark.nightly
 def test_the_same_names_are_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
     again = kdumpsim("corpus", str(tmp_path), *reversed(NAMES), environment={"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"})
     assert again.returncode == 0, again.stderr

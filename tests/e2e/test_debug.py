@@ -21,6 +21,7 @@ from kdumpsim.images import kernel
 from .conftest import Run, kdumpsim
 
 Crash = Callable[..., Run]
+RELOCATED = ("--kernel-option", "relocatable=1", "--crashkernel", "16M@32M")
 OVERFLOW = ("--crashpoint", "INT_HARDWARE_ENTRY", "--type", "overflow")
 
 
@@ -236,7 +237,9 @@ def test_lldb_breaks_and_steps(served: Served, require_tool: Callable[[str], str
 
 
 @pytest.mark.usefixtures("_gdb")
-@pytest.mark.parametrize("options", [(), ("--kernel-option", "relocatable=1", "--crashkernel", "16M@32M")])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(RELOCATED, marks=pytest.mark.nightly)], ids=["usual place", "relocated"]
+)
 def test_purgatory_the_capture_kernel_and_programs_have_their_symbols(options: tuple[str, ...]) -> None:
     text = debug(
         "--crashpoint", "FS_DEVRW", "--type", "panic", *options,
@@ -266,6 +269,7 @@ def test_a_damaged_result_is_one_message(tmp_path: Path, damage: str) -> None:
     assert "is no regular file" in kdumpsim("debug", str(tmp_path)).stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("_gdb")
 def test_what_was_drawn_is_debugged(tmp_path: Path) -> None:
     """The run that the options draw, and the directory of one in which faults struck."""

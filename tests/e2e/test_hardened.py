@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from kdumpsim.runs.forking import run_all
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import parse_crashkernel
@@ -73,6 +75,7 @@ def test_without_timer_interrupts_only_the_kernel_itself_saves_the_dump(tmp_path
     assert gave_up not in consoles["only"]
 
 
+@pytest.mark.nightly
 def test_without_a_stack_to_hand_over_on_a_double_fault_waits_for_the_watchdog(tmp_path: Path) -> None:
     """crash_stacks=0: 2.6.16's task prints and stops; what the watchdog then does, it does before it prints."""
     scenario = Scenario("FS_DEVRW", "overflow", profile="hardened", kernel_options=(("crash_stacks", "0"),))

@@ -33,6 +33,7 @@ def test_the_capture_kernel_begins_with_the_disks_interrupt_in_service(crash: Cr
     assert run.console.count("irq 18") == (4 if disk == "sdb" else 2)
 
 
+@pytest.mark.nightly
 def test_a_card_that_nobody_stopped_takes_the_disks_line_with_it(crash: Crash) -> None:
     """Section 5.2.4: the capture kernel's libata requests the line that the card, which still receives, holds."""
     words = ("--sata", "native", "--dump-disk", "sdb", "--dma", "net")

@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .conftest import Run, kdumpsim
 
 Crash = Callable[..., Run]
@@ -26,6 +28,7 @@ def test_a_survived_oops_that_holds_the_file_systems_lock_makes_logging_in_impos
     assert "SysRq : Trigger a crashdump" in run.console
 
 
+@pytest.mark.nightly
 def test_a_program_that_hangs_in_the_kernel_cannot_be_killed(crash: Crash) -> None:
     result = crash("MEM_SWAPOUT", "loop", *PAPER, "--patience", "6").result
     assert result["outcome"] == "X (unk, SysRq)"

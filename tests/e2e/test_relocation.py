@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kdumpsim.runs.forking import run_all
 from kdumpsim.scenario.scenario import Scenario
 
@@ -50,6 +52,7 @@ def test_a_boot_cpu_that_crashed_itself_has_nobody_to_ask(tmp_path: Path) -> Non
     assert captured_on(result) == "capture kernel on CPU 0"
 
 
+@pytest.mark.nightly
 def test_a_boot_cpu_that_hangs_in_an_nmi_handler_never_takes_over(tmp_path: Path) -> None:
     """ "A lockup in the NMI handler guarantees a system hang if relocation is attempted"; without it the crashing CPU
     waits a second and goes on alone."""

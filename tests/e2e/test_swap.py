@@ -79,6 +79,7 @@ def test_what_is_swapped_out_comes_back_as_it_was() -> None:
     assert after["MemFree"] > before["MemFree"] - 400
 
 
+@pytest.mark.nightly
 def test_two_programs_take_memory_from_each_other_on_four_cpus_while_files_are_written() -> None:
     guest = Guest(24, cpus=4, seed=1)
     guest.agent.start("diskio")

@@ -40,7 +40,7 @@ FOREIGN_OPTIONS = {
     "makedumpfile": {"--dump-dmesg"},
     "pip": {"--quiet", "--editable"},
     "bench.py": {"--against"},
-    "pytest": {"--soak-minutes", "--soak-seed"},
+    "pytest": {"--dist", "--soak-minutes", "--soak-seed"},
     "kdump-": {"--kdump-seeds", "--kdump-keep", "--kdump-jobs"},
     "kdumpsim.compiler": {"--entry", "--base", "--paddr", "--kallsyms"},
     "kdumpsim.images": {"--out", "--capture-base"},

@@ -127,6 +127,7 @@ def test_a_task_that_waits_for_one_that_hangs_is_found(boot: Boot, value: str) -
     assert "soft lockup" not in guest.console
 
 
+@pytest.mark.nightly
 def test_the_hung_task_watchdog_is_content_with_a_busy_disk(boot: Boot) -> None:
     guest = boot("hung_task=panic watchdog_thresh=1")
     for name in ("/a", "/b", "/c"):

@@ -137,6 +137,7 @@ def stuck(machine: Machine) -> None:
     machine.pci.interrupt_line(3, 1)(True)
 
 
+@pytest.mark.nightly
 def test_a_line_that_nobody_wants_is_shut_off_at_the_100000th_interrupt_and_its_drivers_wait(
     boot: Boot,
 ) -> None:
