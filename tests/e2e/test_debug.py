@@ -72,12 +72,13 @@ def test_from_the_capture_kernel_back_into_the_first(crash: Crash) -> None:
     directory = str(crash("FS_DEVRW", "panic").directory)
     text = debug(
         directory, "--begin", "end",
-        commands=("break machine_kexec", "reverse-continue", "bt", "monitor where", "monitor milestones"),
+        commands=("monitor where", "break machine_kexec", "reverse-continue", "bt", "monitor milestones"),
     )  # fmt: skip
     assert re.search(r"hit Breakpoint 1(\.1)?, machine_kexec \(", text)
     assert re.search(r"^#\d .*panic \(", text, re.MULTILINE)
     sha256 = crash("FS_DEVRW", "panic").result["vmcore"]["sha256"]
     assert f"It ends: O; vmcore sha256 {sha256}" in text
+    assert f"The run is over: O; vmcore sha256 {sha256}" in text
     names = re.findall(r"^ +[\d,]+ +[\d.]+ s  (\S+)", text, re.MULTILINE)
     assert names == [
         "boot-done", "load-done", "arm-done", "crash", "jump", "crash-done", "capture-done", "save-done", "end",

@@ -51,8 +51,9 @@ class Monitor:
         place = self._travel.place
         past = [m for m in self._travel.milestones() if m.number <= place.number]
         after = f", after {past[-1].name}" if past else ""
+        over = f"The run is over: {self._travel.ending}\n" if place.why == "end" else ""
         cpus = "".join(f"CPU {index}: {state}\n" for index, state in enumerate(self._travel.ask("cpus")))
-        return f"instruction {place.number:,} on CPU {place.cpu}, {self._time([]).strip()}{after}\n{cpus}"
+        return f"instruction {place.number:,} on CPU {place.cpu}, {self._time([]).strip()}{after}\n{cpus}{over}"
 
     def _time(self, _: list[str]) -> str:
         return f"{self._travel.ask('now') / 1e9:.9f} s\n"
