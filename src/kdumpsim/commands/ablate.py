@@ -12,7 +12,7 @@ import click
 
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.commands.planned import check_store, leave, run_shown
+from kdumpsim.commands.planned import check_store, jobs_option, leave, run_shown
 from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.files import scratch_directory
@@ -71,9 +71,7 @@ Examples:
     help="Keep the runs in this store, as a sweep does.",
 )
 @click.option("--resume", is_flag=True, help="Continue with an existing store.")
-@click.option(
-    "--jobs", default=None, type=click.IntRange(1), help="Number of parallel workers.  [default: the host's CPUs]"
-)
+@jobs_option
 @host_timeout_option(default=HOST_TIMEOUT_S)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one per option, and nothing else.")
 @report_options

@@ -13,7 +13,7 @@ import click
 from kdumpsim.commands.compare import show_comparison
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.commands.planned import check_elsewhere, check_store, leave, run_shown
+from kdumpsim.commands.planned import check_elsewhere, check_store, jobs_option, leave, run_shown
 from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
@@ -84,9 +84,7 @@ OF_THE_CRASH = ("faults", "load", "dma", "patience", "timeout", "breaks")
     help="The file that keeps the runs.",
 )
 @click.option("--resume", is_flag=True, help="Continue with an existing store.")
-@click.option(
-    "--jobs", default=None, type=click.IntRange(1), help="Number of parallel workers.  [default: the host's CPUs]"
-)
+@jobs_option
 @click.option("--dask", "scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler.")
 @click.option(
     "--keep",

@@ -22,6 +22,10 @@ from kdumpsim.sweeps.running import Progress
 
 LINE_EVERY_S = 5.0
 
+jobs_option = click.option(
+    "--jobs", default=None, type=click.IntRange(1), help="Number of parallel workers.  [default: the host's CPUs]"
+)
+
 
 class _Display:
     """Progress: a bar on a terminal, elsewhere a line every few seconds."""

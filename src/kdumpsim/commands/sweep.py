@@ -13,7 +13,7 @@ import click
 from kdumpsim.commands.compare import look_text
 from kdumpsim.commands.hosttime import host_timeout_option
 from kdumpsim.commands.interrupts import Interrupts
-from kdumpsim.commands.planned import check_elsewhere, check_store, leave, run_shown
+from kdumpsim.commands.planned import check_elsewhere, check_store, jobs_option, leave, run_shown
 from kdumpsim.commands.report import report_options, write
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.files import writable_directory
@@ -94,9 +94,7 @@ def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--resume", is_flag=True, help="Continue with an existing store; without a plan, with the store's last one."
 )
-@click.option(
-    "--jobs", default=None, type=click.IntRange(1), help="Number of parallel workers.  [default: the host's CPUs]"
-)
+@jobs_option
 @click.option(
     "--dask", "scheduler", metavar="ADDRESS", help="Run on the workers of this Dask scheduler, such as tcp://HOST:8786."
 )

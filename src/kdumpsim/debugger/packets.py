@@ -6,7 +6,6 @@ Not used: run-length encoding, notifications.
 
 from __future__ import annotations
 
-import select
 import socket
 
 from kdumpsim.errors import KdumpsimError
@@ -83,10 +82,6 @@ class Packets:
         if not data:
             raise DebuggerGone("the debugger is gone")
         self._buffer += data
-
-    def waiting(self) -> bool:
-        """Has the debugger sent something?"""
-        return bool(self._buffer) or bool(select.select([self._socket], [], [], 0)[0])
 
     def send(self, body: str | bytes) -> None:
         """Send a packet.  DebuggerGone."""

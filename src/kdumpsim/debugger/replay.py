@@ -216,11 +216,8 @@ class Replay:
         """Say where it has stopped, and answer until it is told to go on."""
         self._from = place.number if place.why != "watch" else self._steps.number
         self._steps.alarm(None)
-        self._tell(place)
-        self._serve(place)
-
-    def _tell(self, place: Place) -> None:
         self._send(Seen(place, self._session.now, self._milestones, self._ending))
+        self._serve(place)
 
     def _send(self, message: Any, gift: Channel | None = None) -> None:
         """Tell the other side; the end of this process if nobody is there any more."""

@@ -27,7 +27,6 @@ from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.target import TARGET
 
 COMMANDS = "gdb.cmd"
-BEGINNINGS = ("boot", "crash", "end")
 LOOPBACK = "127.0.0.1"
 
 

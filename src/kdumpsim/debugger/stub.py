@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
-from kdumpsim.cpu.steps import MOST_WORDS, words_of
+from kdumpsim.cpu.steps import MOST_WORDS, words_spanned
 from kdumpsim.debugger.description import target_description
 from kdumpsim.debugger.monitor import Monitor
 from kdumpsim.debugger.orders import Go, Place, Watch
@@ -36,6 +36,7 @@ class Stub:
         self._general = self._stepping = traveller.place.cpu
         self._stop = self._stopped(traveller.place)
         self._monitor = Monitor(traveller)
+        self._answers = self._table()
 
     def serve(self) -> None:
         """Answer until the debugger detaches or kills.  DebuggerGone when it vanishes."""
@@ -54,7 +55,7 @@ class Stub:
             self._packets.send(self._answer(packet))
 
     def _answer(self, packet: str) -> str:
-        for head, answer in self._answers():
+        for head, answer in self._answers:
             if packet.startswith(head):
                 try:
                     return answer(packet[len(head) :])
@@ -62,7 +63,8 @@ class Stub:
                     return f"E.{error}" if packet.startswith(("Z", "vCont")) else "E01"
         return ""
 
-    def _answers(self) -> list[tuple[str, Callable[[str], str]]]:
+    def _table(self) -> list[tuple[str, Callable[[str], str]]]:
+        """How packets begin, the longer first, and what answers them."""
         return [
             ("qSupported", self._supported),
             ("qXfer:features:read:target.xml:", lambda rest: _part(target_description(), rest)),
@@ -153,7 +155,7 @@ class Stub:
         elif kind == "2":
             watches = self._travel.watches(self._general, address, size)
             others = [watch for place, each in self._watches.items() if place != (address, size) for watch in each]
-            if sum(words_of(watch.physical, watch.size) for watch in (*others, *watches)) > MOST_WORDS:
+            if sum(words_spanned(watch.physical, watch.size) for watch in (*others, *watches)) > MOST_WORDS:
                 raise ValueError(f"no more than {MOST_WORDS} words of 8 bytes can be watched at once")
             self._watches[address, size] = watches
         else:

@@ -103,10 +103,6 @@ class Traveller:
             self._from_here(Go(until=number, checkpoints_from=self._frontier()), asked, listen)
         return self.place
 
-    def step_back(self, cpu: int) -> Place | None:
-        """Before the instruction that a CPU ran last; None: it has run none, and this is the beginning."""
-        return self.back(Go(step=cpu))
-
     def back(self, go: Go, asked: Callable[[], bool] = lambda: False, listen: int | None = None) -> Place | None:
         """Before the last instruction at which there was something to stop for; None: there was none, and this is the
         beginning.
