@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What happened and why, for readers: oopses with instructions and source lines."""
+"""What happened and why, for readers: facts of a run, pages made of them, oopses with source lines."""
