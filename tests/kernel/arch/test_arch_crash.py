@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kdumpsim import images
 from kdumpsim.disks.dumpdisk import extract, find_dump
 from kdumpsim.lkdtt.operator import Operator
 from kdumpsim.lkdtt.outcome import NS
@@ -16,6 +17,8 @@ from kdumpsim.runs.run import power_on
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.vmcore.compare import Judgement, judge
+from kdumpsim.vmcore.debuginfo import DebugInfo
+from kdumpsim.vmcore.disassembly import disassemble
 from kdumpsim.vmcore.reader import Vmcore
 
 EFLAGS_IF = 0x200
@@ -103,3 +106,17 @@ def test_a_capture_kernel_on_another_cpu_gets_its_timer_by_virtual_wire(tmp_path
     session.machine.cpus[1].set_registers(eip=0x10)
     assert_perfect(dumped(session, tmp_path))
     assert "...trying to set up timer as Virtual Wire IRQ... works." in session.console.text
+
+
+@pytest.mark.parametrize("name", ["crash_nmi_callback", "leave_to_boot_cpu"])
+def test_a_cpu_that_counts_as_stopped_writes_nothing_more(name: str) -> None:
+    """Its HLT may come after the jump, and QEMU with a debugger may end it: the return address of a call
+    would be in no picture, but in the dump."""
+    image = images.kernel()
+    info = DebugInfo(image.elf)
+    function = info.function(image.symbols[name])
+    assert function is not None
+    code = [i.text for i in disassemble(info.code(function.start, function.size), function.start)]
+    counted = max(number for number, text in enumerate(code) if text.startswith("lock dec"))
+    assert code[counted + 1 : counted + 3] == ["hlt", "pause"]
+    assert not [text for text in code[counted + 1 :] if text.startswith(("call", "push", "mov"))]

@@ -14,6 +14,7 @@ from kdumpsim.compiler.lang import (
     Struct,
     addr,
     array,
+    asm,
     cast,
     extern,
     external,
@@ -48,7 +49,7 @@ from kdumpsim.kernel.arch.i386.mpparse import mp_config
 from kdumpsim.kernel.arch.i386.multiboot import boot_command_line
 from kdumpsim.kernel.arch.i386.nmi import set_nmi_callback
 from kdumpsim.kernel.arch.i386.private_stacks import call_on_crash_stack
-from kdumpsim.kernel.arch.i386.processor import cpu_relax, halt, local_irq_disable, mb
+from kdumpsim.kernel.arch.i386.processor import local_irq_disable, mb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import __KERNEL_CS, __KERNEL_DS, __USER_DS
 from kdumpsim.kernel.arch.i386.smp import NMI_VECTOR, cpu_online, num_online_cpus, send_IPI_allbutself
@@ -322,9 +323,9 @@ def leave_to_boot_cpu(regs: ptr[PtRegs], cpu: u32) -> NoReturn:
     send_crash_nmi(num_online_cpus())
     disable_local_APIC()
     fetch_sub(addr(waiting_for_crash_ipi), 1)
-    halt()
+    asm("hlt")
     while True:
-        cpu_relax()
+        asm("pause")
 
 
 @guest
@@ -343,9 +344,10 @@ def crash_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
         take_over()
     disable_local_APIC()
     fetch_sub(addr(waiting_for_crash_ipi), 1)
-    halt()
+    # Counted as stopped, it writes nothing more, not even where a call returns to: the dump may be under way already.
+    asm("hlt")
     while True:
-        cpu_relax()
+        asm("pause")
     return 1
 
 
