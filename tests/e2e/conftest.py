@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,18 +83,36 @@ def works_for(pid: int, seconds: float) -> None:
 
 
 @pytest.fixture(scope="session")
-def crash(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this session's, the same for all workers of xdist."""
+    own = tmp_path_factory.getbasetemp()
+    directory = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other worker is in such a block with this path: the first makes what the others find."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def crash(shared: Path) -> Callable[..., Run]:
     """`crash("FS_DEVRW", "panic", "--seed", "1")`: a run with these options; the same call is run once a session."""
-    runs: dict[tuple[str, ...], Run] = {}
 
     def run(point: str, kind: str, *options: str) -> Run:
-        key = (point, kind, *options)
-        if key not in runs:
-            directory = tmp_path_factory.mktemp(f"{point}-{kind}") / "dump"
-            words = ("run", "--crashpoint", point, "--type", kind, "--output", str(directory), *options)
-            process = kdumpsim(*words)
-            runs[key] = Run(directory, process.returncode, process.stdout, process.stderr)
-        return runs[key]
+        key = hashlib.sha256(repr(options).encode()).hexdigest()[:8]
+        directory = shared / f"{point}-{kind}-{key}"
+        ended = directory.with_suffix(".json")
+        with alone(directory):
+            if not ended.exists():
+                words = ("run", "--crashpoint", point, "--type", kind, "--output", str(directory), *options)
+                process = kdumpsim(*words)
+                ended.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
+        return Run(directory, *json.loads(ended.read_text()))
 
     return run
 
@@ -109,11 +130,13 @@ def i386_tool(require_tool: Callable[[str], str]) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus(shared: Path) -> Path:
     """All sample dumps, written once."""
-    directory = tmp_path_factory.mktemp("corpus") / "samples"
-    process = kdumpsim("corpus", str(directory))
-    assert process.returncode == 0, process.stderr
+    directory = shared / "samples"
+    with alone(directory):
+        if not (directory / "corpus.json").exists():
+            process = kdumpsim("corpus", str(directory))
+            assert process.returncode == 0, process.stderr
     return directory
 
 
