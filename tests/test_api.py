@@ -82,6 +82,17 @@ def test_help_imports_no_machine_and_nothing_that_draws() -> None:
     assert done.stdout.splitlines()[-1].split() == ["slow:"]
 
 
+@pytest.mark.parametrize("command", ["open", "convert", "decode", "options", "help"])
+def test_what_looks_at_files_imports_no_machine(command: str) -> None:
+    code = (
+        "import sys; from kdumpsim.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print('slow:', *({'unicorn', 'llvmlite', 'kdumpsim.runs.run'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, command, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == ["slow:"]
+
+
 def test_every_public_name_is_there_for_programs_and_for_type_checkers() -> None:
     for name in kdumpsim.__all__:
         assert getattr(kdumpsim, name) is not None

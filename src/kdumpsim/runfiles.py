@@ -17,6 +17,9 @@ TRUTH_CORE: Final = "truth.core"
 TRUTH_END_CORE: Final = "truth-end.core"
 """Those at the end."""
 
+TRUTH: Final = "truth.json"
+"""What is true of a dump of the corpus."""
+
 TRUTH_FILES: Final = (TRUTH_CORE, TRUTH_END_CORE)
 OUTPUT_FILES: Final = (VMCORE, VMLINUX, CONSOLE_LOG, RESULT, TRACE, SYSTEM_IMAGE, DUMP_IMAGE, *TRUTH_FILES)
 """All of them; which ones a run writes is its caller's choice."""

@@ -132,8 +132,8 @@ def test_each_debugger_is_given_what_it_wants(crash: Crash, tmp_path: Path) -> N
         assert words[0] == name
         assert {kernel, "--more"} < set(words)
         assert core in words or (name, f"{core}.lldb") == ("lldb", words[2])
-        printed = kdumpsim("open", str(run.directory), name, "--print", environment=environment).stdout
-        assert shlex.split(printed)[0] == str(tmp_path / name)
+    printed = kdumpsim("open", str(run.directory), "drgn", "--print", environment=environment).stdout
+    assert shlex.split(printed)[0] == str(tmp_path / "drgn")
     process = kdumpsim("open", str(run.directory), "--", "--more", "last", environment=environment)
     assert process.stdout.startswith("gdb\n"), process.stderr
     assert "--more\nlast\n" in process.stdout

@@ -20,8 +20,7 @@ from kdumpsim.commands.dumpfiles import dump_in, layout_of
 from kdumpsim.commands.inputs import TEXT_BYTES, read_input
 from kdumpsim.commands.status import status_help
 from kdumpsim.debugger.tools import TOOLS, Subject, ToolMissing, WrongFormat
-from kdumpsim.runfiles import RESULT, VMCORE, VMLINUX
-from kdumpsim.sweeps.corpus import TRUTH
+from kdumpsim.runfiles import RESULT, TRUTH, VMCORE, VMLINUX
 from kdumpsim.target import PROGRAM_COUNTER, STACK_POINTER
 from kdumpsim.vmcore.formats.kinds import Kind, kind_of
 from kdumpsim.vmcore.layout import Layout

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kdumpsim.files import atomic_file, scratch_directory, writable_directory
-from kdumpsim.runfiles import TRUTH_CORE, TRUTH_FILES, VMCORE, VMLINUX
+from kdumpsim.runfiles import TRUTH, TRUTH_CORE, TRUTH_FILES, VMCORE, VMLINUX
 from kdumpsim.runs.facts import facts
 from kdumpsim.runs.hosttime import Poll, within
 from kdumpsim.runs.result import Result, write_atomically
@@ -27,7 +27,7 @@ from kdumpsim.vmcore.formats.convert import Suffering, check, convert
 from kdumpsim.vmcore.layout import Layout
 from kdumpsim.vmcore.reader import Vmcore
 
-TRUTH, INDEX = "truth.json", "corpus.json"
+INDEX = "corpus.json"
 MEMORY = 32 << 20
 """Of most of the machines: the dump is 16 MiB, of which two are not zero."""
 LEVEL = 31
