@@ -19,7 +19,9 @@ from typing import Any, Self, TypedDict, Unpack, overload
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.choices import unknown
 from kdumpsim.compiler import GuestError
-from kdumpsim.console.shell import Quit, Refused, Shell, parse
+from kdumpsim.console.command import Shell
+from kdumpsim.console.errors import Quit, Refused
+from kdumpsim.console.shell import parse
 from kdumpsim.errors import KdumpsimError, QemuLost
 from kdumpsim.explain.ending import explained
 from kdumpsim.files import HostFailure, scratch_directory

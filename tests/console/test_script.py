@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from kdumpsim.console.command import parse_time
 from kdumpsim.console.script import ScriptError, read_script, split
-from kdumpsim.console.shell import COMMANDS, parse, parse_time
+from kdumpsim.console.shell import COMMANDS, parse
 
 TABLE_1 = """\
 # modprobe dtb
@@ -60,7 +61,7 @@ def test_commands_without_prompts_and_comments() -> None:
         ("echo a >> /b\n", "script:1: '>>' is not supported"),
         ("echo a > /b /c\n", "script:1: echo TEXT > FILE"),
         ("echo 'a\n", "script:1: No closing quotation"),
-        ("step 10\n", "script:1: '10' is not a time"),
+        ("step 10x\n", "script:1: '10x' is not a time"),
         ("step 0ms\n", "script:1: '0ms' is not a time"),
         ("sysrq F13\n", "script:1: sysrq needs one KEY"),
         ("kexec -p -e\n", "script:1: kexec: choose one of"),

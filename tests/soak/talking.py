@@ -13,8 +13,9 @@ from rich.console import Console
 from kdumpsim.agent.errors import AgentFailure
 from kdumpsim.board.machine import StopReason
 from kdumpsim.commands import console
+from kdumpsim.console.errors import Quit, Refused
 from kdumpsim.console.script import PROMPT
-from kdumpsim.console.shell import COMMANDS, PATHS, Quit, Refused
+from kdumpsim.console.shell import COMMANDS, PATHS
 from kdumpsim.images import LOADS
 from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.base import MechanismError

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,8 +23,12 @@ from kdumpsim.commands.run import closing_panel, next_steps
 from kdumpsim.commands.screen import screen
 from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
+from kdumpsim.console.command import Shell
+from kdumpsim.console.debugging import Debugging
+from kdumpsim.console.errors import Quit, Refused
+from kdumpsim.console.looking import THREAD_INFO
 from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
-from kdumpsim.console.shell import COMMANDS, PATHS, Quit, Refused, Shell, parse
+from kdumpsim.console.shell import COMMANDS, PATHS, carry_out, parse, repeat
 from kdumpsim.files import HostFailure
 from kdumpsim.images import LOADS
 from kdumpsim.lkdtt.outcome import NS
@@ -32,17 +37,19 @@ from kdumpsim.runfiles import OUTPUT_FILES
 from kdumpsim.runs.account import conclude, crash_name, ending
 from kdumpsim.runs.result import remove_stale
 from kdumpsim.runs.run import power_on, prepare
-from kdumpsim.runs.session import MachineDead, Session
+from kdumpsim.runs.session import Session
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
+from kdumpsim.target import FRAME_POINTER, PROGRAM_COUNTER, STACK_POINTER
 
 HELP = f"""Boot a machine, arm its dump mechanism, and open a prompt in it.
 
 The commands read and write the guest's files, set crash points with ttutils, start loads, press keys and let
-virtual time pass, which stops between commands. After a crash the guest's console is shown until the machine
-resets, and the dump is judged as by `kdumpsim run`.
+virtual time pass, which stops between commands. Others look at registers, memory and source lines, stop at
+breakpoints, and go back. After a crash the guest's console is shown until the machine resets, and the dump is judged
+as by `kdumpsim run`.
 
 With SCRIPT, the commands come from a file, or from standard input if SCRIPT is -. A script has one command per
 line, or is a recorded session with '# ' prompts, such as Table 1 of the LKDTT paper. It is checked before the
@@ -167,7 +174,8 @@ class Talk:
         self._screen = screen
         self._name = name
         self._busy = False
-        self._shell = Shell(session, self._say, timeout_ns)
+        self._debugging = Debugging(session, partial(repeat, timeout_ns=timeout_ns))
+        self._shell = Shell(session, self._say, timeout_ns, self._debugging)
 
     @contextlib.contextmanager
     def interrupts(self) -> Iterator[None]:
@@ -177,17 +185,20 @@ class Talk:
             if not self._busy:
                 raise KeyboardInterrupt
             self._session.interrupt()
+            self._debugging.past.interrupt()
 
         before = signal.signal(signal.SIGINT, interrupt)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+            self._debugging.past.close()
 
     def boot(self, *, armed: bool) -> int:
         """Power on; return an exit status, 0 for success."""
         self._session.interrupted = False
         self._busy = True
+        self._debugging.past.armed = armed
         try:
             self._session.boot()
             if armed:
@@ -202,7 +213,8 @@ class Talk:
     def replay(self, lines: list[Line]) -> int:
         """Carry out a script's commands, echoing each one after a prompt."""
         for line in lines:
-            if self._session.over:
+            command = COMMANDS[program(line.text.split()[0])]
+            if self._session.over and not (command.looks or self._debugging.past.place):
                 if program(line.text.split()[0]) in WAITING:
                     continue  # it asked for what has happened
                 click.echo(f"{self._name}:{line.number}: not run: {ending(self._session)}", err=True)
@@ -221,12 +233,16 @@ class Talk:
         return 0
 
     def prompt(self) -> int:
-        """Take commands until the person leaves or the machine stops."""
+        """Take commands until the person leaves."""
         self._screen.print("[dim]help lists the commands; virtual time stops while you type[/]")
-        with _readline():
-            while not self._session.over:
+        told = False
+        with _readline(self._debugging.kernels.names):
+            while True:
+                if self._session.over and not told:
+                    told = True
+                    self._screen.print(f"[dim]{ending(self._session)}; back looks at how it came to that, quit ends[/]")
                 try:
-                    line = input(f"[{self._session.now / 1e9:9.3f}] {PROMPT}")
+                    line = input(self._prompt())
                 except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
                     self._screen.print()
                     break
@@ -239,6 +255,12 @@ class Talk:
                 if not self.take(line):
                     break
         return 0
+
+    def _prompt(self) -> str:
+        past = self._debugging.past
+        if past.place is None:
+            return f"[{self._session.now / 1e9:9.3f}] {PROMPT}"
+        return f"[{past.ask('now') / 1e9:9.3f}, past] {PROMPT}"
 
     def take(self, line: str) -> bool:
         """Carry out what a person typed; return False if that was to leave.
@@ -264,22 +286,10 @@ class Talk:
         self._screen.print(text, style="red", markup=False, soft_wrap=True)
 
     def _do(self, text: str) -> None:
-        """Carry out one command and follow what it led to."""
-        action = parse(text)
-        self._session.interrupted = False
+        """Carry out one command; Ctrl-C ends it."""
         self._busy = True
         try:
-            try:
-                action(self._shell)
-            except MachineDead:
-                raise
-            except AgentFailure:  # nobody answers who is interrupted, or dead
-                if self._session.interrupted or self._session.over:
-                    self._say(f"{ending(self._session)}\n")
-                elif not self._session.jumped:
-                    raise
-            if self._session.jumped and not self._session.interrupted:
-                self._session.follow(self._shell.timeout_ns)
+            carry_out(self._shell, text)
         finally:
             self._busy = False
 
@@ -290,8 +300,8 @@ class Talk:
 
 
 @contextlib.contextmanager
-def _readline() -> Iterator[None]:
-    """Provide history and completion if Python has readline."""
+def _readline(names: Callable[[], list[str]]) -> Iterator[None]:
+    """Provide history and completion if Python has readline; `names` are the kernel's symbols."""
     try:
         import readline
     except ImportError:
@@ -301,7 +311,7 @@ def _readline() -> Iterator[None]:
     history = state / "kdumpsim" / "console_history"
     with contextlib.suppress(OSError):
         readline.read_history_file(history)
-    readline.set_completer(_completer(readline.get_line_buffer))
+    readline.set_completer(_completer(readline.get_line_buffer, names))
     readline.set_completer_delims(" \t")
     readline.parse_and_bind("tab: complete")
     try:
@@ -313,16 +323,16 @@ def _readline() -> Iterator[None]:
             readline.write_history_file(history)
 
 
-def _completer(line: Callable[[], str]) -> Callable[[str, int], str | None]:
+def _completer(line: Callable[[], str], names: Callable[[], list[str]]) -> Callable[[str, int], str | None]:
     def complete(word: str, number: int) -> str | None:
-        found = [choice for choice in completions(line()) if choice.startswith(word)]
+        found = [choice for choice in completions(line(), names) if choice.startswith(word)]
         return f"{found[number]} " if number < len(found) else None
 
     return complete
 
 
-def completions(line: str) -> list[str]:
-    """Return the words that can complete `line`."""
+def completions(line: str, names: Callable[[], list[str]] = list) -> list[str]:
+    """Return the words that can complete `line`; `names` are the kernel's symbols."""
     words = line.split()
     before = words if not line or line[-1].isspace() else words[:-1]
     if not before:
@@ -334,4 +344,11 @@ def completions(line: str) -> list[str]:
         return {"-p": list(crash_points()), "-t": list(crash_types())}.get(before[-1], ["-p", "-t", "-c", "-n", "-f"])
     if command == "kexec":
         return ["-p", "-l", "-e", "-u"]
-    return [] if command in LOADS else list(PATHS)
+    if command == "help":
+        return list(COMMANDS)
+    if command in ("break", "mem") or before == ["back", "write"]:
+        registers = [] if command == "break" else [THREAD_INFO, STACK_POINTER, FRAME_POINTER, PROGRAM_COUNTER]
+        return [*(f"${register}" for register in registers), *names()] if len(before) == 1 or command == "back" else []
+    if command == "back":
+        return ["write"]
+    return [] if command in LOADS or (command in COMMANDS and COMMANDS[command].looks) else list(PATHS)

@@ -11,64 +11,39 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
+from contextlib import suppress
+from functools import partial
 
 from kdumpsim.agent.client import CHUNK, O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY, AgentClient
-from kdumpsim.agent.errors import AgentError
+from kdumpsim.agent.errors import AgentError, AgentFailure
 from kdumpsim.choices import suggestion, unknown
 from kdumpsim.console import kexec
+from kdumpsim.console.command import Action, Command, Shell, no_words, shortened
+from kdumpsim.console.debugging import Debugging
+from kdumpsim.console.errors import Quit, Refused
+from kdumpsim.console.looking import LOOKING
+from kdumpsim.console.moving import MOVING, PAST, tell_passed, tell_stop
+from kdumpsim.console.past import Line
 from kdumpsim.console.script import program, split
 from kdumpsim.images import LOADS
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.load import CAPTURE_LOADED, KEXEC_LOADED
 from kdumpsim.lkdtt import ttutils
+from kdumpsim.machines.pc import capable
+from kdumpsim.mechanisms.base import MechanismError
 from kdumpsim.runs.account import ending
-from kdumpsim.runs.session import Session
+from kdumpsim.runs.session import MachineDead, Session
 from kdumpsim.scenario.points import programs
 from kdumpsim.scenario.scenario import NETWORK_LOAD
 
-DEFAULT_STEP_NS = 10_000_000
 CRASH_KEY = "c"
 SYSRQ_TRIGGER = "/proc/sysrq-trigger"
-MAX_TIME_NS = 10**6 * 60 * 10**9
-"""The longest TIME: a million minutes, two years."""
 PATHS = (
     "/proc/cmdline", "/proc/cpuinfo", "/proc/dtt/cpoints", "/proc/dtt/ctrl", "/proc/interrupts", "/proc/iomem",
     "/proc/kmsg", "/proc/meminfo", "/proc/net/dev", "/proc/ps", SYSRQ_TRIGGER, "/proc/version", KEXEC_LOADED,
     CAPTURE_LOADED, "/sys/kernel/kexec_crash_size", "/boot/vmlinux-kdump",
 )  # fmt: skip
 """Files worth knowing, for completion, which may not ask the guest: its time stands still while a person types."""
-
-
-class Refused(Exception):
-    """A valid command that could not be carried out."""
-
-
-class Quit(Exception):
-    """The user wants to leave."""
-
-
-@dataclass
-class Shell:
-    """The context of commands: a session, and `say`, which prints their output."""
-
-    session: Session
-    say: Callable[[str], None]
-    timeout_ns: int
-    """The longest virtual time that `continue` may take."""
-
-
-Action = Callable[[Shell], None]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command; `parse` turns the words after its name into an action, or raises ValueError."""
-
-    usage: str
-    help: str
-    parse: Callable[[list[str]], Action]
 
 
 def parse(text: str) -> Action:
@@ -84,29 +59,6 @@ def parse(text: str) -> Action:
         hint = f"did you mean {meant}? " if meant else ""
         raise ValueError(f"unknown command '{shortened(words[0])}'; {hint}help lists the commands")
     return COMMANDS[name].parse(words[1:])
-
-
-def parse_time(text: str) -> int:
-    """Return a time such as `500us`, `10ms`, `1.5s` or `2min` in nanoseconds."""
-    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{0,12})?)(us|ms|s|min)", text)
-    if match is None or not (ns := round(Fraction(match[1].rstrip(".")) * _UNITS[match[2]])):
-        raise ValueError(f"'{shortened(text)}' is not a time: write, for example, 500us, 10ms, 1.5s or 2min")
-    if ns > MAX_TIME_NS:
-        raise ValueError(f"'{text}' is too long: at most {MAX_TIME_NS // _UNITS['min']}min")
-    return ns
-
-
-def shortened(text: str, width: int = 40) -> str:
-    """Return `text`, cut to `width` characters with an ellipsis if it is longer, for a message."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-_UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
-
-
-def _none(words: list[str], name: str) -> None:
-    if words:
-        raise ValueError(f"{name} takes no arguments")
 
 
 def _path(text: str) -> str:
@@ -176,12 +128,12 @@ def _ls(words: list[str]) -> Action:
 
 
 def _dmesg(words: list[str]) -> Action:
-    _none(words, "dmesg")
+    no_words(words, "dmesg")
     return lambda shell: shell.say(re.sub(r"(?m)^<[0-7]>", "", _text(shell.session.guest, "/proc/kmsg")))
 
 
 def _ps(words: list[str]) -> Action:
-    _none(words, "ps")
+    no_words(words, "ps")
     return lambda shell: shell.say(_text(shell.session.guest, "/proc/ps"))
 
 
@@ -270,49 +222,28 @@ def _tell_why_no_dump(shell: Shell) -> None:
         shell.say(f"{why}\n")
 
 
-def _step(words: list[str]) -> Action:
-    if len(words) > 1:
-        raise ValueError("step takes one TIME")
-    ns = parse_time(words[0]) if words else DEFAULT_STEP_NS
-
-    def act(shell: Shell) -> None:
-        shell.session.advance(ns)
-        _where(shell)
-
-    return act
-
-
-def _continue(words: list[str]) -> Action:
-    if len(words) > 1:
-        raise ValueError("continue takes one TIME")
-    ns = parse_time(words[0]) if words else None
-
-    def act(shell: Shell) -> None:
-        shell.session.advance(shell.timeout_ns if ns is None else ns)
-        if not shell.session.jumped:
-            _where(shell)
-
-    return act
-
-
-def _where(shell: Shell) -> None:
-    session = shell.session
-    if session.interrupted:
-        shell.say(f"interrupted at {session.now / 1e9:.3f} s; continue goes on\n")
-    elif not session.jumped:
-        shell.say(f"{ending(session)}\n" if session.over else f"it is {session.now / 1e9:.3f} s\n")
-
-
 def _help(words: list[str]) -> Action:
-    _none(words, "help")
-    width = max(len(command.usage) for command in COMMANDS.values()) + 2
-    return lambda shell: shell.say(
-        "".join(f"  {command.usage:<{width}}{command.help}\n" for command in COMMANDS.values())
-    )
+    if len(words) > 1:
+        raise ValueError("help takes one command, or nothing")
+    if words and words[0] not in COMMANDS:
+        raise ValueError(unknown("command", words[0], COMMANDS))
+
+    def act(shell: Shell) -> None:
+        if words:
+            command = COMMANDS[words[0]]
+            shell.say(f"{command.usage}: {command.help}\n" + (f"{command.more}\n" if command.more else ""))
+            return
+        width = max(len(command.usage) for command in COMMANDS.values()) + 2
+        for command in COMMANDS.values():
+            shell.say(f"{command.group}\n" if command.group else "")
+            shell.say(f"  {command.usage:<{width}}{command.help}\n")
+        shell.say("help COMMAND says more of one\n")
+
+    return act
 
 
 def _quit(words: list[str]) -> Action:
-    _none(words, "quit")
+    no_words(words, "quit")
 
     def act(shell: Shell) -> None:
         raise Quit
@@ -321,19 +252,108 @@ def _quit(words: list[str]) -> Action:
 
 
 COMMANDS: dict[str, Command] = {
-    "cat": Command("cat FILE…", "print files of the guest", _cat),
+    "cat": Command("cat FILE…", "print files of the guest", _cat, group="The guest's files and tasks"),
     "echo": Command("echo TEXT [> FILE]", "write to a file of the guest, such as /proc/sysrq-trigger", _echo),
     "ls": Command("ls [DIR]", "list a directory of the guest", _ls),
     "dmesg": Command("dmesg", "print the guest kernel's log", _dmesg),
     "ps": Command("ps", "list the guest's tasks", _ps),
-    "ttutils": Command("ttutils COMMAND …", "list and set crash points; see ttutils help", _ttutils),
+    "ttutils": Command(
+        "ttutils COMMAND …",
+        "list and set crash points; see ttutils help",
+        _ttutils,
+        group="Crashing it",
+        more="Example: ttutils set -p FS_DEVRW -t panic -c 10    diskio    continue",
+    ),
     "modprobe": Command("modprobe dtt", "do nothing: the DTT module is built in", _modprobe),
     "kexec": Command("kexec -p|-l|-e|-u", "load a capture kernel (-p); load, start or unload a kernel", _kexec),
     **{name: Command(f"{name} [ARGUMENT…]", f"start a program: {text}", _load(name)) for name, text in LOADS.items()},
     "start": Command("start NAME [ARGUMENT…]", "start any program or workload of the guest", _start),
     "sysrq": Command("sysrq KEY", "press Alt-SysRq-KEY on the keyboard: b, c, m, t", _sysrq),
-    "step": Command("step [TIME]", "let virtual time pass (10ms, 1.5s, …; default 10ms)", _step),
-    "continue": Command("continue [TIME]", "let it pass until the hand-over, Ctrl-C or the time-out", _continue),
-    "help": Command("help", "print this list", _help),
-    "quit": Command("quit", "leave; so does Ctrl-D", _quit),
+    **MOVING,
+    **LOOKING,
+    "help": Command("help [COMMAND]", "print this list, or what there is to know of a command", _help, looks=True),
+    "quit": Command("quit", "leave; so does Ctrl-D", _quit, looks=True),
 }
+
+
+def carry_out(shell: Shell, text: str) -> None:
+    """Carry out one command, and follow what it led to; what cannot be done is raised, as by the command's action."""
+    session, look = shell.session, shell.debugging
+    action = parse(text)
+    if not split(text):
+        return
+    name = program(split(text)[0])
+    command = COMMANDS[name]
+    away = look is not None and look.past.place is not None
+    session.interrupted = False
+    if command.looks or (away and name in PAST):
+        action(shell)
+        return
+    if look is not None and away:
+        raise Refused(
+            f"this is the past, {look.past.distance():,} instructions ago, which cannot be changed; "
+            "present returns from it"
+        )
+    try:
+        _act(shell, action, command)
+    finally:
+        if look is not None:
+            look.past.lines.append(Line(text, _settle(session)))
+
+
+def _act(shell: Shell, action: Action, command: Command) -> None:
+    session, look = shell.session, shell.debugging
+    had_jumped = session.jumped
+    if look is not None:
+        look.stopped = None
+    try:
+        action(shell)
+    except MachineDead:
+        raise
+    except AgentFailure:  # nobody answers who is interrupted, or dead
+        if session.interrupted or session.over:
+            shell.say(f"{ending(session)}\n")
+        elif not session.jumped:
+            raise
+    stopped = look is not None and look.stopped is not None
+    if session.jumped and not session.interrupted and not stopped and not (had_jumped and command.stays):
+        _follow(shell)
+    if look is not None:
+        tell_passed(shell, look)
+
+
+def _follow(shell: Shell) -> None:
+    """See the capture kernel through, up to a breakpoint."""
+    if shell.debugging is None:
+        shell.session.follow(shell.timeout_ns)
+        return
+    with shell.debugging.stopping():
+        shell.session.follow(shell.timeout_ns)
+    tell_stop(shell)
+
+
+def _settle(session: Session) -> int | None:
+    """After an interruption: when it was, and the machine where a repetition can be interrupted as well."""
+    if not session.interrupted or session.over:
+        return None
+    session.settle()
+    return session.now
+
+
+def repeat(session: Session, armed: bool, lines: list[Line], *, timeout_ns: int) -> None:
+    """Boot a session, and carry out what was typed, interrupted where it was.
+
+    `timeout_ns` is that of the shell in which it was typed.
+    """
+    with suppress(AgentFailure, MechanismError):
+        session.boot()
+        if armed:
+            session.prepare_dump()
+    shell = Shell(session, lambda text: None, timeout_ns, Debugging(session, partial(repeat, timeout_ns=timeout_ns)))
+    for line in lines:
+        with suppress(Refused, AgentFailure, MechanismError, ValueError):
+            if line.interrupted_ns is not None:
+                capable(session.machine.striking, session.pc, "gone back in").appoint(
+                    line.interrupted_ns, session.interrupt
+                )
+            carry_out(shell, line.text)

@@ -485,6 +485,16 @@ class Cpu:
         """What it has done since `record_activity`; nothing if nobody asked for it."""
         return Activity(0, ()) if self._activity is None else self._activity.activity()
 
+    def stop_before(self, address: int) -> None:
+        """From a hook of the instruction there: cut the slice before it.
+
+        When the slice resumes, that hook is called again, and watches of the instruction are not.
+        """
+        self.stop()
+        if address in self._watches:
+            self._resume_at = address
+        self._end_before()
+
     def _watched(self, address: int) -> None:
         if self._resume_at == address:
             self._resume_at = None  # the slice begins where this watch ended the last one
@@ -493,8 +503,12 @@ class Cpu:
             callback(self)
         if self._stop:
             self._resume_at = address
-            self._slice.reason = native.REASON_WATCH
-            native.lib.uc_emu_stop(self._engine.uc)
+            self._end_before()
+
+    def _end_before(self) -> None:
+        """End the slice before the instruction whose hook this is called from."""
+        self._slice.reason = native.REASON_WATCH
+        native.lib.uc_emu_stop(self._engine.uc)
 
     @property
     def slice(self) -> native.Slice:

@@ -56,6 +56,8 @@ class Place:
     changed: Changed | None = None
     hit: Place | None = None
     """The last place where it would have stopped, had it not been told to take notes only."""
+    again: bool = False
+    """The instruction has a second number, with which it counts (`cpu.steps.Steps.begins_again`)."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from kdumpsim.runs.events import Phase, Silent
 from kdumpsim.runs.run import drive, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.target import PROGRAM_COUNTER
 
 LISTEN: int = 100_000
 """Instructions between two looks at what the other side wants: some milliseconds."""
@@ -47,11 +48,16 @@ class _Milestones(Silent):
             self._note(f"{phase.name}-done", phase.detail)
 
 
-class Replay:
-    """A run of a scenario under a debugger's control, from power-on.  `live` never returns."""
+Course = Callable[[], str]
+"""Drives a session from power-on to where its replay ends, and returns how that was."""
 
-    def __init__(self, session: Session, scenario: Scenario, channel: Channel) -> None:
-        self._session, self._scenario, self._channel = session, scenario, channel
+
+class Replay:
+    """A run under a debugger's control, from power-on: a scenario's, or any other course.  `live` never returns."""
+
+    def __init__(self, session: Session, run: Scenario | Course, channel: Channel) -> None:
+        self._session, self._channel = session, channel
+        self._course = partial(_run_of, session, run) if isinstance(run, Scenario) else run
         machine: Any = session.machine
         self._machine = machine
         self._cpus: list[Cpu] = machine.cpus
@@ -82,19 +88,13 @@ class Replay:
         os._exit(1)
 
     def _run(self) -> None:
-        session = self._session
-        failed = start(session)
-        if failed is None:
-            failed = drive(session, drawn(self._scenario, None, session))
-        with tempfile.TemporaryDirectory() as directory:
-            conclusion = conclude(session, Path(directory), failed, large=False)
-        outcome = conclusion.outcome
-        self._ending = str(outcome)
-        if conclusion.vmcore is not None:
-            self._ending += f"; vmcore sha256 {conclusion.vmcore[1]}"
-        self._note("end", str(outcome))
+        self._ending = self._course()
+        cpu, number = self._steps.last_cpu() or 0, self._steps.number + 1
+        if self._cpus[cpu].cut and getattr(self._cpus[cpu].registers(), PROGRAM_COUNTER) == self._steps.last_address():
+            number -= 1  # it was stopped before its last instruction, which has a number already
+        self._milestones.append(Milestone("end", number, self._session.now, self._ending.partition("; vmcore")[0]))
         while True:
-            self._stop(Place(self._steps.number + 1, self._steps.last_cpu() or 0, "end", hit=self._hit))
+            self._stop(Place(number, cpu, "end", hit=self._hit))
 
     def _note(self, name: str, text: str) -> None:
         self._milestones.append(Milestone(name, self._steps.number + 1, self._session.now, text))
@@ -151,7 +151,7 @@ class Replay:
         if go.until is not None and number >= go.until:
             if go.only_note and (place := self._written(number, index)):
                 self._hit = place
-            self._stop(Place(number, index, "until", hit=self._hit))
+            self._stop(Place(number, index, "until", hit=self._hit, again=steps.begins_again(index, address)))
             return
         if number > self._from and not steps.begins_again(index, address):
             place = self._reached(number, index, address)
@@ -293,7 +293,19 @@ class Replay:
         return True
 
 
-def spawn(session: Session, scenario: Scenario) -> tuple[Channel, int]:
+def _run_of(session: Session, scenario: Scenario) -> str:
+    """The course of a scenario's run: its outcome, and its dump's SHA-256."""
+    failed = start(session)
+    if failed is None:
+        failed = drive(session, drawn(scenario, None, session))
+    with tempfile.TemporaryDirectory() as directory:
+        conclusion = conclude(session, Path(directory), failed, large=False)
+    if conclusion.vmcore is None:
+        return str(conclusion.outcome)
+    return f"{conclusion.outcome}; vmcore sha256 {conclusion.vmcore[1]}"
+
+
+def spawn(session: Session, run: Scenario | Course) -> tuple[Channel, int]:
     """A process that is the machine: the channel to it, and its pid.  It stops before the first instruction."""
     mine, theirs = Channel.pair()
     pid = os.fork()
@@ -306,4 +318,4 @@ def spawn(session: Session, scenario: Scenario) -> tuple[Channel, int]:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # copies are not waited for
-    Replay(session, scenario, theirs).live()
+    Replay(session, run, theirs).live()

@@ -14,7 +14,7 @@ from typing import Any
 from kdumpsim.cpu.steps import PLACES, place_of
 from kdumpsim.debugger.channel import Channel, ChannelClosed
 from kdumpsim.debugger.orders import Go, Milestone, Place, Seen, Watch
-from kdumpsim.debugger.replay import spawn
+from kdumpsim.debugger.replay import Course, spawn
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
 
@@ -42,10 +42,10 @@ class Copy:
 
 
 class Traveller:
-    """Somebody's place in a run of a scenario."""
+    """Somebody's place in a run: a scenario's, or any other course."""
 
-    def __init__(self, session: Session, scenario: Scenario) -> None:
-        self._here, self._pid = spawn(session, scenario)
+    def __init__(self, session: Session, run: Scenario | Course) -> None:
+        self._here, self._pid = spawn(session, run)
         self._copies: list[Copy] = []
         self._milestones: dict[tuple[str, int], Milestone] = {}
         self.ending = ""

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, Final
 
+from kdumpsim.board.firmware import RAM
 from kdumpsim.cpu.cpu import Cpu
 from kdumpsim.cpu.registers import Registers
 from kdumpsim.debugger.description import packed
 from kdumpsim.runs.session import Session
-from kdumpsim.target import PAGE_OFFSET
+from kdumpsim.target import PAGE_OFFSET, PAGE_SIZE, words
 
 _BYTES_SHOWN: Final = 24
 
@@ -70,6 +71,44 @@ class Views:
             ranges.append((physical, step))
             address, size = address + step, size - step
         return ranges
+
+    def ram(self) -> list[tuple[int, int]]:
+        """The ranges of RAM of which the firmware tells kernels: first address, and the one after the last."""
+        return [(each.base, each.base + each.size) for each in self._machine.memory.e820 if each.kind == RAM]
+
+    def mappings(self, index: int) -> list[tuple[int, int, int, str]]:
+        """What a CPU's page tables map: linear address, bytes, physical address, and rights; adjoining pages as one.
+
+        ValueError where the tables are not those of two levels (SDM vol. 3, 4.3).
+        """
+        registers = self._cpu(index).registers()
+        if not registers.cr0 >> 31 & 1:
+            raise ValueError(f"CPU {index} does not page: its linear addresses are the physical ones")
+        if registers.cr4 >> 5 & 1:
+            raise ValueError(f"CPU {index} uses PAE, whose page tables cannot be shown")
+        found: list[tuple[int, int, int, str]] = []
+        for linear, size, entry, rights in self._pages(registers.cr3):
+            begin, length, to, same = found[-1] if found else (0, 0, 0, "")
+            if found and begin + length == linear and to + length == entry and same == rights:
+                found[-1] = begin, length + size, to, rights
+            else:
+                found.append((linear, size, entry, rights))
+        return found
+
+    def _pages(self, directory: int) -> Iterator[tuple[int, int, int, str]]:
+        for high, pde in enumerate(self._table(directory)):
+            if pde & 0x81 == 0x81:
+                yield high << 22, 1 << 22, pde & 0xFFC00000, _rights(pde)
+            elif pde & 1:
+                for low, pte in enumerate(self._table(pde)):
+                    if pte & 1:
+                        yield high << 22 | low << 12, PAGE_SIZE, pte & 0xFFFFF000, _rights(pde & pte)
+
+    def _table(self, entry: int) -> Sequence[int]:
+        address = entry & 0xFFFFF000
+        if not self._machine.memory.is_ram(address):
+            return ()
+        return words(self._machine.memory.dma_read(address, PAGE_SIZE))
 
     def loaded(self) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, Mapping[str, int]]]]:
         """What runs beside the first kernel, as ELF files: kernels, and by how much each has moved; objects, and where
@@ -135,6 +174,10 @@ class Views:
             elif fitted.device.name == "ioapic":
                 lines += [f"ioapic pin {pin}: {_entry(entry)}" for pin, entry in enumerate(state["table"])]
         return "\n".join(lines)
+
+
+def _rights(entry: int) -> str:
+    return ("rw" if entry & 2 else "ro") + (" user" if entry & 4 else " kernel")
 
 
 def _entry(entry: int) -> str:

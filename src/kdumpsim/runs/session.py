@@ -217,7 +217,14 @@ class Session:
         """Let time pass; less if the kernel hands over, the machine stops or somebody interrupts.  MachineDead."""
         if self.over:
             raise MachineDead("the machine has stopped")
-        self.run_to(self.now + ns)
+        if self.jumped:
+            self.follow(ns)
+        else:
+            self.run_to(self.now + ns)
+
+    def settle(self) -> None:
+        """After an interruption: end the round of the CPUs that it has cut."""
+        self._note_death(self.machine.run(stop=lambda: True))
 
     def follow(self, ns: int) -> None:
         """See what comes after the hand-over through, for so long at most."""

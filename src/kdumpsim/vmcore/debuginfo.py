@@ -92,6 +92,19 @@ class DebugInfo:
             return None
         return self._lines[at][1:]
 
+    def rows_of(self, file: str) -> list[tuple[int, str, int]]:
+        """Rows of the line table, (address, file, line), of all files whose path ends with this one."""
+        return [row for row in self._lines if row[2] and (row[1] == file or row[1].endswith(f"/{file}"))]
+
+    def begins(self, rows: list[tuple[int, str, int]], line: int) -> list[int]:
+        """Where the code of a line begins, by the rows of its file: the first address in each function."""
+        firsts: dict[Function | None, int] = {}
+        for address, _, number in rows:
+            if number == line:
+                function = self.function(address)
+                firsts[function] = min(address, firsts.get(function, address))
+        return sorted(firsts.values())
+
     def code(self, start: int, size: int) -> bytes:
         """What the file holds at a virtual address; less than `size` where a segment ends."""
         for address, offset, filesz in self._segments:
