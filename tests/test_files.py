@@ -114,6 +114,23 @@ def test_an_interrupt_in_the_moment_of_its_making_leaves_no_directory(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_waits_until_the_temporary_directory_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tempfile tries a place with a file of its own; interrupted, it would leave it there."""
+    tried: list[str] = []
+
+    def find() -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        tried.append("and cleared")
+        return str(tmp_path)
+
+    monkeypatch.setattr(tempfile, "gettempdir", find)
+    with pytest.raises(KeyboardInterrupt), scratch_directory():
+        pytest.fail("goes on")
+    assert tried == ["and cleared"]
+
+
 def test_a_scratch_directory_that_another_process_clears_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

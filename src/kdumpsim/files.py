@@ -93,7 +93,8 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
 
     A process that is killed leaves its own behind; the next one that makes one there clears it.
     """
-    place = Path(tempfile.gettempdir()) if parent is None else parent
+    with HeldSignals(lambda: None):  # the first call of gettempdir() tries the place with a file
+        place = Path(tempfile.gettempdir()) if parent is None else parent
     _clear(place.glob(f"{_SCRATCH}*"))  # their own user's only
 
     def make() -> tuple[int, Path]:

@@ -52,7 +52,7 @@ class Traveller:
         """How the run ended, once somebody has been there."""
         self.ns = 0
         """Virtual time."""
-        self.place = self._wait(self._here)
+        self.place, _ = self._wait(self._here)
         self._keep_here()
 
     def close(self) -> None:
@@ -123,8 +123,8 @@ class Traveller:
                 for _, end, runner in runners:
                     runner.send(replace(go, until=end, only_note=True, checkpoints_from=None))
                 for copy, _, runner in runners:
-                    place = self._wait(runner, asked, listen)
-                    if place.why == "interrupt":
+                    place, told = self._wait(runner, asked, listen)
+                    if told:  # whether or not the runner has heard of it in time
                         self.place = replace(where, why="interrupt", changed=None)
                         return self.place
                     if place.hit is not None and place.hit.number >= copy.number:
@@ -200,13 +200,15 @@ class Traveller:
 
     def _from_here(self, go: Go, asked: Callable[[], bool] = lambda: False, listen: int | None = None) -> None:
         self._here.send(go)
-        self.place = self._wait(self._here, asked, listen)
+        self.place, _ = self._wait(self._here, asked, listen)
 
-    def _wait(self, runner: Channel, asked: Callable[[], bool] | None = None, listen: int | None = None) -> Place:
-        """Until the runner stops; copies that it leaves behind are taken in."""
+    def _wait(
+        self, runner: Channel, asked: Callable[[], bool] = lambda: False, listen: int | None = None
+    ) -> tuple[Place, bool]:
+        """Until the runner stops, and whether it was asked to; copies that it leaves behind are taken in."""
         told = False
         while True:
-            if listen is not None and asked is not None and not told:
+            if listen is not None and not told:
                 ready, _, _ = select.select([runner.fileno(), listen], [], [])
                 if listen in ready and asked():
                     runner.send("interrupt")
@@ -219,7 +221,7 @@ class Traveller:
                 raise MachineGone from error
             if isinstance(message, Seen):
                 self._learn(message)
-                return message.place
+                return message.place, told
             assert channel is not None
             self._add(Copy(message.place.number, message.place.cpu, channel, message.ran))
 
