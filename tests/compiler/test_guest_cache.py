@@ -81,8 +81,12 @@ def test_only_what_changed_is_compiled_again(tmp_path: Path, monkeypatch: pytest
     second = compile_modules([], extra_sources=extra)
     assert compiled == [3, 2]  # base and its user
     assert [a.name for a, b in zip(first, second, strict=True) if a.data != b.data] == ["base", "user"]
-    compile_modules([], extra_sources=extra, config={"A": 1})
-    assert compiled == [3, 2, 3]
+    built = compile_modules([], extra_sources=extra, config={"A": 1})
+    assert (built, compiled) == (second, [3, 2, 0]), "another build, in which every module comes to the same"
+    assert compile_modules([], extra_sources=extra, config={"A": 1}) == second
+    (tmp_path / "base.py").write_text(PRELUDE + 'SIZE: Final = config("SIZE", 5)\n')
+    assert compile_modules([], extra_sources=extra, config={"SIZE": 4}) == first
+    assert compiled == [3, 2, 0, 0], "known from the build before last"
     key = cache.sources_key(["kdumpsim.compiler.lang"], extra_sources=extra)
     (tmp_path / "other.py").write_text(PRELUDE)
     assert cache.sources_key(["kdumpsim.compiler.lang"], extra_sources=extra) != key

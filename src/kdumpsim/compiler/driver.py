@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import cache
 from .diagnostics import Reporter
@@ -52,19 +52,21 @@ def compile_modules(
             return known
     reporter = Reporter()
     loaded = load_program([*modules, *extra], extra, reporter)
-    keys = _object_keys(loaded, settings)
-    objects = {}
+    keys = _module_keys(loaded, settings)
+    objects: dict[str, _Object] = {}
     if not reporter.diagnostics:
-        objects = {name: data for name, key in keys.items() if (data := cache.load(key)) is not None}
+        for name, module_key in keys.items():
+            if (known_as := cache.load(module_key)) and (data := cache.load(known_as.decode())) is not None:
+                objects[name] = _Object(known_as.decode(), data)
     missing = [name for name in loaded if name not in objects]
-    for name, data in _compile(loaded, missing, config, optimize, reporter).items():
-        cache.store(keys[name], data)
-        objects[name] = data
+    for name, made in _compile(loaded, missing, config, optimize, reporter).items():
+        cache.store(keys[name], made.key.encode())
+        objects[name] = made
     manifest.write(
-        (name, module.source.path, hashlib.sha256(module.source.text.encode()).hexdigest(), keys[name])
+        (name, module.source.path, hashlib.sha256(module.source.text.encode()).hexdigest(), objects[name].key)
         for name, module in loaded.items()
     )
-    return [ObjectFile(name, objects[name]) for name in loaded]
+    return [ObjectFile(name, objects[name].data) for name in loaded]
 
 
 def data_object(name: str, section: str, data: bytes) -> ObjectFile:
@@ -82,8 +84,15 @@ def data_object(name: str, section: str, data: bytes) -> ObjectFile:
     return ObjectFile(name, write_relocatable(headers, [data, bytes(names.data)]))
 
 
-def _object_keys(loaded: Mapping[str, Module], settings: object) -> dict[str, str]:
-    """A key for each module's object: it depends on the module's text and on all it reaches by import."""
+class _Object(NamedTuple):
+    """A module compiled, and the entry of the cache that has it: a key over its IR, which two builds may share."""
+
+    key: str
+    data: bytes
+
+
+def _module_keys(loaded: Mapping[str, Module], settings: object) -> dict[str, str]:
+    """An entry for each module that has its object's key: over its text, all it reaches by import, and the settings."""
     keys = {}
     for name in loaded:
         reached = {name}
@@ -94,7 +103,7 @@ def _object_keys(loaded: Mapping[str, Module], settings: object) -> dict[str, st
                     reached.add(target)
                     waiting.append(target)
         texts = [part for other in sorted(reached) for part in (other, loaded[other].source.text)]
-        keys[name] = cache.digest(["object", cache.compiler_digest(), settings, name, *texts])
+        keys[name] = cache.digest(["module", cache.compiler_digest(), settings, name, *texts])
     return keys
 
 
@@ -104,8 +113,8 @@ def _compile(
     config: Mapping[str, int],
     optimize: Collection[str],
     reporter: Reporter,
-) -> dict[str, bytes]:
-    """Compile some modules of a loaded program."""
+) -> dict[str, _Object]:
+    """Compile some modules of a loaded program; LLVM sees those only whose IR the cache does not know."""
     if not names:
         reporter.finish()
         return {}
@@ -118,12 +127,16 @@ def _compile(
     for emitter in emitters:
         emitter.lower()
     reporter.finish()
-    results = backend.emit_all([(emitter.text(), emitter.optimize) for emitter in emitters])
+    jobs = {emitter: (emitter.text(), emitter.optimize) for emitter in emitters}
+    keys = {emitter: cache.digest(["object", cache.compiler_digest(), *job]) for emitter, job in jobs.items()}
+    known = {emitter.module.name: (key, cache.load(key)) for emitter, key in keys.items()}
+    objects = {name: _Object(key, data) for name, (key, data) in known.items() if data is not None}
+    new = [emitter for emitter in emitters if emitter.module.name not in objects]
     sources = {module.source.shown: module.source for module in loaded.values()}
-    objects = {}
-    for emitter, result in zip(emitters, results, strict=True):
+    for emitter, result in zip(new, backend.emit_all([jobs[emitter] for emitter in new]), strict=True):
         if not isinstance(result, backend.BackendError):
-            objects[emitter.module.name] = result
+            cache.store(keys[emitter], result)
+            objects[emitter.module.name] = _Object(keys[emitter], result)
         elif not asm.report(str(result), sources, reporter):
             _blame(emitter, str(result), reporter)
     reporter.finish()
