@@ -99,6 +99,7 @@ class Machine:
         if not 1 <= config.cpus <= MAX_CPUS:
             raise ValueError(f"{config.cpus} CPUs: 1 to {MAX_CPUS}")
         self.poll: Callable[[], None] | None = None  # asked between rounds; what it raises comes out of run()
+        self.on_message: Callable[[Message], None] | None = None  # told of what goes over the APIC bus, before it arrives
         self.devices = devices = DeviceList(config.cpus, self.irq)
         """Everything with a state: see `board/devices.py`."""
         add, fit = devices.add, devices.fit
@@ -124,7 +125,7 @@ class Machine:
         self.port92 = add(Port92(lambda: self.pull_reset("port 0x92")))
         self.vga = add(Vga())
         self.pci = fit(self._pci_bus)
-        self.ide = fit(lambda irq: IdeController(clock, memory, irq(14), irq(15), config.disks))
+        self.ide = fit(lambda irq: IdeController(clock, memory.port("ide"), irq(14), irq(15), config.disks))
         self.pci.add(1, 1, self.ide.pci)
         self.sata: SataController | None = None
         self.nic: Rtl8139 | None = None
@@ -198,7 +199,7 @@ class Machine:
 
     def _add_sata(self, disks: Sequence[Disk | None]) -> None:
         inta = self._pci_interrupt(SATA_SLOT)
-        self.sata = self.devices.add(SataController(self.clock, self.memory, inta, disks))
+        self.sata = self.devices.add(SataController(self.clock, self.memory.port("sata"), inta, disks))
         self.pci.add(SATA_SLOT, 0, self.sata.pci)
 
     @property
@@ -210,7 +211,7 @@ class Machine:
     def _add_network(self, config: NetworkConfig) -> None:
         """The card in its slot, the cable, and who is at the other end."""
         slot = self.config.nic_slot
-        self.nic = nic = self.devices.add(Rtl8139(self.clock, self.memory, self._pci_interrupt(slot), MAC))
+        self.nic = nic = self.devices.add(Rtl8139(self.clock, self.memory.port("rtl8139"), self._pci_interrupt(slot), MAC))
         self.network = network = self.devices.add(Network(self.clock, config, self.config.seed, nic.receive))
         nic.on_transmit = network.send
         self.pci.add(slot, 0, nic.pci)
@@ -262,6 +263,8 @@ class Machine:
                 lapic.changed()
 
     def _post(self, message: Message) -> None:
+        if self.on_message is not None:
+            self.on_message(message)
         deliver(message, self.lapics)
 
     def _broadcast_eoi(self, vector: int) -> None:
@@ -585,7 +588,7 @@ class Machine:
             cpu.forget_observers()
         self.memory.written, self.memory.read = self._memory_written, None
         self._appointments.clear()
-        self.poll = None
+        self.poll = self.on_message = None
 
     def prepare_fork(self) -> None:
         """Processes that are forked from now on, until it runs again, find the way to what they change faster."""

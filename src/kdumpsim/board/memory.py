@@ -67,6 +67,8 @@ class Memory:
         """Told of every range a device wrote: CPUs may have translated it."""
         self.read: Callable[[int, int], None] | None = None
         """Told of every range of RAM that a device is about to read, if anybody wants to know."""
+        self.master = ""
+        """The bus master whose write `written` is being told of; empty for nobody's."""
         self._map = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(self._map)
         self._host = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
@@ -142,6 +144,10 @@ class Memory:
                 self.view[first:last] = data[first - address : last - address]
                 self.written(first, last)
 
+    def port(self, name: str) -> MasterPort:
+        """Memory as the bus master of that name reaches it."""
+        return MasterPort(self, name)
+
     def remember(self) -> None:
         """Keep what every page holds, so that `pages` in a process that is forked from this one looks at few of them.
 
@@ -197,3 +203,18 @@ class Memory:
             if view[at : at + PAGE].tobytes() != page:
                 view[at : at + PAGE] = page
                 self.written(at, at + PAGE)
+
+
+class MasterPort:
+    """One bus master's way to memory: observers of memory can tell who writes."""
+
+    def __init__(self, memory: Memory, name: str) -> None:
+        self._memory, self._name = memory, name
+        self.dma_read = memory.dma_read
+
+    def dma_write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """As `Memory.dma_write`."""
+        memory = self._memory
+        memory.master = self._name
+        memory.dma_write(address, data)
+        memory.master = ""

@@ -82,6 +82,7 @@ Arguments after -- are passed to gdb.
 def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, beginning: str, **given: Any) -> None:
     """The command."""
     from kdumpsim.debugger.service import Address, CannotListen, new_session
+    from kdumpsim.vmcore.debuginfo import build_id
 
     directory, more = _split(arguments)
     if more and not start_gdb:
@@ -95,7 +96,7 @@ def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, begin
         if kernel is not None and kernel != session.first.elf:
             raise click.UsageError(
                 f"{directory} was left by another build of kdumpsim's kernel: its {VMLINUX} has the build-id "
-                f"{_build_id(kernel)}, this one has {_build_id(session.first.elf)}; what is in it cannot be run again"
+                f"{build_id(kernel)}, this one has {build_id(session.first.elf)}; what is in it cannot be run again"
             )
         if start_gdb:
             status = _under_gdb(session, scenario, folders, beginning, more, sha256)
@@ -155,22 +156,6 @@ def _left_in(directory: Path) -> tuple[Scenario, bytes | None, str | None]:
         return Scenario.from_dict(data["options"]), kernel, vmcore.get("sha256")
     except (AttributeError, KeyError, TypeError) as error:
         raise click.UsageError(f"{path} is damaged: {error!r} in its options") from error
-
-
-def _build_id(elf: bytes) -> str:
-    import io
-
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import NoteSection
-
-    try:
-        section = ELFFile(io.BytesIO(elf)).get_section_by_name(".note.gnu.build-id")
-        if isinstance(section, NoteSection):
-            return str(next(section.iter_notes())["n_desc"])
-    except (ELFError, StopIteration):
-        pass
-    return "(none)"
 
 
 def _under_gdb(

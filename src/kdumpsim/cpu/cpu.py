@@ -109,6 +109,9 @@ class Cpu:
         self.on_nmi: Callable[[Cpu], None] | None = None
         self.on_event: Callable[[int, bool], None] | None = None
         """Told of each interrupt and exception: its vector, before it is delivered and (True) after that."""
+        self.on_refused: Callable[[int, int, int | None], None] | None = None
+        """Told of an event that could not be delivered: its vector, the fault that was met, and a page fault's address.
+        """
         self.on_halt: Callable[[], None] | None = None
         """Told of each HLT."""
         self._recorder: BlockRecorder | None = None
@@ -293,6 +296,7 @@ class Cpu:
         engine.dirty = True
         self._resume_at = None
         self._slice.retired += EVENT_BYTES
+        self._delivery.on_refused = self._refused if self.on_refused is not None else None
         if self.on_event is not None:
             self.on_event(vector, False)
         if self._delivery.event(vector, error=error, software=software, hardware=hardware):
@@ -301,6 +305,19 @@ class Cpu:
             self.shutdown = True
         if self.on_event is not None:
             self.on_event(vector, True)
+
+    def _refused(self, vector: int, fault: x86.Fault) -> None:
+        if self.on_refused is not None:
+            self.on_refused(vector, fault.vector, fault.address)
+
+    @property
+    def standing(self) -> str:
+        """What it is at, in a word or two."""
+        if self.shutdown:
+            return "shut down"
+        if self.waiting_for_sipi:
+            return "waits for SIPI"
+        return "halted" if self.halted else "runs"
 
     def interruptible(self) -> bool:
         """May a maskable interrupt be delivered now?"""
@@ -456,7 +473,7 @@ class Cpu:
         """Forget whoever watches addresses, NMIs or activity; between slices. What is translated stays."""
         self._watches.clear()
         self._engine.sleep_watches()
-        self.on_nmi = self.on_event = self.on_halt = None
+        self.on_nmi = self.on_event = self.on_refused = self.on_halt = None
         if self._activity is not None:
             self._activity.stop()
             self._activity = None
@@ -518,6 +535,10 @@ class Cpu:
     def hook_instructions(self, function: int, data: int) -> None:
         """Call a C function before every instruction from now on (`Engine.hook_instructions`)."""
         self._engine.hook_instructions(function, data)
+
+    def unhook_instructions(self) -> None:
+        """No longer, from the next slice on at the latest."""
+        self._engine.unhook_instructions()
 
     def begins_again(self, address: int) -> bool:
         """From within a hook there: is the instruction one that was hooked before, or will be again?"""

@@ -67,6 +67,8 @@ class Delivery:
         self.context = context
         self.paging = Paging(memory)
         self.task_switch: TaskSwitch | None = None
+        self.on_refused: Callable[[int, Fault], None] | None = None
+        """Told of an event's vector, and of the fault that its delivery has met; the context is still as before."""
 
     def sync(self) -> Paging:
         """The page walker, told the context's control registers."""
@@ -95,6 +97,8 @@ class Delivery:
             except Fault as fault:
                 if fault.address is not None:
                     q[CR2] = fault.address
+                if self.on_refused is not None:
+                    self.on_refused(vector, fault)
                 if software:
                     q[EIP] = q[EIP] - self._software_length(vector) & 0xFFFFFFFF
                 if not benign and vector == x86.DOUBLE_FAULT:

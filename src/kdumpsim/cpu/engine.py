@@ -84,6 +84,7 @@ class Engine:
         self._keep: list[object] = []
         self._watches: dict[int, int] = {}
         self._watching: dict[int, Callable[[int], None]] = {}
+        self._step_hook: int | None = None
         """Those of the watches that are not asleep."""
         self._bus = bus
         self._memory = memory
@@ -457,12 +458,19 @@ class Engine:
             self.pause()  # the rest of the slice might run what is translated
 
     def hook_instructions(self, function: int, data: int) -> None:
-        """Call a C function before every instruction, from now on and for good; between slices.
+        """Call a C function before every instruction, from now on; between slices, and one at a time.
 
         It sets `Slice.hooked`, as a watch does.
         """
-        native.hook_add(self.uc, UC_HOOK_CODE, function, data)
+        self._step_hook = native.hook_add(self.uc, UC_HOOK_CODE, function, data)
         self.flush_code_pending = True
+
+    def unhook_instructions(self) -> None:
+        """Call it no longer, from the next slice on at the latest; what it uses must stay."""
+        if self._step_hook is not None:
+            native.hook_del(self.uc, self._step_hook)
+            self._step_hook = None
+            self.flush_code_pending = True
 
     def begins_again(self, address: int) -> bool:
         """From within a hook of the instruction there: it was called for this before, or will be again (as the first

@@ -136,7 +136,7 @@ class Change:
 
 
 class Steps:
-    """The instructions of a machine's CPUs, from now on; for the life of the machine.
+    """The instructions of a machine's CPUs, from now on until `stop`; once in the life of a machine.
 
     `before` is called with the CPU's index and the instruction's linear address; what it raises comes out of the
     machine's `run`.
@@ -203,6 +203,15 @@ class Steps:
         keep, function = native.callback(_STEP, step)
         self._keep += [keep, call]
         return function
+
+    def stop(self) -> None:
+        """Count no longer, from the next slice of each CPU on at the latest: the machine has its speed back."""
+        self.alarm(None)
+        self.each(None)
+        self.places(set())
+        self.watch([])
+        for cpu in self._cpus:
+            cpu.unhook_instructions()
 
     # Where it is.
 

@@ -122,11 +122,7 @@ class Views:
 
     def cpus(self) -> list[str]:
         """What each CPU is at."""
-        words = []
-        for cpu in self._machine.cpus:
-            state = "shut down" if cpu.shutdown else "waits for SIPI" if cpu.waiting_for_sipi else ""
-            words.append(state or ("halted" if cpu.halted else "runs"))
-        return words
+        return [cpu.standing for cpu in self._machine.cpus]
 
     def where(self) -> dict[int, Registers]:
         """All CPUs' registers."""

@@ -88,6 +88,19 @@ class Phase:
     """Bytes of the dump saved so far, and of how many."""
 
 
+@dataclass(frozen=True)
+class Landmark:
+    """A function on the way from the hand-over to the dump that tells something by what it returns."""
+
+    what: str
+    """What it does, for readers."""
+    address: int
+    """Its first instruction's, linear."""
+    returned: Callable[[int], tuple[bool | None, str]] | None = None
+    """Whether all is well, None if that is no question, and what came of it, from what the function has returned.
+    None for one that never returns: a kernel, of which `what` is the name."""
+
+
 class Mechanism(ABC):
     """A dump mechanism on one machine.  What a mechanism does not need, it leaves as it is here."""
 
@@ -154,6 +167,10 @@ class Mechanism(ABC):
 
     def objects(self) -> Sequence[tuple[bytes, Mapping[str, int]]]:
         """Relocatable objects that `prepare` has loaded, with debug data, and where the sections of each are."""
+        return ()
+
+    def landmarks(self, host: Host) -> Sequence[Landmark]:
+        """What can be seen on the way to the dump, once `prepare` is done."""
         return ()
 
     def state(self) -> Any:

@@ -14,15 +14,15 @@ from kdumpsim import images
 from kdumpsim.disks.dumpdisk import DumpOnDisk, digest, extract, find_dump
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.load import CAPTURE_LOADED, kexec_load_panic
-from kdumpsim.kexec.purgatory import Purgatory
+from kdumpsim.kexec.purgatory import MAX_REGIONS, Purgatory
 from kdumpsim.kexec.segments import Range
 from kdumpsim.lkdtt.outcome import Note, Seen
-from kdumpsim.mechanisms.base import Host, Mechanism, MechanismError, Phase, kernel_words
+from kdumpsim.mechanisms.base import Host, Landmark, Mechanism, MechanismError, Phase, kernel_words
 from kdumpsim.scenario.conditions import USUAL_DUMP_DISK
 from kdumpsim.scenario.options import Kernel, config
 from kdumpsim.scenario.scenario import check_kernel
 from kdumpsim.scenario.values import Reservation, ScenarioError, format_size
-from kdumpsim.target import PAGE_SIZE, physical
+from kdumpsim.target import PAGE_SIZE, TARGET, physical, words
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.reader import Vmcore
 
@@ -115,6 +115,44 @@ class Kdump(Mechanism):
         if self._state is None:
             return ()
         return images.purgatory_modules(self._state[0] - Purgatory(images.purgatory(), 0).entry)
+
+    def landmarks(self, host: Host) -> Sequence[Landmark]:
+        if self._state is None:
+            return ()
+        memory, moved = host.machine.memory, self._state[-1]
+        obj = images.purgatory()
+        between = Purgatory(obj, self._state[0] - Purgatory(obj, 0).entry).symbols
+        capture = {name: address + moved for name, address in self.capture.symbols.items()}
+
+        def variable(address: int, count: int = 1) -> tuple[int, ...]:
+            return words(memory.dma_read(address, count * TARGET.word))
+
+        def digest_checked(same: int) -> tuple[bool, str]:
+            regions = variable(between["sha256_regions"], 2 * MAX_REGIONS)
+            covered = f"{sum(regions[1::2])} bytes in {sum(map(bool, regions[1::2]))} pieces"
+            if same & 0xFF:
+                return True, f"the SHA-256 of {covered} is the one that kexec had computed"
+            return False, f"the SHA-256 of {covered} is not the one that kexec had computed"
+
+        def copied(_: int) -> tuple[None, str]:
+            source, size, target = (variable(between[f"backup_{name}"])[0] for name in ("src_start", "src_size", "start"))
+            return None, f"{size >> 10} KiB at {source:#x} are at {target:#x} as well"
+
+        def headers_read(error: int) -> tuple[bool, str]:
+            if error:
+                return False, "/proc/vmcore cannot be made of them"
+            low, high = variable(physical(capture["vmcore_size"]), 2)
+            return True, f"/proc/vmcore has {high << 32 | low} bytes"
+
+        return (
+            Landmark("purgatory checks what was loaded", between["verify_sha256_digest"], digest_checked),
+            Landmark("purgatory makes room for the capture kernel", between["copy_backup_region"], copied),
+            Landmark("the capture kernel", capture["start_kernel"]),
+            Landmark(
+                "the capture kernel reads the ELF headers of the dead one's memory",
+                capture["parse_crash_elf_headers"], headers_read,
+            ),
+        )  # fmt: skip
 
     def state(self) -> State | None:
         return self._state

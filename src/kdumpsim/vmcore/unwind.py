@@ -41,6 +41,8 @@ class Frame:
     """None outside of the kernel's functions."""
     file: str | None
     line: int | None
+    arguments: int | None = None
+    """Where the function's arguments lie; None where that is not known."""
 
 
 @dataclass
@@ -77,8 +79,9 @@ class _Description:
 class Unwinder:
     """Backtraces of one kernel file.  DebugInfoError for one that is damaged, or has no call frame information."""
 
-    def __init__(self, elf: bytes) -> None:
-        self._info = DebugInfo(elf)
+    def __init__(self, elf: bytes, info: DebugInfo | None = None) -> None:
+        """`info`: the file's, where somebody has it already."""
+        self._info = info or DebugInfo(elf)
         section = ELFFile(io.BytesIO(elf)).get_section_by_name(".debug_frame")
         if section is None:
             raise DebugInfoError("an ELF file without call frame information")
@@ -95,12 +98,13 @@ class Unwinder:
         exact = True  # the innermost has not called anything
         while len(frames) < MAX_FRAMES:
             pc = values[_PC]
-            frames.append(self._frame(pc, pc if exact else pc - 1))
+            frame = self._frame(pc, pc if exact else pc - 1)
             description = self._description(pc if exact else pc - 1)
-            if description is None:
-                break
-            caller = _caller(values, _rules(description, pc if exact else pc - 1), read)
-            if caller is None or caller[_SP] <= values[_SP]:
+            caller = None
+            if description is not None:
+                caller = _caller(values, _rules(description, pc if exact else pc - 1), read)
+            frames.append(frame if caller is None else replace(frame, arguments=caller[_SP]))
+            if description is None or caller is None or caller[_SP] <= values[_SP]:
                 break
             values, exact = caller, description.common.interrupted
         return frames

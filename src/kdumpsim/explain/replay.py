@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Explaining the run that left a directory: it is run again and watched, and has to end as it did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from kdumpsim._version import __version__
+from kdumpsim.errors import KdumpsimError
+from kdumpsim.explain.facts import Crash, Fact, Facts, Moment, Role, Unknown
+from kdumpsim.explain.guest import Guest
+from kdumpsim.explain.recorded import facts_of, read_result, recorded
+from kdumpsim.explain.watching import Watching
+from kdumpsim.runfiles import VMLINUX
+from kdumpsim.runs.account import outcome_of
+from kdumpsim.runs.result import Result
+from kdumpsim.runs.run import drive, look_ahead, power_on, start
+from kdumpsim.runs.session import Session
+from kdumpsim.scenario.conditions import KDUMPSIM
+from kdumpsim.vmcore.debuginfo import build_id
+
+
+class NotTheSame(KdumpsimError):
+    """The run cannot be repeated here; the text says why."""
+
+
+def explain(directory: Path) -> Facts:
+    """All that can be known of the run that left a directory.
+
+    Unreadable where there is none; NotTheSame where it cannot be run again, or does not end the same.
+    """
+    result = read_result(directory)
+    kernel = directory / VMLINUX
+    return explain_result(result, kernel.read_bytes() if kernel.is_file() else None)
+
+
+def explain_result(result: Result, kernel: bytes | None = None) -> Facts:
+    """The same of a result; `kernel` is the file of the first kernel that it was run with."""
+    _check_version(result)
+    scenario = result.scenario
+    with closing(_Closing(power_on(scenario.pc, scenario.kernel))) as holder:
+        session = holder.session
+        if kernel is not None and kernel != session.first.elf:
+            raise NotTheSame(
+                f"it was left by another build of kdumpsim's kernel: {VMLINUX} has the build-id {build_id(kernel)}, "
+                f"and this one has {build_id(session.first.elf)}"
+            )
+        session.give(scenario.timeout)
+        facts = list(_watched(session, result))
+    return Facts.of(scenario.title, scenario.command(), result.version, facts, replayed=True)
+
+
+def known_without_running(directory: Path) -> Facts:
+    """What its own files tell of a run that cannot be repeated."""
+    return recorded(read_result(directory))
+
+
+class _Closing:
+    """Shuts a session down."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def close(self) -> None:
+        """Do it."""
+        self.session.close()
+
+
+def _check_version(result: Result) -> None:
+    if result.version != __version__:
+        raise NotTheSame(f"it was run by kdumpsim {result.version}, and this is {__version__}")
+    if result.scenario.machine != KDUMPSIM:
+        raise NotTheSame(f"it was run on machine {result.scenario.machine}, of which no two runs are alike")
+
+
+def _watched(session: Session, result: Result) -> Iterator[Fact]:
+    """Run it again."""
+    folders = [Path(path).absolute().parent for path in result.scenario.guest_modules]
+    guest = Guest(session, folders)
+    differences = result.judgement.differences if result.judgement is not None else []
+    watching = Watching(session, guest, [one.start for one in differences if one.kind == "differs"])
+    try:
+        _run(session, result)
+        _check_ending(session, result)
+        seen = watching.over()
+    except BaseException:
+        if watching.is_twin:
+            os._exit(1)
+        raise
+    crash = result.crash
+    for fact in seen:
+        yield replace(fact, context=crash.context) if isinstance(fact, Crash) and crash is not None else fact
+    roles = {fact.at.cpu for fact in seen if isinstance(fact, Role)}
+    for fact in facts_of(result):
+        if isinstance(fact, Crash) or (isinstance(fact, Role) and fact.at.cpu in roles):
+            continue
+        yield fact
+    yield from _unknown(seen)
+
+
+def _run(session: Session, result: Result) -> None:
+    failed = start(session)
+    if failed is None:
+        drive(session, result.scenario, look_ahead(session, result.scenario))
+
+
+def _check_ending(session: Session, result: Result) -> None:
+    """NotTheSame if it is another run."""
+    outcome = str(outcome_of(session))
+    if outcome != str(result.outcome):
+        raise NotTheSame(f"it ended in {result.outcome}, and ends in {outcome} when it is run again")
+    if result.vmcore is not None and result.vmcore.sha256 is not None:
+        dump = session.mechanism.extract(session, None)
+        sha256 = None if dump is None else dump[1]
+        if sha256 != result.vmcore.sha256:
+            raise NotTheSame(f"its dump had the SHA-256 {result.vmcore.sha256}, and has {sha256} when it is run again")
+
+
+def _unknown(seen: list[Fact]) -> Iterator[Fact]:
+    """What a reader would ask and these do not tell."""
+    if not any(isinstance(fact, Crash) for fact in seen):
+        yield Unknown(Moment(0), "where the kernel crashed", "the machine saw it call nothing that a dying kernel calls")

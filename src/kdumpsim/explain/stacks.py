@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A stack that overflows: which instruction first wrote where it should not have, and what was overwritten in order.
+
+From the crash on, `task` and `cpu` of the thread_info at the low end of each CPU's stack are watched. When one is
+written to by a CPU whose stack pointer is below them, the stack had overflowed a little earlier. So a copy of the
+process, forked at the crash, runs the stretch again and compares memory before each instruction of that CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from kdumpsim.cpu import Cpu
+from kdumpsim.cpu.steps import Steps
+from kdumpsim.explain.facts import Fact, Frame, Moment, Overwritten, StackLeft
+from kdumpsim.target import TARGET, physical
+from kdumpsim.vmcore.owners import OwnerMap
+
+if TYPE_CHECKING:
+    from kdumpsim.explain.guest import Guest
+    from kdumpsim.runs.session import Session
+
+WATCHED: Final = ("task", "cpu")
+"""Members of thread_info that no code changes on a stack in use."""
+MOST_WATCHED: Final = 4
+"""CPUs."""
+BEFORE: Final = 60_000
+"""Instructions that are looked at before the first one that was noticed."""
+MOST_LOOKED_AT: Final = 150_000
+MOST_RUNS: Final = 60
+MOST_OPEN: Final = 8
+"""Runs of overwritten memory that are still looked at whether more belongs to them."""
+STACKS_BELOW: Final = 2
+"""How far below a stack is looked, in sizes of a stack."""
+PIECE: Final = 64
+"""Bytes: no single store is longer."""
+
+Writer = Callable[[], tuple[str, Callable[[], tuple[Frame, ...]]]]
+"""Who has written, and the calls that led there, if anybody wants to know."""
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_memcmp.restype = ctypes.c_int
+
+
+class Watcher(Protocol):
+    """Whoever runs the machine (`watching.Watching`)."""
+
+    steps: Steps
+
+    @property
+    def session(self) -> Session: ...
+    @property
+    def guest(self) -> Guest: ...
+
+    def moment(self, cpu: Cpu | None, number: int | None = None, address: int | None = None) -> Moment:
+        """Now."""
+
+    def host(self, address: int) -> int:
+        """Where a physical address is in this process."""
+
+
+@dataclass
+class _Twin:
+    """The copy of this process that waits at the crash."""
+
+    pid: int
+    tell: int
+    answer: int
+
+
+class StackWatch:
+    """Watches the stacks of a machine's CPUs from the crash on."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._stacks: dict[int, int] = {}
+        """By CPU: the low end of its stack."""
+        self._twin: _Twin | None = None
+        self._told = False
+        self._looker: _Looker | None = None
+        """In the copy only."""
+        self._found: list[Fact] = []
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether this process is the copy, which must not go on beyond what it is for."""
+        return self._looker is not None
+
+    def crashed(self, crasher: Cpu) -> None:
+        """The kernel begins to die."""
+        if self._twin is not None or self._looker is not None:
+            return
+        guest, steps = self._watcher.guest, self._watcher.steps
+        cpus = sorted(guest.cpus, key=lambda cpu: cpu is not crasher)[:MOST_WATCHED]
+        self._stacks = {cpu.index: guest.stack_of(cpu.registers()) for cpu in cpus}
+        ranges = []
+        for stack in self._stacks.values():
+            for member in WATCHED:
+                address = stack + guest.map.offset("thread_info", member)
+                if guest.read(address, TARGET.word) is not None:
+                    ranges.append((physical(address), self._watcher.host(physical(address)), TARGET.word))
+        steps.watch(ranges)
+        self._leave_twin()
+
+    def _leave_twin(self) -> None:
+        hears, tell = os.pipe()
+        answer, answers = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(hears)
+            os.close(answers)
+            self._twin = _Twin(pid, tell, answer)
+            return
+        os.close(tell)
+        os.close(answer)
+        words = os.read(hears, 64).split()
+        if not words:
+            os._exit(0)
+        number, index = map(int, words)
+        self._looker = _Looker(self._watcher, index, self._stacks[index], number, answers)
+
+    def before(self, index: int, address: int) -> None:
+        """Before an instruction that somebody wanted to hear of."""
+        if self._looker is not None:
+            self._looker.before(index, address)
+            return
+        steps = self._watcher.steps
+        if steps.changes():
+            writer = steps.last_cpu()
+            self._noticed(index if writer is None else writer)
+        steps.alarm(None)
+
+    def event(self, cpu: Cpu, vector: int, done: bool) -> None:
+        """An event is delivered, or was."""
+        if self._looker is not None:
+            self._looker.event(cpu, vector, done)
+        elif self._stacks and self._watcher.steps.changes():
+            self._noticed(cpu.index)
+
+    def _noticed(self, index: int) -> None:
+        """A CPU has written to a thread_info: was its stack pointer below it?"""
+        cpu, stack = self._watcher.guest.cpus[index], self._stacks.get(index)
+        if self._told or stack is None or self._twin is None:
+            return
+        size = self._watcher.guest.map.sizes["thread_info"]
+        reach = STACKS_BELOW * self._watcher.guest.stack_size
+        if stack - reach <= cpu.stack_pointer() < stack + size:
+            self._told = True
+            os.write(self._twin.tell, f"{self._watcher.steps.number} {index}".encode())
+
+    def stop(self) -> None:
+        """No stack of the first kernel is of interest any more."""
+        if self._looker is not None:
+            self._looker.finish()
+        twin, self._twin = self._twin, None
+        if twin is None:
+            return
+        os.close(twin.tell)
+        with os.fdopen(twin.answer, "rb") as pipe:
+            data = pipe.read()
+        os.waitpid(twin.pid, 0)
+        if data:
+            self._found = pickle.loads(data)
+        self._stacks = {}
+
+    def facts(self) -> list[Fact]:
+        """What was overwritten, in order."""
+        return self._found
+
+
+class _Looker:
+    """Looks at memory before each instruction of a CPU, in the copy of the process."""
+
+    def __init__(self, watcher: Watcher, index: int, stack: int, number: int, answers: int) -> None:
+        self._watcher, self._answers = watcher, answers
+        self._guest, self._steps = watcher.guest, watcher.steps
+        self._cpu, self._stack = watcher.guest.cpus[index], stack
+        self._low = stack + self._guest.map.sizes["thread_info"]
+        self._begin = stack - STACKS_BELOW * self._guest.stack_size
+        self._size = self._low - self._begin
+        self._host = watcher.host(physical(self._begin))
+        self._seen = ctypes.create_string_buffer(self._size)
+        self._take(0, self._size)
+        self._task = self._guest.on_stack(stack)
+        self._stacks = {task.stack: task for task in self._guest.tasks()}
+        self._owners = OwnerMap(watcher.session.oracle.symbols)
+        self._left: StackLeft | None = None
+        self._was_below = False
+        self._runs: list[Overwritten] = []
+        self._looked_at = 0
+        self._steps.watch([])
+        first = number - BEFORE
+        if first > self._steps.number:
+            self._steps.alarm(first)
+        else:
+            self._begin_looking()
+
+    def _begin_looking(self) -> None:
+        self._steps.alarm(None)
+        self._steps.each(self._cpu.index)
+        self._take(0, self._size)
+
+    def before(self, index: int, _address: int) -> None:
+        """Before an instruction."""
+        steps = self._steps
+        if self._looked_at == 0:
+            self._begin_looking()
+        self._looked_at += 1
+        if index != self._cpu.index:
+            return
+        pointer = self._cpu.stack_pointer()
+        below = self._begin <= pointer < self._low
+        if below and self._left is None:
+            moment = self._watcher.moment(self._cpu, steps.last(index), steps.last_address())
+            self._left = StackLeft(moment, self._stack, pointer, None if self._task is None else str(self._task))
+        mine = steps.last_cpu() == index
+        if mine and (below or self._was_below):
+            self._compare(self._by_instruction)
+        else:
+            self._take(0, self._size)
+        self._was_below = below
+        if self._looked_at > MOST_LOOKED_AT or len(self._runs) > MOST_RUNS:
+            self.finish()
+
+    def event(self, cpu: Cpu, vector: int, done: bool) -> None:
+        """An event is delivered, or was."""
+        if cpu is not self._cpu or not self._looked_at:
+            return
+        if not done:
+            self._compare(self._by_instruction)
+        elif cpu.shutdown:
+            self.finish()
+        elif self._begin <= cpu.stack_pointer() < self._low:
+            self._compare(lambda: (f"the delivery of vector {vector:#x}", tuple))
+
+    # What has changed.
+
+    def _take(self, offset: int, size: int) -> None:
+        ctypes.memmove(ctypes.addressof(self._seen) + offset, self._host + offset, size)
+
+    def _differs(self, offset: int, size: int) -> bool:
+        return bool(_memcmp(self._host + offset, ctypes.addressof(self._seen) + offset, size))
+
+    def _compare(self, writer: Writer) -> None:
+        """Take down what is another than it was."""
+        while self._differs(0, self._size):
+            low, high = 0, self._size
+            while high - low > 1:
+                middle = (low + high) // 2
+                if self._differs(low, middle - low):
+                    high = middle
+                else:
+                    low = middle
+            end = min(low + PIECE, self._size)
+            old = self._seen.raw[low:end]
+            new = ctypes.string_at(self._host + low, end - low)
+            length = max(at for at in range(end - low) if old[at] != new[at]) + 1
+            self._take(low, length)
+            self._wrote(self._begin + low, old[:length], new[:length], writer)
+
+    def _wrote(
+        self, address: int, old: bytes, new: bytes, writer: Writer
+    ) -> None:
+        what, end = self._what(address), address + len(new)
+        by, frames = writer()
+        for at in range(len(self._runs) - 1, max(len(self._runs) - 1 - MOST_OPEN, -1), -1):
+            run = self._runs[at]
+            if (run.what, run.by) == (what, by) and address <= run.address + run.size and run.address <= end:
+                start, last = min(address, run.address), max(end, run.address + run.size)
+                self._runs[at] = replace(run, address=start, size=last - start)
+                return
+        moment = self._watcher.moment(self._cpu, self._steps.last(self._cpu.index), self._steps.last_address())
+        word = slice(0, TARGET.word)
+        self._runs.append(
+            Overwritten(
+                moment, what, address, int.from_bytes(old[word], "little"), int.from_bytes(new[word], "little"),
+                len(new), by, not self._runs, frames(),
+            )
+        )  # fmt: skip
+
+    def _by_instruction(self) -> tuple[str, Callable[[], tuple[Frame, ...]]]:
+        writer = self._guest.symbols.frame(self._steps.last_address())
+
+        def frames() -> tuple[Frame, ...]:
+            calls = self._guest.frames(self._cpu.registers())
+            functions = [frame.function for frame in calls[:2]]
+            callers = calls[functions.index(writer.function) + 1 :] if writer.function in functions else ()
+            return (writer, *callers)
+
+        return writer.function or "?", frames
+
+    def _what(self, address: int) -> str:
+        """Whose memory it is."""
+        if address >= self._stack:
+            members = self._guest.map.structures["thread_info"]
+            name = next((n for n, (at, size) in members.items() if at <= address - self._stack < at + size), "?")
+            return f"thread_info.{name}"
+        base = address & -self._guest.stack_size
+        if base in self._stacks:
+            return f"the stack of {self._stacks[base]}"
+        return self._owners.owner(physical(address))
+
+    def finish(self) -> None:
+        """Answer, and be no more."""
+        try:
+            found: list[Fact] = [*([self._left] if self._left else []), *self._runs]
+            with os.fdopen(self._answers, "wb") as pipe:
+                pipe.write(pickle.dumps(found))
+        finally:
+            os._exit(0)

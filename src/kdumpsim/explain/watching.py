@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is seen of a run while it is run again: facts, taken down where they happen. Nothing in the run changes.
+
+Instructions are counted up to the hand-over, or to the end if something is still looked for after it: counting makes
+the machine five times as slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from kdumpsim.apic.messages import Message as ApicMessage
+from kdumpsim.board.vectors import EXCEPTIONS
+from kdumpsim.cpu import Cpu
+from kdumpsim.cpu.steps import Steps
+from kdumpsim.explain.facts import (
+    Crash,
+    CpuException,
+    Events,
+    Fact,
+    Frame,
+    HandedOver,
+    KernelEntered,
+    Message,
+    Moment,
+    NmiTaken,
+    NotDelivered,
+    PageWritten,
+    Passage,
+    Role,
+    Saved,
+    ShutDown,
+)
+from kdumpsim.explain.guest import INTERRUPTS_ON, Guest
+from kdumpsim.explain.stacks import StackWatch
+from kdumpsim.explain.watchdogs import watchdogs
+from kdumpsim.mechanisms.base import Landmark
+from kdumpsim.runs.events import Phase, Silent
+from kdumpsim.runs.session import Session
+from kdumpsim.target import FLAGS, PAGE_SIZE, PROGRAM_COUNTER, call_of
+from kdumpsim.vmcore.owners import OwnerMap
+
+NMI: Final = 2
+MOST_EXCEPTIONS: Final = 6
+"""Of a CPU that are taken down at the beginning, and again at the end."""
+MOST_WRITES: Final = 64
+SECOND_LOOK_NS: Final = 1_000_000_000
+"""How long after the crash CPUs are looked at again, if the kernel has not handed over by then."""
+WATCHED_WORDS: Final = 8
+
+
+@dataclass
+class _Taken:
+    """Events of one kind that a CPU took."""
+
+    count: int = 0
+    last_ns: int = 0
+
+
+@dataclass
+class _Exceptions:
+    """A CPU's exceptions since the crash: the first ones and the last ones."""
+
+    count: int = 0
+    first: list[Fact] = field(default_factory=list)
+    last: list[Fact] = field(default_factory=list)
+
+    def add(self, fact: Fact) -> None:
+        """Another one, or something that belongs to the last one."""
+        if len(self.first) < MOST_EXCEPTIONS:
+            self.first.append(fact)
+        else:
+            self.last = [*self.last[-MOST_EXCEPTIONS:], fact]
+
+
+class _Phases(Silent):
+    """Looks at the kernel where all is well."""
+
+    def __init__(self, ended: Callable[[str], None]) -> None:
+        self._ended = ended
+
+    def end(self, phase: Phase) -> None:
+        self._ended(phase.name)
+
+
+class Watching:
+    """Watches a session from power-on."""
+
+    def __init__(self, session: Session, guest: Guest, different: Sequence[int] = ()) -> None:
+        """`different`: physical addresses whose contents in the dump were not the truth, to be watched from the
+        hand-over on."""
+        self._session, self._guest = session, guest
+        machine: Any = session.machine
+        self._machine, self._cpus = machine, guest.cpus
+        self._different = list(different)
+        self.steps = Steps(self._cpus, self._before)
+        self._counting = True
+        self.facts: list[Fact] = []
+        self._never_free: frozenset[int] = frozenset()
+        """Locks that have read as taken whenever all was well: nobody has initialised them."""
+        self._crashed = self._jumped = False
+        self._taken: dict[tuple[int, int], _Taken] = {}
+        self._names: dict[tuple[int, int], str] = {}
+        self._exceptions = {cpu.index: _Exceptions() for cpu in self._cpus}
+        self._nmis: dict[int, NmiTaken] = {}
+        self._asked_to_stop = False
+        self._owners: OwnerMap | None = None
+        self._stacks = StackWatch(self)
+        session.clock.observer = _Phases(self._phase_ended)
+        oracle = session.oracle
+        self._then = oracle.on_crash, oracle.on_jump
+        oracle.on_crash, oracle.on_jump = self._dies, self._jumps
+        self._on_nmi = {cpu.index: cpu.on_nmi for cpu in self._cpus}
+        for cpu in self._cpus:
+            cpu.on_nmi = self._nmi
+            cpu.on_event = partial(self._event, cpu)
+            cpu.on_refused = partial(self._refused, cpu)
+        machine.on_message = self._message
+
+    # Where it is.
+
+    @property
+    def session(self) -> Session:
+        """What is watched."""
+        return self._session
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether this process is a copy that was made for a closer look."""
+        return self._stacks.is_twin
+
+    @property
+    def guest(self) -> Guest:
+        """Its first kernel."""
+        return self._guest
+
+    def moment(self, cpu: Cpu | None, number: int | None = None, address: int | None = None) -> Moment:
+        """Now: by default before the instruction that a CPU is about to run."""
+        if cpu is None:
+            return Moment(self._session.now)
+        if address is None:
+            address = getattr(cpu.registers(), PROGRAM_COUNTER)
+        return Moment(self._session.now, cpu.index, number if self._counting else None, address)
+
+    def _here(self, cpu: Cpu) -> Moment:
+        """In the callback of a watch: its instruction is counted."""
+        return self.moment(cpu, self.steps.number)
+
+    def _between(self, cpu: Cpu) -> Moment:
+        """Between two instructions of a CPU."""
+        return self.moment(cpu, self.steps.number + 1)
+
+    # Before instructions.
+
+    def _before(self, index: int, address: int) -> None:
+        if self._jumped:
+            self._changed_after_jump(index)
+        else:
+            self._stacks.before(index, address)
+
+    # The crash.
+
+    def _phase_ended(self, name: str) -> None:
+        if not self._crashed and name in ("boot", "load", "arm"):
+            taken = frozenset(held.address for held in self._guest.locks().held())
+            self._never_free = taken if name == "boot" else self._never_free & taken
+        if name == "load":
+            for landmark in self._session.mechanism.landmarks(self._session):
+                self._watch_landmark(landmark)
+            self._watch_saving()
+
+    def _dies(self) -> None:
+        oracle = self._session.oracle
+        seen = oracle.crash
+        assert seen is not None
+        self._forget_earlier_crash()
+        self._crashed = True
+        cpu = self._cpus[seen.cpu]
+        frames = self._guest.frames(seen.registers[seen.cpu])
+        caller = next((frame for frame in frames[1:] if frame.file), None) or next(iter(frames), Frame(0))
+        source = self._guest.symbols.neighbours(caller.file, caller.line)
+        here = self._here(cpu)
+        self.facts.append(Crash(here, seen.where, "", frames, source, caller.file, caller.line))
+        self._look("crash", here)
+        self.facts += watchdogs(self._guest, self._machine.lapics, here)
+        for index, lapic in enumerate(self._machine.lapics):
+            for vector in (NMI, lapic.state()["registers"]["lvt0"] & 0xFF):
+                self._taken[index, vector] = _Taken()  # that none came is worth telling
+                self._names[index, vector] = self._machine.vector_name(index, vector)
+        self._stacks.crashed(cpu)
+        self._machine.appoint(self._session.now + SECOND_LOOK_NS, partial(self._look_again, here.ns))
+        if self._then[0] is not None:
+            self._then[0]()
+
+    def _forget_earlier_crash(self) -> None:
+        """A crash induced twice counts anew, as for the oracle."""
+        self.facts.clear()
+        self._taken.clear()
+        self._nmis.clear()
+        self._exceptions = {cpu.index: _Exceptions() for cpu in self._cpus}
+
+    def _look(self, when: str, moment: Moment) -> None:
+        self.facts.extend(self._guest.look(when, moment, self._never_free))
+
+    def _look_again(self, crash_ns: int) -> None:
+        crash = self._session.oracle.crash
+        if not self._jumped and crash is not None and crash.time_ns == crash_ns:
+            self._look("later", Moment(self._session.now, None, self.steps.number + 1))
+
+    # How the news travels.
+
+    def _message(self, message: ApicMessage) -> None:
+        if not self._crashed or self._jumped or message.source is None:
+            return
+        machine = self._machine
+        sender = next((n for n, lapic in enumerate(machine.lapics) if lapic.apic_id == message.source), None)
+        if sender is None:
+            return
+        cpu = self._cpus[sender]
+        to = tuple(index for index, lapic in enumerate(machine.lapics) if lapic.matches(message))
+        nmi = message.mode.name == "NMI"
+        self._asked_to_stop |= nmi
+        if nmi or self._count((sender, -1)) < MOST_WRITES:
+            at = self.moment(cpu, self.steps.number)
+            frames = self._guest.frames(cpu.registers()) if nmi else ()
+            self.facts.append(Message(at, message.mode.name, message.vector, to, frames))
+
+    def _nmi(self, cpu: Cpu) -> None:
+        if self._crashed and not self._jumped:
+            registers = cpu.registers()
+            frames = self._guest.frames(registers) if self._asked_to_stop else ()
+            on = bool(getattr(registers, FLAGS) & INTERRUPTS_ON)
+            if self._asked_to_stop or cpu.index not in self._nmis:
+                self._nmis[cpu.index] = NmiTaken(self._between(cpu), frames, on)
+        told = self._on_nmi[cpu.index]
+        if told is not None:
+            told(cpu)
+
+    def _watch_saving(self) -> None:
+        """Each CPU's call of the function by which it saves its registers."""
+        address = self._session.first.symbols.get(self._session.mechanism.save_cpu)
+        if address is None:
+            return
+
+        def saves(cpu: Cpu) -> None:
+            if self._crashed and not self._jumped:
+                _, number = call_of(cpu.registers(), cpu.read_linear, arguments=2).arguments
+                self.facts.append(Saved(self._here(cpu), number))
+
+        self._machine.watch(address, saves)
+
+    # Interrupts and exceptions.
+
+    def _event(self, cpu: Cpu, vector: int, done: bool) -> None:
+        if not self._jumped:
+            self._stacks.event(cpu, vector, done)
+        if not self._crashed or self._jumped:
+            return
+        if not done:
+            self._count((cpu.index, vector))
+            if vector < len(EXCEPTIONS) and vector != NMI and not cpu.registers().cs & 3:
+                self._exception(cpu, vector)
+        elif cpu.shutdown:
+            self._exceptions[cpu.index].add(ShutDown(self.moment(cpu, self.steps.last(cpu.index))))
+
+    def _count(self, key: tuple[int, int]) -> int:
+        if key not in self._names and key[1] >= 0:
+            self._names[key] = self._machine.vector_name(*key)
+        taken = self._taken.setdefault(key, _Taken())
+        taken.count, taken.last_ns = taken.count + 1, self._session.now
+        return taken.count
+
+    def _exception(self, cpu: Cpu, vector: int) -> None:
+        kept = self._exceptions[cpu.index]
+        kept.count += 1
+        registers = cpu.registers()
+        frames = self._guest.frames(registers) if kept.count <= MOST_EXCEPTIONS else ()
+        if not frames:
+            frames = (self._guest.symbols.frame(getattr(registers, PROGRAM_COUNTER)),)
+        linear = registers.cr2 if vector == EXCEPTIONS.index("#PF") else None
+        at = self.moment(cpu, self.steps.last(cpu.index))
+        kept.add(CpuException(at, vector, EXCEPTIONS[vector], linear, frames))
+
+    def _refused(self, cpu: Cpu, vector: int, met: int, linear: int | None) -> None:
+        if self._crashed and not self._jumped:
+            at = self.moment(cpu, self.steps.last(cpu.index))
+            fact = NotDelivered(at, vector, _name(vector), met, _name(met), linear, cpu.stack_pointer())
+            self._exceptions[cpu.index].add(fact)
+
+    # The hand-over, and after it.
+
+    def _jumps(self) -> None:
+        oracle = self._session.oracle
+        jump = oracle.jump
+        assert jump is not None
+        here = self._here(self._cpus[jump.cpu])
+        self._look("hand-over", here)
+        self._jumped = True
+        self.facts.append(HandedOver(here, jump.where))
+        for cpu in self._cpus:
+            at = self.moment(cpu, here.number)
+            self.facts.append(Role(Moment(here.ns, cpu.index, here.number, at.address), oracle.role(cpu.index)))
+        self._tell_events()
+        self._owners = OwnerMap.of(oracle)
+        if self._then[1] is not None:
+            self._then[1]()
+        self._listen_to_dma()
+        self._stacks.stop()
+        if self._different:
+            self.steps.watch([(at, self.host(at), 1) for at in self._different[:WATCHED_WORDS]])
+        else:
+            self.steps.stop()
+            self._counting = False
+
+    def _tell_events(self) -> None:
+        """What each CPU took since the crash."""
+        crash = self._session.oracle.crash
+        begin = crash.time_ns if crash is not None else 0
+        for (index, vector), taken in self._taken.items():
+            if vector >= 0:
+                at = Moment(self._session.now, index)
+                self.facts.append(Events(at, self._names[index, vector], taken.count, begin, taken.last_ns or None))
+        for kept in self._exceptions.values():
+            self.facts += [*kept.first, *kept.last]
+        self.facts += self._nmis.values()
+
+    def host(self, address: int) -> int:
+        """Where RAM is in this process."""
+        for block in self._machine.memory.blocks:
+            if block.base <= address < block.base + block.size:
+                return int(block.host_address) + address - int(block.base)
+        raise ValueError(f"{address:#x} is not RAM")
+
+    def _changed_after_jump(self, index: int) -> None:
+        steps = self.steps
+        for change in steps.changes():
+            writer = steps.last_cpu()
+            cpu = self._cpus[index if writer is None else writer]
+            at = Moment(self._session.now, cpu.index, steps.last(), steps.last_address())
+            frames = (self._guest.symbols.frame(steps.last_address()),)
+            self._wrote(PageWritten(at, change.address, change.address + len(change.new), f"CPU {cpu.index}",
+                                    self._owner(change.address), frames))  # fmt: skip
+        steps.alarm(None)
+
+    def _owner(self, address: int) -> str:
+        assert self._owners is not None
+        return self._owners.owner(address)
+
+    def _wrote(self, fact: PageWritten) -> None:
+        """One more, or more of the last one."""
+        last = self.facts[-1] if self.facts else None
+        if isinstance(last, PageWritten) and (last.by, last.end) == (fact.by, fact.start):
+            joined = PageWritten(last.at, last.start, fact.end, last.by, last.owner, last.frames)
+            self.facts[-1] = joined
+        elif self._count((0, -2)) < MOST_WRITES:
+            self.facts.append(fact)
+
+    def _listen_to_dma(self) -> None:
+        memory, oracle = self._machine.memory, self._session.oracle
+        told = memory.written
+
+        def written(begin: int, end: int) -> None:
+            told(begin, end)
+            if memory.master and (oracle.reserved is None or begin not in oracle.reserved):
+                if self._counting:
+                    self.steps.changes()  # they are this device's
+                by = f"DMA of {memory.master}"
+                self._wrote(PageWritten(Moment(self._session.now), begin, end, by, self._owner(begin & -PAGE_SIZE)))
+
+        memory.written = written
+
+    # What the mechanism does on the way.
+
+    def _watch_landmark(self, landmark: Landmark) -> None:
+        begun: list[int] = []
+
+        def begins(cpu: Cpu) -> None:
+            if not self._jumped or begun:
+                return
+            begun.append(self._session.now)
+            if landmark.returned is None:
+                self.facts.append(KernelEntered(self.moment(cpu), landmark.what))
+                return
+            back = call_of(cpu.registers(), cpu.read_linear).back
+            self._machine.watch(back, ends)
+
+        def ends(cpu: Cpu) -> None:
+            if len(begun) == 1 and landmark.returned is not None:
+                begun.append(self._session.now)
+                ok, found = landmark.returned(cpu.registers().eax)
+                self.facts.append(Passage(self.moment(cpu), begun[0], landmark.what, found, ok))
+
+        self._machine.watch(landmark.address, begins)
+
+    # The end.
+
+    def over(self) -> list[Fact]:
+        """All that was seen, once the run is over."""
+        if not self._jumped:
+            if self._crashed:
+                self._look("end", Moment(self._session.now, None, self.steps.number + 1))
+                self._tell_events()
+            self._stacks.stop()
+        return [*self.facts, *self._stacks.facts()]
+
+
+def _name(vector: int) -> str:
+    return EXCEPTIONS[vector] if vector < len(EXCEPTIONS) else f"vector {vector:#x}"
