@@ -280,12 +280,18 @@ class Result:
             raise VmcoreError("the result is closed, and its dump gone; give run() or crash() an output directory")
         return Vmcore(VMCORE, opener=self._dump.again)
 
-    def explain(self) -> str:
+    def explain(self, *, replay: bool = False) -> str:
         """Why it ended so, in plain text: outcome, reason, evidence, what is wrong with the dump, the console's end.
 
-        The last line is the command that runs it again.
+        The last line is the command that runs it again.  With `replay` it is the page of `kdumpsim explain`: the run is
+        repeated and watched.  NotTheSame, an error of kdumpsim's, if it cannot be.
         """
-        return explained(self._record, self.console)
+        if not replay:
+            return explained(self._record, self.console)
+        from kdumpsim.explain.page import text
+        from kdumpsim.explain.replay import explain_result
+
+        return text(explain_result(self._record))
 
     def to_dict(self) -> dict[str, Any]:
         """The object of result.json; fractions of 1, times in ns (virtual) and s (host)."""

@@ -23,6 +23,7 @@ __all__ = [
     "ADDRESS_DIGITS", "CRASH_NOTES_BYTES", "DWARF_REGISTERS", "ELF32", "ELF64", "ELF_CLASSES", "FRAME_POINTER",
     "GENERAL_REGISTERS",
     "LOAD_LIMIT", "LOWMEM_END", "MACHINES", "PAGE_OFFSET", "PAGE_SIZE", "PROGRAM_COUNTER", "PRSTATUS", "PT_REGS",
+    "RETURN_VALUE",
     "SEGMENTS", "STACK_POINTER", "TARGET", "Call", "ElfClass", "PrStatusLayout", "ProgramHeader",
     "RegisterFrame", "StructLayout", "call_of", "hex_address", "physical", "registers_at_exception",
     "significant_bits", "stack_pointer", "virtual", "words",
@@ -117,6 +118,8 @@ PRSTATUS = PrStatusLayout(
 )
 
 STACK_POINTER, FRAME_POINTER, PROGRAM_COUNTER, FLAGS = "esp", "ebp", "eip", "eflags"
+RETURN_VALUE = "eax"
+"""What a function has returned is there."""
 DWARF_REGISTERS = ("eax", "ecx", "edx", "ebx", STACK_POINTER, FRAME_POINTER, "esi", "edi", PROGRAM_COUNTER)
 """By their numbers in call frame information (System V ABI, Intel386 supplement)."""
 GENERAL_REGISTERS = (

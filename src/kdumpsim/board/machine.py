@@ -99,7 +99,9 @@ class Machine:
         if not 1 <= config.cpus <= MAX_CPUS:
             raise ValueError(f"{config.cpus} CPUs: 1 to {MAX_CPUS}")
         self.poll: Callable[[], None] | None = None  # asked between rounds; what it raises comes out of run()
-        self.on_message: Callable[[Message], None] | None = None  # told of what goes over the APIC bus, before it arrives
+        self.on_message: Callable[[Message], None] | None = (
+            None  # told of what goes over the APIC bus, before it arrives
+        )
         self.devices = devices = DeviceList(config.cpus, self.irq)
         """Everything with a state: see `board/devices.py`."""
         add, fit = devices.add, devices.fit
@@ -211,7 +213,9 @@ class Machine:
     def _add_network(self, config: NetworkConfig) -> None:
         """The card in its slot, the cable, and who is at the other end."""
         slot = self.config.nic_slot
-        self.nic = nic = self.devices.add(Rtl8139(self.clock, self.memory.port("rtl8139"), self._pci_interrupt(slot), MAC))
+        self.nic = nic = self.devices.add(
+            Rtl8139(self.clock, self.memory.port("rtl8139"), self._pci_interrupt(slot), MAC)
+        )
         self.network = network = self.devices.add(Network(self.clock, config, self.config.seed, nic.receive))
         nic.on_transmit = network.send
         self.pci.add(slot, 0, nic.pci)

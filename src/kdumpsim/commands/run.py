@@ -166,6 +166,7 @@ class _RunCommand(click.Command):
     help="Boot from power-on even if the cache has the booted machine. The run is the same, byte for byte.",
 )
 @click.option("--console", is_flag=True, help="Stream the guest's serial console.")
+@click.option("--explain", "explaining", is_flag=True, help="Then explain why it ended so, as `kdumpsim explain` does.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout, and nothing else there.")
 @verbose_option
 @click.pass_obj
@@ -180,10 +181,13 @@ def run(
     truth: bool | None,
     no_cached_boot: bool,
     console: bool,
+    explaining: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
     """Parse, run, show."""
+    if explaining and as_json:
+        raise click.UsageError("--explain and --json exclude each other; `kdumpsim explain --json FILE` writes facts")
     try:
         fields = fields_of(Scenario, given)
         if not fields.keys() & {"crash_point", "at", "fault", "mce"}:
@@ -218,6 +222,8 @@ def run(
         click.echo(result.dumps(), nl=False)
     else:
         _show(result, output, save_disks=save_disks)
+    if explaining:
+        _explain(output, None if interrupts is None else interrupts.poll)
     sys.exit(Status.SUCCESS if result.outcome.ok else Status.FAILURE)
 
 
@@ -246,6 +252,12 @@ def _run(
     live = console.is_terminal and not guest_console
     with LiveDisplay(console) if live else PlainDisplay(console, guest_console=guest_console) as display:
         return run_scenario(scenario, output, display, poll, **how)
+
+
+def _explain(output: Path, poll: Callable[[], None] | None) -> None:
+    from kdumpsim.commands.explain import facts_of, show
+
+    show(facts_of(output, poll))
 
 
 def _show(result: Result, output: Path, *, save_disks: bool) -> None:

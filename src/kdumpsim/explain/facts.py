@@ -119,7 +119,7 @@ class CpuState(Fact):
     """What a CPU was doing."""
 
     when: str
-    """`crash`, `hand-over` or `end`."""
+    """`crash`, `later` (a second after it), `hand-over` or `end`."""
     state: str
     """`runs`, `halted`, `waits for SIPI` or `shut down`."""
     interrupts: bool
@@ -135,6 +135,16 @@ class CpuState(Fact):
 
 
 # Locks.
+
+
+@dataclass(frozen=True)
+class LocksLookedAt(Fact):
+    """The spinlocks that there is a way to were looked at."""
+
+    when: str
+    """As `CpuState.when`."""
+    count: int
+    taken: int
 
 
 @dataclass(frozen=True)
@@ -209,6 +219,8 @@ class RanOn(Fact):
     code_bytes: int
     pages: tuple[int, ...]
     """Those it wrote to, outside the reserved region."""
+    owners: tuple[str, ...] = ()
+    """Whose these are; none where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -383,10 +395,14 @@ class Overwritten(Fact):
 class Watchdog(Fact):
     """How a watchdog stood."""
 
+    when: str
+    """As `CpuState.when`."""
     name: str
     on: bool
     why: str
     """The register or variable by which it is known."""
+    thread_ran: int | None = None
+    """How many ticks before a thread had run whose running it goes by."""
 
 
 @dataclass(frozen=True)

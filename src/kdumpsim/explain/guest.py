@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from kdumpsim.cpu import Cpu, Registers
-from kdumpsim.explain.facts import CpuState, Fact, Frame, LockHeld, LockWait, Moment
+from kdumpsim.explain.facts import CpuState, Fact, Frame, LockHeld, LocksLookedAt, LockWait, Moment
 from kdumpsim.explain.kernelmap import KernelMap
 from kdumpsim.explain.locks import Locks, Root
 from kdumpsim.explain.symbols import Symbols
 from kdumpsim.runs.session import Session
-from kdumpsim.target import FLAGS, LOWMEM_END, PAGE_OFFSET, PROGRAM_COUNTER, TARGET, physical, words
+from kdumpsim.target import FLAGS, LOWMEM_END, PAGE_OFFSET, PROGRAM_COUNTER, TARGET, physical, stack_pointer, words
 from kdumpsim.vmcore.unwind import Frame as Call
 
 INTERRUPTS_ON = 1 << 9
@@ -104,7 +104,7 @@ class Guest:
 
     def stack_of(self, registers: Registers) -> int:
         """The low end of the stack that a CPU is on."""
-        return registers.esp & -self.stack_size
+        return stack_pointer(registers) & -self.stack_size
 
     def on_stack(self, stack: int) -> Task | None:
         """The task that the thread_info at the low end of a stack names."""
@@ -124,9 +124,9 @@ class Guest:
     def look(self, when: str, moment: Moment, never_free: frozenset[int]) -> Iterator[Fact]:
         """What every CPU is at, which locks are taken (but for those at some addresses), and who waits for one."""
         locks = self.locks()
-        for held in locks.held():
-            if held.address in never_free:
-                continue
+        taken = [held for held in locks.held() if held.address not in never_free]
+        yield LocksLookedAt(moment, when, len(locks.names.keys() - never_free), len(taken))
+        for held in taken:
             yield LockHeld(moment, when, held.name, held.address, held.owner)
         for cpu in self.cpus:
             registers = cpu.registers()

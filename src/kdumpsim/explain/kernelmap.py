@@ -92,17 +92,17 @@ def _leading(layout: Layout) -> dict[str, tuple[int, list[tuple[str, int]], list
 def _parts(shape: Shape, path: str = "", offset: int = 0) -> Iterator[tuple[str, int, str]]:
     """The locks (structure "") and pointers to structures in a type: path, offset, structure."""
     if shape.is_pointer:
-        if (target := shape.target).members or target.name:
-            yield path, offset, target.name
+        if name := shape.target.name:
+            yield path, offset, name
     elif shape.is_array:
         element = shape.target
         if element.is_pointer or element.is_array or element.members:
             inside = list(_parts(element))
             for index in range(min(shape.count, MOST_ELEMENTS) if inside else 0):
-                for inner, at, target in inside:
-                    yield f"{path}[{index}]{inner}", offset + index * element.size + at, target
+                for inner, at, structure in inside:
+                    yield f"{path}[{index}]{inner}", offset + index * element.size + at, structure
     elif shape.name == SPINLOCK:
         yield path, offset, ""
     else:
-        for name, (at, part) in shape.members.items():
-            yield from _parts(part, f"{path}.{name}", offset + at)
+        for member, (at, part) in shape.members.items():
+            yield from _parts(part, f"{path}.{member}", offset + at)

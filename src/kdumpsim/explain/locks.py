@@ -71,10 +71,10 @@ class Locks:
                 continue
             for path, offset in locks:
                 self.names.setdefault(address + offset, f"{name}->{path.removeprefix('.')}")
-            for path, offset, target in pointers:
-                (found,) = words(data[offset : offset + TARGET.word])
-                if found and name.count(">") < MOST_STEPS:
-                    waiting.append((f"{name}->{path.removeprefix('.')}", found, target))
+            for path, offset, pointed in pointers:
+                (at,) = words(data[offset : offset + TARGET.word])
+                if at and name.count(">") < MOST_STEPS:
+                    waiting.append((f"{name}->{path.removeprefix('.')}", at, pointed))
 
     def held(self) -> list[Held]:
         """Those that are taken: `slock` is 1 when a lock is free."""
@@ -82,8 +82,8 @@ class Locks:
         for address, name in self.names.items():
             data = self._read(address, 2 * TARGET.word)
             if data is not None:
-                free, owner = words(data)
-                if free == 0:
+                slock, owner = words(data)
+                if slock == 0:
                     found.append(Held(name, address, owner))
         return found
 

@@ -31,6 +31,7 @@ from kdumpsim.explain.facts import (
 from kdumpsim.lkdtt.outcome import MARKS
 from kdumpsim.runfiles import RESULT
 from kdumpsim.runs.result import Result
+from kdumpsim.scenario.points import crash_points
 
 
 class Unreadable(KdumpsimError):
@@ -91,6 +92,8 @@ def armed(result: Result) -> Armed:
         point,
         scenario.crash_type if point else None,
         scenario.count if point else None,
+        tuple(scenario.crash_part.load),
+        crash_points(scenario.kernel.modules)[point].help if point else "",
     )
 
 

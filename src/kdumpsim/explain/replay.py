@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from kdumpsim._version import __version__
 from kdumpsim.errors import KdumpsimError
-from kdumpsim.explain.facts import Crash, Fact, Facts, Moment, Role, Unknown
+from kdumpsim.explain.facts import Crash, Fact, Facts, Moment, RanOn, Role, Unknown
 from kdumpsim.explain.guest import Guest
 from kdumpsim.explain.recorded import facts_of, read_result, recorded
 from kdumpsim.explain.watching import Watching
@@ -22,34 +22,35 @@ from kdumpsim.runs.run import drive, look_ahead, power_on, start
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.conditions import KDUMPSIM
 from kdumpsim.vmcore.debuginfo import build_id
+from kdumpsim.vmcore.owners import OwnerMap
 
 
 class NotTheSame(KdumpsimError):
     """The run cannot be repeated here; the text says why."""
 
 
-def explain(directory: Path) -> Facts:
-    """All that can be known of the run that left a directory.
+def explain(directory: Path, poll: Callable[[], None] | None = None) -> Facts:
+    """All that can be known of the run that left a directory.  `poll` is asked often, and ends it by raising.
 
     Unreadable where there is none; NotTheSame where it cannot be run again, or does not end the same.
     """
     result = read_result(directory)
     kernel = directory / VMLINUX
-    return explain_result(result, kernel.read_bytes() if kernel.is_file() else None)
+    return explain_result(result, kernel.read_bytes() if kernel.is_file() else None, poll)
 
 
-def explain_result(result: Result, kernel: bytes | None = None) -> Facts:
+def explain_result(result: Result, kernel: bytes | None = None, poll: Callable[[], None] | None = None) -> Facts:
     """The same of a result; `kernel` is the file of the first kernel that it was run with."""
     _check_version(result)
     scenario = result.scenario
-    with closing(_Closing(power_on(scenario.pc, scenario.kernel))) as holder:
-        session = holder.session
+    with closing(power_on(scenario.pc, scenario.kernel)) as session:
         if kernel is not None and kernel != session.first.elf:
             raise NotTheSame(
                 f"it was left by another build of kdumpsim's kernel: {VMLINUX} has the build-id {build_id(kernel)}, "
                 f"and this one has {build_id(session.first.elf)}"
             )
         session.give(scenario.timeout)
+        session.machine.poll = poll
         facts = list(_watched(session, result))
     return Facts.of(scenario.title, scenario.command(), result.version, facts, replayed=True)
 
@@ -57,17 +58,6 @@ def explain_result(result: Result, kernel: bytes | None = None) -> Facts:
 def known_without_running(directory: Path) -> Facts:
     """What its own files tell of a run that cannot be repeated."""
     return recorded(read_result(directory))
-
-
-class _Closing:
-    """Shuts a session down."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def close(self) -> None:
-        """Do it."""
-        self.session.close()
 
 
 def _check_version(result: Result) -> None:
@@ -90,14 +80,18 @@ def _watched(session: Session, result: Result) -> Iterator[Fact]:
     except BaseException:
         if watching.is_twin:
             os._exit(1)
+        watching.stop()
         raise
     crash = result.crash
     for fact in seen:
         yield replace(fact, context=crash.context) if isinstance(fact, Crash) and crash is not None else fact
     roles = {fact.at.cpu for fact in seen if isinstance(fact, Role)}
+    owners = OwnerMap.of(session.oracle)
     for fact in facts_of(result):
         if isinstance(fact, Crash) or (isinstance(fact, Role) and fact.at.cpu in roles):
             continue
+        if isinstance(fact, RanOn):
+            fact = replace(fact, owners=tuple(owners.owner(page) for page in fact.pages))
         yield fact
     yield from _unknown(seen)
 
@@ -123,4 +117,6 @@ def _check_ending(session: Session, result: Result) -> None:
 def _unknown(seen: list[Fact]) -> Iterator[Fact]:
     """What a reader would ask and these do not tell."""
     if not any(isinstance(fact, Crash) for fact in seen):
-        yield Unknown(Moment(0), "where the kernel crashed", "the machine saw it call nothing that a dying kernel calls")
+        yield Unknown(
+            Moment(0), "where the kernel crashed", "the machine saw it call nothing that a dying kernel calls"
+        )

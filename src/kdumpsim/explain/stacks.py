@@ -257,31 +257,26 @@ class _Looker:
                 else:
                     low = middle
             end = min(low + PIECE, self._size)
-            old = self._seen.raw[low:end]
-            new = ctypes.string_at(self._host + low, end - low)
-            length = max(at for at in range(end - low) if old[at] != new[at]) + 1
+            before = ctypes.string_at(ctypes.addressof(self._seen) + low, end - low)
+            now = ctypes.string_at(self._host + low, end - low)
+            length = max(at for at in range(end - low) if before[at] != now[at]) + 1
             self._take(low, length)
-            self._wrote(self._begin + low, old[:length], new[:length], writer)
+            self._wrote(self._begin + low, length, before[: TARGET.word], writer)
 
-    def _wrote(
-        self, address: int, old: bytes, new: bytes, writer: Writer
-    ) -> None:
-        what, end = self._what(address), address + len(new)
+    def _wrote(self, address: int, size: int, before: bytes, writer: Writer) -> None:
+        """`before`: what the word at the address was."""
+        what, end = self._what(address), address + size
         by, frames = writer()
         for at in range(len(self._runs) - 1, max(len(self._runs) - 1 - MOST_OPEN, -1), -1):
             run = self._runs[at]
             if (run.what, run.by) == (what, by) and address <= run.address + run.size and run.address <= end:
                 start, last = min(address, run.address), max(end, run.address + run.size)
-                self._runs[at] = replace(run, address=start, size=last - start)
+                new = self._guest.word(run.address) or 0
+                self._runs[at] = replace(run, address=start, size=last - start, new=new)
                 return
         moment = self._watcher.moment(self._cpu, self._steps.last(self._cpu.index), self._steps.last_address())
-        word = slice(0, TARGET.word)
-        self._runs.append(
-            Overwritten(
-                moment, what, address, int.from_bytes(old[word], "little"), int.from_bytes(new[word], "little"),
-                len(new), by, not self._runs, frames(),
-            )
-        )  # fmt: skip
+        old, new = int.from_bytes(before, "little"), self._guest.word(address) or 0
+        self._runs.append(Overwritten(moment, what, address, old, new, size, by, not self._runs, frames()))
 
     def _by_instruction(self) -> tuple[str, Callable[[], tuple[Frame, ...]]]:
         writer = self._guest.symbols.frame(self._steps.last_address())

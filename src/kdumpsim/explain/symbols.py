@@ -7,7 +7,6 @@ import linecache
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import kdumpsim
 from kdumpsim.explain.facts import Frame, Line
 from kdumpsim.vmcore import unwind
 from kdumpsim.vmcore.debuginfo import DebugInfo
@@ -24,7 +23,7 @@ class Symbols:
         """`folders`: where sources may lie, beside kdumpsim's own."""
         self._info = DebugInfo.kept(elf)
         self._unwinder = unwind.Unwinder(elf, self._info)
-        self._folders = [Path(kdumpsim.__file__).parent.parent, *folders]
+        self._folders = [Path(__file__).parents[2], *folders]
 
     def calls(self, registers: Mapping[str, int], read: Read) -> list[unwind.Frame]:
         """The calls that a CPU is in, innermost first."""

@@ -17,8 +17,8 @@ from kdumpsim.board.vectors import EXCEPTIONS
 from kdumpsim.cpu import Cpu
 from kdumpsim.cpu.steps import Steps
 from kdumpsim.explain.facts import (
-    Crash,
     CpuException,
+    Crash,
     Events,
     Fact,
     Frame,
@@ -40,7 +40,7 @@ from kdumpsim.explain.watchdogs import watchdogs
 from kdumpsim.mechanisms.base import Landmark
 from kdumpsim.runs.events import Phase, Silent
 from kdumpsim.runs.session import Session
-from kdumpsim.target import FLAGS, PAGE_SIZE, PROGRAM_COUNTER, call_of
+from kdumpsim.target import FLAGS, PAGE_SIZE, PROGRAM_COUNTER, RETURN_VALUE, call_of
 from kdumpsim.vmcore.owners import OwnerMap
 
 NMI: Final = 2
@@ -50,6 +50,8 @@ MOST_WRITES: Final = 64
 SECOND_LOOK_NS: Final = 1_000_000_000
 """How long after the crash CPUs are looked at again, if the kernel has not handed over by then."""
 WATCHED_WORDS: Final = 8
+MACHINERY: Final = "kdumpsim/kernel/lkdtt/"
+"""Sources of the crash points themselves: what matters is where they are crossed."""
 
 
 @dataclass
@@ -180,12 +182,11 @@ class Watching:
         self._crashed = True
         cpu = self._cpus[seen.cpu]
         frames = self._guest.frames(seen.registers[seen.cpu])
-        caller = next((frame for frame in frames[1:] if frame.file), None) or next(iter(frames), Frame(0))
+        caller = next((frame for frame in frames[1:] if frame.file and not frame.file.startswith(MACHINERY)), Frame(0))
         source = self._guest.symbols.neighbours(caller.file, caller.line)
         here = self._here(cpu)
         self.facts.append(Crash(here, seen.where, "", frames, source, caller.file, caller.line))
         self._look("crash", here)
-        self.facts += watchdogs(self._guest, self._machine.lapics, here)
         for index, lapic in enumerate(self._machine.lapics):
             for vector in (NMI, lapic.state()["registers"]["lvt0"] & 0xFF):
                 self._taken[index, vector] = _Taken()  # that none came is worth telling
@@ -204,6 +205,8 @@ class Watching:
 
     def _look(self, when: str, moment: Moment) -> None:
         self.facts.extend(self._guest.look(when, moment, self._never_free))
+        if when in ("crash", "later"):
+            self.facts.extend(watchdogs(self._guest, self._machine.lapics, when, moment))
 
     def _look_again(self, crash_ns: int) -> None:
         crash = self._session.oracle.crash
@@ -390,12 +393,16 @@ class Watching:
         def ends(cpu: Cpu) -> None:
             if len(begun) == 1 and landmark.returned is not None:
                 begun.append(self._session.now)
-                ok, found = landmark.returned(cpu.registers().eax)
+                ok, found = landmark.returned(getattr(cpu.registers(), RETURN_VALUE))
                 self.facts.append(Passage(self.moment(cpu), begun[0], landmark.what, found, ok))
 
         self._machine.watch(landmark.address, begins)
 
     # The end.
+
+    def stop(self) -> None:
+        """It is not to be seen through."""
+        self._stacks.stop()
 
     def over(self) -> list[Fact]:
         """All that was seen, once the run is over."""

@@ -135,7 +135,9 @@ class Kdump(Mechanism):
             return False, f"the SHA-256 of {covered} is not the one that kexec had computed"
 
         def copied(_: int) -> tuple[None, str]:
-            source, size, target = (variable(between[f"backup_{name}"])[0] for name in ("src_start", "src_size", "start"))
+            source, size, target = (
+                variable(between[f"backup_{name}"])[0] for name in ("src_start", "src_size", "start")
+            )
             return None, f"{size >> 10} KiB at {source:#x} are at {target:#x} as well"
 
         def headers_read(error: int) -> tuple[bool, str]:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`kdumpsim explain`: why a run ended as it did, as a page of text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kdumpsim.commands.interrupts import Interrupts
+from kdumpsim.commands.status import status_help
+from kdumpsim.files import atomic_file
+
+if TYPE_CHECKING:
+    from kdumpsim.explain.facts import Facts
+
+HELP = f"""Explain why a run ended as it did.
+
+DIR is a directory that `kdumpsim run --output` wrote (default: dump). The run is repeated from power-on and watched;
+it must end the same, with the same dump. The page shows what was armed and where it struck, with the source line;
+what each CPU was doing, and which locks were taken; who noticed, and who could not; how the other CPUs were stopped;
+what the way to the dump looked like; what the dump is worth; and why the outcome has its letter and marks.
+After an overflow it names the first bad write and what was overwritten, after a triple fault the chain of faults.
+
+Each sentence is made of recorded facts, which the marks in brackets refer to: at the end of the page each has its
+time, CPU, and number of the instruction, to which `kd-goto N` goes in `kdumpsim debug DIR --gdb`.
+What is not known is said to be unknown.
+
+If the run cannot be repeated (another version or build, QEMU), the page has what result.json tells.
+
+\b
+Examples:
+  kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --output dump; kdumpsim explain
+  kdumpsim explain dump --json facts.json   # the facts, for programs
+
+{status_help()}
+"""
+_MARKS = re.compile(r"\[#\d+\]")
+_RULE = re.compile(r"=+")
+
+
+@click.command(help=HELP, context_settings={"max_content_width": 110})
+@click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("dump"))
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the facts to FILE as JSON.",
+)
+@click.pass_obj
+def explain(interrupts: Interrupts | None, /, directory: Path, json_file: Path | None) -> None:
+    """The command."""
+    facts = facts_of(directory, None if interrupts is None else interrupts.poll)
+    if json_file is not None:
+        with atomic_file(json_file) as file:
+            file.write(f"{json.dumps(facts.as_dict(), indent=1)}\n".encode())
+    show(facts)
+
+
+def facts_of(directory: Path, poll: Callable[[], None] | None) -> Facts:
+    """Those of the run again if it can be, else of its files."""
+    from kdumpsim.explain.recorded import Unreadable
+    from kdumpsim.explain.replay import NotTheSame
+    from kdumpsim.explain.replay import explain as explained
+    from kdumpsim.explain.replay import known_without_running as known
+
+    try:
+        try:
+            return explained(directory, poll)
+        except NotTheSame as error:
+            click.echo(f"{directory} cannot be run again: {error}. This is what its result.json tells:", err=True)
+            return known(directory)
+    except Unreadable as error:
+        raise click.UsageError(str(error)) from error
+
+
+def show(facts: Facts) -> None:
+    """Print the page; in a terminal with headings and marks that stand out."""
+    from rich.text import Text
+
+    from kdumpsim.commands.screen import screen
+    from kdumpsim.explain.page import text
+
+    display = screen()
+    lines = text(facts).splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        styled = Text(line, style="bold" if _RULE.fullmatch(following) and line else "")
+        styled.highlight_regex(_MARKS, "dim cyan")
+        display.print(styled, soft_wrap=True)
