@@ -13,7 +13,7 @@ import pytest
 
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import run_scenario
-from kdumpsim.runs.timeline import SLEPT
+from kdumpsim.runs.timeline import READ, SLEPT
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 
@@ -112,6 +112,21 @@ def test_dma_has_its_places(run: Run) -> None:
     moved = run.tracks["machine", "DMA"]
     assert moved
     assert all(int(e["args"]["physical address"], 16) >= 0 and e["args"]["bytes"] > 0 for e in moved)
+
+
+def test_softirqs_have_their_handlers_names_and_do_not_overlap(run: Run) -> None:
+    names: set[str] = set()
+    for cpu in ("CPU 0", "CPU 1"):
+        spans = sorted((*span(e), e["name"]) for e in run.tracks[cpu, "softirqs"])
+        assert all(end <= begin for (_, end, _), (begin, _, _) in pairwise(spans))
+        names |= {name for *_, each in spans for name in each.split(", ")}
+    assert {"run_timer_softirq", "blk_done_softirq"} <= names
+
+
+def test_the_dump_is_read_from_memory_by_the_dump_disks_channel(run: Run) -> None:
+    assert run.result.vmcore is not None
+    dumped = [e["args"] for e in run.tracks["machine", "DMA"] if e["name"] == READ and e["args"]["device"] == "ide1"]
+    assert sum(args["bytes"] for args in dumped) >= run.result.vmcore.bytes
 
 
 @pytest.mark.parametrize("file", ["run/vmcore", "run/result.json", "nowhere/x.json", ".", "/dev/full"])

@@ -16,8 +16,11 @@ from elftools.elf.elffile import ELFFile
 from kdumpsim import images
 from kdumpsim.cli import main
 from kdumpsim.compiler import CompileError
+from kdumpsim.explain.pictures.parts import RESOURCE
 from kdumpsim.mechanisms.base import DUMP_MECHANISM
+from kdumpsim.mechanisms.loaded import IMAGE, SEGMENT
 from kdumpsim.runs.run import power_on
+from kdumpsim.runs.timeline import THREAD_INFO
 from kdumpsim.scenario import points
 from kdumpsim.scenario.parts import KernelPart, PcPart
 from kdumpsim.scenario.scenario import Scenario
@@ -53,13 +56,24 @@ def structure(name: str) -> tuple[int, dict[str, int]]:
 
 
 @pytest.mark.parametrize(
-    "layout", [points.CRASH_POINT, points.CRASH_TYPE, points.WORKLOAD, DUMP_MECHANISM], ids=lambda layout: layout.name
+    "layout",
+    [points.CRASH_POINT, points.CRASH_TYPE, points.WORKLOAD, DUMP_MECHANISM, SEGMENT, RESOURCE],
+    ids=lambda layout: layout.name,
 )
 def test_a_layout_is_the_kernels(layout: StructLayout) -> None:
     size, fields = structure(layout.name)
     places = {name.removesuffix("[0]"): offset for name, offset in layout.offsets.items()}
     assert {name: places[name] for name in fields} == fields
     assert layout.form.size == size
+
+
+@pytest.mark.parametrize("layout", [IMAGE, THREAD_INFO], ids=lambda layout: layout.name)
+def test_a_layout_is_how_the_kernels_begins(layout: StructLayout) -> None:
+    size, fields = structure(layout.name)
+    assert {name: fields[name] for name in layout.fields} == layout.offsets
+    assert layout.form.size <= size
+    if layout is IMAGE:
+        assert layout.form.size == fields["segment"]
 
 
 def test_every_place_in_the_source_is_a_point_and_every_point_has_a_place() -> None:

@@ -28,6 +28,7 @@ from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.target import StructLayout
 from kdumpsim.vmcore.compare import Judgement
 from kdumpsim.vmcore.oracle import Oracle
+from kdumpsim.vmcore.reader import Vmcore
 
 CONSOLE = "console=ttyS0,115200"
 CRASH_PLACES = 4
@@ -101,6 +102,48 @@ class Landmark:
     None for one that never returns: a kernel, of which `what` is the name."""
 
 
+@dataclass(frozen=True)
+class Area:
+    """A range of physical memory that a mechanism has taken for something."""
+
+    name: str
+    detail: str
+    kind: str
+    """``kernel``: one that is to run; ``copy``: room for a copy of other memory; ``data``: anything else."""
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class DumpHeader:
+    """A program header of the dump: `size` bytes from physical address `paddr` on, found at `offset`.
+
+    Of one that was prepared before the crash, `offset` is where in memory they will be; of a dump's, where in the file.
+    """
+
+    kind: str
+    """``PT_LOAD`` or ``PT_NOTE``."""
+    paddr: int
+    offset: int
+    size: int
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is memory that is found elsewhere than where it belongs."""
+        return self.kind == "PT_LOAD" and self.offset != self.paddr
+
+
+@dataclass(frozen=True)
+class Station:
+    """A place that the way to the dump comes past: the first time that a CPU is about to run an instruction."""
+
+    name: str
+    title: str
+    """What has been done by then, in a few words."""
+    address: int
+    """Linear."""
+
+
 class Mechanism(ABC):
     """A dump mechanism on one machine.  What a mechanism does not need, it leaves as it is here."""
 
@@ -117,6 +160,8 @@ class Mechanism(ABC):
     """Where the dying kernel's own code ends, or begins to dump; for `Oracle.watch_jump`."""
     preparation: ClassVar[str]
     """What `prepare` does, for those who wait."""
+    paper: ClassVar[str] = ""
+    """The paper whose figures show it; empty for none."""
     place: ClassVar[str] = "the dump disk"
     """Where the dump is found."""
     constants: ClassVar[Mapping[str, int]] = {}
@@ -173,6 +218,18 @@ class Mechanism(ABC):
         """What can be seen on the way to the dump, once `prepare` is done."""
         return ()
 
+    def stations(self) -> Sequence[Station]:
+        """Places between the hand-over and the dump, in order; known once `prepare` is done."""
+        return ()
+
+    def areas(self, host: Host) -> Sequence[Area]:
+        """What it has in memory, in order of address, as the machine has it now."""
+        return ()
+
+    def headers(self, host: Host) -> Sequence[DumpHeader]:
+        """The program headers that it has prepared for the dump, as the machine has them now."""
+        return ()
+
     def state(self) -> Any:
         """What it knows since `prepare`, as plain data (`kdumpsim.plaindata`)."""
         return None
@@ -208,6 +265,10 @@ class Mechanism(ABC):
         return f"{self.hand_over} was entered and no dump was brought home; {ending}"
 
     # The dump.
+
+    def opened(self, host: Host) -> Vmcore | None:
+        """The dump, where it was saved; None without one.  VmcoreError if it cannot be read."""
+        return None
 
     def extract(self, host: Host, path: Path | None, *, sha256: bool = True) -> tuple[int, str | None] | None:
         """Copy the dump to a file, if one is given; its size in bytes and, if wanted, its SHA-256.

@@ -17,7 +17,18 @@ from kdumpsim.kexec.load import CAPTURE_LOADED, kexec_load_panic
 from kdumpsim.kexec.purgatory import MAX_REGIONS, Purgatory
 from kdumpsim.kexec.segments import Range
 from kdumpsim.lkdtt.outcome import Note, Seen
-from kdumpsim.mechanisms.base import Host, Landmark, Mechanism, MechanismError, Phase, kernel_words
+from kdumpsim.mechanisms.base import (
+    Area,
+    DumpHeader,
+    Host,
+    Landmark,
+    Mechanism,
+    MechanismError,
+    Phase,
+    Station,
+    kernel_words,
+)
+from kdumpsim.mechanisms.loaded import Loaded
 from kdumpsim.scenario.conditions import USUAL_DUMP_DISK
 from kdumpsim.scenario.options import Kernel, config
 from kdumpsim.scenario.scenario import check_kernel
@@ -46,6 +57,7 @@ class Kdump(Mechanism):
     save_cpu = "crash_save_cpu"
     savers = frozenset({"crash_setup_regs", "crash_save_self", "machine_crash_shutdown"})
     hand_over = "purgatory"
+    paper = "kdump paper"
     preparation = "kexec -p: loading the capture kernel"
     injections = frozenset({CORRUPT})
 
@@ -119,13 +131,13 @@ class Kdump(Mechanism):
     def landmarks(self, host: Host) -> Sequence[Landmark]:
         if self._state is None:
             return ()
-        memory, moved = host.machine.memory, self._state[-1]
+        memory, moved = host.machine.memory.view, self._state[-1]
         obj = images.purgatory()
         between = Purgatory(obj, self._state[0] - Purgatory(obj, 0).entry).symbols
         capture = {name: address + moved for name, address in self.capture.symbols.items()}
 
         def variable(address: int, count: int = 1) -> tuple[int, ...]:
-            return words(memory.dma_read(address, count * TARGET.word))
+            return words(bytes(memory[address : address + count * TARGET.word]))
 
         def digest_checked(same: int) -> tuple[bool, str]:
             regions = variable(between["sha256_regions"], 2 * MAX_REGIONS)
@@ -155,6 +167,30 @@ class Kdump(Mechanism):
                 capture["parse_crash_elf_headers"], headers_read,
             ),
         )  # fmt: skip
+
+    def stations(self) -> Sequence[Station]:
+        if self._state is None:
+            return ()
+        symbols, moved = self.capture.symbols, self._state[3]
+        return (
+            Station("backup done", "purgatory has saved low memory", physical(symbols[images.KERNEL_ENTRY]) + moved),
+            Station("capture kernel up", "the capture kernel is up", symbols["init_post"] + moved),
+        )
+
+    def _loaded(self, host: Host) -> Loaded | None:
+        if self._state is None:
+            return None
+        purgatory = Purgatory(images.purgatory(), 0)
+        parameters = self._state[0] - purgatory.entry + purgatory.symbols["kernel_ebx"]
+        return Loaded(host.machine.memory.view, host.first.symbols, self.capture, self._state[3], parameters)
+
+    def areas(self, host: Host) -> Sequence[Area]:
+        loaded = self._loaded(host)
+        return loaded.areas() if loaded is not None else ()
+
+    def headers(self, host: Host) -> Sequence[DumpHeader]:
+        loaded = self._loaded(host)
+        return loaded.headers() if loaded is not None else ()
 
     def state(self) -> State | None:
         return self._state
@@ -227,9 +263,15 @@ class Kdump(Mechanism):
             extract(host.dump_disk, header, path)
         return header.size, digest(host.dump_disk, header) if sha256 else None
 
-    def judge(self, host: Host) -> Judgement:
+    def opened(self, host: Host) -> Vmcore | None:
         header = find_dump(host.dump_disk)
         if header is None:
+            return None
+        return Vmcore(f"dump on {self.pc.dump_disk}", storage=DumpOnDisk(host.dump_disk, header))
+
+    def judge(self, host: Host) -> Judgement:
+        core = self.opened(host)
+        if core is None:
             raise ValueError("there is no dump on the disk")
-        with Vmcore(f"dump on {self.pc.dump_disk}", storage=DumpOnDisk(host.dump_disk, header)) as core:
+        with core:
             return judge(core, host.oracle)

@@ -6,7 +6,7 @@ virtual. Nothing in the guest's run changes, and nothing is recorded unless aske
 
 An interrupt or exception ends where the kernel's entry code runs the IRET that takes its frame back, so one whose
 handler never returns lasts up to the hand-over or the end. One in which the CPU went to another task (a system call
-that slept) is drawn apart from the others.
+that slept) is drawn apart from the others. Softirqs end where `run_softirqs` comes back.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kdumpsim import images
 from kdumpsim.compiler import cache
 from kdumpsim.machines.pc import TracedCpu, capable
 from kdumpsim.runs.session import Session
-from kdumpsim.target import TARGET, words
+from kdumpsim.target import TARGET, StructLayout, physical
 
 MACHINE: Final = "machine"
 PHASES, CONSOLE, DMA = "phases", "console", "DMA"
 SWITCH: Final = "__switch_to"
-EVENTS, SLEPT = "events", "events in which it slept"
+SOFTIRQS: Final = "run_softirqs"
+EVENTS, SLEPT, SOFTIRQ, HALTS, TASKS = "events", "events in which it slept", "softirqs", "halts", "tasks"
+WRITTEN, READ = "written to memory", "read from memory"
+THREAD_INFO = StructLayout("thread_info", {"task": "word", "flags": "u32", "cpu": "u32"})
+"""Its beginning."""
 WITH_ERROR_CODE: Final = frozenset({8, 10, 11, 12, 13, 14, 17})
 """SDM vol. 3A, table 6-1."""
+MAX_CPUS: Final = 64
 TASK_BYTES: Final = 16
 """Of a task's name (TASK_COMM_LEN)."""
 
@@ -45,8 +50,7 @@ class Span:
     what: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Open:
+class _Open(NamedTuple):
     """An interrupt or exception that has not been returned from."""
 
     name: str
@@ -63,37 +67,54 @@ class Timeline:
         self._session = session
         self._machine = capable(session.machine.tracing, session.pc, "traced")
         self._cpus: Sequence[TracedCpu] = self._machine.cpus
-        self._spans: list[Span] = []
+        self._memory, self._clock = session.machine.memory.view, session.machine.clock
+        devices = session.machine.inspecting
+        self._channels = tuple(devices.channels.items()) if devices is not None else ()
+        self._card = ["network card"] if devices is not None and devices.nic is not None else []
+        self._rows: list[tuple[int, str, str, int, int]] = []
+        """Of CPUs: CPU, track, name, begin, end; `spans` makes more of them."""
+        self._transfers: list[Span] = []
         self._events: dict[int, _Open] = {}
         """By where the processor has pushed EIP."""
         self._names: dict[tuple[int, int], str] = {}
         """By CPU and vector: what it stood for when it came first."""
+        self._backs: set[int] = set()
+        """Where softirqs return to."""
         self._latest = [0] * len(self._cpus)
         self._switched = [0] * len(self._cpus)
         """How often each CPU has gone to another task."""
+        self._softirqs: list[tuple[str, int, int] | None] = [None] * len(self._cpus)
+        self._transfer: Span | None = None
+        """The last one of a device."""
         self._halted: list[int | None] = [None] * len(self._cpus)
         self._tasks: list[tuple[str, int] | None] = [None] * len(self._cpus)
         for index, cpu in enumerate(self._cpus):
-            cpu.on_event = partial(self._event, index)
-            cpu.on_halt = partial(self._halts, index)
+            cpu.on_event = partial(self._event, index, cpu.on_event)
+            cpu.on_halt = partial(self._halts, index, cpu.on_halt)
         for kernel in (session.first, *(kernel for kernel, moved in session.mechanism.kernels() if not moved)):
             for address in _returns(kernel):
                 session.machine.watch(address, self._returns)
             session.machine.watch(kernel.symbols[SWITCH], partial(self._switches, _comm_offset(kernel)))
+            session.machine.watch(kernel.symbols[SOFTIRQS], partial(self._softirqs_run, _Softirqs(kernel)))
         self._then = session.oracle.on_jump
         session.oracle.on_jump = self._jumped
         self._listen_to_dma()
 
     def _now(self, cpu: int) -> int:
         """The CPU's time: what it does between rounds is not before what it has done in the last one."""
-        self._latest[cpu] = now = max(self._session.now, self._latest[cpu])
+        now, latest = self._clock.now, self._latest
+        if now <= latest[cpu]:
+            return latest[cpu]
+        latest[cpu] = now
         return now
 
     def _span(self, cpu: int, track: str, name: str, begin: int, end: int) -> None:
-        self._spans.append(Span(f"CPU {cpu}", track, name, begin, end))
+        self._rows.append((cpu, track, name, begin, end))
 
-    def _event(self, cpu: int, vector: int, done: bool) -> None:
+    def _event(self, cpu: int, then: Callable[[int, bool], None] | None, vector: int, done: bool) -> None:
         now = self._now(cpu)
+        if then is not None:
+            then(vector, done)
         if not done:
             self._ends_halt(cpu, now)
         else:
@@ -111,30 +132,58 @@ class Timeline:
         slept = event.switched != self._switched[event.cpu] or (cpu is not None and cpu != event.cpu)
         self._span(event.cpu, SLEPT if slept else EVENTS, event.name, event.begin, now)
 
-    def _halts(self, cpu: int) -> None:
+    def _halts(self, cpu: int, then: Callable[[], None] | None) -> None:
         self._halted[cpu] = self._now(cpu)
+        if then is not None:
+            then()
 
     def _ends_halt(self, cpu: int, now: int) -> None:
         begin = self._halted[cpu]
         if begin is not None:
             self._halted[cpu] = None
-            self._span(cpu, "halts", "halted", begin, now)
+            self._span(cpu, HALTS, "halted", begin, now)
+
+    def _linear(self, address: int, size: int) -> bytes:
+        """Memory where the kernels map it, whatever became of their page tables; fewer bytes where there is none."""
+        start = physical(address)
+        return bytes(self._memory[start : start + size]) if start >= 0 else b""
+
+    def _word(self, address: int) -> int:
+        return int.from_bytes(self._linear(address, TARGET.word), "little")
 
     def _switches(self, comm: int, cpu: Any) -> None:
         """At the function's first instruction its argument, the next task, lies above the return address."""
         self._ends_task(cpu.index)
         self._switched[cpu.index] += 1
-        stack = cpu.stack_pointer()
-        pointer = cpu.read_linear(stack + TARGET.word, TARGET.word)
-        name = None if pointer is None else cpu.read_linear(words(pointer)[0] + comm, TASK_BYTES)
-        text = "?" if name is None else name.partition(b"\0")[0].decode("ascii", "replace")
+        name = self._linear(self._word(cpu.stack_pointer() + TARGET.word) + comm, TASK_BYTES)
+        text = name.partition(b"\0")[0].decode("ascii", "replace") if name else "?"
         self._tasks[cpu.index] = text, self._now(cpu.index)
 
     def _ends_task(self, cpu: int) -> None:
         task = self._tasks[cpu]
         if task is not None:
             self._tasks[cpu] = None
-            self._span(cpu, "tasks", *task, self._now(cpu))
+            self._span(cpu, TASKS, *task, self._now(cpu))
+
+    def _softirqs_run(self, softirqs: _Softirqs, cpu: Any) -> None:
+        self._ends_softirqs(cpu.index)
+        stack = cpu.stack_pointer()
+        names = ", ".join(softirqs.pending(stack, self._word)) or "softirq"
+        self._softirqs[cpu.index] = names, self._now(cpu.index), stack + TARGET.word
+        back = self._word(stack)
+        if back not in self._backs:
+            self._backs.add(back)
+            self._session.machine.watch(back, self._softirqs_done)
+
+    def _softirqs_done(self, cpu: Any) -> None:
+        running = self._softirqs[cpu.index]
+        if running is not None and running[2] == cpu.stack_pointer():
+            self._ends_softirqs(cpu.index)
+
+    def _ends_softirqs(self, cpu: int) -> None:
+        running, self._softirqs[cpu] = self._softirqs[cpu], None
+        if running is not None:
+            self._span(cpu, SOFTIRQ, running[0], running[1], self._now(cpu))
 
     def _jumped(self) -> None:
         """The first kernel is no more."""
@@ -146,6 +195,7 @@ class Timeline:
     def _end(self) -> None:
         for cpu in range(len(self._cpus)):
             self._ends_task(cpu)
+            self._ends_softirqs(cpu)
             self._ends_halt(cpu, self._now(cpu))
         for event in self._events.values():
             self._ends_event(event, self._now(event.cpu))
@@ -153,15 +203,32 @@ class Timeline:
 
     def _listen_to_dma(self) -> None:
         memory = self._session.machine.memory
-        written = memory.written
+        written, read = memory.written, memory.read
 
-        def tell(begin: int, end: int) -> None:
-            now = self._session.now
-            what = {"physical address": f"{begin:#x}", "bytes": end - begin}
-            self._spans.append(Span(MACHINE, DMA, "written to memory", now, now, what))
+        def tell_written(begin: int, end: int) -> None:
+            self._moved(WRITTEN, begin, end)
             written(begin, end)
 
-        memory.written = tell
+        def tell_read(begin: int, end: int) -> None:
+            self._moved(READ, begin, end)
+            if read is not None:
+                read(begin, end)
+
+        memory.written, memory.read = tell_written, tell_read
+
+    def _moved(self, name: str, begin: int, end: int) -> None:
+        """A device has; what it moves at one time is one span, whatever pieces it is in."""
+        now, last = self._clock.now, self._transfer
+        if last is not None and last.begin == now and last.name == name:
+            last.what["bytes"] += end - begin
+            return
+        what = {"physical address": f"{begin:#x}", "bytes": end - begin, "device": ", ".join(self._moving())}
+        self._transfer = Span(MACHINE, DMA, name, now, now, what)
+        self._transfers.append(self._transfer)
+
+    def _moving(self) -> list[str]:
+        """Disks' channels whose bus masters are at work, and if none is, the network card."""
+        return [name for name, channel in self._channels if channel.bus_master.active] or self._card
 
     # As a file.
 
@@ -169,7 +236,8 @@ class Timeline:
         """All that was recorded, up to now."""
         session = self._session
         self._end()
-        spans = list(self._spans)
+        spans = [Span(f"CPU {cpu}", track, name, begin, end) for cpu, track, name, begin, end in self._rows]
+        spans += self._transfers
         for phase in session.clock.phases:
             begin = phase.virtual_end_ns - phase.virtual_ns
             spans.append(Span(MACHINE, PHASES, phase.name, begin, phase.virtual_end_ns, {"detail": phase.detail}))
@@ -208,6 +276,25 @@ def _trace_events(spans: Sequence[Span]) -> Iterator[dict[str, Any]]:
         yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
     for (process, track), tid in tracks.items():
         yield {"ph": "M", "name": "thread_name", "pid": processes[process], "tid": tid, "args": {"name": track}}
+
+
+class _Softirqs:
+    """What a kernel has of its softirqs."""
+
+    def __init__(self, kernel: images.KernelImage) -> None:
+        self._stack_size = kernel.stack_size
+        self._waiting, self._handlers = kernel.symbols["softirq_pending"], kernel.symbols["softirq_vec"]
+        self._names = {address: name for name, address in kernel.symbols.items()}
+
+    def pending(self, stack: int, word: Callable[[int], int]) -> Iterator[str]:
+        """Names of the handlers of this CPU's softirqs that wait, by the number that its stack has for it.
+
+        `word` gives the one at a linear address.
+        """
+        number = word((stack & -self._stack_size) + THREAD_INFO.offsets["cpu"])
+        waiting = word(self._waiting + number * TARGET.word) if number < MAX_CPUS else 0
+        bits = (bit for bit in range(waiting.bit_length()) if waiting >> bit & 1)
+        return (self._names.get(word(self._handlers + bit * TARGET.word), "?") for bit in bits)
 
 
 def _known(kernel: images.KernelImage, what: str, find: Callable[[], Any]) -> Any:

@@ -298,10 +298,15 @@ class Oracle:
 
         self.machine.watch(address, reached)
 
-    def look(self, where: str) -> Instant:
-        """The machine as it is now."""
+    def look(self, where: str, cpu: WatchedCpu | None = None, *, picture: bool = True) -> Instant:
+        """The machine as it is now, with the CPU that got there; None: the one that did last.
+
+        Without a `picture`, the instant has no RAM.
+        """
         last = self.jump or self.crash
-        cpu = self.machine.cpus[last.cpu if last else 0]
+        cpu = cpu or self.machine.cpus[last.cpu if last else 0]
+        if not picture:
+            return Instant(self.machine.clock.now, cpu.index, where, self._registers())
         return self._instant(cpu, where, last.ram if last else None)
 
     @property
@@ -474,10 +479,19 @@ class Oracle:
 
         memory.written = written
         if self._keep_handed and self.jump is not None and self.jump.ram is not None:
-            self.handed = HandedPages(memory.view, self.jump.ram)
-            memory.read = self.handed.read
+            self.handed, read = HandedPages(memory.view, self.jump.ram), memory.read
+            keep = self.handed.read
+
+            def handing(begin: int, end: int) -> None:
+                keep(begin, end)
+                if read is not None:
+                    read(begin, end)
+
+            memory.read = handing
 
     def _instant(self, cpu: WatchedCpu, where: str, earlier: Picture | None) -> Instant:
         picture = Picture(self.machine.memory.pages(), earlier)
-        registers = tuple(other.registers() for other in self.machine.cpus)
-        return Instant(self.machine.clock.now, cpu.index, where, registers, picture)
+        return Instant(self.machine.clock.now, cpu.index, where, self._registers(), picture)
+
+    def _registers(self) -> tuple[Registers, ...]:
+        return tuple(cpu.registers() for cpu in self.machine.cpus)

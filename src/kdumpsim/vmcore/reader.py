@@ -79,7 +79,7 @@ def _open_file(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _statuses(notes: Iterable[Note]) -> list[PrStatus]:
+def statuses_of(notes: Iterable[Note]) -> list[PrStatus]:
     """What those notes say that are a CPU's registers."""
     found = []
     for note in notes:
@@ -87,6 +87,25 @@ def _statuses(notes: Iterable[Note]) -> list[PrStatus]:
             (pid,) = struct.unpack_from("<i", note.data, PRSTATUS.pid)
             found.append(PrStatus(pid, PRSTATUS.registers.unpack(note.data, PRSTATUS.reg)))
     return found
+
+
+def notes_in(data: bytes, what: str = "the notes") -> Iterator[Note]:
+    """Notes in a piece of memory or of a file, up to the first empty one (which ends a CPU's notes in memory).
+
+    VmcoreError, which says `what` it is, where one does not end in it.
+    """
+    at = 0
+    while at + 12 <= len(data):
+        name_size, size, kind = struct.unpack_from("<III", data, at)
+        if not name_size and not size and not kind:
+            return
+        body = at + 12 + -(-name_size // 4) * 4
+        end = body + -(-size // 4) * 4
+        if body + size > len(data):
+            raise VmcoreError(f"{what}: a note reaches beyond its segment")
+        owner = data[at + 12 : at + 12 + name_size].rstrip(b"\0").decode("ascii", "replace")
+        yield Note(owner, kind, data[body : body + size])
+        at = end
 
 
 def vmcoreinfo_of(notes: Iterable[Note]) -> dict[str, str] | None:
@@ -212,6 +231,8 @@ class Vmcore:
                 raise VmcoreError(f"{self.path}: is cut off: {name} reaches beyond the end of the file")
         if (promised := sum(header.filesz for header in headers)) > size:
             raise VmcoreError(f"{self.path}: its headers promise {promised} bytes, the file has {size}")
+        self.headers_size = phoff + count * form.phdr_size
+        """Bytes before which the program headers end."""
         noted = [(header.offset, header.filesz) for header in headers if header.type == _PT_NOTE]
         if (total := sum(filesz for _, filesz in noted)) > MAX_NOTES:
             raise VmcoreError(f"{self.path}: {total} bytes of notes; at most {MAX_NOTES} are read")
@@ -221,7 +242,9 @@ class Vmcore:
             for header in headers
             if header.type == _PT_LOAD
         )
-        self.notes = tuple(note for span in noted for note in self._notes(self._bytes(*span)))
+        self.note_spans = tuple(noted)
+        """Where the notes are in the file: (offset, bytes)."""
+        self.notes = tuple(note for span in noted for note in notes_in(self._bytes(*span), str(self.path)))
 
     def _bytes(self, offset: int, size: int) -> bytes:
         """So many bytes of the file, which had them when it was opened; VmcoreError if it was cut off since."""
@@ -238,30 +261,15 @@ class Vmcore:
             offset, size = offset + len(piece), size - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _notes(self, data: bytes) -> Iterator[Note]:
-        """Notes of one PT_NOTE, up to the first empty one (which ends a CPU's notes in memory)."""
-        at = 0
-        while at + 12 <= len(data):
-            name_size, size, kind = struct.unpack_from("<III", data, at)
-            if not name_size and not size and not kind:
-                return
-            body = at + 12 + -(-name_size // 4) * 4
-            end = body + -(-size // 4) * 4
-            if body + size > len(data):
-                raise VmcoreError(f"{self.path}: a note reaches beyond its segment")
-            owner = data[at + 12 : at + 12 + name_size].rstrip(b"\0").decode("ascii", "replace")
-            yield Note(owner, kind, data[body : body + size])
-            at = end
-
     @property
     def cpus(self) -> list[PrStatus]:
         """Registers, in the order of the notes; whose they are, `notes.cpu_notes` tells."""
-        return _statuses(self.notes)
+        return statuses_of(self.notes)
 
     def cpus_at(self, address: int, size: int) -> list[PrStatus]:
         """Registers in notes that lie in memory at a physical address; none where these are not there or not whole."""
         try:
-            return _statuses(self._notes(self.read_physical(address, size)))
+            return statuses_of(notes_in(self.read_physical(address, size)))
         except VmcoreError:
             return []
 

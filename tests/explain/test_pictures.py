@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pictures of runs, beside what kexec-tools planned, what the oracle saw and what the dump's file says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from kdumpsim.explain.pictures.gallery import drawings
+from kdumpsim.explain.pictures.page import page
+from kdumpsim.explain.pictures.recorder import Record, Recorder
+from kdumpsim.explain.pictures.svg import NAMESPACE, Drawing, Svg, by_itself, width_of
+from kdumpsim.kexec import load
+from kdumpsim.kexec.iomem import MemoryLayout
+from kdumpsim.kexec.load import LoadPlan
+from kdumpsim.mechanisms import kdump
+from kdumpsim.runs.result import Result
+from kdumpsim.runs.run import Leave, finish, power_on, run_scenario, start
+from kdumpsim.scenario.scenario import Scenario
+from kdumpsim.vmcore.reader import Vmcore
+
+SVG = f"{{{NAMESPACE}}}"
+PANIC = Scenario("FS_DEVRW", "panic")
+NAMES = {"backup": "backup region", "elfcorehdr": "ELF core headers"}
+"""What kexec-tools' segments are called in pictures, where it is something else."""
+
+
+@dataclass
+class Drawn:
+    """A run that was recorded, and its pictures."""
+
+    record: Record
+    result: Result
+    drawings: dict[str, Drawing]
+    directory: Path
+
+    def tree(self, name: str) -> ET.Element:
+        return ET.fromstring(self.drawings[name].svg)
+
+    def rects(self, name: str, on: str) -> list[dict[str, str]]:
+        """The boxes of a kind: their data-… attributes."""
+        return [
+            {key.removeprefix("data-"): value for key, value in rect.attrib.items()}
+            for rect in self.tree(name).iter(f"{SVG}rect")
+            if rect.get("data-on") == on
+        ]
+
+    def ranges(self, name: str, on: str) -> list[tuple[int, int]]:
+        return [(int(rect["start"]), int(rect["end"])) for rect in self.rects(name, on)]
+
+
+def draw(scenario: Scenario, directory: Path) -> Drawn:
+    session = power_on(scenario.pc, scenario.kernel)
+    session.give(scenario.timeout)
+    recorder = Recorder(session)
+    result = finish(session, scenario, directory, start(session), Leave(truth=False))
+    record = recorder.record()
+    return Drawn(record, result, {drawing.name: drawing for drawing in drawings(record)}, directory)
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, Any]:
+    """What kexec-tools read and planned in the module's panic."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def panic(tmp_path_factory: pytest.TempPathFactory, planned: dict[str, Any]) -> Drawn:
+    def kexec_load_panic(*arguments: Any, **more: Any) -> LoadPlan:
+        planned["plan"] = load.kexec_load_panic(*arguments, **more)
+        return planned["plan"]
+
+    def read_layout(agent: Any) -> MemoryLayout:
+        planned["layout"] = original(agent)
+        return planned["layout"]
+
+    original = load.read_layout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kdump, "kexec_load_panic", kexec_load_panic)
+        patch.setattr(load, "read_layout", read_layout)
+        return draw(PANIC, tmp_path_factory.mktemp("panic"))
+
+
+@pytest.fixture(scope="module")
+def overflow(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    return draw(Scenario("INT_HARDWARE_ENTRY", "overflow"), tmp_path_factory.mktemp("overflow"))
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """Purgatory finds the capture kernel overwritten, and hangs."""
+    scenario = Scenario("FS_DEVRW", "panic", inject="corrupt-capture-kernel")
+    return draw(scenario, tmp_path_factory.mktemp("refused"))
+
+
+@pytest.fixture(params=["panic", "overflow", "refused"])
+def each(request: pytest.FixtureRequest) -> Drawn:
+    drawn: Drawn = request.getfixturevalue(request.param)
+    return drawn
+
+
+def test_recording_changes_nothing(panic: Drawn, tmp_path: Path) -> None:
+    plain = run_scenario(PANIC, tmp_path)
+    assert plain.vmcore is not None
+    assert plain.vmcore == panic.result.vmcore
+    assert (tmp_path / "console.log").read_bytes() == (panic.directory / "console.log").read_bytes()
+
+
+# Physical memory.
+
+
+def test_segments_are_where_they_were_planned(panic: Drawn, planned: dict[str, Any]) -> None:
+    boxes = {(int(r["start"]), int(r["end"])): r["name"] for r in panic.rects("memory-1-loaded", "region")}
+    for segment in planned["plan"].segments:
+        name = boxes[segment.range.start, segment.range.end]
+        assert name == NAMES.get(segment.name, segment.name if segment.name in boxes.values() else "capture kernel")
+
+
+def test_every_address_is_drawn_once_and_ram_is_all_of_it(panic: Drawn, planned: dict[str, Any]) -> None:
+    layout: MemoryLayout = planned["layout"]
+    bar = panic.rects("memory-1-loaded", "bar")
+    spans = sorted((int(rect["start"]), int(rect["end"])) for rect in bar)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == layout.ram[-1].end
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+    ram = sum(int(rect["end"]) - int(rect["start"]) for rect in bar if rect["class"] != "hole")
+    assert ram == sum(part.size for part in layout.ram)
+
+
+def test_the_bar_is_to_scale(panic: Drawn) -> None:
+    heights = {(int(r["start"]), int(r["end"])): float(r["height"]) for r in panic.rects("memory-1-loaded", "bar")}
+    large = {span: height for span, height in heights.items() if span[1] - span[0] > 1 << 22}
+    scales = [height / (end - start) for (start, end), height in large.items()]
+    assert len(large) >= 3
+    assert max(scales) < 1.01 * min(scales)
+
+
+def test_the_kernel_is_where_iomem_says(panic: Drawn, planned: dict[str, Any]) -> None:
+    drawn = set(panic.ranges("memory-1-loaded", "rows"))
+    layout: MemoryLayout = planned["layout"]
+    assert layout.crash is not None
+    assert {(part.start, part.end) for part in (*layout.kernel, layout.crash)} <= drawn
+
+
+def test_prepared_headers_point_to_what_they_are_about(panic: Drawn, planned: dict[str, Any]) -> None:
+    plan: LoadPlan = planned["plan"]
+    rows = panic.rects("memory-3-headers", "headers")
+    notes = [int(row["start"]) for row in rows if row["name"] == "PT_NOTE"]
+    assert notes[: len(plan.crash_notes)] == [area.start for area in plan.crash_notes]
+    assert plan.backup is not None
+    assert (0, plan.backup.start) in {(int(row["paddr"]), int(row["start"])) for row in rows}
+
+
+def test_notes_are_shown_once_they_are_saved(panic: Drawn, overflow: Drawn) -> None:
+    boxes = panic.rects("memory-2-crashed", "notes")
+    assert [box["class"] for box in boxes] == ["save", "save"]
+    words = [text.text or "" for text in panic.tree("memory-2-crashed").iter(f"{SVG}text")]
+    for check in panic.result.judgement.registers if panic.result.judgement else []:
+        assert any(f"{check.eip:08x} {check.where}" in text for text in words)
+        assert f"CPU {check.cpu}: {check.role}" in words
+    assert {box["class"] for box in overflow.rects("memory-2-crashed", "notes")} == {"hole"}
+
+
+def test_the_copy_of_low_memory_is_compared_at_the_time(panic: Drawn) -> None:
+    assert "the copy equals the original" in panic.drawings["memory-4-backup"].caption
+
+
+def test_the_file_is_drawn_as_it_is(panic: Drawn) -> None:
+    with Vmcore(panic.directory / "vmcore") as core:
+        expected = {(load.offset, load.offset + load.size) for load in core.loads}
+        expected |= {(offset, offset + size) for offset, size in core.note_spans} | {(0, core.headers_size)}
+        assert set(panic.ranges("memory-6-dump", "file")) == expected
+
+
+def test_changed_pages_are_those_between_the_moments(panic: Drawn) -> None:
+    record = panic.record
+    crash, jump = record.oracle.crash, record.oracle.jump
+    assert crash is not None
+    assert jump is not None
+    assert crash.ram is not None
+    assert jump.ram is not None
+    changed = len(list(crash.ram.changed_pages(jump.ram)))
+    assert sum(int(rect["pages"]) for rect in panic.rects("memory-2-crashed", "strip")) == changed > 0
+
+
+def test_a_run_that_did_not_come_so_far_has_fewer_figures(panic: Drawn, overflow: Drawn, refused: Drawn) -> None:
+    assert {"memory-4-backup", "memory-5-capture-kernel-up", "memory-6-dump"} <= panic.drawings.keys()
+    for run in (overflow, refused):
+        assert not {"memory-4-backup", "memory-5-capture-kernel-up", "memory-6-dump"} & run.drawings.keys()
+
+
+# Interrupt controllers.
+
+
+def registers(drawn: Drawn) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Each register's boxes, by moment; names come once a controller."""
+    boxes = [rect.attrib for rect in drawn.tree("controllers").iter(f"{SVG}rect") if "data-register" in rect.attrib]
+    columns = 3 if "hand-over" in drawn.record.moments else 2
+    for at in range(0, len(boxes), columns):
+        yield boxes[at]["data-register"], boxes[at : at + columns]
+
+
+def test_what_differs_is_marked_and_nothing_else(panic: Drawn) -> None:
+    for _, boxes in registers(panic):
+        values = [box["data-value"] for box in boxes]
+        assert [box["data-differs"] for box in boxes[1:]] == [str(int(a != b)) for a, b in pairwise(values)]
+
+
+def test_the_hand_over_leaves_what_a_booting_kernel_expects(panic: Drawn) -> None:
+    rows = list(registers(panic))
+    states = [boxes for name, boxes in rows if name == "state"]
+    assert "enabled" in states[0][0]["data-value"]
+    assert states[0][1]["data-value"] == "software-disabled"
+    lint0 = [boxes for name, boxes in rows if name == "LVT LINT0"][panic.record.oracle.crasher or 0]
+    assert lint0[1]["data-value"] == "ExtINT"  # virtual wire
+    timer = next(boxes for name, boxes in rows if name == "pin 2")
+    assert [box["data-value"] == "masked" for box in timer] == [False, True, False]
+
+
+# The crash point.
+
+
+def edges(drawn: Drawn) -> dict[str, int]:
+    groups = drawn.tree("crash-point").iter(f"{SVG}g")
+    return {
+        group.attrib["data-edge"]: int(group.attrib["data-taken"]) for group in groups if "data-edge" in group.attrib
+    }
+
+
+def test_a_dumped_crash_takes_the_way_to_the_dump(panic: Drawn) -> None:
+    taken = {edge for edge, count in edges(panic).items() if count}
+    assert taken == {"unregistered to registered", "registered to enabled", "enabled to enabled",
+                     "enabled to failure induced", "failure induced to dump"}  # fmt: skip
+    assert "9 crossings, count 10 to 1" in panic.drawings["crash-point"].svg
+
+
+def test_an_overflow_is_survived_before_it_kills(overflow: Drawn) -> None:
+    assert edges(overflow)["failure induced to disabled"] == 1
+    assert edges(overflow)["failure induced to dump"] == 0
+
+
+# The timeline.
+
+
+def test_marks_are_at_the_milestones(each: Drawn) -> None:
+    data = json.loads(each.drawings["timeline"].script)
+    marks = {name: at for at, name, _ in data["marks"]}
+    oracle = each.record.oracle
+    assert oracle.crash is not None
+    assert marks["crash"] == oracle.crash.time_ns
+    assert marks.get("hand-over") == (oracle.jump.time_ns if oracle.jump is not None else None)
+    groups = [group.attrib for group in each.tree("timeline-run").iter(f"{SVG}g") if "data-mark" in group.attrib]
+    assert {group["data-mark"]: int(group["data-time"]) for group in groups} == marks
+
+
+def test_the_page_has_all_that_was_recorded(panic: Drawn) -> None:
+    data = json.loads(panic.drawings["timeline"].script)
+    lanes = {lane["label"]: lane for lane in data["lanes"]}
+    assert {
+        "CPU 0: tasks",
+        "CPU 1: tasks",
+        "softirqs",
+        "halted",
+        "DMA of ide0",
+        "DMA of ide1",
+        "console",
+    } <= lanes.keys()
+    names = {data["texts"][bar[2]] for lane in data["lanes"] for bar in lane["bars"]}
+    assert {"IRQ 14", "NMI", "local timer", "#PF", "blk_done_softirq", "swapper", "diskio"} <= names
+    lines = [data["texts"][bar[2]] for bar in lanes["console"]["bars"]]
+    assert any("Kernel panic" in line for line in lines)
+    assert sum(len(lane["bars"]) for lane in data["lanes"]) > 0.9 * len(panic.record.spans)
+
+
+def test_the_first_view_holds_the_crash(each: Drawn) -> None:
+    data = json.loads(each.drawings["timeline"].script)
+    begin, end = data["window"]
+    crash = next(at for at, name, _ in data["marks"] if name == "crash")
+    assert begin < crash < end <= max(data["end"], crash + 1)
+
+
+# Files and pages.
+
+
+def boxes_of_texts(tree: ET.Element) -> Iterator[tuple[float, float, float, float, str]]:
+    """Left, top, right and bottom of each text, a little less than it takes."""
+    for text in tree.iter(f"{SVG}text"):
+        words, kinds = text.text or "", set((text.get("class") or "").split())
+        size = 10.5 if kinds & {"s", "m", "on", "onirq"} else 12
+        wide = 0.8 * width_of(words, size)
+        x, y = float(text.attrib["x"]), float(text.attrib["y"])
+        left = {"end": x - wide, "middle": x - wide / 2}.get(text.get("text-anchor") or "", x)
+        yield left, y - 0.6 * size, left + wide, y, words
+
+
+def test_texts_do_not_overlap(each: Drawn) -> None:
+    for name in each.drawings:
+        for one, other in combinations(boxes_of_texts(each.tree(name)), 2):
+            apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            assert apart, f"{name}: {one[4]!r} and {other[4]!r}"
+
+
+def test_a_picture_stands_by_itself(each: Drawn) -> None:
+    for drawing in each.drawings.values():
+        text = by_itself(drawing.svg)
+        tree = ET.fromstring(text)
+        assert tree.find(f"{SVG}title") is not None
+        assert tree.find(f"{SVG}style") is not None
+        assert "var(" not in text
+        assert "http" not in text.replace(NAMESPACE, "")
+
+
+class Page(HTMLParser):
+    """What a page has: ids, links, and whatever would be fetched."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [given["href"]] if tag == "a" and "href" in given else []
+        self.fetched += [given[name] for name in ("src", "srcset", "xlink:href") if name in given]
+        self.fetched += [given["href"]] if tag in ("link", "use", "image") and "href" in given else []
+
+
+def test_a_page_needs_nothing_else(each: Drawn) -> None:
+    text = page("A run", "<p>told</p>", list(each.drawings.values()))
+    found = Page(text)
+    assert not found.fetched
+    assert not re.search(r"https?:", text.replace(NAMESPACE, ""))
+    assert "@import" not in text
+    assert "url(" not in text
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids))
+
+
+def test_whatever_a_text_holds_it_stays_text() -> None:
+    svg = Svg(100, 50, "a <title> & more", "d\x00e")
+    svg.text(1, 2, '</text><script>"&\x1b[0m')
+    svg.rect(0, 0, 1, 1, "free", 'tip <&">', name='"><x')
+    tree = ET.fromstring(str(svg))
+    assert [text.text for text in tree.iter(f"{SVG}text")] == ['</text><script>"&\N{REPLACEMENT CHARACTER}[0m']
+    assert "data-name" in list(tree.iter(f"{SVG}rect"))[1].attrib
+    drawing = Drawing("timeline", "a </h2> b", "</figcaption>", str(svg), json.dumps({"x": "</script><b>"}))
+    text = page("</title>", "", [drawing])
+    assert "<b>" not in text
+    assert text.count("</script>") == 2
