@@ -6,7 +6,6 @@ from __future__ import annotations
 import linecache
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 from kdumpsim.choices import suggestion
@@ -73,13 +72,13 @@ class Kernels:
         raise ValueError(f"the kernel has no symbol '{text}'" + (f"; did you mean {meant}?" if meant else ""))
 
     def _lines(self, kernels: list[Loaded], file: str, line: int) -> list[int]:
-        rows = [(kernel, moved, _info(kernel.elf).rows_of(file)) for kernel, moved in kernels]
+        rows = [(kernel, moved, DebugInfo.of(kernel.elf).rows_of(file)) for kernel, moved in kernels]
         files = {row[1] for _, _, each in rows for row in each}
         if not files:
             raise ValueError(f"no code of the kernel comes from a file {file}")
         if len(files) > 1:
             raise ValueError(f"{file} may be {' or '.join(sorted(files))}: write more of the path")
-        found = [at + moved for kernel, moved, each in rows for at in _info(kernel.elf).begins(each, line)]
+        found = [at + moved for kernel, moved, each in rows for at in DebugInfo.of(kernel.elf).begins(each, line)]
         if not found:
             later = [row[2] for _, _, each in rows for row in each if row[2] > line]
             raise ValueError(
@@ -90,7 +89,7 @@ class Kernels:
     def at(self, address: int) -> tuple[str, str] | None:
         """The function at an address, with the offset, and its file and line; None if it is in no kernel's code."""
         for kernel, moved in self._all():
-            info = _info(kernel.elf)
+            info = DebugInfo.of(kernel.elf)
             function = info.function(address - moved)
             if function is not None:
                 offset, where = address - moved - function.start, info.line(address - moved)
@@ -117,16 +116,6 @@ class Kernels:
     def unwinder(self, address: int) -> Unwinder:
         """What unwinds the stack of a CPU that is there: the kernel's whose code it is, or else the first kernel's."""
         for kernel, moved in self._all():
-            if not moved and _info(kernel.elf).function(address) is not None:
-                return _unwinder(kernel.elf)
-        return _unwinder(self._first.elf)
-
-
-@cache
-def _info(elf: bytes) -> DebugInfo:
-    return DebugInfo(elf)
-
-
-@cache
-def _unwinder(elf: bytes) -> Unwinder:
-    return Unwinder(elf)
+            if not moved and DebugInfo.of(kernel.elf).function(address) is not None:
+                return Unwinder.of(kernel.elf)
+        return Unwinder.of(self._first.elf)

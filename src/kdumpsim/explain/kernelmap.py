@@ -46,7 +46,7 @@ class KernelMap:
 
 
 def _read(elf: bytes) -> dict[str, Any]:
-    layout = Layout(elf)
+    layout = Layout.of(elf)
     shapes = _leading(layout)
     locks: list[tuple[str, int]] = []
     pointers: list[tuple[str, int, str]] = []

@@ -21,8 +21,8 @@ class Symbols:
 
     def __init__(self, elf: bytes, folders: Sequence[Path] = ()) -> None:
         """`folders`: where sources may lie, beside kdumpsim's own."""
-        self._info = DebugInfo.kept(elf)
-        self._unwinder = unwind.Unwinder(elf, self._info)
+        self._info = DebugInfo.of(elf)
+        self._unwinder = unwind.Unwinder.of(elf)
         self._folders = [Path(__file__).parents[2], *folders]
 
     def calls(self, registers: Mapping[str, int], read: Read) -> list[unwind.Frame]:

@@ -48,7 +48,7 @@ def facts(session: Session, *, captured: bool) -> dict[str, Any]:
     instant = oracle.jump if captured else crash
     if instant is None or crash is None:
         raise ValueError("the machine recorded no crash")
-    layout, unwinder = Layout(session.first.elf), Unwinder(session.first.elf)
+    layout, unwinder = Layout.of(session.first.elf), Unwinder.of(session.first.elf)
     memory = KernelMemory(TruthDump(instant, oracle.ram), layout)
     return {
         "crash": {"cpu": crash.cpu, "where": crash.where, "time_ns": crash.time_ns},

@@ -323,7 +323,7 @@ def _comm_offset(kernel: images.KernelImage) -> int:
     def find() -> int:
         from kdumpsim.vmcore.layout import Layout
 
-        offset, _ = Layout(kernel.elf).structures["task_struct"].members["comm"]
+        offset, _ = Layout.of(kernel.elf).structures["task_struct"].members["comm"]
         return int(offset)
 
     return int(_known(kernel, "comm", find))

@@ -65,7 +65,7 @@ class Trace:
         machine = self._machine
         self._take(f"the machine's reset ({machine.reset_cause})" if machine.reset_cause else "the end of the run")
         assert self._taken is not None
-        info = DebugInfo(self._session.first.elf)
+        info = DebugInfo.of(self._session.first.elf)
         lines = []
         for index, blocks in enumerate(self._taken):
             lines.append(f"CPU {index}: the last {len(blocks)} basic blocks before {self._end}, oldest first")

@@ -146,7 +146,7 @@ def _write_group(
         result = finish(session, scenario, place, start(session))
         true = {"scenario": scenario.to_dict(), **_told(result), **facts(session, captured=result.outcome.captured)}
     source = place / (VMCORE if (place / VMCORE).exists() else TRUTH_CORE)
-    layout = Layout((place / VMLINUX).read_bytes())
+    layout = Layout.of((place / VMLINUX).read_bytes())
     for entry in group:
         yield _write_entry(directory / entry.name, entry, source, layout, place / VMLINUX, true)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import io
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from elftools.elf.elffile import ELFFile
@@ -109,6 +109,12 @@ class Layout:
             raise
         except Exception as error:  # pyelftools trusts what it reads: on damage it raises anything at all
             raise DebugInfoError(f"a damaged ELF file ({type(error).__name__}: {error})") from error
+
+    @staticmethod
+    @lru_cache(maxsize=2)
+    def of(elf: bytes) -> Layout:
+        """The same, read once for all who ask about these bytes."""
+        return Layout(elf)
 
     def _read(self, elf: ELFFile) -> None:
         table = elf.get_section_by_name(".symtab")

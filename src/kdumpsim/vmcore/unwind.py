@@ -11,6 +11,7 @@ import bisect
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from elftools.elf.elffile import ELFFile
 
@@ -79,9 +80,8 @@ class _Description:
 class Unwinder:
     """Backtraces of one kernel file.  DebugInfoError for one that is damaged, or has no call frame information."""
 
-    def __init__(self, elf: bytes, info: DebugInfo | None = None) -> None:
-        """`info`: the file's, where somebody has it already."""
-        self._info = info or DebugInfo(elf)
+    def __init__(self, elf: bytes) -> None:
+        self._info = DebugInfo.of(elf)
         section = ELFFile(io.BytesIO(elf)).get_section_by_name(".debug_frame")
         if section is None:
             raise DebugInfoError("an ELF file without call frame information")
@@ -90,6 +90,12 @@ class Unwinder:
         except (IndexError, KeyError) as error:
             raise DebugInfoError("its call frame information is damaged") from error
         self._starts = [description.start for description in self._descriptions]
+
+    @staticmethod
+    @lru_cache(maxsize=4)
+    def of(elf: bytes) -> Unwinder:
+        """The same, read once for all who ask about these bytes."""
+        return Unwinder(elf)
 
     def backtrace(self, registers: Mapping[str, int], read: Read) -> list[Frame]:
         """Calls from the innermost on, as far as they can be followed; `registers` by name."""
