@@ -28,10 +28,10 @@ def test_the_kernel_space_way_waits_for_no_tick(tmp_path: Path) -> None:
     [
         ("lint0", "none", "X X"),
         ("lint0", "partial", "O O"),
-        ("lint0", "full", "O X"),
-        ("ioapic-unlisted", "none", "X X"),
-        ("ioapic-unlisted", "partial", "O O"),
-        ("lint0-mislisted", "partial", "X X"),
+        pytest.param("lint0", "full", "O X", marks=pytest.mark.nightly),
+        pytest.param("ioapic-unlisted", "none", "X X", marks=pytest.mark.nightly),
+        pytest.param("ioapic-unlisted", "partial", "O O", marks=pytest.mark.nightly),
+        pytest.param("lint0-mislisted", "partial", "X X", marks=pytest.mark.nightly),
         ("lint0-mislisted", "full and relocated", "O O"),
     ],
 )

@@ -128,7 +128,7 @@ def test_output_keeps_result_and_console_of_each_run(tmp_path: Path) -> None:
 
 @needs_proc
 def test_a_worker_that_dies_is_reported_with_seed_and_command_and_the_status_is_5() -> None:
-    process = start(*LONG, "--runs", "2", "--seed", "2", "--json")
+    process = start("--point", "MEM_SWAPOUT", "--type", "panic", "--runs", "2", "--seed", "2", "--json")
     kill_a_worker(process.pid)
     output, complaint = process.communicate(timeout=600)
     assert process.returncode == 5

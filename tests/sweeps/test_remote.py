@@ -21,6 +21,7 @@ from kdumpsim.sweeps.store import Store
 from kdumpsim.sweeps.workers import Ways
 
 
+@pytest.mark.nightly
 def test_a_worker_that_is_killed_costs_time_and_no_run(tmp_path: Path) -> None:
     plan = Plan.from_dict({"points": "FS_DEVRW", "types": "panic", "counts": "1", "seeds": "0-3"})
     with (
