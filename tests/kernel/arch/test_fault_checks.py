@@ -27,9 +27,7 @@ def armed(scenario: Scenario) -> Session:
     return session
 
 
-@pytest.mark.parametrize(
-    ("options", "once"), [((), True), pytest.param(WITHOUT, False, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize(("options", "once"), [((), True), pytest.param(WITHOUT, False, marks=pytest.mark.nightly)])
 def test_a_fault_handler_does_not_follow_a_current_that_is_gone(
     options: tuple[tuple[str, str], ...], once: bool, tmp_path: Path
 ) -> None:
