@@ -15,10 +15,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from kdumpsim.explain.facts import Crash, Facts, Overwritten, StackLeft
 from kdumpsim.explain.pictures.gallery import drawings
 from kdumpsim.explain.pictures.page import page
 from kdumpsim.explain.pictures.recorder import Record, Recorder
 from kdumpsim.explain.pictures.svg import NAMESPACE, Drawing, Svg, by_itself, width_of
+from kdumpsim.explain.pictures.told import told
+from kdumpsim.explain.replay import explain_and_draw, known_without_running
 from kdumpsim.kexec import load
 from kdumpsim.kexec.iomem import MemoryLayout
 from kdumpsim.kexec.load import LoadPlan
@@ -100,6 +103,24 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     """Purgatory finds the capture kernel overwritten, and hangs."""
     scenario = Scenario("FS_DEVRW", "panic", inject="corrupt-capture-kernel")
     return draw(scenario, tmp_path_factory.mktemp("refused"))
+
+
+@dataclass
+class Explained:
+    """A run that was explained, with its pictures."""
+
+    facts: Facts
+    drawings: dict[str, Drawing]
+
+    @property
+    def page(self) -> str:
+        return page("A run", self.facts.command, told(self.facts), list(self.drawings.values()))
+
+
+@pytest.fixture(scope="module")
+def explained(overflow: Drawn) -> Explained:
+    facts, drawn = explain_and_draw(overflow.directory)
+    return Explained(facts, {drawing.name: drawing for drawing in drawn})
 
 
 @pytest.fixture(params=["panic", "overflow", "refused"])
@@ -248,6 +269,58 @@ def test_an_overflow_is_survived_before_it_kills(overflow: Drawn) -> None:
     assert edges(overflow)["failure induced to dump"] == 0
 
 
+# The stack.
+
+
+def boxes_of(drawing: Drawing, key: str) -> list[dict[str, str]]:
+    """The data-… attributes of the boxes that have this one."""
+    rects = [rect.attrib for rect in ET.fromstring(drawing.svg).iter(f"{SVG}rect")]
+    return [{name[5:]: value for name, value in rect.items() if name.startswith("data-")} for rect in rects
+            if f"data-{key}" in rect]  # fmt: skip
+
+
+def test_the_stack_grows_without_gaps_from_what_was_in_use_to_below_it(explained: Explained) -> None:
+    frames = [box for box in boxes_of(explained.drawings["stack"], "pointer") if box["on"] == "frames"]
+    assert all(above["pointer"] == below["begin"] for above, below in pairwise(frames))
+    (left,) = explained.facts.all(StackLeft)
+    assert int(frames[-1]["pointer"]) < left.stack < int(frames[0]["begin"])
+    assert [box["name"] for box in frames].count("dtt_overflow") >= 8
+
+
+def test_what_was_overwritten_is_drawn_where_it_was(explained: Explained) -> None:
+    drawn = {(int(box["start"]), int(box["end"])) for box in boxes_of(explained.drawings["stack"], "on")
+             if box["on"] == "overwritten"}  # fmt: skip
+    assert drawn == {(one.address, one.address + one.size) for one in explained.facts.all(Overwritten)}
+    words = [text.text or "" for text in ET.fromstring(explained.drawings["stack"].svg).iter(f"{SVG}text")]
+    first = explained.facts.all(Overwritten)[0]
+    listed = [text for text in words if re.match(r"1\. ", text)]
+    assert len(listed) == 1
+    assert f"{first.address:08x}" in listed[0]
+    assert any("thread_info.task" in text for text in words)
+
+
+def test_sentences_link_to_their_facts_and_to_the_timeline(explained: Explained) -> None:
+    found = Page(explained.page)
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    crash = explained.facts.all(Crash)[0]
+    assert f'data-time="{crash.at.ns}"' in explained.page
+    assert f'<a href="#fact-{explained.facts.mark(crash)}">' in explained.page
+
+
+def test_a_run_that_cannot_be_repeated_has_a_page_without_pictures(overflow: Drawn) -> None:
+    facts = known_without_running(overflow.directory)
+    found = Page(text := page("A run", facts.command, told(facts), []))
+    assert "It is called X" in text
+    assert "timeline" not in {*found.ids, *(link.removeprefix("#") for link in found.links)}
+
+
+@pytest.mark.nightly
+def test_a_dump_is_the_same_when_it_is_explained(panic: Drawn) -> None:
+    facts, drawn = explain_and_draw(panic.directory)  # NotTheSame if it is another one
+    assert facts.replayed
+    assert {drawing.name for drawing in drawn} == panic.drawings.keys()
+
+
 # The timeline.
 
 
@@ -338,7 +411,7 @@ class Page(HTMLParser):
 
 
 def test_a_page_needs_nothing_else(each: Drawn) -> None:
-    text = page("A run", "<p>told</p>", list(each.drawings.values()))
+    text = page("A run", "kdumpsim run", ("<p>told</p>", ""), list(each.drawings.values()))
     found = Page(text)
     assert not found.fetched
     assert not re.search(r"https?:", text.replace(NAMESPACE, ""))
@@ -356,6 +429,6 @@ def test_whatever_a_text_holds_it_stays_text() -> None:
     assert [text.text for text in tree.iter(f"{SVG}text")] == ['</text><script>"&\N{REPLACEMENT CHARACTER}[0m']
     assert "data-name" in list(tree.iter(f"{SVG}rect"))[1].attrib
     drawing = Drawing("timeline", "a </h2> b", "</figcaption>", str(svg), json.dumps({"x": "</script><b>"}))
-    text = page("</title>", "", [drawing])
+    text = page("</title>", "</pre><b>", ("", ""), [drawing])
     assert "<b>" not in text
     assert text.count("</script>") == 2

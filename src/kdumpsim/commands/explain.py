@@ -13,10 +13,11 @@ import click
 
 from kdumpsim.commands.interrupts import Interrupts
 from kdumpsim.commands.status import status_help
-from kdumpsim.files import atomic_file
+from kdumpsim.files import atomic_file, writable_directory
 
 if TYPE_CHECKING:
     from kdumpsim.explain.facts import Facts
+    from kdumpsim.explain.pictures.svg import Drawing
 
 HELP = f"""Explain why a run ended as it did.
 
@@ -30,12 +31,17 @@ Each sentence is made of recorded facts, which the marks in brackets refer to: a
 time, CPU, and number of the instruction, to which `kd-goto N` goes in `kdumpsim debug DIR --gdb`.
 What is not known is said to be unknown.
 
-If the run cannot be repeated (another version or build, QEMU), the page has what result.json tells.
+Pictures show what was recorded, too: the timeline of CPUs, devices and the console; physical memory with both kernels;
+interrupt controllers around the hand-over; the states of the crash point; and a stack that overflowed.
+
+If the run cannot be repeated (another version or build, QEMU), the page has what result.json tells, and no pictures.
 
 \b
 Examples:
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --output dump; kdumpsim explain
   kdumpsim explain dump --json facts.json   # the facts, for programs
+  kdumpsim explain dump --html run.html     # the page with pictures of the run, and a timeline to zoom into
+  kdumpsim explain dump --svg pictures      # each picture as a file, for slides
 
 {status_help()}
 """
@@ -52,31 +58,69 @@ _RULE = re.compile(r"=+")
     metavar="FILE",
     help="Write the facts to FILE as JSON.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the page with pictures to FILE, which needs nothing else.",
+)
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write each picture to a file in FOLDER.",
+)
 @click.pass_obj
-def explain(interrupts: Interrupts | None, /, directory: Path, json_file: Path | None) -> None:
+def explain(
+    interrupts: Interrupts | None, /, directory: Path, json_file: Path | None, html: Path | None, svg: Path | None
+) -> None:
     """The command."""
-    facts = facts_of(directory, None if interrupts is None else interrupts.poll)
+    for file in filter(None, (json_file, html)):
+        writable_directory(file.parent)
+    if svg is not None:
+        writable_directory(svg)
+    poll = None if interrupts is None else interrupts.poll
+    facts, drawings = known(directory, poll, draw=html is not None or svg is not None)
     if json_file is not None:
-        with atomic_file(json_file) as file:
-            file.write(f"{json.dumps(facts.as_dict(), indent=1)}\n".encode())
+        _write(json_file, f"{json.dumps(facts.as_dict(), indent=1)}\n")
+    if html is not None:
+        from kdumpsim.explain.page import heading
+        from kdumpsim.explain.pictures.page import page
+        from kdumpsim.explain.pictures.told import told
+
+        _write(html, page(heading(facts), facts.command, told(facts), drawings))
+    if svg is not None:
+        from kdumpsim.explain.pictures.svg import by_itself
+
+        for drawing in drawings:
+            _write(svg / f"{drawing.name}.svg", by_itself(drawing.svg))
     show(facts)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def known(directory: Path, poll: Callable[[], None] | None, *, draw: bool) -> tuple[Facts, list[Drawing]]:
+    """Facts and, if asked for, pictures: of the run again if it can be, else the facts that its files hold."""
+    from kdumpsim.explain.recorded import Unreadable
+    from kdumpsim.explain.replay import NotTheSame, explain_and_draw, known_without_running
+    from kdumpsim.explain.replay import explain as explained
+
+    try:
+        try:
+            return explain_and_draw(directory, poll) if draw else (explained(directory, poll), [])
+        except NotTheSame as error:
+            click.echo(f"{directory} cannot be run again: {error}. This is what its result.json tells:", err=True)
+            return known_without_running(directory), []
+    except Unreadable as error:
+        raise click.UsageError(str(error)) from error
 
 
 def facts_of(directory: Path, poll: Callable[[], None] | None) -> Facts:
     """Those of the run again if it can be, else of its files."""
-    from kdumpsim.explain.recorded import Unreadable
-    from kdumpsim.explain.replay import NotTheSame
-    from kdumpsim.explain.replay import explain as explained
-    from kdumpsim.explain.replay import known_without_running as known
-
-    try:
-        try:
-            return explained(directory, poll)
-        except NotTheSame as error:
-            click.echo(f"{directory} cannot be run again: {error}. This is what its result.json tells:", err=True)
-            return known(directory)
-    except Unreadable as error:
-        raise click.UsageError(str(error)) from error
+    return known(directory, poll, draw=False)[0]
 
 
 def show(facts: Facts) -> None:

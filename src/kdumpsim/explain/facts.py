@@ -371,6 +371,17 @@ class StackLeft(Fact):
 
 
 @dataclass(frozen=True)
+class StackGrown(Fact):
+    """A function's calls took the stack pointer further down than it had been since the crash; in order."""
+
+    function: str
+    begin: int
+    """The stack pointer before."""
+    pointer: int
+    """The stack pointer when the function had gone furthest."""
+
+
+@dataclass(frozen=True)
 class Overwritten(Fact):
     """Something at or below the low end of a stack was written to that should not have been; in order."""
 

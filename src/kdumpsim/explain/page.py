@@ -60,10 +60,15 @@ def sections(facts: Facts) -> list[Section]:
     return [section for section in found if section.items]
 
 
+def heading(facts: Facts) -> str:
+    """What was run, and how it ended."""
+    ended = facts.first(kinds.Ended)
+    return facts.title if ended is None else f"{facts.title}: {ended.outcome}"
+
+
 def text(facts: Facts, width: int = WIDTH) -> str:
     """The page as plain text."""
-    ended = facts.first(kinds.Ended)
-    lines = [facts.title if ended is None else f"{facts.title}: {ended.outcome}", facts.command, ""]
+    lines = [heading(facts), facts.command, ""]
     used: dict[int, Fact] = {}
     for section in sections(facts):
         lines += [section.title, "=" * len(section.title)]

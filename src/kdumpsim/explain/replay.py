@@ -13,6 +13,9 @@ from kdumpsim._version import __version__
 from kdumpsim.errors import KdumpsimError
 from kdumpsim.explain.facts import Crash, Fact, Facts, Moment, RanOn, Role, Unknown
 from kdumpsim.explain.guest import Guest
+from kdumpsim.explain.pictures.gallery import drawings
+from kdumpsim.explain.pictures.recorder import Recorder
+from kdumpsim.explain.pictures.svg import Drawing
 from kdumpsim.explain.recorded import facts_of, read_result, recorded
 from kdumpsim.explain.watching import Watching
 from kdumpsim.runfiles import VMLINUX
@@ -34,13 +37,28 @@ def explain(directory: Path, poll: Callable[[], None] | None = None) -> Facts:
 
     Unreadable where there is none; NotTheSame where it cannot be run again, or does not end the same.
     """
-    result = read_result(directory)
+    return _explain(*_left_in(directory), poll, draw=False)[0]
+
+
+def explain_and_draw(directory: Path, poll: Callable[[], None] | None = None) -> tuple[Facts, list[Drawing]]:
+    """The same, with pictures of the run."""
+    return _explain(*_left_in(directory), poll, draw=True)
+
+
+def _left_in(directory: Path) -> tuple[Result, bytes | None]:
+    """The result of a run, and the kernel that it was run with."""
     kernel = directory / VMLINUX
-    return explain_result(result, kernel.read_bytes() if kernel.is_file() else None, poll)
+    return read_result(directory), kernel.read_bytes() if kernel.is_file() else None
 
 
 def explain_result(result: Result, kernel: bytes | None = None, poll: Callable[[], None] | None = None) -> Facts:
     """The same of a result; `kernel` is the file of the first kernel that it was run with."""
+    return _explain(result, kernel, poll, draw=False)[0]
+
+
+def _explain(
+    result: Result, kernel: bytes | None, poll: Callable[[], None] | None, *, draw: bool
+) -> tuple[Facts, list[Drawing]]:
     _check_version(result)
     scenario = result.scenario
     with closing(power_on(scenario.pc, scenario.kernel)) as session:
@@ -51,8 +69,10 @@ def explain_result(result: Result, kernel: bytes | None = None, poll: Callable[[
             )
         session.give(scenario.timeout)
         session.machine.poll = poll
-        facts = list(_watched(session, result))
-    return Facts.of(scenario.title, scenario.command(), result.version, facts, replayed=True)
+        recorders: list[Recorder] = []
+        found = list(_watched(session, result, recorders if draw else None))
+        facts = Facts.of(scenario.title, scenario.command(), result.version, found, replayed=True)
+        return facts, [drawing for recorder in recorders for drawing in drawings(recorder.record(), facts)]
 
 
 def known_without_running(directory: Path) -> Facts:
@@ -67,12 +87,14 @@ def _check_version(result: Result) -> None:
         raise NotTheSame(f"it was run on machine {result.scenario.machine}, of which no two runs are alike")
 
 
-def _watched(session: Session, result: Result) -> Iterator[Fact]:
-    """Run it again."""
+def _watched(session: Session, result: Result, recorders: list[Recorder] | None) -> Iterator[Fact]:
+    """Run it again; with a list for it, a recorder takes down what pictures need."""
     folders = [Path(path).absolute().parent for path in result.scenario.guest_modules]
     guest = Guest(session, folders)
     differences = result.judgement.differences if result.judgement is not None else []
     watching = Watching(session, guest, [one.start for one in differences if one.kind == "differs"])
+    if recorders is not None:
+        recorders.append(Recorder(session))
     try:
         _run(session, result)
         _check_ending(session, result)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kdumpsim.cpu import Cpu
 from kdumpsim.cpu.steps import Steps
-from kdumpsim.explain.facts import Fact, Frame, Moment, Overwritten, StackLeft
+from kdumpsim.explain.facts import Fact, Frame, Moment, Overwritten, StackGrown, StackLeft
 from kdumpsim.target import TARGET, physical
 from kdumpsim.vmcore.owners import OwnerMap
 
@@ -33,6 +33,7 @@ BEFORE: Final = 60_000
 """Instructions that are looked at before the first one that was noticed."""
 MOST_LOOKED_AT: Final = 150_000
 MOST_RUNS: Final = 60
+MOST_GROWN: Final = 200
 MOST_OPEN: Final = 8
 """Runs of overwritten memory that are still looked at whether more belongs to them."""
 STACKS_BELOW: Final = 2
@@ -190,6 +191,8 @@ class _Looker:
         self._stacks = {task.stack: task for task in self._guest.tasks()}
         self._owners = OwnerMap(watcher.session.oracle.symbols)
         self._left: StackLeft | None = None
+        self._grown: list[StackGrown] = []
+        self._lowest = stack + self._guest.stack_size
         self._was_below = False
         self._runs: list[Overwritten] = []
         self._looked_at = 0
@@ -204,6 +207,9 @@ class _Looker:
         self._steps.alarm(None)
         self._steps.each(self._cpu.index)
         self._take(0, self._size)
+        pointer = self._cpu.stack_pointer()
+        if self._begin <= pointer < self._lowest:
+            self._lowest = pointer
 
     def before(self, index: int, _address: int) -> None:
         """Before an instruction."""
@@ -214,6 +220,8 @@ class _Looker:
         if index != self._cpu.index:
             return
         pointer = self._cpu.stack_pointer()
+        if self._begin <= pointer < self._lowest:
+            self._grow(pointer)
         below = self._begin <= pointer < self._low
         if below and self._left is None:
             moment = self._watcher.moment(self._cpu, steps.last(index), steps.last_address())
@@ -226,6 +234,17 @@ class _Looker:
         self._was_below = below
         if self._looked_at > MOST_LOOKED_AT or len(self._runs) > MOST_RUNS:
             self.finish()
+
+    def _grow(self, pointer: int) -> None:
+        """The instruction before has taken the stack further down than it was."""
+        last = self._grown[-1] if self._grown else None
+        name = self._guest.symbols.frame(self._steps.last_address()).function or "?"
+        begin, self._lowest = self._lowest, pointer
+        if last is not None and last.function == name:
+            self._grown[-1] = replace(last, pointer=pointer)
+        elif len(self._grown) < MOST_GROWN:
+            moment = self._watcher.moment(self._cpu, self._steps.last(self._cpu.index), self._steps.last_address())
+            self._grown.append(StackGrown(moment, name, begin, pointer))
 
     def event(self, cpu: Cpu, vector: int, done: bool) -> None:
         """An event is delivered, or was."""
@@ -303,7 +322,7 @@ class _Looker:
     def finish(self) -> None:
         """Answer, and be no more."""
         try:
-            found: list[Fact] = [*([self._left] if self._left else []), *self._runs]
+            found: list[Fact] = [*([self._left] if self._left else []), *self._grown, *self._runs]
             with os.fdopen(self._answers, "wb") as pipe:
                 pipe.write(pickle.dumps(found))
         finally:

@@ -25,24 +25,30 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--free); p
   font: 13px/1.45 ui-monospace, "DejaVu Sans Mono", monospace }
 figure { margin: 1.2rem 0 1.8rem } figcaption { color: var(--soft); font-size: 13px; max-width: 46rem }
 .wide { overflow-x: auto } .wide svg { display: block; width: 100%; min-width: 760px; height: auto }
+ul.told { max-width: 46rem; padding-left: 1.2rem } .told li { margin: .35rem 0 } .told small { color: var(--soft) }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid var(--grid); white-space: nowrap }
+tr:target { background: var(--reserved) }
 nav a { margin-right: .9rem } #timeline svg { touch-action: pan-y; cursor: grab }
 #timeline-controls button { font: inherit; font-size: 13px; margin: 0 .3rem .3rem 0; padding: .1rem .5rem;
   color: var(--ink); background: var(--free); border: 1px solid var(--soft); border-radius: 3px; cursor: pointer }
 """
 
 
-def page(title: str, told: str, drawings: Sequence[Drawing]) -> str:
-    """The file's text; `told` is HTML that comes before the pictures."""
-    named = escape(clean(title))
+def page(title: str, command: str, told: tuple[str, str], drawings: Sequence[Drawing]) -> str:
+    """The file's text; `told` is HTML for before the pictures and for after them."""
+    named, (before, after) = escape(clean(title)), told
     links = "".join(f'<a href="#{drawing.name}">{escape(drawing.title)}</a> ' for drawing in drawings)
     parts = [
         f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{named}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f"<style>\n{page_style()}{_CSS}</style>\n<h1>{named}</h1>",
-        told,
-        f"<nav>Pictures: {links}</nav>",
+        f"<pre>{escape(clean(command))}</pre>",
+        f"<nav>Pictures: {links}</nav>" if drawings else "",
+        before,
         *map(_figure, drawings),
+        after,
         f'<p class="small">kdumpsim {escape(__version__)}</p>',
     ]
     zoomed = next((drawing.script for drawing in drawings if drawing.name == ZOOMED), "")
