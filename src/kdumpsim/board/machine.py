@@ -38,6 +38,7 @@ from kdumpsim.board.rtc import Rtc
 from kdumpsim.board.rtl8139 import Rtl8139
 from kdumpsim.board.sata import SataController
 from kdumpsim.board.schedule import PendingRound, Schedule
+from kdumpsim.board.spinning import Spinning
 from kdumpsim.board.uart import Uart
 from kdumpsim.board.vga import Vga
 from kdumpsim.cpu import Cpu, Exit, MmioRegion, Neighbours, RamBlock, Shortcuts
@@ -166,6 +167,8 @@ class Machine:
             add(Cpu(index, self, bsp=index == 0, neighbours=neighbours, shortcuts=shortcuts[index]))
             for index in range(config.cpus)
         ]
+
+        self._spinning = Spinning(self.cpus, schedule.jitter, config.quantum_ns)
 
         self.memory.written = self._memory_written
         clock.armed = self._armed
@@ -465,8 +468,13 @@ class Machine:
         end = clock.base + (MAX_ROUND_NS if schedule.alone else schedule.jitter.around(self.config.quantum_ns))
         if deadline is not None:
             end = min(end, deadline)
+        if schedule.alone:
+            return end if until is None else min(end, until)
+        if schedule.reset_cause is not None:
+            return end
         # A round of several CPUs is not cut by `until`: how the host slices its calls must not change the schedule.
-        return min(end, until) if schedule.alone and until is not None else end
+        halt = clock.base + MAX_ROUND_NS
+        return self._spinning.last_end(end, deadline, halt if until is None else min(halt, until))
 
     def _round(self, pending: PendingRound) -> None:
         """Every CPU from the first on runs until the end; then the clock moves."""

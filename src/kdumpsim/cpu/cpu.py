@@ -55,7 +55,7 @@ from .physical import PhysicalMemory
 from .recorder import BlockRecorder
 from .registers import HF_CR0, X87, Registers, change_registers, read_registers, read_tables, read_x87
 from .tasks import TaskSwitcher
-from .waiting import Waiting
+from .waiting import Loop, Waiting
 
 EVENT_BYTES: Final = 8
 """What delivering an event counts as, in code bytes: a handler that faults at once must not stop time."""
@@ -257,6 +257,20 @@ class Cpu:
         shared.limit = min(shared.limit, end)
         if self._engine.limit_after_pause is not None:
             self._engine.limit_after_pause = min(self._engine.limit_after_pause, end)
+
+    # Waiting, between slices.
+
+    def loop(self) -> Loop | None:
+        """The loop in which it does nothing but wait, if that is known."""
+        return self._waiting.loop() if self._recorder is None and self._counters.quiet and not self.cut else None
+
+    def dwells(self) -> bool:
+        """Is it where it has been before when this was asked?"""
+        return self._waiting.dwells()
+
+    def look_closer(self) -> None:
+        """Find out in the next slice whether it only waits."""
+        self._waiting.look_closer()
 
     # Performance counters.
 

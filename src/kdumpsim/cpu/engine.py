@@ -83,9 +83,11 @@ class Engine:
         self._stale: list[tuple[int, int]] = []
         self._keep: list[object] = []
         self._watches: dict[int, int] = {}
+        self.hook_changes = 0
+        """How often a hook of an instruction has come or gone."""
         self._watching: dict[int, Callable[[int], None]] = {}
-        self._step_hook: int | None = None
         """Those of the watches that are not asleep."""
+        self._step_hook: int | None = None
         self._bus = bus
         self._memory = memory
         native.no_exits(self.uc)
@@ -312,8 +314,11 @@ class Engine:
         self.save()
 
     def plain_context(self) -> bytes:
-        """The context's bytes without the engine's own pointers, which name nothing in another process."""
+        """The context's bytes without the engine's own pointers, which name nothing in another process, and without
+        what means nothing.
+        """
         data = bytearray(self.context.bytes)
+        data[layout.LAZY_FLAGS] = bytes(layout.LAZY_FLAGS.stop - layout.LAZY_FLAGS.start)
         first = self.offsets.old_exception * 4 - 4 * 8  # cpu_breakpoint[4], right below the exception in flight
         data[first : first + 32] = bytes(32)
         data[-8:] = bytes(8)  # the host return address of the last fault
@@ -410,6 +415,7 @@ class Engine:
 
     def watch(self, address: int, callback: Callable[[int], None]) -> None:
         """Call back before each run of the instruction at a linear address. One watch per address."""
+        self.hook_changes += 1
         if address in self._watches and address not in self._watching:
             self._watching[address] = callback
             return
@@ -463,13 +469,20 @@ class Engine:
         It sets `Slice.hooked`, as a watch does.
         """
         self._step_hook = native.hook_add(self.uc, UC_HOOK_CODE, function, data)
+        self.hook_changes += 1
         self.flush_code_pending = True
+
+    @property
+    def hooked(self) -> bool:
+        """Somebody is called before every instruction."""
+        return self._step_hook is not None
 
     def unhook_instructions(self) -> None:
         """Call it no longer, from the next slice on at the latest; what it uses must stay."""
         if self._step_hook is not None:
             native.hook_del(self.uc, self._step_hook)
             self._step_hook = None
+            self.hook_changes += 1
             self.flush_code_pending = True
 
     def begins_again(self, address: int) -> bool:

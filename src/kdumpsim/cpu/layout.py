@@ -28,6 +28,10 @@ EIP: Final = 16
 EFLAGS: Final = 17
 CR0, CR2, CR3, CR4 = 53, 55, 56, 57
 
+LAZY_FLAGS: Final = slice(144, 172)
+"""Bytes of operands and operator from which the engine computes flags while it runs. Whenever it starts, it makes them
+anew from EFLAGS, so that nothing depends on what a context has there."""
+
 # 32-bit slots, as indices into the state seen as an array of u32.
 HFLAGS: Final = 44
 HFLAGS2: Final = 45
@@ -181,6 +185,12 @@ def _verify_flags(probe: Probe) -> None:
     probe.slice.limit = 1 << 62
     probe.run(b"\xfc\x90\xf4")
     _expect("the end of the interrupt shadow", view.d[HFLAGS] & HF_INHIBIT_IRQ, 0)
+    view.q[EFLAGS] |= 1
+    view.bytes[LAZY_FLAGS] = b"\x03" * (LAZY_FLAGS.stop - LAZY_FLAGS.start)
+    view.q[EAX] = 6
+    native.check(lib.uc_context_restore(probe.uc, view.handle))
+    probe.run(b"\x83\xd0\x01\xf4")  # adc $1, %eax; hlt
+    _expect("the lazy flags", view.q[EAX], 8)
     # NMI blocking: set by hand, cleared by the engine's own IRET.
     native.reg_write(probe.uc, native.REG_ESP, 0x4000)
     probe.memory[0x4000:0x400C] = struct.pack("<3I", probe.CODE + 1, 0x10, 2)

@@ -80,6 +80,11 @@ class PerformanceCounters:
             self._value[number - PERFCTR0] = low | 0xFF_0000_0000 if low >> 31 else low
         self._plan()
 
+    @property
+    def quiet(self) -> bool:
+        """None has overflowed, or will."""
+        return self.deadline is None and not self.overflowed
+
     def take_overflow(self, retired: int) -> bool:
         """Has a counter with INT set overflowed since this was asked last?"""
         if self.deadline is not None and retired >= self.deadline:

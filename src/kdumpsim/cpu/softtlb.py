@@ -455,6 +455,10 @@ class SoftTlb:
             entries[page] = 0
         shared.tlb_count = 0
 
+    def entry(self, page: int) -> int:
+        """What it holds of a linear page: physical page, dirty, user, writable, present; 0 if nothing."""
+        return self._entries[page]
+
     def state(self) -> bytes:
         """Linear page and entry of each page it holds, as u32, in the order they came."""
         pages = self._pages[: self._shared.tlb_count]
