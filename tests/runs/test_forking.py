@@ -141,6 +141,7 @@ def test_the_machine_is_crashed_beforehand_whichever_draw_comes_first(
         return failed
 
     monkeypatch.setattr(forking, "drive", driven)
+    monkeypatch.setattr(forking, "WARMING_S", 600.0)  # the host may be busy
     booted.warm(Scenario(seed=PANIC.seed, draw=3, **settings))
     assert reached == [True]
 
