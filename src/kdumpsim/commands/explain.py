@@ -40,9 +40,9 @@ If the run cannot be repeated (another version or build, QEMU), the page has wha
 Examples:
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow
   kdumpsim explain
-  kdumpsim explain dump --json facts.json   # the facts, for programs
-  kdumpsim explain dump --html run.html     # the page with pictures of the run, and a timeline to zoom into
-  kdumpsim explain dump --svg pictures      # each picture as a file, for slides
+  kdumpsim explain dump --json facts.json  # the facts, for programs
+  kdumpsim explain dump --html run.html    # with pictures and a timeline
+  kdumpsim explain dump --svg pictures     # each picture as a file, for slides
 
 {status_help()}
 """
