@@ -42,7 +42,7 @@ Examples:
   kdumpsim explain
   kdumpsim explain dump --json facts.json  # the facts, for programs
   kdumpsim explain dump --html run.html    # with pictures and a timeline
-  kdumpsim explain dump --svg pictures     # each picture as a file, for slides
+  kdumpsim explain dump --svg pictures     # each picture as a file
 
 {status_help()}
 """
