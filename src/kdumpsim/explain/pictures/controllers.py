@@ -65,12 +65,9 @@ def figures(record: Record) -> list[Drawing]:
 
 
 def _last(record: Record) -> Moment | None:
-    """The moment that shows what came after the hand-over."""
-    last = record.moment(*(station.name for station in record.stations), END)
-    if last is None or record.moments.get(JUMP) is None:
-        return record.moments.get(END)
-    named = record.moment(*(station.name for station in record.stations))
-    return named or last
+    """The moment that shows what came after the hand-over: the last milestone, or the end if that was not reached."""
+    last = record.stations[-1].name if record.stations else END
+    return record.moments.get(last) or record.moments.get(END)
 
 
 def _draw(svg: Svg, y: float, row: Row) -> int:

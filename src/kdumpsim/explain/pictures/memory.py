@@ -259,7 +259,7 @@ def _saved_low_memory(memory: Map, record: Record) -> Drawing | None:
         said.append(_compared(moment.instant.ram, header.paddr, header.offset, header.size))
     for number, text in enumerate(said):
         svg.text(20, 78 + 14 * number, text, "s")
-    caption = " ".join([*said, strip]).strip()
+    caption = "; ".join(filter(None, [*said, strip]))
     return Drawing("memory-4-backup", title, caption, str(svg))
 
 
