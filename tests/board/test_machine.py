@@ -136,8 +136,12 @@ def test_second_cpu_starts_and_exchanges_ipis() -> None:
     computer = machine(SMP, cpus=2)
     computer.pit.reset()
     computer.rtc.reset()
+    sent: list[tuple[str, int | None]] = []
+    computer.on_message = lambda message: sent.append((message.mode.name, message.source))
     assert computer.run(until=50_000_000) in (StopReason.IDLE_FOREVER, StopReason.UNTIL)
     assert word(computer, 0x7000C) == 1
+    assert sent[:2] == [("INIT", 0), ("STARTUP", 0)]
+    assert sent[-2:] == [("FIXED", 0), ("FIXED", 1)], "whoever watches hears of what passes between local APICs"
     assert (word(computer, 0x70004), word(computer, 0x70008)) == (1, 1)
     assert all(cpu.halted for cpu in computer.cpus)
 

@@ -56,6 +56,16 @@ def test_what_devices_read_is_told_to_whoever_wants_to_know() -> None:
     assert told == [(MIB, MIB + 512), (2 * MIB - 2, 2 * MIB)], "of RAM, and of that alone"
 
 
+def test_who_masters_a_write_is_known_while_it_is_told() -> None:
+    memory = Memory(2 * MIB)
+    told: list[tuple[str, int, int]] = []
+    memory.written = lambda begin, end: told.append((memory.master, begin, end))
+    memory.port("ide").dma_write(0x8000, b"abc")
+    memory.dma_write(0x9000, b"d")
+    assert told == [("ide", 0x8000, 0x8003), ("", 0x9000, 0x9001)]
+    assert memory.port("sata").dma_read(0x8000, 3) == b"abc"
+
+
 def test_snapshot_keeps_what_is_not_zero() -> None:
     memory = Memory(4 * MIB)
     memory.view[0x1234] = 1

@@ -97,6 +97,19 @@ def test_more_than_there_is_room_for_is_refused(box: Box) -> None:
         counter.watch([(0, ctypes.addressof(memory), 80)])
 
 
+def test_when_it_is_stopped_nothing_is_counted_any_more(box: Box) -> None:
+    called: list[int] = []
+    counter = Steps([box.cpu], lambda index, address: called.append(counter.number))
+    counter.each(0)
+    assert box.cpu.run(20) is Exit.LIMIT
+    counted = counter.number
+    assert 0 < counted < 17
+    counter.stop()
+    assert box.cpu.run(1 << 20) is Exit.HALT
+    assert counter.number == counted == len(called)
+    assert box.words(WORD, 1) == [5]
+
+
 def test_what_is_raised_comes_out_of_run(box: Box) -> None:
     def before(index: int, address: int) -> None:
         raise ZeroDivisionError

@@ -48,7 +48,9 @@ class Guest:
         self.cpus: list[Cpu] = machine.cpus
         self._view: memoryview = machine.memory.view
         self.map = KernelMap(session.first.elf)
+        self._folders = folders
         self.symbols = Symbols(session.first.elf, folders)
+        self._other: tuple[range, Symbols] | None = None
         self.stack_size = session.first.stack_size
 
     # Memory.
@@ -113,9 +115,21 @@ class Guest:
 
     # CPUs.
 
+    def symbols_at(self, address: int) -> Symbols:
+        """Those of the kernel that an address is in: the first one, or one that runs after the hand-over."""
+        if self._other is not None and address in self._other[0]:
+            return self._other[1]
+        for kernel, moved in self._session.mechanism.kernels() if self._session.jumped else ():
+            code = range(kernel.symbols["_text"], kernel.symbols["_etext"])
+            if not moved and address in code:
+                self._other = code, Symbols(kernel.elf, self._folders)
+                return self._other[1]
+        return self.symbols
+
     def calls(self, registers: Registers) -> list[Call]:
         """The calls that a CPU is in, innermost first; of one in ring 3, where it is."""
-        return self.symbols.calls(asdict(registers), self.read)
+        symbols = self.symbols_at(getattr(registers, PROGRAM_COUNTER))
+        return symbols.calls(asdict(registers), self.read)
 
     def frames(self, registers: Registers) -> tuple[Frame, ...]:
         """The same, with the lines of source."""
@@ -134,6 +148,13 @@ class Guest:
             at = Moment(moment.ns, cpu.index, moment.number, getattr(registers, PROGRAM_COUNTER))
             yield self._state(cpu, when, at, registers, calls)
             yield from self._waits(when, at, calls, locks.names)
+
+    def standing(self, when: str, moment: Moment) -> Iterator[CpuState]:
+        """What every CPU is at, whatever kernel it runs."""
+        for cpu in self.cpus:
+            registers = cpu.registers()
+            at = Moment(moment.ns, cpu.index, moment.number, getattr(registers, PROGRAM_COUNTER))
+            yield self._state(cpu, when, at, registers, self.calls(registers))
 
     def _state(self, cpu: Cpu, when: str, at: Moment, registers: Registers, calls: Sequence[Call]) -> CpuState:
         stack, ring = self.stack_of(registers), registers.cs & RING

@@ -172,6 +172,22 @@ def _news(facts: Facts) -> Iterator[Sentence]:
     for fact in facts.facts:
         if isinstance(fact, about) and (not isinstance(fact, kinds.NmiTaken) or fact.frames):
             yield said(fact)
+        if isinstance(fact, kinds.Message) and fact.mode == "NMI":
+            yield from _not_taken(facts, fact)
+
+
+def _not_taken(facts: Facts, message: kinds.Message) -> Iterator[Sentence]:
+    """Who was sent an NMI and did not take it before the hand-over, or ever."""
+    for index in message.to:
+        if any(nmi.at.cpu == index and nmi.at.ns >= message.at.ns for nmi in facts.all(kinds.NmiTaken)):
+            continue
+        states = [state for state in facts.all(kinds.CpuState) if state.at.cpu == index]
+        state = next((state for state in states if state.at.ns >= message.at.ns), states[-1] if states else None)
+        if state is None:
+            yield Sentence(f"CPU {index} did not take it; why is unknown.", (message,))
+        else:
+            why = "it was in an NMI handler" if state.nmi_blocked else f"why is unknown: it {state.state}"
+            yield Sentence(f"CPU {index} did not take it: {why}.", (message, state))
 
 
 def _after(facts: Facts) -> Iterator[Sentence]:

@@ -343,7 +343,7 @@ class Watching:
             writer = steps.last_cpu()
             cpu = self._cpus[index if writer is None else writer]
             at = Moment(self._session.now, cpu.index, steps.last(), steps.last_address())
-            frames = (self._guest.symbols.frame(steps.last_address()),)
+            frames = (self._guest.symbols_at(steps.last_address()).frame(steps.last_address()),)
             self._wrote(PageWritten(at, change.address, change.address + len(change.new), f"CPU {cpu.index}",
                                     self._owner(change.address), frames))  # fmt: skip
         steps.alarm(None)
@@ -406,6 +406,8 @@ class Watching:
 
     def over(self) -> list[Fact]:
         """All that was seen, once the run is over."""
+        if self._jumped and not self._session.mechanism.captured(self._session):
+            self.facts.extend(self._guest.standing("end", Moment(self._session.now)))
         if not self._jumped:
             if self._crashed:
                 self._look("end", Moment(self._session.now, None, self.steps.number + 1))
