@@ -354,13 +354,6 @@ class ShutDown(Fact):
 
 
 @dataclass(frozen=True)
-class Reset(Fact):
-    """The reset line was pulled."""
-
-    cause: str
-
-
-@dataclass(frozen=True)
 class StackLeft(Fact):
     """The stack pointer of a CPU was seen below the stack it was on."""
 

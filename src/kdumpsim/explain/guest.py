@@ -158,8 +158,9 @@ class Guest:
 
     def _state(self, cpu: Cpu, when: str, at: Moment, registers: Registers, calls: Sequence[Call]) -> CpuState:
         stack, ring = self.stack_of(registers), registers.cs & RING
-        task = None if ring else self.on_stack(stack)
-        count = None if ring else self.word(stack + self.map.offset("thread_info", "preempt_count"))
+        own = not ring and not self._session.jumped  # another kernel has other stacks
+        task = self.on_stack(stack) if own else None
+        count = self.word(stack + self.map.offset("thread_info", "preempt_count")) if own else None
         return CpuState(
             at, when, cpu.standing, bool(getattr(registers, FLAGS) & INTERRUPTS_ON), cpu.nmi_blocked(), ring,
             asdict(registers), None if task is None else str(task), count, self.symbols.frames(calls),

@@ -140,6 +140,8 @@ def _locks(facts: Facts) -> Iterator[Sentence]:
 
 
 def _stack(facts: Facts) -> Iterator[Sentence]:
+    grown = facts.all(kinds.StackGrown)
+    yield from _shortened(grown, MOST_DIFFERENCES)
     yield from _say(facts.all(kinds.StackLeft))
     runs = [list(run) for _, run in groupby(facts.all(kinds.Overwritten), lambda fact: (fact.first, fact.by))]
     for run in runs[:MOST_OVERWRITTEN]:

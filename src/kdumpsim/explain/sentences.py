@@ -130,10 +130,9 @@ def _cpu_state(fact: kinds.CpuState) -> str:
     doing = {"runs": "was running", "halted": "was halted"}.get(fact.state, f"{fact.state}")
     if fact.ring == _RING_3:
         return f"{cpu(fact)} {doing} in ring 3, interrupts {on}{nmi}."
-    known = bool(fact.frames and fact.frames[0].function)
-    task = f" for {fact.task}" if fact.task else ", its task unknown: the thread_info of its stack names none"
-    if not known and not fact.task:
-        task = ""
+    task = f" for {fact.task}" if fact.task else ""
+    if fact.task is None and fact.preempt_count is not None:
+        task = ", its task unknown: the thread_info of its stack names none"
     count = "" if fact.preempt_count is None or not fact.task else f"; {context(fact.preempt_count)}"
     return f"{cpu(fact)} {doing} in {calls(fact.frames)}{task}, interrupts {on}{nmi}{count}."
 
@@ -264,6 +263,13 @@ def _stack_left(fact: kinds.StackLeft) -> str:
     )
 
 
+def _stack_grown(fact: kinds.StackGrown) -> str:
+    return (
+        f"{cpu(fact)}'s calls of {fact.function}() took {fact.begin - fact.pointer} bytes of its stack, down to "
+        f"{fact.pointer:#x}."
+    )
+
+
 def overwritten(run: Sequence[kinds.Overwritten]) -> Sentence:
     """What one writer overwrote, in order."""
     first = run[0]
@@ -349,6 +355,7 @@ _SAYERS: Final[dict[type[Fact], Callable[[Any], str]]] = {
     kinds.NotDelivered: _not_delivered,
     kinds.ShutDown: _shut_down,
     kinds.StackLeft: _stack_left,
+    kinds.StackGrown: _stack_grown,
     kinds.Overwritten: lambda fact: overwritten([fact]).text,
     kinds.Watchdog: _watchdog,
     kinds.Events: _events,

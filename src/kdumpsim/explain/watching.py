@@ -47,6 +47,7 @@ NMI: Final = 2
 MOST_EXCEPTIONS: Final = 6
 """Of a CPU that are taken down at the beginning, and again at the end."""
 MOST_WRITES: Final = 64
+"""Messages of a CPU that are no NMIs, and writes of devices."""
 SECOND_LOOK_NS: Final = 1_000_000_000
 """How long after the crash CPUs are looked at again, if the kernel has not handed over by then."""
 WATCHED_WORDS: Final = 8
@@ -155,6 +156,10 @@ class Watching:
         """Between two instructions of a CPU."""
         return self.moment(cpu, self.steps.number + 1)
 
+    def _faulting(self, cpu: Cpu) -> Moment:
+        """In the delivery of an event: the instruction that a CPU has begun last."""
+        return self.moment(cpu, self.steps.last(cpu.index))
+
     # Before instructions.
 
     def _before(self, index: int, address: int) -> None:
@@ -260,14 +265,15 @@ class Watching:
     def _event(self, cpu: Cpu, vector: int, done: bool) -> None:
         if not self._jumped:
             self._stacks.event(cpu, vector, done)
-        if not self._crashed or self._jumped:
+        if not self._crashed:
             return
         if not done:
-            self._count((cpu.index, vector))
+            if not self._jumped:
+                self._count((cpu.index, vector))
             if vector < len(EXCEPTIONS) and vector != NMI and not cpu.registers().cs & 3:
                 self._exception(cpu, vector)
         elif cpu.shutdown:
-            self._exceptions[cpu.index].add(ShutDown(self.moment(cpu, self.steps.last(cpu.index))))
+            self._exceptions[cpu.index].add(ShutDown(self._faulting(cpu)))
 
     def _count(self, key: tuple[int, int]) -> int:
         if key not in self._names and key[1] >= 0:
@@ -282,15 +288,16 @@ class Watching:
         registers = cpu.registers()
         frames = self._guest.frames(registers) if kept.count <= MOST_EXCEPTIONS else ()
         if not frames:
-            frames = (self._guest.symbols.frame(getattr(registers, PROGRAM_COUNTER)),)
+            address = getattr(registers, PROGRAM_COUNTER)
+            frames = (self._guest.symbols_at(address).frame(address),)
         linear = registers.cr2 if vector == EXCEPTIONS.index("#PF") else None
-        at = self.moment(cpu, self.steps.last(cpu.index))
-        kept.add(CpuException(at, vector, EXCEPTIONS[vector], linear, frames))
+        kept.add(CpuException(self._faulting(cpu), vector, EXCEPTIONS[vector], linear, frames))
 
     def _refused(self, cpu: Cpu, vector: int, met: int, linear: int | None) -> None:
-        if self._crashed and not self._jumped:
-            at = self.moment(cpu, self.steps.last(cpu.index))
-            fact = NotDelivered(at, vector, _name(vector), met, _name(met), linear, cpu.stack_pointer())
+        if self._crashed:
+            fact = NotDelivered(
+                self._faulting(cpu), vector, _name(vector), met, _name(met), linear, cpu.stack_pointer()
+            )
             self._exceptions[cpu.index].add(fact)
 
     # The hand-over, and after it.
@@ -326,9 +333,13 @@ class Watching:
             if vector >= 0:
                 at = Moment(self._session.now, index)
                 self.facts.append(Events(at, self._names[index, vector], taken.count, begin, taken.last_ns or None))
-        for kept in self._exceptions.values():
-            self.facts += [*kept.first, *kept.last]
+        self._tell_exceptions()
         self.facts += self._nmis.values()
+
+    def _tell_exceptions(self) -> None:
+        for index, kept in self._exceptions.items():
+            self.facts += [*kept.first, *kept.last]
+            self._exceptions[index] = _Exceptions()
 
     def host(self, address: int) -> int:
         """Where RAM is in this process."""
@@ -358,7 +369,7 @@ class Watching:
         if isinstance(last, PageWritten) and (last.by, last.end) == (fact.by, fact.start):
             joined = PageWritten(last.at, last.start, fact.end, last.by, last.owner, last.frames)
             self.facts[-1] = joined
-        elif self._count((0, -2)) < MOST_WRITES:
+        elif fact.at.cpu is not None or self._count((0, -2)) < MOST_WRITES:
             self.facts.append(fact)
 
     def _listen_to_dma(self) -> None:
@@ -408,6 +419,7 @@ class Watching:
         """All that was seen, once the run is over."""
         if self._jumped and not self._session.mechanism.captured(self._session):
             self.facts.extend(self._guest.standing("end", Moment(self._session.now)))
+            self._tell_exceptions()
         if not self._jumped:
             if self._crashed:
                 self._look("end", Moment(self._session.now, None, self.steps.number + 1))
