@@ -12,7 +12,7 @@ from typing import Final
 from kdumpsim.explain import facts as kinds
 from kdumpsim.explain.facts import Fact, Facts, Frame, Line
 from kdumpsim.explain.noticing import noticing
-from kdumpsim.explain.sentences import Sentence, overwritten, place, said, seconds, short
+from kdumpsim.explain.sentences import Sentence, grown, overwritten, place, said, seconds, short
 from kdumpsim.target import hex_address
 
 WIDTH: Final = 80
@@ -140,8 +140,8 @@ def _locks(facts: Facts) -> Iterator[Sentence]:
 
 
 def _stack(facts: Facts) -> Iterator[Sentence]:
-    grown = facts.all(kinds.StackGrown)
-    yield from _shortened(grown, MOST_DIFFERENCES)
+    if growth := facts.all(kinds.StackGrown):
+        yield grown(growth)
     yield from _say(facts.all(kinds.StackLeft))
     runs = [list(run) for _, run in groupby(facts.all(kinds.Overwritten), lambda fact: (fact.first, fact.by))]
     for run in runs[:MOST_OVERWRITTEN]:

@@ -264,10 +264,18 @@ def _stack_left(fact: kinds.StackLeft) -> str:
 
 
 def _stack_grown(fact: kinds.StackGrown) -> str:
-    return (
-        f"{cpu(fact)}'s calls of {fact.function}() took {fact.begin - fact.pointer} bytes of its stack, down to "
-        f"{fact.pointer:#x}."
-    )
+    return grown([fact]).text
+
+
+def grown(steps: Sequence[kinds.StackGrown]) -> Sentence:
+    """Whose calls a stack has grown by."""
+    taken: dict[str, list[int]] = {}
+    for step in steps:
+        taken.setdefault(step.function, []).append(step.begin - step.pointer)
+    most = sorted(taken.items(), key=lambda item: -sum(item[1]))[:MOST_CALLS]
+    parts = [f"{sum(sizes)} bytes in {len(sizes)} steps by {name}()" for name, sizes in most]
+    text = f"{cpu(steps[0])}'s stack grew down to {min(step.pointer for step in steps):#x}: {', '.join(parts)}."
+    return Sentence(text, (steps[0], steps[-1]) if steps[1:] else (steps[0],))
 
 
 def overwritten(run: Sequence[kinds.Overwritten]) -> Sentence:
