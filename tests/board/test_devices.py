@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from kdumpsim.apic.messages import unconnected
 from kdumpsim.board.clock import Clock
 from kdumpsim.board.devices import DeviceList
 from kdumpsim.board.disk import Disk
@@ -416,9 +417,9 @@ def test_the_list_is_the_pcs_map(image: bytes) -> None:
 def test_the_list_takes_no_two_at_one_place() -> None:
     devices = DeviceList(1, lambda number: Probe())
     clock = Clock()
-    devices.fit(lambda irq: Pit(clock, irq(0)))
+    devices.fit(lambda irq: Pit(clock, irq(0), unconnected))
     with pytest.raises(ValueError, match="a device 'pit' already"):
-        devices.fit(lambda irq: Pit(Clock(), irq(0)))
+        devices.fit(lambda irq: Pit(Clock(), irq(0), unconnected))
     port = Port92(lambda: None)
     devices.add(port)
     port.name = "another"  # type: ignore[misc]

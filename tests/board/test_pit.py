@@ -19,7 +19,8 @@ class Bench:
     def __init__(self) -> None:
         self.clock = Clock()
         self.irq0 = Probe()
-        self.pit = Pit(self.clock, self.irq0)
+        self.nmi = Probe()
+        self.pit = Pit(self.clock, self.irq0, self.nmi)
 
     def out(self, port: int, *values: int) -> None:
         for value in values:
@@ -161,6 +162,23 @@ def test_bcd() -> None:
 
 
 # -- channel 2 and port 0x61 -------------------------------------------------------------------------------------------
+
+
+def test_a_system_error_is_an_nmi_until_software_has_seen_to_it() -> None:
+    """PIIX3 data sheet, NMISC: bit 7 is SERR#'s, and bit 2 clears and disables it."""
+    bench = Bench()
+    assert bench.pit.system_error()
+    assert bench.read(0x61) & 0x80
+    assert bench.nmi.level
+    bench.out(0x61, bench.read(0x61) & 0xF | 4)
+    assert not bench.read(0x61) & 0x80
+    assert not bench.nmi.level
+    assert not bench.pit.system_error(), "disabled"
+    assert not bench.nmi.level
+    bench.out(0x61, 0)
+    assert bench.pit.system_error()
+    bench.pit.reset()
+    assert not bench.nmi.level
 
 
 def test_calibration_loop_of_a_kernel() -> None:
@@ -363,7 +381,7 @@ def test_state_round_trips(script: list[tuple[str, int, Any]]) -> None:
             assert 0 <= bench.read(first) <= 0xFF
         else:
             run_until(bench.clock, bench.clock.now + first)
-    copy = transplant(bench.pit, bench.clock, lambda clock: Pit(clock, Probe()))
+    copy = transplant(bench.pit, bench.clock, lambda clock: Pit(clock, Probe(), Probe()))
     assert copy.state() == bench.pit.state()
     for port in (0x40, 0x41, 0x42, 0x61):
         assert copy.port_read(port, 1) == bench.pit.port_read(port, 1)

@@ -107,6 +107,43 @@ def test_the_local_apic_is_where_and_what_ia32_apic_base_says(box: Box) -> None:
     assert (box.cpu.registers().eip, box.bus.apic) == (handler + 1, False)
 
 
+READ = "mov ${:#x}, %ecx\nrdmsr\nhlt"
+
+
+def read_msr(box: Box, number: int) -> int:
+    box.cpu.halted = False
+    box.code(READ.format(number), CODE + 0x3000)
+    box.cpu.set_registers(eip=CODE + 0x3000)
+    box.run()
+    return read_counter(box)
+
+
+def test_an_uncorrected_error_is_in_the_bank_until_software_clears_it(box: Box) -> None:
+    """SDM vol. 3A, 15.3: VAL, UC, EN and PCC; a second error while MCIP is set shuts the processor down."""
+    handler = box.vector(18)
+    box.load_tr()
+    assert read_msr(box, 0x179) & 0xFF == 1
+    box.cpu.set_registers(cr4=1 << 6, esp=0x8000)
+    box.cpu.machine_check()
+    assert (box.cpu.registers().eip, box.cpu.shutdown) == (handler, False)
+    assert (read_msr(box, 0x17A), read_msr(box, 0x401)) == (0b110, 0xB200_0000_0000_0136)
+    box.cpu.machine_check()
+    assert box.cpu.shutdown
+    box.cpu.reset()
+    assert dict(box.cpu.state()["machine_check"])[0x401] >> 63, "kept, for whoever looks after the reset"
+
+
+@pytest.mark.parametrize(("number", "value", "allowed"), [
+    (0x401, 0, True), (0x401, 1, False), (0x17A, 0, True), (0x17A, 8, False), (0x179, 0, False),
+    (0x400, 0xFFFFFFFF, True),
+])  # fmt: skip
+def test_what_may_be_written_to_the_bank(box: Box, number: int, value: int, allowed: bool) -> None:
+    handler = box.vector(13)
+    box.load_tr()
+    box.run(f"mov ${number:#x}, %ecx\nmov ${value:#x}, %eax\nxor %edx, %edx\nwrmsr\nhlt")
+    assert (box.cpu.registers().eip != handler + 1) is allowed
+
+
 @pytest.mark.parametrize("instruction", ["rdmsr", "wrmsr", "rdpmc"])
 def test_ring_3_gets_gp(box: Box, instruction: str) -> None:
     handler = box.vector(13)

@@ -122,6 +122,19 @@ def test_a_machine_check_that_is_enabled_goes_through_vector_18(kernel: images.K
     assert machine.cpus[0].registers().eip == handler
 
 
+@pytest.mark.parametrize(("source", "status"), [("memory.ecc", 0x4000), ("pci.parity", 0xC000)])
+def test_serr_is_an_nmi_for_the_boot_cpu_and_in_the_host_bridges_status(
+    machine: OwnMachine, kernel: images.KernelImage, source: str, status: int
+) -> None:
+    """PCI 2.1, 6.2.3: signaled system error, detected parity error."""
+    assert MODELS["serr"](source, kernel).strike(machine) is not None
+    assert machine.pit.port_read(0x61, 1) & 0x80
+    machine.pci.port_write(0xCF8, 4, 0x80000004)
+    assert machine.pci.port_read(0xCFE, 2) & 0xC000 == status
+    machine.pit.port_write(0x61, 1, 4)
+    assert MODELS["serr"](source, kernel).strike(machine) is None, "software has disabled it"
+
+
 def test_a_wild_store_changes_a_word(kernel: images.KernelImage, machine: OwnMachine) -> None:
     changed = struck(machine, kernel, "store", "0xc2345678=0xcafe1234")
     assert {at: after for at, (_, after) in changed.items()} == {

@@ -26,7 +26,7 @@ from kdumpsim.apic.ioapic import ADDRESS as IOAPIC_ADDRESS
 from kdumpsim.apic.ioapic import VERSION as IOAPIC_VERSION
 from kdumpsim.apic.lapic_registers import ADDRESS as LAPIC_ADDRESS
 from kdumpsim.apic.lapic_registers import VERSION as LAPIC_VERSION
-from kdumpsim.board.pci_registers import PIRQRC
+from kdumpsim.board.pci_registers import COMMAND, PIRQRC, HostBridgeCommand
 from kdumpsim.board.pirq import PciInterrupt, pirq
 from kdumpsim.board.vga import TEXT_MEMORY, TEXT_SIZE
 
@@ -312,6 +312,11 @@ def program(
             mmio_write(IOAPIC_ADDRESS, 4, register)
             mmio_write(IOAPIC_ADDRESS + 0x10, 4, value)
     mmio_write(LAPIC_ADDRESS + 0x360, 4, 0x8400)
+
+    port_out(0xCF8, 4, 1 << 31 | COMMAND)
+    command = HostBridgeCommand()
+    command.serr = 1
+    port_out(0xCFC, 2, command.value)
 
     levels = 0
     for slot, pin, irq, _ in pci_interrupts:

@@ -121,7 +121,7 @@ class Machine:
         ]  # fmt: skip
         self.pic = add(I8259Pair(self._on_intr))
         self.ioapic = add(IoApic(0, self._post))
-        self.pit = fit(lambda irq: Pit(clock, irq(0)))
+        self.pit = fit(lambda irq: Pit(clock, irq(0), self._nmi))
         self.rtc = fit(lambda irq: Rtc(clock, irq(8)))
         self.uarts = (self._uart(0), self._uart(1))
         self.i8042 = fit(lambda irq: I8042(irq(1), irq(12), lambda: self.pull_reset("i8042")))
@@ -298,8 +298,16 @@ class Machine:
     def nmi_button(self) -> None:
         """The NMI switch at the front: a pulse on every LINT1."""
         for level in (True, False):
-            for lapic in self.lapics:
-                lapic.set_lint(1, level)
+            self._nmi(level)
+
+    def _nmi(self, level: bool) -> None:
+        """The line that every LINT1 is wired to."""
+        for lapic in self.lapics:
+            lapic.set_lint(1, level)
+
+    def system_error(self, *, parity: bool) -> bool:
+        """An error of the PCI bus's parity, or of memory, between rounds; whether it became an NMI (port 0x61)."""
+        return self.pci.error(parity=parity) and self.pit.system_error()
 
     def machine_check(self, index: int) -> bool:
         """A machine check on a CPU, between rounds; False if it shut down instead of taking it."""

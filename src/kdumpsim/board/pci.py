@@ -180,6 +180,16 @@ class PciBus:
         for slot, function in enumerate(self._bridges):
             self.add(slot, 0, function)
 
+    def error(self, *, parity: bool) -> bool:
+        """The host bridge finds an error of the bus's parity, or one of its memory; whether it asserts SERR# (3.8)."""
+        registers = self._bridges[0].registers
+        command, status = registers[regs.COMMAND], registers[regs.STATUS]
+        assert isinstance(command, regs.HostBridgeCommand)
+        assert isinstance(status, regs.Status)
+        status.detected_parity_error |= parity
+        status.signaled_system_error |= command.serr
+        return bool(command.serr)
+
     def add(self, slot: int, function: int, device: PciFunction) -> None:
         """Have a function answer at a place; ValueError if that is taken."""
         address = regs.ConfigAddress()

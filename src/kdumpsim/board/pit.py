@@ -6,7 +6,7 @@ Counters are not counted: each knows the input clock's tick at which its present
 channel 0's output is wired to something, so only channel 0 arms a timer, and only for edges a listener could want:
 a low pulse one clock long (modes 2 and 4) is driven when it ends.
 
-Not modelled: the speaker; parity and channel-check errors in port 0x61 (their enable bits are kept); what a count of 1,
+Not modelled: the speaker; channel-check errors in port 0x61 (their enable bit is kept); what a count of 1,
 which the datasheet forbids in modes 2 and 3, really does (it counts as 2). Channel 1 counts but refreshes nothing: the
 refresh bit of port 0x61 toggles every 18 ticks whatever software does to that channel.
 """
@@ -66,6 +66,7 @@ class SystemControl(Register):
     output2 = Field(5, access=Access.RO)
     channel_check = Field(6, access=Access.RO)
     parity_error = Field(7, access=Access.RO)
+    """SERR# on PCI boards; NMI is raised with it, and both are cleared by `parity_disabled`."""
 
 
 _REFRESH, _OUTPUT2 = SystemControl.refresh.mask, SystemControl.output2.mask
@@ -278,13 +279,14 @@ def _from_bcd(raw: int) -> int:
 
 
 class Pit:
-    """The three channels. `irq0` follows channel 0's output."""
+    """The three channels, and port 0x61. `irq0` follows channel 0's output, `nmi` the error bit."""
 
     name = "pit"
 
-    def __init__(self, timers: Timers, irq0: Line) -> None:
+    def __init__(self, timers: Timers, irq0: Line, nmi: Line) -> None:
         self._timers = timers
         self._irq0 = irq0
+        self._nmi = nmi
         self._level = False
         self._timer = timers.timer("pit", self._edge)
         self._channels: list[Channel] = []
@@ -303,6 +305,14 @@ class Pit:
             return value
         return self._channels[port - 0x40].read(now) if port < 0x43 else 0xFF
 
+    def system_error(self) -> bool:
+        """SERR# was asserted; whether the board passes it on as an NMI."""
+        if self._control.parity_disabled:
+            return False
+        self._control.parity_error = 1
+        self._nmi(True)
+        return True
+
     def port_write(self, port: int, size: int, value: int) -> None:
         now = ticks_at(self._timers.now)
         value &= 0xFF
@@ -310,6 +320,9 @@ class Pit:
             self._edge()  # it is due, and what follows may forget it
         if port == 0x61:
             self._control.write(value)
+            if self._control.parity_disabled and self._control.parity_error:
+                self._control.parity_error = 0
+                self._nmi(False)
             self._channels[2].set_gate(bool(self._control.gate2), now)
         elif port == 0x43:
             self._command(ControlWord(value), now)
@@ -363,6 +376,7 @@ class Pit:
     def reset(self) -> None:
         """Power-on. The datasheet leaves the counters undefined; here they wait in mode 0 for a count."""
         self._channels = [Channel(), Channel(), Channel(gate=False)]
+        self._nmi(False)
         self._control.reset()
         self._update(ticks_at(self._timers.now))
 

@@ -47,6 +47,7 @@ from .layout import (
     TR,
 )
 from .listings import LOOK_IF, LOOK_IRET, LOOK_RF
+from .machinecheck import MachineCheckBank
 from .msr import ModelSpecificRegisters
 from .neighbours import Neighbours
 from .paging import Paging
@@ -101,7 +102,8 @@ class Cpu:
         self._slice = engine.slice
         self._counters = PerformanceCounters(bus.ns_per_byte)
         self._delivery = Delivery(engine.context, self._memory)
-        registers = ModelSpecificRegisters(engine, bus, self._counters, bsp=bsp)
+        self._bank = MachineCheckBank()
+        registers = ModelSpecificRegisters(engine, bus, self._counters, self._bank, bsp=bsp)
         self._instructions = Instructions(engine, self._delivery, registers, self.read_linear)
         TaskSwitcher(self._delivery, engine.empty_tlb)
         self._waiting = Waiting(engine, self._memory, self.read_linear, self.translate)
@@ -360,8 +362,11 @@ class Cpu:
         self._engine.context.d[HFLAGS2] |= HF2_NMI
 
     def machine_check(self) -> None:
-        """A machine check (SDM vol. 3A, 15.3): #MC with CR4.MCE, else shutdown; between slices only."""
-        if self._engine.context.q[CR4] & x86.CR4_MCE:
+        """A machine check (SDM vol. 3A, 15.3): #MC with CR4.MCE, unless another is being handled, else shutdown.
+
+        Between slices only.
+        """
+        if self._bank.error() and self._engine.context.q[CR4] & x86.CR4_MCE:
             self._deliver(x86.MACHINE_CHECK, hardware=True)
         else:
             self.shutdown = True
@@ -584,6 +589,7 @@ class Cpu:
             "resume_at": self._resume_at,
             "cut": self._cut_state() if self.cut else None,
             "counters": self._counters.state(),
+            **self._bank.state(),
         }
 
     def _cut_state(self) -> dict[str, Any]:
@@ -617,3 +623,4 @@ class Cpu:
             self._slice.limit, self._slice.look = cut["limit"], cut["look"]
             self._slice.stop_at_iret = cut["stop_at_iret"]
         self._counters.restore(state["counters"])
+        self._bank.restore(state)

@@ -10,8 +10,8 @@ VENDOR: Final = b"GenuineIntel"
 SIGNATURE: Final = 0x633  # family 6, model 3, stepping 3: a Pentium II
 BRAND: Final = b"kdumpsim virtual processor".ljust(48, b"\0")
 
-FPU, PSE, TSC, MSR, PAE, CX8, APIC, SEP, CMOV = (1 << bit for bit in (0, 3, 4, 5, 6, 8, 9, 11, 15))
-FEATURES: Final = FPU | PSE | TSC | MSR | PAE | CX8 | APIC | SEP | CMOV
+FPU, PSE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MCA, CMOV = (1 << bit for bit in (0, 3, 4, 5, 6, 7, 8, 9, 11, 14, 15))
+FEATURES: Final = FPU | PSE | TSC | MSR | PAE | MCE | CX8 | APIC | SEP | MCA | CMOV
 NX: Final = 1 << 20
 
 MAX_BASIC: Final = 1

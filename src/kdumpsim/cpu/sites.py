@@ -25,6 +25,7 @@ from unicorn.unicorn_const import UC_HOOK_CODE, UC_HOOK_EDGE_GENERATED, UC_PROT_
 
 from . import native
 from .bus import PAGE
+from .machinecheck import MSRS as MACHINE_CHECK
 from .native import REG_ECX, lib
 from .perfctr import MSRS as COUNTERS
 
@@ -33,6 +34,8 @@ SYSCALL, MOV_CR, WRMSR, RDMSR, RDPMC, SYSENTER, CMPXCHG8B = 0x05, 0x22, 0x30, 0x
 """The second byte; the first is 0F."""
 FAR_CALL, IRET, FAR_JMP, INDIRECT = 0x9A, 0xCF, 0xEA, 0xFF
 TSC, APIC_BASE, EFER = 0x10, 0x1B, 0xC0000080
+KEPT: Final = COUNTERS | MACHINE_CHECK | {APIC_BASE, EFER}
+"""Registers that the engine lacks."""
 MSR_OPCODES: Final = (WRMSR, RDMSR, RDPMC)
 SYSTEM_CALLS: Final = (SYSCALL, SYSENTER)
 PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3")  # LOCK is #UD with most of them
@@ -97,7 +100,7 @@ def _ours(opcode: int, number: int) -> bool:
     """Is it for `instructions.py` to carry out?"""
     if opcode not in MSR_OPCODES or opcode == RDPMC:
         return True
-    return number in COUNTERS or number in (APIC_BASE, EFER) or (number == TSC and opcode == RDMSR)
+    return number in KEPT or (number == TSC and opcode == RDMSR)
 
 
 class _Site(ctypes.Structure):

@@ -31,6 +31,8 @@ DRIVES = {
 """Channel and number of each drive."""
 DMA_BYTES = 512
 """A sector."""
+SYSTEM_ERRORS = {"memory": "ecc", "pci": "parity"}
+"""What is found wrong, by where."""
 REGISTERS = tuple(name for name in GENERAL_REGISTERS if name not in SEGMENTS)
 
 
@@ -289,7 +291,7 @@ class DiskFault(Model):
 class MachineCheck(Model):
     """A machine check on a CPU that is busy in the kernel: the hardware found an error that it cannot correct.
 
-    SDM vol. 3A, 6.15 (interrupt 18) and 15.3: without CR4.MCE, which this kernel leaves clear, the CPU shuts down.
+    SDM vol. 3A, 6.15 (interrupt 18) and 15.3: without CR4.MCE, which kernel option mce sets, the CPU shuts down.
     """
 
     name = "mce"
@@ -308,6 +310,28 @@ class MachineCheck(Model):
             return None
         taken = machine.machine_check(self._cpu)
         return f"CPU {self._cpu} took a machine check" if taken else f"CPU {self._cpu} shut down at a machine check"
+
+
+class SystemError(Model):
+    """The host bridge finds an error that nobody can correct, of memory (ECC) or of the PCI bus (parity), and says so.
+
+    PCI 2.1, 3.8: SERR#, which a PC's board turns into an NMI (port 0x61).
+    """
+
+    name = "serr"
+
+    @classmethod
+    def draw(cls, target: str, place: Place, draw: Draw) -> str:
+        """There is nothing to draw but the instant."""
+        return f"{target}.{SYSTEM_ERRORS[target]}"
+
+    def __init__(self, target: str, kernel: KernelImage) -> None:
+        self._source = target.split(".")[0]
+
+    def strike(self, machine: Striking) -> str | None:
+        """Assert it."""
+        raised = machine.system_error(parity=self._source == "pci")
+        return f"SERR# was asserted: {SYSTEM_ERRORS[self._source]}, {self._source}" if raised else None
 
 
 def _bit(draw: Draw, start: int, size: int) -> str:

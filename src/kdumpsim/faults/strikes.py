@@ -20,6 +20,7 @@ from kdumpsim.faults.models import (
     RegisterFault,
     StackFault,
     StoreFault,
+    SystemError,
 )
 from kdumpsim.faults.text import TextBit, TextBranch, TextDestination, TextInit, TextNop
 from kdumpsim.records import Record
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 TEXT_MODELS: tuple[type[Model], ...] = (TextBit, TextNop, TextBranch, TextDestination, TextInit)
 _OTHERS: tuple[type[Model], ...] = (
     *(StackFault, DataFault, HeapFault, RegisterFault, StoreFault, DmaFault),
-    *(AllocationFault, DiskFault, MachineCheck),
+    *(AllocationFault, DiskFault, MachineCheck, SystemError),
 )
 MODELS: Mapping[str, type[Model]] = {model.name: model for model in TEXT_MODELS + _OTHERS}
 

@@ -129,6 +129,9 @@ class Striking(Protocol):
     def machine_check(self, index: int, /) -> bool:
         """A machine check on a CPU; whether it was taken."""
 
+    def system_error(self, *, parity: bool) -> bool:
+        """An error of the PCI bus's parity, or of memory; whether it became an NMI."""
+
     def appoint(self, at_ns: int, callback: Callable[[], None], /) -> None:
         """Call back at a time, from between two rounds."""
 

@@ -271,6 +271,23 @@ OPTIONS: dict[str, Option] = {
             FIRST,
             constant="RELOCATE_CPU",
         ),
+        Option(
+            "mce",
+            "machine checks are taken, reported and lead to a panic (CONFIG_X86_MCE); without it the CPU shuts down",
+            "0",
+            _switch("0", "1"),
+            FIRST,
+            constant="MCE",
+        ),
+        Option(
+            "unrecovered_nmi",
+            "what to do about an NMI for which nobody is to blame but the hardware (SERR#, IOCHK#, no reason at all): "
+            "print a warning and continue, or panic, as panic_on_unrecovered_nmi of 2.6.18",
+            "warn",
+            {"warn": "0", "panic": "1"},
+            FIRST,
+            constant="PANIC_ON_UNRECOVERED_NMI",
+        ),
         Option("maxcpus", "the number of CPUs that the capture kernel starts", "1", {}, CAPTURE, "maxcpus"),
         Option(
             "failover",

@@ -57,12 +57,14 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "stack_guard": ("1", "an overflow is detected at the moment it occurs (section 5.2.1)"),
     "stack_check": ("panic", "CONFIG_DEBUG_STACKOVERFLOW (section 5.2.1), with a hand-over when it detects one (2.1)"),
     "fault_checks": ("1", "fault handlers do not rely on the stack; the hand-over is not deferred (section 5.2.2)"),
+    "mce": ("1", "the hardware reports an error, and the kernel hands over (section 2.1.2)"),
+    "unrecovered_nmi": ("panic", "the same for errors of memory and of the PCI bus (section 2.1.2)"),
     "softlockup_clock": ("local", "detects a hang with interrupts on that neither watchdog detected (section 5.2.3)"),
     "relocatable": ("1", "the reserved region may be anywhere (section 7.2.1)"),
     "kernel_dump": ("fallback", "without timer interrupts user space saves nothing (section 7.3)"),
     "hung_task": ("panic", "hangs that only show in tasks that wait (mark log of section 4); khungtaskd of 2.6.30"),
 }
-"""What the paper asks for and 2.6.16 does not have (sections 5.2.1 to 5.2.3, 7.2.1 and 7.3)."""
+"""What the paper asks for and 2.6.16 does not have (sections 2.1.2, 5.2.1 to 5.2.3, 7.2.1 and 7.3)."""
 
 TRADED: Mapping[str, tuple[str, str]] = {
     "relocate_cpu": ("0", "a boot CPU that hangs in an NMI handler would cost the dump (section 7.4)"),

@@ -65,6 +65,10 @@ FAULTS: dict[str, FaultRow] = {
         re.compile(r"(hd[a-d]|sd[ab])\.\d{1,3}"),
     ),
     "mce": FaultRow("a CPU that is busy in the kernel takes a machine check", ("busy",), "CPU", re.compile(r"\d{1,2}")),
+    "serr": FaultRow(
+        "the host bridge asserts SERR#: memory has an error that ECC cannot correct, or the PCI bus one of parity",
+        ("memory", "pci"), "SOURCE.ERROR", re.compile(r"memory\.ecc|pci\.parity"),
+    ),
     "dma": FaultRow(
         "a device writes 512 bytes to a wrong address", ("uniform",), "ADDRESS+BYTES", re.compile(rf"{_NUMBER}\+\d+")
     ),

@@ -40,6 +40,12 @@ STACK_CHECK: Final = config("STACK_CHECK", 0)
 FAULT_CHECKS: Final = config("FAULT_CHECKS", 0)
 """Fault handlers look whether `current` is sound, and errors are handed over where they are found."""
 
+MCE: Final = config("MCE", 0)
+"""CONFIG_X86_MCE: machine checks are taken, reported and a reason to panic (LKDTT paper, section 2.1.2)."""
+
+PANIC_ON_UNRECOVERED_NMI: Final = config("PANIC_ON_UNRECOVERED_NMI", 0)
+"""An NMI that reports an error of the hardware, or that nobody knows the reason of, is a reason to panic."""
+
 APIC_RESTORE: Final = config("APIC_RESTORE", 1)
 """What a crash does to the interrupt controllers: nothing (0), legacy mode for the CPU that goes on (1), or what the
 firmware had set (2) (LKDTT paper, section 5.2.5)."""

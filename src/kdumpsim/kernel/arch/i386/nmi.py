@@ -14,8 +14,9 @@ from kdumpsim.kernel.arch.i386.private_stacks import call_on_private_stack, nmi_
 from kdumpsim.kernel.arch.i386.processor import inb, outb
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs
 from kdumpsim.kernel.arch.i386.thread_info import current_thread_info, smp_processor_id
-from kdumpsim.kernel.core.config import NR_CPUS
+from kdumpsim.kernel.core.config import NR_CPUS, PANIC_ON_UNRECOVERED_NMI
 from kdumpsim.kernel.core.hardirq import HARDIRQ_OFFSET
+from kdumpsim.kernel.core.panic import panic
 from kdumpsim.kernel.core.printk import printk
 
 SYSTEM_CONTROL_PORT: Final = 0x61
@@ -85,17 +86,23 @@ def default_do_nmi(regs: ptr[PtRegs], cpu: u32) -> None:
     if cpu == 0:
         reason = inb(SYSTEM_CONTROL_PORT)
     if reason & NMI_REASON_MEMORY:
+        if PANIC_ON_UNRECOVERED_NMI:
+            panic("NMI: Not continuing")
         printk(f"<0>Uhhuh. NMI received. Dazed and confused, but trying to continue on CPU {cpu}\n")
         outb(reason & 0xF | 0x4, SYSTEM_CONTROL_PORT)
         return
     if reason & NMI_REASON_IOCHK:
         printk("<0>NMI: IOCK error (debug interrupt?)\n")
+        if PANIC_ON_UNRECOVERED_NMI:
+            panic("NMI IOCK error: Not continuing")
         outb(reason & 0xF | 0x8, SYSTEM_CONTROL_PORT)
         outb(reason & 0x7, SYSTEM_CONTROL_PORT)
         return
     if watchdog_tick(regs):
         return
     printk(f"<0>Uhhuh. NMI received for unknown reason {u32(reason):02x} on CPU {cpu}.\n")
+    if PANIC_ON_UNRECOVERED_NMI:
+        panic("NMI: Not continuing")
     printk("<0>Dazed and confused, but trying to continue\n")
 
 

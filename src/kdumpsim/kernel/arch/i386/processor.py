@@ -241,6 +241,12 @@ def wrmsr(register: u32, value: u64) -> None:
 
 
 @guest
+def rdmsr(register: u32) -> u64:
+    """Read a model-specific register."""
+    return asm_value(u64, "rdmsr", "=A,{ecx}", register)
+
+
+@guest
 def rdtsc() -> u64:
     """The time stamp counter."""
     return asm_value(u64, "rdtsc", "=A")

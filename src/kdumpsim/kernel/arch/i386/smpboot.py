@@ -48,6 +48,7 @@ from kdumpsim.kernel.arch.i386.head import stack_start
 from kdumpsim.kernel.arch.i386.i8259 import disable_8259A_irq, enable_8259A_irq
 from kdumpsim.kernel.arch.i386.io_apic import setup_IO_APIC
 from kdumpsim.kernel.arch.i386.irq import irq_ctx_init
+from kdumpsim.kernel.arch.i386.mcheck import mcheck_init
 from kdumpsim.kernel.arch.i386.mpparse import mp_config
 from kdumpsim.kernel.arch.i386.nmi_watchdog import (
     NMI_IO_APIC,
@@ -163,6 +164,7 @@ def start_secondary() -> NoReturn:
     cpu = smp_processor_id()
     load_swapper_pg_dir()
     cpu_load_descriptors(cpu, stack_start)
+    mcheck_init()
     save_bios_APIC(cpu)
     setup_local_APIC()
     if nmi_watchdog == NMI_LOCAL_APIC:

@@ -15,12 +15,13 @@ from kdumpsim.kernel.arch.i386.desc import (
 from kdumpsim.kernel.arch.i386.doublefault import init_doublefault_tss
 from kdumpsim.kernel.arch.i386.head import init_thread_union
 from kdumpsim.kernel.arch.i386.irq_vectors import SYSCALL_VECTOR
+from kdumpsim.kernel.arch.i386.mcheck import mcheck_init
 from kdumpsim.kernel.arch.i386.oops import bad_current, die
 from kdumpsim.kernel.arch.i386.processor import local_irq_enable
 from kdumpsim.kernel.arch.i386.ptrace import PtRegs, user_mode
 from kdumpsim.kernel.arch.i386.segment import DOUBLEFAULT_SELECTOR
 from kdumpsim.kernel.arch.i386.stack_guard import guard_static_stacks
-from kdumpsim.kernel.arch.i386.thread_info import current, current_thread_info, set_stack_end_magic, smp_processor_id
+from kdumpsim.kernel.arch.i386.thread_info import current, current_thread_info, set_stack_end_magic
 from kdumpsim.kernel.core.config import FAULT_CHECKS, THREAD_SIZE
 from kdumpsim.kernel.core.printk import printk
 from kdumpsim.kernel.core.sched import current_is_sound
@@ -152,12 +153,6 @@ def do_alignment_check(regs: ptr[PtRegs], error_code: u32) -> None:
 
 
 @guest
-def do_machine_check(regs: ptr[PtRegs], error_code: u32) -> None:
-    """#MC, vector 18."""
-    printk(f"<3>CPU#{smp_processor_id()}: Unexpected int18 (Machine Check).\n")
-
-
-@guest
 def do_simd_coprocessor_error(regs: ptr[PtRegs], error_code: u32) -> None:
     """#XM, vector 19."""
     do_trap(SIGFPE, "simd coprocessor error", regs, error_code)
@@ -190,5 +185,6 @@ def trap_init() -> None:
     init_doublefault_tss()
     init_apic_mappings()
     cpu_load_descriptors(0, u32(init_thread_union) + THREAD_SIZE)
+    mcheck_init()
     set_stack_end_magic(current_thread_info())
     guard_static_stacks()
