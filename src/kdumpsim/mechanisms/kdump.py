@@ -74,7 +74,7 @@ class Kdump(Mechanism):
         own = config(self.kernel.options, Kernel.CAPTURE)
         # Where it is linked does not matter to a relocatable one.
         linked = images.FIRST_KERNEL_BASE if "RELOCATABLE" in own or region.base is None else region.base
-        self.capture = images.kernel(linked, {**constants, **own}, self.kernel.guest_modules)
+        self.capture = images.kernel(linked, {**self.constants, **own}, self.kernel.guest_modules)
         needed = self.capture.physical_end - linked + CAPTURE_WORKING_MEMORY
         if needed > region.size_with(self.pc.memory):
             least = -(-needed // PAGE_SIZE) * PAGE_SIZE
