@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable
@@ -105,9 +106,14 @@ def _write(path: Path, text: str) -> None:
 
 def known(directory: Path, poll: Callable[[], None] | None, *, draw: bool) -> tuple[Facts, list[Drawing]]:
     """Facts and, if asked for, pictures: of the run again if it can be, else the facts that its files hold."""
-    from kdumpsim.explain.recorded import Unreadable
-    from kdumpsim.explain.replay import NotTheSame, explain_and_draw, known_without_running
-    from kdumpsim.explain.replay import explain as explained
+    gc.disable()
+    try:
+        from kdumpsim.explain.recorded import Unreadable
+        from kdumpsim.explain.replay import NotTheSame, explain_and_draw, known_without_running
+        from kdumpsim.explain.replay import explain as explained
+    finally:
+        gc.freeze()  # what is imported stays, and need not be looked through time and again
+        gc.enable()
 
     try:
         try:

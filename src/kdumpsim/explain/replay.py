@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdumpsim._version import __version__
 from kdumpsim.errors import KdumpsimError
 from kdumpsim.explain.facts import Crash, Fact, Facts, Moment, RanOn, Role, Unknown
 from kdumpsim.explain.guest import Guest
-from kdumpsim.explain.pictures.gallery import drawings
-from kdumpsim.explain.pictures.recorder import Recorder
-from kdumpsim.explain.pictures.svg import Drawing
 from kdumpsim.explain.recorded import facts_of, read_result, recorded
 from kdumpsim.explain.watching import Watching
 from kdumpsim.runfiles import VMLINUX
@@ -26,6 +24,10 @@ from kdumpsim.runs.session import Session
 from kdumpsim.scenario.conditions import KDUMPSIM
 from kdumpsim.vmcore.debuginfo import build_id
 from kdumpsim.vmcore.owners import OwnerMap
+
+if TYPE_CHECKING:
+    from kdumpsim.explain.pictures.recorder import Recorder
+    from kdumpsim.explain.pictures.svg import Drawing
 
 
 class NotTheSame(KdumpsimError):
@@ -72,6 +74,10 @@ def _explain(
         recorders: list[Recorder] = []
         found = list(_watched(session, result, recorders if draw else None))
         facts = Facts.of(scenario.title, scenario.command(), result.version, found, replayed=True)
+        if not recorders:
+            return facts, []
+        from kdumpsim.explain.pictures.gallery import drawings
+
         return facts, [drawing for recorder in recorders for drawing in drawings(recorder.record(), facts)]
 
 
@@ -94,6 +100,8 @@ def _watched(session: Session, result: Result, recorders: list[Recorder] | None)
     differences = result.judgement.differences if result.judgement is not None else []
     watching = Watching(session, guest, [one.start for one in differences if one.kind == "differs"])
     if recorders is not None:
+        from kdumpsim.explain.pictures.recorder import Recorder  # what draws is imported where it is to be drawn
+
         recorders.append(Recorder(session))
     try:
         _run(session, result)
