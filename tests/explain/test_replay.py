@@ -170,6 +170,7 @@ def test_the_way_to_the_dump_is_told_with_what_was_checked(locked: Explained) ->
 # SysRq, devices, CPUs after the hand-over.
 
 
+@pytest.mark.nightly
 def test_a_hang_that_only_the_operator_noticed(tmp_path: Path) -> None:
     run = Explained(PRESSED, tmp_path)
     assert [mark.mark for mark in run.facts.all(kinds.Marked)] == ["log", "SysRq"]
@@ -239,6 +240,7 @@ def test_the_facts_are_json(overflow: Explained) -> None:
     assert {row["kind"] for row in data["facts"]} >= {"Armed", "Crash", "CpuState", "Overwritten", "ShutDown", "Ended"}
 
 
+@pytest.mark.nightly
 def test_a_run_that_does_not_end_the_same_is_not_explained(overflow: Explained) -> None:
     other = replace(overflow.result.outcome, captured=True, success=True)
     with pytest.raises(NotTheSame, match=r"it ended in O, and ends in X when it is run again"):
