@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "corpus": ("kdumpsim.commands.corpus", "Write sample dumps of every variant, with the truth about each."),
     "open": ("kdumpsim.commands.open", "Open a dump in gdb, crash, drgn or lldb."),
     "debug": ("kdumpsim.commands.debug", "Step through a run in gdb, forwards and backwards."),
+    "tui": ("kdumpsim.commands.tui", "Go through a run on the screen, forwards and backwards."),
     "explain": ("kdumpsim.commands.explain", "Explain why a run ended as it did, with sources, locks and causes."),
     "decode": ("kdumpsim.commands.decode", "Explain the oopses and lockups in a run's console log."),
     "boot": ("kdumpsim.commands.boot", "Boot any 32-bit Multiboot kernel on the machine."),

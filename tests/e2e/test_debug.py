@@ -81,7 +81,8 @@ def test_from_the_capture_kernel_back_into_the_first(crash: Crash) -> None:
     assert f"The run is over: O; vmcore sha256 {sha256}" in text
     names = re.findall(r"^ +[\d,]+ +[\d.]+ s  (\S+)", text, re.MULTILINE)
     assert names == [
-        "boot-done", "load-done", "arm-done", "crash", "jump", "crash-done", "capture-done", "save-done", "end",
+        "boot-done", "load-done", "arm-done", "crash", "panic", "crash_kexec", "jump", "crash-done", "capture",
+        "capture-done", "save-done", "end",
     ]  # fmt: skip
 
 

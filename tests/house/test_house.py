@@ -17,7 +17,7 @@ ROOT = Path(str(files("kdumpsim")))
 
 STOREYS = (
     {"", "__main__", "api", "cli", "commands", "console", "pytest_plugin"},
-    {"sweeps", "explain", "debugger"},
+    {"sweeps", "explain", "tui", "debugger"},
     {"runs"},
     {"lkdtt", "mechanisms", "faults"},
     {"machines", "agent", "kexec", "vmcore", "disks"},

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,14 +13,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.core import ParameterSource
 
-from kdumpsim._version import __version__
-from kdumpsim.commands.inputs import KERNEL_BYTES, TEXT_BYTES, read_input
-from kdumpsim.commands.settings import fields_of, scenario_options
+from kdumpsim.commands.settings import scenario_options
 from kdumpsim.commands.status import status_help
+from kdumpsim.commands.subject import Subject, subject_of
 from kdumpsim.files import HostFailure, host_failure
-from kdumpsim.runfiles import RESULT, VMLINUX
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.scenario.values import ScenarioError
 
@@ -82,7 +78,6 @@ Arguments after -- are passed to gdb.
 def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, beginning: str, **given: Any) -> None:
     """The command."""
     from kdumpsim.debugger.service import Address, CannotListen, new_session
-    from kdumpsim.vmcore.debuginfo import build_id
 
     directory, more = _split(arguments)
     if more and not start_gdb:
@@ -90,19 +85,15 @@ def debug(arguments: tuple[str, ...], start_gdb: bool, listen: str | None, begin
     if start_gdb and listen is not None:
         raise click.UsageError("--gdb and --listen exclude each other")
     try:
-        scenario, folders, kernel, sha256 = _scenario(directory, given)
+        subject = subject_of(directory, given)
         address = None if start_gdb else Address.parse(DEFAULT_ADDRESS if listen is None else listen)
-        session = new_session(scenario)
-        if kernel is not None and kernel != session.first.elf:
-            raise click.UsageError(
-                f"{directory} was left by another build of kdumpsim's kernel: its {VMLINUX} has the build-id "
-                f"{build_id(kernel)}, this one has {build_id(session.first.elf)}; what is in it cannot be run again"
-            )
+        session = new_session(subject.scenario)
+        subject.check_build(session.first.elf)
         if start_gdb:
-            status = _under_gdb(session, scenario, folders, beginning, more, sha256)
+            status = _under_gdb(session, subject, beginning, more)
         else:
             assert address is not None
-            status = _for_others(session, scenario, folders, beginning, address, sha256)
+            status = _for_others(session, subject, beginning, address)
     except (ScenarioError, CannotListen, ValueError) as error:
         raise click.UsageError(str(error)) from error
     sys.exit(status)
@@ -115,52 +106,7 @@ def _split(arguments: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
     return None, arguments
 
 
-def _scenario(directory: Path | None, given: dict[str, Any]) -> tuple[Scenario, list[Path], bytes | None, str | None]:
-    """What to run, where its own guest modules' sources are, the kernel that it was run with, its dump's SHA-256."""
-    if directory is None:
-        fields = fields_of(Scenario, given)
-        if not fields.keys() & {"crash_point", "at", "fault", "mce"}:
-            raise click.UsageError("give the DIR that a run has left, or --crashpoint and --type as for `kdumpsim run`")
-        scenario, kernel, sha256 = Scenario(**fields), None, None
-    else:
-        context = click.get_current_context()
-        extra = [name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
-        if extra:
-            raise click.UsageError(f"{directory} says what was run; leave out --{extra[0].replace('_', '-')}")
-        scenario, kernel, sha256 = _left_in(directory)
-    folders = [Path(path).absolute().parent for path in scenario.guest_modules]
-    return scenario, folders, kernel, sha256
-
-
-def _left_in(directory: Path) -> tuple[Scenario, bytes | None, str | None]:
-    path = directory / RESULT
-    for file in (path, directory / VMLINUX):
-        if file.exists() and not file.is_file():
-            raise click.UsageError(f"{file} is no regular file")
-    try:
-        data = json.loads(read_input(path, TEXT_BYTES))
-        kernel = read_input(directory / VMLINUX, KERNEL_BYTES) if (directory / VMLINUX).exists() else None
-    except OSError as error:
-        raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"{path} is damaged: {error}") from error
-    if not isinstance(data, dict) or "options" not in data:
-        raise click.UsageError(f"{path} is not the result of a run")
-    if data.get("kdumpsim") != __version__:
-        raise click.UsageError(
-            f"{path} was written by kdumpsim {data.get('kdumpsim')}, and this is {__version__}: only the same version "
-            "can run it again"
-        )
-    try:
-        vmcore = data.get("vmcore") or {}
-        return Scenario.from_dict(data["options"]), kernel, vmcore.get("sha256")
-    except (AttributeError, KeyError, TypeError) as error:
-        raise click.UsageError(f"{path} is damaged: {error!r} in its options") from error
-
-
-def _under_gdb(
-    session: Any, scenario: Scenario, folders: list[Path], beginning: str, more: tuple[str, ...], sha256: str | None
-) -> int:
+def _under_gdb(session: Any, subject: Subject, beginning: str, more: tuple[str, ...]) -> int:
     """Serve in a process of its own, and be gdb's parent: Ctrl-C is gdb's."""
     from kdumpsim.debugger.service import COMMANDS, Address
     from kdumpsim.debugger.tools import TOOLS, ToolMissing
@@ -177,7 +123,7 @@ def _under_gdb(
         pid = os.fork()
         if not pid:
             os.close(ready)
-            _be_the_server(session, scenario, listener, beginning, tell, place, folders, address.path)
+            _be_the_server(session, subject, listener, beginning, tell, place, address.path)
         os.close(tell)
         listener.close()
         stack.callback(_end, pid)
@@ -187,7 +133,7 @@ def _under_gdb(
             said = pipe.readline().decode()
         if not said.startswith(READY):
             raise HostFailure(said.strip() or "the machine's process has ended")
-        _tell_ending(said.removeprefix(READY).strip(), sha256, err=True)
+        _tell_ending(said.removeprefix(READY).strip(), subject, err=True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         words = [program, "-q", "-nx", "-iex", "set auto-load safe-path /", "-x", str(place / COMMANDS), *more]
         return subprocess.run(words, check=False, preexec_fn=_hear_ctrl_c).returncode
@@ -199,9 +145,8 @@ def _hear_ctrl_c() -> None:
 
 
 def _be_the_server(
-    session: Any, scenario: Scenario, listener: Any, beginning: str, tell: int, place: Path, folders: list[Path],
-    target: str,
-) -> NoReturn:  # fmt: skip
+    session: Any, subject: Subject, listener: Any, beginning: str, tell: int, place: Path, target: str
+) -> NoReturn:
     from kdumpsim.debugger.service import begin, serve, write_files
     from kdumpsim.debugger.travel import Traveller
     from kdumpsim.machines.parent import die_with
@@ -214,9 +159,9 @@ def _be_the_server(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     status = 1
     try:
-        with closing(Traveller(session, scenario)) as traveller:
+        with closing(Traveller(session, subject.scenario)) as traveller:
             begin(traveller, beginning)
-            write_files(session, traveller, place, folders, target)
+            write_files(session, traveller, place, subject.folders, target)
             os.write(tell, f"{READY}{traveller.ending}\n".encode())
             os.close(tell)
             serve(listener, traveller, session.pc.cpus, lambda _: None)
@@ -227,11 +172,10 @@ def _be_the_server(
         os._exit(status)
 
 
-def _tell_ending(ending: str, sha256: str | None, *, err: bool = False) -> None:
+def _tell_ending(ending: str, subject: Subject, *, err: bool = False) -> None:
     if ending:
         click.echo(f"It ends: {ending}", err=err)
-    if ending and sha256 is not None and sha256 not in ending:
-        click.echo(f"Warning: this is not the run that left the directory, whose vmcore has sha256 {sha256}", err=True)
+    subject.warn_of_another(ending)
 
 
 def _end(pid: int) -> None:
@@ -240,9 +184,7 @@ def _end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _for_others(
-    session: Any, scenario: Scenario, folders: list[Path], beginning: str, address: Any, sha256: str | None
-) -> int:
+def _for_others(session: Any, subject: Subject, beginning: str, address: Any) -> int:
     """Serve here, for a debugger that somebody else starts."""
     from kdumpsim.debugger.service import address_of, begin, serve, write_files
     from kdumpsim.debugger.travel import Traveller
@@ -253,12 +195,12 @@ def _for_others(
         if address.path:
             stack.callback(lambda: Path(address.path).unlink(missing_ok=True))
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdumpsim-debug-")))
-        traveller = stack.enter_context(closing(Traveller(session, scenario)))
+        traveller = stack.enter_context(closing(Traveller(session, subject.scenario)))
         if beginning != "boot":
             click.echo(RUNNING)
         begin(traveller, beginning)
-        _tell_ending(traveller.ending, sha256)
-        commands = write_files(session, traveller, place, folders, str(address))
+        _tell_ending(traveller.ending, subject)
+        commands = write_files(session, traveller, place, subject.folders, str(address))
         click.echo(f"Listening at {address}. In another terminal:\n  gdb -x {commands}\nCtrl-C ends it.")
         serve(listener, traveller, session.pc.cpus, click.echo)
     return 0

@@ -32,6 +32,8 @@ class Go:
     """Do not stop but at `until`; tell of the last hit then."""
     checkpoints_from: int | None = None
     """Leave copies behind from this number on, now and then."""
+    trail: int | None = None
+    """A CPU: take down its instructions, up to `until`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,23 @@ class Changed:
     watch: Watch
     by: str
     """Who wrote: a CPU's instruction, an event's delivery, a device."""
+
+
+@dataclass(frozen=True)
+class Passing:
+    """A machine that runs on tells how far it has come."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An instruction that a CPU ran."""
+
+    number: int
+    address: int
+    stack: int
+    """Its stack pointer before it."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +108,5 @@ class Seen:
     milestones: list[Milestone] = field(default_factory=list)
     ending: str = ""
     """How the run ended, once it has."""
+    trail: list[Trace] = field(default_factory=list)
+    """What `Go.trail` asked for."""

@@ -21,20 +21,24 @@ from typing import Any, NoReturn
 from kdumpsim.cpu.cpu import Cpu
 from kdumpsim.cpu.steps import Change, Steps
 from kdumpsim.debugger.channel import Channel, ChannelClosed
-from kdumpsim.debugger.orders import Changed, Forked, Go, Milestone, Place, Seen, Watch
+from kdumpsim.debugger.orders import Changed, Forked, Go, Milestone, Passing, Place, Seen, Trace, Watch
 from kdumpsim.debugger.views import Views
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.drawing import drawn
 from kdumpsim.runs.events import Phase, Silent
 from kdumpsim.runs.run import drive, start
 from kdumpsim.runs.session import Session
+from kdumpsim.runs.timeline import Timeline
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.target import PROGRAM_COUNTER
+from kdumpsim.vmcore.oracle import DEATHS
 
 LISTEN: int = 100_000
 """Instructions between two looks at what the other side wants: some milliseconds."""
 BETWEEN_COPIES_S = 0.04
 """Of this process's time, between two copies: what going to an instruction costs on average is half of that."""
+STARTED = "start_kernel"
+"""Where a capture kernel has got through its assembly."""
 
 
 class _Milestones(Silent):
@@ -55,7 +59,7 @@ Course = Callable[[], str]
 class Replay:
     """A run under a debugger's control, from power-on: a scenario's, or any other course.  `live` never returns."""
 
-    def __init__(self, session: Session, run: Scenario | Course, channel: Channel) -> None:
+    def __init__(self, session: Session, run: Scenario | Course, channel: Channel, timeline: bool = False) -> None:
         self._session, self._channel = session, channel
         self._course = partial(_run_of, session, run) if isinstance(run, Scenario) else run
         machine: Any = session.machine
@@ -73,8 +77,11 @@ class Replay:
         self._listen_at = LISTEN
         self._copied = 0.0
         self._milestones: list[Milestone] = []
+        self._landmarks: dict[int, tuple[str, str]] = {}
+        """Addresses of functions whose first call is a milestone: its name and text."""
+        self._trail: list[Trace] = []
         self._ending = ""
-        self._views = Views(session)
+        self._views = Views(session, Timeline(session) if timeline else None)
         session.clock.observer = _Milestones(self._note)
         self._observe()
 
@@ -106,6 +113,7 @@ class Replay:
 
         def dies() -> None:
             self._milestones.append(Milestone("crash", self._steps.number, self._session.now, "the kernel dies"))
+            self._look_out_for_landmarks()
             if died is not None:
                 died()
 
@@ -124,9 +132,24 @@ class Replay:
 
         memory.written = dma
         for cpu in self._cpus:
-            cpu.on_event = partial(self._event, cpu)
+            cpu.on_event = partial(self._event, cpu, cpu.on_event)
 
-    def _event(self, cpu: Cpu, vector: int, done: bool) -> None:
+    def _look_out_for_landmarks(self) -> None:
+        """The way from the crash to the capture kernel."""
+        session = self._session
+        for name in (*DEATHS, session.mechanism.entry):
+            if (address := session.first.symbols.get(name)) is not None:
+                self._landmarks[address] = (name, f"{name}()")
+        for kernel, moved in session.mechanism.kernels():
+            self._landmarks[kernel.symbols[STARTED] + moved] = ("capture", "the capture kernel starts")
+        self._look_out()
+
+    def _look_out(self) -> None:
+        self._steps.places({*self._go.breakpoints, *self._landmarks})
+
+    def _event(self, cpu: Cpu, then: Callable[[int, bool], None] | None, vector: int, done: bool) -> None:
+        if then is not None:
+            then(vector, done)
         self._changed(f"delivery of vector {vector:#x} to CPU {cpu.index}" if done else self._writer())
 
     def _writer(self) -> str:
@@ -148,12 +171,17 @@ class Replay:
     def _before(self, index: int, address: int) -> None:
         steps, go = self._steps, self._go
         number, self._address = steps.number, address
+        if address in self._landmarks:
+            name, text = self._landmarks.pop(address)
+            self._milestones.append(Milestone(name, number, self._session.now, text))
         if go.until is not None and number >= go.until:
             if go.only_note and (place := self._written(number, index)):
                 self._hit = place
             self._stop(Place(number, index, "until", hit=self._hit, again=steps.begins_again(index, address)))
             return
         if number > self._from and not steps.begins_again(index, address):
+            if go.trail == index:
+                self._trail.append(Trace(number, address, self._cpus[index].stack_pointer()))
             place = self._reached(number, index, address)
             if place is not None:
                 if go.only_note:
@@ -200,6 +228,7 @@ class Replay:
             assert message == "interrupt", message
             self._stop(Place(number, index, "interrupt", hit=self._hit))
             return
+        self._send(Passing(number))
         first = self._go.checkpoints_from
         if first is not None and number >= first and time.process_time() - self._copied > BETWEEN_COPIES_S:
             self._leave_copy(number, index, keep=True)
@@ -216,7 +245,8 @@ class Replay:
         """Say where it has stopped, and answer until it is told to go on."""
         self._from = place.number if place.why != "watch" else self._steps.number
         self._steps.alarm(None)
-        self._send(Seen(place, self._session.now, self._milestones, self._ending))
+        self._send(Seen(place, self._session.now, self._milestones, self._ending, self._trail))
+        self._trail.clear()
         self._serve(place)
 
     def _send(self, message: Any, gift: Channel | None = None) -> None:
@@ -257,8 +287,8 @@ class Replay:
         self._go, self._hit = go, None
         self._changes.clear()
         steps = self._steps
-        steps.places(set(go.breakpoints))
-        steps.each(go.step)
+        self._look_out()
+        steps.each(go.step if go.trail is None else go.trail)
         steps.watch([(watch.physical, self._host(watch), watch.size) for watch in go.watches])
         self._listen_at = steps.number + LISTEN
         if go.only_note and place.number:  # it may be what is looked for itself
@@ -305,8 +335,11 @@ def _run_of(session: Session, scenario: Scenario) -> str:
     return f"{conclusion.outcome}; vmcore sha256 {conclusion.vmcore[1]}"
 
 
-def spawn(session: Session, run: Scenario | Course) -> tuple[Channel, int]:
-    """A process that is the machine: the channel to it, and its pid.  It stops before the first instruction."""
+def spawn(session: Session, run: Scenario | Course, timeline: bool = False) -> tuple[Channel, int]:
+    """A process that is the machine: the channel to it, and its pid.  It stops before the first instruction.
+
+    `timeline`: have the view of this name.
+    """
     mine, theirs = Channel.pair()
     pid = os.fork()
     if pid:
@@ -318,4 +351,4 @@ def spawn(session: Session, run: Scenario | Course) -> tuple[Channel, int]:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # copies are not waited for
-    Replay(session, run, theirs).live()
+    Replay(session, run, theirs, timeline).live()

@@ -13,7 +13,7 @@ from typing import Any
 
 from kdumpsim.cpu.steps import PLACES, place_of
 from kdumpsim.debugger.channel import Channel, ChannelClosed
-from kdumpsim.debugger.orders import Go, Milestone, Place, Seen, Watch
+from kdumpsim.debugger.orders import Go, Milestone, Passing, Place, Seen, Trace, Watch
 from kdumpsim.debugger.replay import Course, spawn
 from kdumpsim.runs.session import Session
 from kdumpsim.scenario.scenario import Scenario
@@ -44,14 +44,15 @@ class Copy:
 class Traveller:
     """Somebody's place in a run: a scenario's, or any other course."""
 
-    def __init__(self, session: Session, run: Scenario | Course) -> None:
-        self._here, self._pid = spawn(session, run)
+    def __init__(self, session: Session, run: Scenario | Course, timeline: bool = False) -> None:
+        """`timeline`: record one from power-on, for the view of this name."""
+        self._here, self._pid = spawn(session, run, timeline)
         self._copies: list[Copy] = []
         self._milestones: dict[tuple[str, int], Milestone] = {}
         self.ending = ""
         """How the run ended, once somebody has been there."""
-        self.ns = 0
-        """Virtual time."""
+        self.passing: Callable[[int], None] = lambda number: None
+        """Told now and then of the instruction that a move has come to."""
         self.place, _ = self._wait(self._here)
         self._keep_here()
 
@@ -138,6 +139,18 @@ class Traveller:
         self.goto(1)
         return None
 
+    def trail(self, cpu: int, count: int) -> list[Trace]:
+        """What a CPU ran, of the last `count` instructions of all CPUs before this place, in order."""
+        begin = max(self.place.number - count, 1)
+        runner = self._fork(self._best(begin))
+        try:
+            for go in (Go(until=begin), Go(until=self.place.number, trail=cpu)):
+                runner.send(go)
+                seen, _ = self._seen(runner)
+            return seen.trail
+        finally:
+            runner.close()
+
     # Copies.
 
     def _worth(self, go: Go, end: int) -> bool:
@@ -206,6 +219,12 @@ class Traveller:
         self, runner: Channel, asked: Callable[[], bool] = lambda: False, listen: int | None = None
     ) -> tuple[Place, bool]:
         """Until the runner stops, and whether it was asked to; copies that it leaves behind are taken in."""
+        seen, told = self._seen(runner, asked, listen)
+        return seen.place, told
+
+    def _seen(
+        self, runner: Channel, asked: Callable[[], bool] = lambda: False, listen: int | None = None
+    ) -> tuple[Seen, bool]:
         told = False
         while True:
             if listen is not None and not told:
@@ -221,12 +240,14 @@ class Traveller:
                 raise MachineGone from error
             if isinstance(message, Seen):
                 self._learn(message)
-                return message.place, told
+                return message, told
+            if isinstance(message, Passing):
+                self.passing(message.number)
+                continue
             assert channel is not None
             self._add(Copy(message.place.number, message.place.cpu, channel, message.ran))
 
     def _learn(self, seen: Seen) -> None:
-        self.ns = seen.ns
         self.ending = self.ending or seen.ending
         for milestone in seen.milestones:
             self._milestones.setdefault((milestone.name, milestone.number), milestone)

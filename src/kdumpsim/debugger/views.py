@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from kdumpsim.board.firmware import RAM
@@ -12,9 +12,24 @@ from kdumpsim.cpu.cpu import Cpu
 from kdumpsim.cpu.registers import Registers
 from kdumpsim.debugger.description import packed
 from kdumpsim.runs.session import Session
+from kdumpsim.runs.timeline import Span, Timeline
 from kdumpsim.target import PAGE_OFFSET, PAGE_SIZE, words
 
 _BYTES_SHOWN: Final = 24
+_TSS_ESP0: Final = 4
+"""SDM vol. 3A, 7.2.1."""
+
+
+@dataclass(frozen=True)
+class CpuStatus:
+    """A CPU that has stopped with the machine."""
+
+    state: str
+    registers: Registers
+    kernel_stack: int
+    """Where its stack begins when it comes from ring 3 (ESP0); 0 without a task register."""
+    doing: tuple[str, ...]
+    """Interrupts, exceptions and system calls that it has not returned from, outermost first; with a timeline."""
 
 
 class Views:
@@ -23,8 +38,8 @@ class Views:
     Each method is a request by its name; ValueError and LookupError are told to whoever asked.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, timeline: Timeline | None = None) -> None:
+        self._session, self._timeline = session, timeline
         self._machine: Any = session.machine
 
     def _cpu(self, index: int) -> Cpu:
@@ -127,6 +142,27 @@ class Views:
     def where(self) -> dict[int, Registers]:
         """All CPUs' registers."""
         return {cpu.index: cpu.registers() for cpu in self._machine.cpus}
+
+    def status(self) -> list[CpuStatus]:
+        """Each CPU."""
+        found = []
+        for cpu, state in zip(self._machine.cpus, self.cpus(), strict=True):
+            _, tss, _ = cpu.table_registers()["tr"]
+            esp0 = self.memory(cpu.index, tss + _TSS_ESP0, 4) if tss else b""
+            doing = () if self._timeline is None else tuple(self._timeline.doing(cpu.index))
+            found.append(CpuStatus(state, cpu.registers(), int.from_bytes(esp0, "little"), doing))
+        return found
+
+    def timeline(self, since: int = 0) -> list[Span]:
+        """What the timeline has from this virtual time (ns) on.  LookupError without one."""
+        if self._timeline is None:
+            raise LookupError("no timeline is recorded")
+        return [span for span in self._timeline.spans() if span.end >= since]
+
+    def stored(self, physical: int, size: int) -> bytes:
+        """Bytes at a physical address."""
+        data: bytes = self._machine.memory.dma_read(physical, size)
+        return data
 
     def digest(self) -> str:
         """All CPUs' registers and all RAM, for comparing."""

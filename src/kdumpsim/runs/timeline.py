@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -230,13 +231,26 @@ class Timeline:
         """Disks' channels whose bus masters are at work, and if none is, the network card."""
         return [name for name, channel in self._channels if channel.bus_master.active] or self._card
 
+    def doing(self, cpu: int) -> list[str]:
+        """The interrupts, exceptions and system calls that a CPU has not returned from, outermost first."""
+        stack, size = self._cpus[cpu].stack_pointer(), self._session.first.stack_size
+        return [
+            event.name
+            for frame, event in self._events.items()
+            if stack <= frame < (stack & -size) + size
+            or (event.cpu == cpu and event.switched == self._switched[cpu])  # left for a stack of its own
+        ]
+
     # As a file.
 
     def spans(self) -> list[Span]:
-        """All that was recorded, up to now."""
+        """All that was recorded; what goes on now ends now."""
         session = self._session
-        self._end()
-        spans = [Span(f"CPU {cpu}", track, name, begin, end) for cpu, track, name, begin, end in self._rows]
+        ended = copy(self)
+        ended._rows, ended._events = list(self._rows), dict(self._events)
+        ended._halted, ended._tasks, ended._softirqs = list(self._halted), list(self._tasks), list(self._softirqs)
+        ended._end()
+        spans = [Span(f"CPU {cpu}", track, name, begin, end) for cpu, track, name, begin, end in ended._rows]
         spans += self._transfers
         for phase in session.clock.phases:
             begin = phase.virtual_end_ns - phase.virtual_ns

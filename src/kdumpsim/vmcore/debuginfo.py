@@ -130,6 +130,35 @@ class DebugInfo:
                 function = self.function(address)
                 firsts[function] = min(address, firsts.get(function, address))
         return sorted(firsts.values())
+    def extent(self, address: int) -> tuple[int, int] | None:
+        """Begin and end of the code around an address that is of the same source line; None without a line."""
+        first = last = bisect.bisect_right(self._line_starts, address) - 1
+        if first < 0 or self._lines[first][2] == 0:
+            return None
+        while first > 0 and self._lines[first - 1][1:] == self._lines[first][1:]:
+            first -= 1
+        while last + 1 < len(self._lines) and self._lines[last + 1][1:] == self._lines[last][1:]:
+            last += 1
+        end = self._line_starts[last + 1] if last + 1 < len(self._lines) else address + 1
+        return self._line_starts[first], end
+
+    def places(self, file: str) -> dict[int, list[int]]:
+        """The lines of a source file that have code, and the addresses at which it begins."""
+        found: dict[int, list[int]] = {}
+        before = ("", 0)
+        for address, name, line in self._lines:
+            if name == file and line and before != (name, line):
+                found.setdefault(line, []).append(address)
+            before = (name, line)
+        return found
+
+    def files(self) -> list[str]:
+        """All source files that have code."""
+        return list(dict.fromkeys(file for _, file, line in self._lines if line))
+
+    def functions(self) -> list[Function]:
+        """All of them, by address."""
+        return list(self._functions)
 
     def code(self, start: int, size: int) -> bytes:
         """What the file holds at a virtual address; less than `size` where a segment ends."""

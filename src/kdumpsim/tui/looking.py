@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a stopped machine shows: its CPUs with their tasks, and what is where in its memory, as its kernel has it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from elftools.elf.elffile import ELFFile
+
+from kdumpsim import images
+from kdumpsim.cpu.registers import Registers
+from kdumpsim.debugger.symbols import Spot, Symbols
+from kdumpsim.debugger.travel import Traveller
+from kdumpsim.debugger.views import CpuStatus
+from kdumpsim.target import PAGE_OFFSET, TARGET, words
+from kdumpsim.target import physical as physical_of
+from kdumpsim.tui.strip import SYSTEM_CALL
+from kdumpsim.vmcore.layout import Layout, Shape
+
+PAGING: Final = 1 << 31
+INTERRUPTS: Final = 1 << 9
+PROTECTED: Final = 1
+PIDS: Final = 1 << 22
+"""Larger ones are none: the stack, or what it leads to, was overwritten."""
+
+
+@dataclass(frozen=True)
+class CpuRow:
+    """A CPU."""
+
+    index: int
+    state: str
+    """runs, halted, waits for SIPI, shut down."""
+    doing: str
+    task: str
+    """Name and pid; empty where there is none."""
+    spot: Spot
+    registers: Registers
+    physical: int | None
+    """Where its next instruction is in memory."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Physical memory from `start` up to, not including, `end`."""
+
+    name: str
+    start: int
+    end: int
+    inside: int = 0
+    """How many regions it is part of."""
+
+
+class Looker:
+    """Looks for a traveller; a machine whose memory was overwritten shows less."""
+
+    def __init__(self, travel: Traveller, symbols: Symbols, first: images.KernelImage) -> None:
+        self._travel, self._symbols, self._first = travel, symbols, first
+        self._image = 0
+        """The image that is loaded for a crash: who takes it leaves no pointer to it behind."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The first kernel's; the capture kernel has the same structures."""
+        return Layout.of(self._first.elf)
+
+    # CPUs.
+
+    def cpus(self) -> list[CpuRow]:
+        """All of them."""
+        return [self._row(index, status) for index, status in enumerate(self._travel.ask("status"))]
+
+    def _row(self, index: int, status: CpuStatus) -> CpuRow:
+        registers = status.registers
+        name, pid = self._task(index, status)
+        task = f"{name}[{pid}]" if name else ""
+        spot = self._symbols.spot(linear(registers), name, bool(registers.cr0 & PAGING))
+        physical = self._travel.ask("physical", index, linear(registers))
+        return CpuRow(index, status.state, _doing(status), task, spot, registers, physical)
+
+    def _task(self, index: int, status: CpuStatus) -> tuple[str, int]:
+        registers = status.registers
+        stack = status.kernel_stack - 1 if registers.cs & 3 else registers.esp
+        if stack < PAGE_OFFSET or not registers.cr0 & PAGING:
+            return "", 0
+        size = self._first.stack_size
+        try:
+            pointer = self._word(index, (stack & -size) + self._offset("thread_info", "task"))
+            comm, shape = self.layout.structures["task_struct"].members["comm"]
+            name = self._read(index, pointer + comm, shape.size).partition(b"\0")[0].decode("ascii")
+            pid = self._word(index, pointer + self._offset("task_struct", "pid"))
+        except (LookupError, ValueError):
+            return "", 0
+        return (name, pid) if name.isprintable() and pid < PIDS else ("", 0)
+
+    def _offset(self, structure: str, member: str) -> int:
+        return self.layout.structures[structure].members[member][0]
+
+    def _word(self, index: int, address: int) -> int:
+        return words(self._read(index, address, TARGET.word))[0]
+
+    def _read(self, index: int, address: int, size: int) -> bytes:
+        """ValueError where there is no memory."""
+        data: bytes = self._travel.ask("memory", index, address, size)
+        if len(data) < size:
+            raise ValueError(f"no memory at {address:#x}")
+        return data
+
+    # Memory.
+
+    def image(self) -> int:
+        """Where the image for a crash is (a struct kimage), or was when this was asked before; 0: not known."""
+        with suppress(LookupError, OverflowError):
+            self._image = self._number(*self.layout.variables["kexec_crash_image"]) or self._image
+        return self._image
+
+    def regions(self) -> list[Region]:
+        """What is where, as far as the first kernel's variables have it; in order."""
+        found = [Region("RAM", start, end) for start, end in self._travel.ask("ram")]
+        first = self._first
+        found.append(Region("first kernel", first.base, first.physical_end, 1))
+        try:
+            found += self._reserved()
+        except (LookupError, ValueError, OverflowError):
+            found.append(Region("(the kernel's tables are overwritten)", 0, 0, 1))
+        return sorted(found, key=lambda region: (region.start, region.inside))
+
+    def _reserved(self) -> Iterator[Region]:
+        """The reserved region, and the segments of the image that is loaded into it."""
+        start, end = (self._member("crashk_res", member) for member in ("start", "end"))
+        if not end:
+            return
+        yield Region("reserved: crashkernel", start, end + 1, 1)
+        pointer = self.image()
+        if not pointer:
+            return
+        image = self.layout.structures["kimage"].members
+        parts = self.layout.structures["kexec_segment"].members
+        at, shape = image["segment"]
+        for number in range(min(self._number(pointer + image["nr_segments"][0], image["nr_segments"][1]), shape.count)):
+            segment = pointer + at + number * shape.target.size
+            mem, size, bufsz = (self._number(segment + parts[name][0], parts[name][1])
+                                for name in ("mem", "memsz", "bufsz"))  # fmt: skip
+            yield Region(self._kind(mem, size, bufsz), mem, mem + size, 2)
+
+    def _kind(self, mem: int, size: int, bufsz: int) -> str:
+        kernels, objects = self._travel.ask("loaded")
+        if any(start <= mem < end for elf, moved in kernels for start, end in loads(elf, moved)):
+            return "capture kernel"
+        if any(mem <= address < mem + size for _, sections in objects for address in sections.values()):
+            return "purgatory"
+        if not bufsz:
+            return f"backup of the first {size >> 10} KiB"
+        return "ELF core headers" if self._travel.ask("stored", mem, 4) == b"\x7fELF" else "boot parameters"
+
+    def _member(self, variable: str, member: str) -> int:
+        address, shape = self.layout.variables[variable]
+        offset, part = shape.members[member]
+        return self._number(address + offset, part)
+
+    def _number(self, address: int, shape: Shape) -> int:
+        """Of the first kernel's memory, whatever kernel runs."""
+        return int.from_bytes(self._travel.ask("stored", physical_of(address), shape.size), "little")
+
+
+def loads(elf: bytes, moved: int = 0) -> list[tuple[int, int]]:
+    """(start, end) of a kernel file's segments in physical memory."""
+    return [
+        (part["p_paddr"] + moved, part["p_paddr"] + moved + part["p_memsz"])
+        for part in ELFFile(io.BytesIO(elf)).iter_segments("PT_LOAD")
+    ]
+
+
+def linear(registers: Registers) -> int:
+    """Where a CPU's next instruction is."""
+    return registers.eip if registers.cr0 & PROTECTED else (registers.cs << 4) + registers.eip
+
+
+def _doing(status: CpuStatus) -> str:
+    """In a word or two."""
+    registers = status.registers
+    inside = [_named(name) for name in status.doing]
+    if status.state not in ("runs", "halted"):
+        return status.state
+    if status.state == "halted":
+        if not registers.eflags & INTERRUPTS:
+            return " > ".join([*inside, "halted for good"])
+        return " > ".join([*inside, "halted"])
+    if inside:
+        return " > ".join(inside)
+    if not registers.cr0 & PROTECTED:
+        return "real mode"
+    if not registers.cr0 & PAGING:
+        return "no paging"
+    if registers.cs & 3:
+        return "ring 3"
+    return "kernel"
+
+
+def _named(event: str) -> str:
+    return "system call" if event == SYSTEM_CALL else event
+
+
+def holds(regions: Sequence[Region], address: int) -> Region | None:
+    """The innermost region with a physical address."""
+    found: list[Any] = [region for region in regions if region.start <= address < region.end]
+    return max(found, key=lambda region: region.inside) if found else None
