@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 ROOT = Path(str(files("kdumpsim")))
-ROOMS = ("runs", "lkdtt", "vmcore", "sweeps", "explain", "debugger", "commands", "console", "api.py", "cli.py")
+ROOMS = ("runs", "lkdtt", "vmcore", "sweeps", "explain", "tui", "debugger", "commands", "console", "api.py", "cli.py")
 OWN = re.compile(r"kexec|purgatory|\bkdump\b|vmlinux-kdump|crash_save|elfcorehdr|MECHANISMS\[\"|CAPTURE_LOADED", re.I)
 """Names of kdump's own: its guest functions, files, tools and words, anywhere on a line, comments included."""
 
@@ -23,6 +23,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
         r"--no-kexec|no_kexec|kexec -p|command == \"kexec\"",
         "an option that is called after the command which it leaves to the person, and completion of that command",
     ),
+    "tui/guide.py": ("purgatory", "the page teaches with the mechanism that one has without asking for another"),
     "cli.py": (r'^    "kexec": ', "the list of commands has kexec"),
     "vmcore/formats/makedumpfile.py": ('"KDUMP   "', "the signature of makedumpfile's format"),
     "vmcore/formats/convert.py": ('^COMPRESSED = "kdump-"', "its names, for a user"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdumpsim.debugger.orders import Trace
-from kdumpsim.debugger.symbols import CAPTURE, FIRST, PURGATORY, Spot
+from kdumpsim.debugger.symbols import CAPTURE, FIRST, Spot
 from kdumpsim.runs.run import run_scenario
 from kdumpsim.runs.timeline import Span
 from kdumpsim.tui import drawing
@@ -46,7 +46,7 @@ def test_the_milestones_are_those_of_a_panic(model: Model) -> None:
     model.stop("jump")
     while not at(model).spot.line:
         model.instruction(at(model).index)
-    assert at(model).spot.owner == PURGATORY
+    assert at(model).spot.owner == "purgatory"
     assert at(model).doing == "no paging"
     with pytest.raises(LookupError, match="does not come to die"):
         model.stop("die")
@@ -142,7 +142,7 @@ def test_memory_shows_the_reserved_region_and_who_runs_in_it(model: Model) -> No
     picture = model.picture()
     names = {region.name for region in picture.regions}
     assert {"first kernel", "capture kernel", "purgatory", "ELF core headers", "boot parameters"} <= names
-    reserved = next(region for region in picture.regions if region.name.startswith("reserved"))
+    reserved = next(region for region in picture.regions if region.name == "reserved region")
     assert (reserved.start, reserved.end) == (16 << 20, 32 << 20)
     line = next(line for line in drawing.memory(picture, 78, 12).plain.splitlines() if "capture kernel" in line)
     assert line.endswith(f"◀ CPU {picture.cpu}")

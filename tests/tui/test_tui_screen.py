@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -139,6 +140,18 @@ def test_places_are_typed(model: Model) -> None:
         assert model.number == next(stop.number for stop in model.stops() if stop.name == "panic") - 10
         await press(pilot, "g", *"nowhere", "enter")
         assert "does not come to nowhere" in text(app, "message")
+
+    on_screen(model, SMALL, play)
+
+
+def test_the_page_shows_the_screen(model: Model) -> None:
+    """Figures aside, which another build has, too."""
+    page = (Path(__file__).parents[2] / "docs/tui.md").read_text().partition("<!-- screen -->\n```text\n")[2]
+
+    async def play(pilot: Pilot[None], app: Tui) -> None:
+        await press(pilot, "tab", "tab", "tab", "z", "z")
+        seen = "\n".join(line.rstrip() for line in text(app).splitlines())
+        assert re.sub(r"[0-9a-f]+", "#", seen) == re.sub(r"[0-9a-f]+", "#", page.partition("\n```")[0])
 
     on_screen(model, SMALL, play)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where addresses of a run are in its sources, and back: both kernels, purgatory, the programs of ring 3.
+"""Where addresses of a run are in its sources, and back: both kernels, what else is loaded, programs of ring 3.
 
 An address alone does not tell which program of ring 3 it is in, because all are linked at the same place; the task's
 name does.
@@ -21,7 +21,7 @@ from kdumpsim.debugger.tools import PACKAGE
 from kdumpsim.target import PAGE_OFFSET
 from kdumpsim.vmcore.debuginfo import DebugInfo
 
-FIRST, CAPTURE, PURGATORY = "first kernel", "capture kernel", "purgatory"
+FIRST, CAPTURE = "first kernel", "capture kernel"
 _ENTRY = ("entry_text_start", "entry_text_end")
 """Around a kernel's stubs for interrupts, exceptions and system calls."""
 _COMM_BYTES = 15
@@ -34,7 +34,7 @@ class Spot:
 
     address: int
     owner: str = ""
-    """FIRST, CAPTURE, PURGATORY or a program's name; empty: none that is known."""
+    """FIRST, CAPTURE, the name of what else is loaded, or a program's path; empty: none that is known."""
     function: str = ""
     offset: int = 0
     """Bytes from the function's beginning."""
@@ -64,7 +64,7 @@ class Line:
     file: str
     line: int
     places: frozenset[tuple[str, int]]
-    """Where its code begins: the program's name (empty: a kernel or purgatory), and a linear address."""
+    """Where its code begins: the program's name (empty: none of ring 3), and a linear address."""
 
 
 class _Part:
@@ -109,8 +109,10 @@ class _Part:
 class Symbols:
     """Those of a run."""
 
-    def __init__(self, first: bytes, folders: Sequence[Path] = ()) -> None:
-        """`first`: the first kernel's ELF file; `folders`: where there are sources beside our own."""
+    def __init__(self, first: bytes, objects: str, folders: Sequence[Path] = ()) -> None:
+        """`first`: the first kernel's ELF file; `objects`: what to call objects that are loaded beside kernels;
+        `folders`: where there are sources beside our own."""
+        self._objects = objects
         self._parts = [_Part(FIRST, first)]
         self._folders = [PACKAGE.parent, *folders]
         self._texts: dict[str, tuple[str, ...]] = {}
@@ -120,7 +122,7 @@ class Symbols:
         """Know what runs beside the first kernel: the view `loaded`, once the run has loaded it."""
         kernels, objects = loaded
         self._parts[1:] = [_Part(CAPTURE, elf, moved) for elf, moved in kernels]
-        self._parts += [_Part(PURGATORY, elf, sections[".text"]) for elf, sections in objects]
+        self._parts += [_Part(self._objects, elf, sections[".text"]) for elf, sections in objects]
         self._lines.clear()
 
     @cached_property

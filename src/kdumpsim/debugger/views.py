@@ -11,6 +11,7 @@ from kdumpsim.board.firmware import RAM
 from kdumpsim.cpu.cpu import Cpu
 from kdumpsim.cpu.registers import Registers
 from kdumpsim.debugger.description import packed
+from kdumpsim.mechanisms.base import Area
 from kdumpsim.runs.session import Session
 from kdumpsim.runs.timeline import Span, Timeline
 from kdumpsim.target import PAGE_OFFSET, PAGE_SIZE, words
@@ -159,10 +160,12 @@ class Views:
             raise LookupError("no timeline is recorded")
         return [span for span in self._timeline.spans() if span.end >= since]
 
-    def stored(self, physical: int, size: int) -> bytes:
-        """Bytes at a physical address."""
-        data: bytes = self._machine.memory.dma_read(physical, size)
-        return data
+    def areas(self) -> tuple[tuple[int, int] | None, list[Area]]:
+        """Physical memory that the dump mechanism has taken: the reserved region, as first address and the one after
+        the last, and what is where in it."""
+        reserved = self._session.oracle.reserved
+        mechanism = self._session.mechanism
+        return reserved and (reserved.start, reserved.end), list(mechanism.areas(self._session))
 
     def digest(self) -> str:
         """All CPUs' registers and all RAM, for comparing."""

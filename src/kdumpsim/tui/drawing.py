@@ -13,7 +13,7 @@ from rich.cells import set_cell_size
 from rich.syntax import Syntax
 from rich.text import Text
 
-from kdumpsim.target import SEGMENTS
+from kdumpsim.target import FLAGS, SEGMENTS, hex_address
 from kdumpsim.tui.looking import CpuRow, Region, holds
 from kdumpsim.tui.model import Picture
 from kdumpsim.tui.strip import GLYPHS, column_of, legend, strips, window
@@ -21,8 +21,8 @@ from kdumpsim.vmcore.disassembly import Instruction
 
 THEME: Final = "ansi_dark"
 COLOURS: Final = {
-    "halt": "grey50", "idle": "grey50", "task": "green", "call": "cyan", "softirq": "blue", "irq": "yellow", "fault": "red",
-    "nmi": "bold magenta", "DMA": "blue", "console": "white",
+    "halt": "grey50", "idle": "grey50", "task": "green", "call": "cyan", "softirq": "blue", "irq": "yellow",
+    "fault": "red", "nmi": "bold magenta", "DMA": "blue", "console": "white",
 }  # fmt: skip
 _CELL: Final = 15
 """Columns of a register's name and value."""
@@ -73,10 +73,13 @@ def _colour(row: CpuRow) -> str:
 
 def registers(row: CpuRow, width: int) -> Text:
     """A CPU's registers, and the flags by name."""
-    cells = [f"{name:>6} {value:0{4 if name in SEGMENTS else 8}x}" for name, value in asdict(row.registers).items()]
+    cells = [
+        f"{name:>6} {f'{value:04x}' if name in SEGMENTS else hex_address(value)}"
+        for name, value in asdict(row.registers).items()
+    ]
     columns = min(max(width // (_CELL + 1), 1), 4)
     lines = [" ".join(f"{cell:<{_CELL}}" for cell in cells[at : at + columns]) for at in range(0, len(cells), columns)]
-    flags = " ".join(name for bit, name in _FLAGS if row.registers.eflags >> bit & 1)
+    flags = " ".join(name for bit, name in _FLAGS if getattr(row.registers, FLAGS) >> bit & 1)
     lines.append(f" flags {flags or '(none)'}; ring {row.registers.cs & 3}")
     return Text("\n".join(lines), no_wrap=True, overflow="crop")
 
@@ -94,13 +97,13 @@ def memory(picture: Picture, width: int, height: int) -> Text:
     inside = {row.index: holds(picture.regions, row.physical) for row in picture.cpus if row.physical is not None}
     rows: list[tuple[Text, bool]] = []
     for region in sorted(_merged(picture.regions), key=lambda region: (-region.end, region.inside)):
-        here = [f"CPU {index}" for index, one in inside.items() if one is not None and _within(one, region)]
+        here = [str(index) for index, one in inside.items() if one is not None and _within(one, region)]
         line = Text(no_wrap=True, overflow="crop")
-        line.append(f"{region.start:08x}-{region.end - 1:08x} " if region.end else " " * 18, "grey50")
+        line.append(f"{hex_address(region.start)}-{hex_address(region.end - 1)} ", "grey50")
         line.append(f"{'  ' * region.inside}{region.name}", "bold" if not region.inside else "")
-        line.append(f" {_size(region.end - region.start)}" if region.end else "", "grey50")
+        line.append(f" {_size(region.end - region.start)}", "grey50")
         if here:
-            line.append(f" ◀ {', '.join(here)}", "bold green")
+            line.append(f" ◀ CPU {', '.join(here)}", "bold green")
         line.truncate(width)
         rows.append((line, bool(region.inside or here)))
     wanted = [line for line, needed in rows if needed or len(rows) <= height]
@@ -209,7 +212,7 @@ def instructions(code: Sequence[Instruction], at: int, height: int, width: int) 
     for each in code[top : top + height]:
         here = each.address == at
         shown = f"{each.code.hex(' ')[:26]:<27}{each.text}"
-        line = Text(f"{HERE if here else ' '} {each.address:08x}  {shown}", no_wrap=True)
+        line = Text(f"{HERE if here else ' '} {hex_address(each.address)}  {shown}", no_wrap=True)
         line.truncate(width, pad=True)
         if here:
             line.stylize("bold reverse")

@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a stopped machine shows: its CPUs with their tasks, and what is where in its memory, as its kernel has it."""
+"""What a stopped machine shows: its CPUs with their tasks, and what is where in its memory."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
-
-from elftools.elf.elffile import ELFFile
 
 from kdumpsim import images
 from kdumpsim.cpu.registers import Registers
 from kdumpsim.debugger.symbols import Spot, Symbols
 from kdumpsim.debugger.travel import Traveller
 from kdumpsim.debugger.views import CpuStatus
-from kdumpsim.target import PAGE_OFFSET, TARGET, words
-from kdumpsim.target import physical as physical_of
+from kdumpsim.target import FLAGS, PAGE_OFFSET, PROGRAM_COUNTER, TARGET, stack_pointer, words
 from kdumpsim.tui.strip import SYSTEM_CALL
-from kdumpsim.vmcore.layout import Layout, Shape
+from kdumpsim.vmcore.layout import Layout
 
 PAGING: Final = 1 << 31
 INTERRUPTS: Final = 1 << 9
@@ -61,8 +56,6 @@ class Looker:
 
     def __init__(self, travel: Traveller, symbols: Symbols, first: images.KernelImage) -> None:
         self._travel, self._symbols, self._first = travel, symbols, first
-        self._image = 0
-        """The image that is loaded for a crash: who takes it leaves no pointer to it behind."""
 
     @cached_property
     def layout(self) -> Layout:
@@ -85,7 +78,7 @@ class Looker:
 
     def _task(self, index: int, status: CpuStatus) -> tuple[str, int]:
         registers = status.registers
-        stack = status.kernel_stack - 1 if registers.cs & 3 else registers.esp
+        stack = status.kernel_stack - 1 if registers.cs & 3 else stack_pointer(registers)
         if stack < PAGE_OFFSET or not registers.cr0 & PAGING:
             return "", 0
         size = self._first.stack_size
@@ -113,72 +106,26 @@ class Looker:
 
     # Memory.
 
-    def image(self) -> int:
-        """Where the image for a crash is (a struct kimage), or was when this was asked before; 0: not known."""
-        with suppress(LookupError, OverflowError):
-            self._image = self._number(*self.layout.variables["kexec_crash_image"]) or self._image
-        return self._image
-
     def regions(self) -> list[Region]:
-        """What is where, as far as the first kernel's variables have it; in order."""
-        found = [Region("RAM", start, end) for start, end in self._travel.ask("ram")]
+        """What is where; in order."""
         first = self._first
+        found = [Region("RAM", start, end) for start, end in self._travel.ask("ram")]
         found.append(Region("first kernel", first.base, first.physical_end, 1))
-        try:
-            found += self._reserved()
-        except (LookupError, ValueError, OverflowError):
-            found.append(Region("(the kernel's tables are overwritten)", 0, 0, 1))
+        reserved, areas = self._travel.ask("areas")
+        if reserved is not None:
+            found.append(Region("reserved region", *reserved, 1))
+        found += [Region(area.name, area.start, area.end, 2) for area in areas]
         return sorted(found, key=lambda region: (region.start, region.inside))
 
-    def _reserved(self) -> Iterator[Region]:
-        """The reserved region, and the segments of the image that is loaded into it."""
-        start, end = (self._member("crashk_res", member) for member in ("start", "end"))
-        if not end:
-            return
-        yield Region("reserved: crashkernel", start, end + 1, 1)
-        pointer = self.image()
-        if not pointer:
-            return
-        image = self.layout.structures["kimage"].members
-        parts = self.layout.structures["kexec_segment"].members
-        at, shape = image["segment"]
-        for number in range(min(self._number(pointer + image["nr_segments"][0], image["nr_segments"][1]), shape.count)):
-            segment = pointer + at + number * shape.target.size
-            mem, size, bufsz = (self._number(segment + parts[name][0], parts[name][1])
-                                for name in ("mem", "memsz", "bufsz"))  # fmt: skip
-            yield Region(self._kind(mem, size, bufsz), mem, mem + size, 2)
 
-    def _kind(self, mem: int, size: int, bufsz: int) -> str:
-        kernels, objects = self._travel.ask("loaded")
-        if any(start <= mem < end for elf, moved in kernels for start, end in loads(elf, moved)):
-            return "capture kernel"
-        if any(mem <= address < mem + size for _, sections in objects for address in sections.values()):
-            return "purgatory"
-        if not bufsz:
-            return f"backup of the first {size >> 10} KiB"
-        return "ELF core headers" if self._travel.ask("stored", mem, 4) == b"\x7fELF" else "boot parameters"
-
-    def _member(self, variable: str, member: str) -> int:
-        address, shape = self.layout.variables[variable]
-        offset, part = shape.members[member]
-        return self._number(address + offset, part)
-
-    def _number(self, address: int, shape: Shape) -> int:
-        """Of the first kernel's memory, whatever kernel runs."""
-        return int.from_bytes(self._travel.ask("stored", physical_of(address), shape.size), "little")
-
-
-def loads(elf: bytes, moved: int = 0) -> list[tuple[int, int]]:
-    """(start, end) of a kernel file's segments in physical memory."""
-    return [
-        (part["p_paddr"] + moved, part["p_paddr"] + moved + part["p_memsz"])
-        for part in ELFFile(io.BytesIO(elf)).iter_segments("PT_LOAD")
-    ]
+def program_counter(registers: Registers) -> int:
+    """The next instruction's address in its segment."""
+    return int(getattr(registers, PROGRAM_COUNTER))
 
 
 def linear(registers: Registers) -> int:
     """Where a CPU's next instruction is."""
-    return registers.eip if registers.cr0 & PROTECTED else (registers.cs << 4) + registers.eip
+    return program_counter(registers) if registers.cr0 & PROTECTED else (registers.cs << 4) + program_counter(registers)
 
 
 def _doing(status: CpuStatus) -> str:
@@ -188,7 +135,7 @@ def _doing(status: CpuStatus) -> str:
     if status.state not in ("runs", "halted"):
         return status.state
     if status.state == "halted":
-        if not registers.eflags & INTERRUPTS:
+        if not getattr(registers, FLAGS) & INTERRUPTS:
             return " > ".join([*inside, "halted for good"])
         return " > ".join([*inside, "halted"])
     if inside:

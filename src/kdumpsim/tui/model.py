@@ -20,7 +20,7 @@ from kdumpsim.debugger.travel import Traveller
 from kdumpsim.runs.session import Session
 from kdumpsim.runs.timeline import Span
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.target import TARGET, words
+from kdumpsim.target import TARGET, stack_pointer, words
 from kdumpsim.tui.backwards import in_the_middle, line_before
 from kdumpsim.tui.looking import PAGING, CpuRow, Looker, Region
 from kdumpsim.vmcore.disassembly import Instruction, disassemble
@@ -87,7 +87,7 @@ class Model:
         """Starts the machine's process: before there are threads."""
         self._travel = Traveller(session, scenario, timeline=True)
         self._mechanism = session.mechanism
-        self.symbols = Symbols(session.first.elf, folders)
+        self.symbols = Symbols(session.first.elf, session.mechanism.hand_over, folders)
         self._look = Looker(self._travel, self.symbols, session.first)
         self._stack_size = session.first.stack_size
         self.title = scenario.title
@@ -241,7 +241,6 @@ class Model:
         if not self._loaded and any(row.name == "load-done" for row in self._travel.milestones()):
             self.symbols.load(self._travel.ask("loaded"))
             self._loaded = True
-            self._remember_image()
         if place.why == "end":
             self._why = f"The run is over: {self._travel.ending}"
         elif place.why == "interrupt":
@@ -250,14 +249,6 @@ class Model:
             spot = self._row(place.cpu).spot
             if spot.address in self._addresses():
                 self._why = f"Breakpoint: {spot}, {spot.where}"
-
-    def _remember_image(self) -> None:
-        """Look for what is loaded for a crash, from where it is there."""
-        here, loaded = self._travel.place, next(row for row in self._travel.milestones() if row.name == "load-done")
-        if not self._look.image():
-            self._travel.goto(loaded.number)
-            self._look.image()
-            self._travel.goto(here.number)
 
     def _forward(self, go: Go) -> Place:
         while True:
@@ -394,13 +385,13 @@ class Model:
         return self._look.cpus()[cpu]
 
     def _stack(self, row: CpuRow, count: int) -> tuple[int, ...]:
-        data: bytes = self._travel.ask("memory", row.index, row.registers.esp, count * TARGET.word)
+        data: bytes = self._travel.ask("memory", row.index, stack_pointer(row.registers), count * TARGET.word)
         return words(data) if len(data) == count * TARGET.word else ()
 
     def _caller(self, now: CpuRow) -> tuple[int, int] | None:
         """Where a function returns to that was just called, and the stack pointer then."""
         found = self._stack(now, 1)
-        return (found[0], now.registers.esp + TARGET.word) if found else None
+        return (found[0], stack_pointer(now.registers) + TARGET.word) if found else None
 
     def _interrupted(self, now: CpuRow, before: CpuRow) -> tuple[int, int] | None:
         """The same of an event that was just delivered; None where its frame is not understood."""
@@ -409,7 +400,7 @@ class Model:
             if len(found) == 5 and found[error + 1] == before.registers.cs:
                 ring = before.registers.cs & 3
                 stack = self._stack(now, 6)[error + 3 : error + 4] if ring else (
-                    now.registers.esp + (error + 3) * TARGET.word,)  # fmt: skip
+                    stack_pointer(now.registers) + (error + 3) * TARGET.word,)  # fmt: skip
                 return (found[error], stack[0]) if stack else None
         return None
 
@@ -420,7 +411,7 @@ class Model:
             row = self._row(place.cpu)
             if place.why != "break":
                 return place.cpu, False
-            if row.spot.address == address and row.registers.esp == stack:
+            if row.spot.address == address and stack_pointer(row.registers) == stack:
                 return place.cpu, True
             if row.spot.address in self._addresses():
                 return place.cpu, False
@@ -438,7 +429,7 @@ class Model:
                 known[address] = self.symbols.spot(address, task, paging)
             return known[address]
 
-        here = Trace(self.number, row.spot.address, row.registers.esp)
+        here = Trace(self.number, row.spot.address, stack_pointer(row.registers))
         for count in (0, *TRAILS):
             trail = self._trail(cpu, count)
             found = line_before(trail, here, spot, self._stack_size, into=into)

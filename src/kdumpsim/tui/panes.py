@@ -78,6 +78,8 @@ class SourcePane(Pane):
         self.file: str | None = None
         self.cursor = 1
         self._top = 1
+        self._following = True
+        """The cursor has moved, and is to be kept in sight."""
         self._text: tuple[str, ...] = ()
         self._machine_code = False
 
@@ -109,15 +111,19 @@ class SourcePane(Pane):
 
     def follow(self, file: str | None, line: int | None) -> None:
         """Open a file at a line."""
-        self.file, self.cursor = file, line or 1
+        self.file, self.cursor, self._following = file, line or 1, True
 
     def move(self, lines: int) -> None:
         """Move the cursor."""
         self.cursor = min(max(self.cursor + lines, 1), max(len(self._text), 1))
+        self._following = True
         self.refresh()
 
     def _first(self, height: int) -> int:
         """The line to begin with, so that the cursor is in sight with some lines around it."""
+        if not self._following:
+            return self._top
+        self._following = False
         margin = min(3, max(height // 2 - 1, 0))
         if not self._top <= self.cursor < self._top + height:
             self._top = self.cursor - height // 3
