@@ -163,9 +163,9 @@ class Views:
     def areas(self) -> tuple[tuple[int, int] | None, list[Area]]:
         """Physical memory that the dump mechanism has taken: the reserved region, as first address and the one after
         the last, and what is where in it."""
-        reserved = self._session.oracle.reserved
-        mechanism = self._session.mechanism
-        return reserved and (reserved.start, reserved.end), list(mechanism.areas(self._session))
+        region, mechanism = self._session.oracle.reserved, self._session.mechanism
+        reserved = None if region is None else (region.start, region.end)
+        return reserved, list(mechanism.areas(self._session))
 
     def digest(self) -> str:
         """All CPUs' registers and all RAM, for comparing."""

@@ -113,7 +113,7 @@ class Looker:
         found.append(Region("first kernel", first.base, first.physical_end, 1))
         reserved, areas = self._travel.ask("areas")
         if reserved is not None:
-            found.append(Region("reserved region", *reserved, 1))
+            found.append(Region("reserved region", reserved[0], reserved[1], 1))
         found += [Region(area.name, area.start, area.end, 2) for area in areas]
         return sorted(found, key=lambda region: (region.start, region.inside))
 
