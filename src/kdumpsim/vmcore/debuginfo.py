@@ -130,6 +130,7 @@ class DebugInfo:
                 function = self.function(address)
                 firsts[function] = min(address, firsts.get(function, address))
         return sorted(firsts.values())
+
     def extent(self, address: int) -> tuple[int, int] | None:
         """Begin and end of the code around an address that is of the same source line; None without a line."""
         first = last = bisect.bisect_right(self._line_starts, address) - 1
