@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decode": ("kdumpsim.commands.decode", "Explain the oopses and lockups in a run's console log."),
     "boot": ("kdumpsim.commands.boot", "Boot any 32-bit Multiboot kernel on the machine."),
     "kexec": ("kdumpsim.commands.kexec", "Load a kernel for kexec or kdump, or show what would be loaded."),
+    "lesson": ("kdumpsim.commands.lesson", "Show a lesson or its questions, and check the answers."),
     "help": ("kdumpsim.commands.help", "Show the documentation."),
 }
 

@@ -93,7 +93,7 @@ def test_a_place_is_a_symbol_an_address_or_a_source_line(stopped: Console) -> No
     line = re.search(r"panic.py:(\d+)", stopped("where"))
     assert line is not None
     find = stopped.debugging.kernels.find
-    for text in ("panic", f"{panic:#x}", f"{panic:08x}", "panic+0", f"core/panic.py:{line[1]}"):
+    for text in ("panic", f"{panic:#x}", f"{panic:08x}", "panic+0", f"{panic - 8:#x}+8", f"core/panic.py:{line[1]}"):
         assert find(text)[0] == panic, text
     assert find("capture:panic") == find("panic")[1:]
     for text, message in [

@@ -15,7 +15,7 @@ import pytest
 from kdumpsim.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BASES = (ROOT, ROOT / "docs", *(ROOT / "src" / name for name in (".", "kdumpsim", "kdumpsim/kernel")))
 """Folders that a path in the text may be relative to."""
 FILE = re.compile(r"(?:[\w.{},*-]+/)*[\w{},*-]+\.(?:py|md|csv)\b")
@@ -23,6 +23,7 @@ FOREIGN_FILES = frozenset({"head.S", "sed"})
 USERS_FILES = frozenset(
     {
         "FILE.py",
+        "blackbox.py",
         "heartbeat.py",
         "mydriver.py",
         "test_tardy.py",
@@ -38,6 +39,7 @@ FOREIGN_OPTIONS = {
     "apt-get": {"--no-install-recommends"},
     "llvm-dwarfdump": {"--verify"},
     "makedumpfile": {"--dump-dmesg"},
+    "docker": {"--tag", "--rm"},
     "pip": {"--quiet", "--editable"},
     "bench.py": {"--against"},
     "pytest": {"--dist", "--soak-minutes", "--soak-seed"},
@@ -81,7 +83,7 @@ def place(path: Path, number: int) -> str:
 
 @functools.cache
 def words() -> frozenset[str]:
-    """Every word of the sources and the tests."""
+    """Every word of the sources and the tests, and of the programs that the documents give."""
     files = [
         *ROOT.glob("src/**/*.py"),
         *ROOT.glob("tests/**/*.py"),
@@ -89,7 +91,9 @@ def words() -> frozenset[str]:
         ROOT / "pyproject.toml",
     ]
     mine = Path(__file__)
-    return frozenset(word for file in files if file != mine for word in re.findall(r"\w+", file.read_text()))
+    texts = [file.read_text() for file in files if file != mine]
+    texts += [text for path in DOCUMENTS for text in re.findall(r"```python\n(.*?)```", path.read_text(), re.S)]
+    return frozenset(word for text in texts for word in re.findall(r"\w+", text))
 
 
 def spelled_out(path: str) -> list[str]:
@@ -123,7 +127,9 @@ def test_links_lead_somewhere() -> None:
 def test_every_document_is_in_the_contents() -> None:
     listed = re.findall(r"^   ([\w/-]+)$", (ROOT / "docs/index.rst").read_text(), re.M)
     assert len(set(listed)) == len(listed)
-    assert {path.stem for path in DOCUMENTS if path.parent.name == "docs"} <= set(listed)
+    docs = ROOT / "docs"
+    written = {str(path.relative_to(docs).with_suffix("")) for path in DOCUMENTS if path.is_relative_to(docs)}
+    assert {name for name in written if not name.startswith("web/")} <= set(listed)
 
 
 def test_files_are_where_the_text_says() -> None:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(str(files("kdumpsim")))
 
 STOREYS = (
-    {"", "__main__", "api", "cli", "commands", "console", "pytest_plugin"},
+    {"", "__main__", "api", "cli", "commands", "console", "lessons", "pytest_plugin"},
     {"sweeps", "explain", "tui", "debugger"},
     {"runs"},
     {"lkdtt", "mechanisms", "faults"},

@@ -28,10 +28,23 @@ _PLACES = (_PACKAGE / "docs", _PACKAGE.parent.parent / "docs")
 """In a wheel, and in a checkout."""
 
 
+def documents() -> Path:
+    """The folder of the documentation."""
+    return next(place for place in _PLACES if place.is_dir())
+
+
 def topics() -> dict[str, Path]:
     """The documents by name."""
-    place = next(place for place in _PLACES if place.is_dir())
-    return {path.stem: path for path in sorted(place.glob("*.md"))}
+    return {path.stem: path for path in sorted(documents().glob("*.md"))}
+
+
+def show(text: str) -> None:
+    """Print a document: formatted at a terminal, else as it is."""
+    display = screen()
+    if display.is_terminal:
+        display.print(Markdown(text))
+    else:
+        click.echo(text, nl=False)
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
@@ -47,12 +60,7 @@ def help(context: click.Context, topic: str | None) -> None:
         for name, path in found.items():
             click.echo(f"{name:<{width}}{path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}")
     elif topic in found:
-        text = found[topic].read_text(encoding="utf-8")
-        display = screen()
-        if display.is_terminal:
-            display.print(Markdown(text))
-        else:
-            click.echo(text, nl=False)
+        show(found[topic].read_text(encoding="utf-8"))
     elif topic in commands and isinstance(group, click.Group):
         command = group.get_command(context, topic)
         assert command is not None

@@ -18,7 +18,7 @@ from kdumpsim.vmcore.unwind import Unwinder
 
 CAPTURE = "capture:"
 """Before a name that is meant in the capture kernel only."""
-_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,8}|[0-9a-f]{8}")
+_NUMBER = re.compile(r"(0x[0-9a-fA-F]{1,8}|[0-9a-f]{8})(?:\+(0x[0-9a-fA-F]{1,8}|[0-9]{1,9}))?")
 _LINE = re.compile(r"([\w./-]+\.py):([0-9]{1,7})")
 _NAME = re.compile(r"([A-Za-z_]\w*)(?:\+(0x[0-9a-fA-F]{1,8}|[0-9]{1,9}))?")
 Loaded = tuple[KernelImage, int]
@@ -34,7 +34,9 @@ def check_place(text: str) -> None:
     """Raise ValueError for what can be no place in any kernel."""
     text = text.removeprefix(CAPTURE)
     if not (_NUMBER.fullmatch(text) or _LINE.fullmatch(text) or _NAME.fullmatch(text)):
-        raise ValueError(f"'{text[:40]}' is no place: write a symbol, symbol+OFFSET, file.py:LINE or an address (0x…)")
+        raise ValueError(
+            f"'{text[:40]}' is no place: write a symbol, file.py:LINE or an address (0x…), perhaps with +OFFSET"
+        )
 
 
 class Kernels:
@@ -66,8 +68,8 @@ class Kernels:
             found = [kernel.symbols[name[1]] + moved for kernel, moved in kernels if name[1] in kernel.symbols]
             if found:
                 return [address + int(name[2] or "0", 0) & 0xFFFFFFFF for address in found]
-        if _NUMBER.fullmatch(text):
-            return [int(text, 16)]
+        if number := _NUMBER.fullmatch(text):
+            return [int(number[1], 16) + int(number[2] or "0", 0) & 0xFFFFFFFF]
         meant = suggestion(text, self._first.symbols)
         raise ValueError(f"the kernel has no symbol '{text}'" + (f"; did you mean {meant}?" if meant else ""))
 

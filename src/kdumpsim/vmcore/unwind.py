@@ -115,6 +115,11 @@ class Unwinder:
             values, exact = caller, description.common.interrupted
         return frames
 
+    def function(self, address: int) -> str | None:
+        """The name of the function at an address."""
+        found = self._info.function(address)
+        return found.name if found else None
+
     def _frame(self, address: int, within: int) -> Frame:
         function, where = self._info.function(within), self._info.line(within)
         return Frame(address, function.name if function else None, *(where or (None, None)))
