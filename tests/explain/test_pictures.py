@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
 from html.parser import HTMLParser
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -15,7 +18,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from kdumpsim.explain.facts import Crash, Facts, Overwritten, StackLeft
+from kdumpsim.explain.facts import Armed, Crash, Facts, Overwritten, StackLeft
 from kdumpsim.explain.pictures.gallery import drawings
 from kdumpsim.explain.pictures.page import page
 from kdumpsim.explain.pictures.recorder import Record, Recorder
@@ -369,7 +372,7 @@ def boxes_of_texts(tree: ET.Element) -> Iterator[tuple[float, float, float, floa
     for text in tree.iter(f"{SVG}text"):
         words, kinds = text.text or "", set((text.get("class") or "").split())
         size = 10.5 if kinds & {"s", "m", "on", "onirq"} else 12
-        wide = 0.8 * width_of(words, size)
+        wide = 0.85 * width_of(words, size, code="m" in kinds)
         x, y = float(text.attrib["x"]), float(text.attrib["y"])
         left = {"end": x - wide, "middle": x - wide / 2}.get(text.get("text-anchor") or "", x)
         yield left, y - 0.6 * size, left + wide, y, words
@@ -419,6 +422,48 @@ def test_a_page_needs_nothing_else(each: Drawn) -> None:
     assert "url(" not in text
     assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
     assert len(found.ids) == len(set(found.ids))
+
+
+PROBE = """
+<script>
+const seen = [], where = () => document.getElementById("timeline-where").textContent;
+const press = (name) => [...document.querySelectorAll("#timeline-controls button")]
+  .find((button) => button.textContent === name).click();
+const note = (what) => seen.push([what, where(), document.querySelectorAll("#timeline g.view rect").length]);
+note("first");
+for (const name of ["+", "whole run", "hand-over"]) { press(name); note(name); }
+location.hash = document.querySelector("a[data-time]").getAttribute("href");
+setTimeout(() => { note("link"); document.body.dataset.seen = JSON.stringify(seen); }, 100);
+</script>
+"""
+"""Presses buttons, follows a link, and leaves what was shown each time."""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_timeline_zooms_in_a_browser(explained: Explained, panic: Drawn, tmp_path: Path) -> None:
+    text = page("A run", "", told(explained.facts), list(panic.drawings.values()))
+    (tmp_path / "page.html").write_text(text.replace("</html>", f"{PROBE}</html>"))
+    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
+    done = subprocess.run([*words, f"file://{tmp_path}/page.html"], capture_output=True, text=True, check=True)
+    found = re.search(r'data-seen="([^"]*)"', done.stdout)
+    assert found is not None
+    seen = {what: (where, boxes) for what, where, boxes in json.loads(unescape(found[1]))}
+
+    def window(what: str) -> tuple[float, float]:
+        begin, end = re.findall(r"[\d.]+(?= s)", seen[what][0])
+        return float(begin), float(end)
+
+    data = json.loads(panic.drawings["timeline"].script)
+    first, nearer, whole = window("first"), window("+"), window("whole run")
+    assert first == pytest.approx([at / 1e9 for at in data["window"]])
+    assert nearer[1] - nearer[0] == pytest.approx((first[1] - first[0]) / 2)
+    assert whole == pytest.approx((0, data["end"] / 1e9))
+    jump = next(at for at, name, _ in data["marks"] if name == "hand-over") / 1e9
+    assert window("hand-over") == pytest.approx((jump - 0.002, jump + 0.002))
+    assert sum(window("link")) / 2 == pytest.approx(explained.facts.all(Armed)[0].at.ns / 1e9, abs=1e-6)
+    assert all(boxes > 0 for _, boxes in seen.values())
+    assert seen["whole run"][1] > seen["first"][1]
 
 
 def test_whatever_a_text_holds_it_stays_text() -> None:

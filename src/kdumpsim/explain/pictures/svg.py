@@ -17,8 +17,8 @@ from xml.etree import ElementTree as ET
 NAMESPACE: Final = "http://www.w3.org/2000/svg"
 TEXT, SMALL = 12, 10.5
 """Sizes of letters, in px of the picture."""
-_WIDE = 0.60
-"""Of a letter, by its size: an average that most texts stay below."""
+_WIDE, _WIDE_OF_CODE = 0.56, 0.605
+"""Of a letter, by its size: an average that most texts stay below, and that of letters that are all as wide."""
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 LIGHT: Final = {
@@ -78,14 +78,14 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def width_of(text: str, size: float = TEXT) -> float:
+def width_of(text: str, size: float = TEXT, *, code: bool = False) -> float:
     """About how wide a text is, in px; it is rarely wider."""
-    return len(text) * size * _WIDE
+    return len(text) * size * (_WIDE_OF_CODE if code else _WIDE)
 
 
-def fitting(text: str, room: float, size: float = TEXT) -> str:
+def fitting(text: str, room: float, size: float = TEXT, *, code: bool = False) -> str:
     """A text, cut so that it fits into so many px."""
-    most = max(int(room / (size * _WIDE)), 1)
+    most = max(int(room / width_of("n", size, code=code)), 1)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -144,8 +144,9 @@ class Svg:
 
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "", room: float = 0) -> None:
         """A line of text from (or, by `anchor`, to or around) a point on its base line, cut to `room` px if given."""
-        size = SMALL if {"s", "m", "on", "onirq"} & set(kind.split()) else TEXT
-        shown = fitting(words, room, size) if room else words
+        kinds = set(kind.split())
+        size = SMALL if {"s", "m", "on", "onirq"} & kinds else TEXT
+        shown = fitting(words, room, size, code="m" in kinds) if room else words
         element = self._add("text", clean(shown), x=number(x), y=number(y), class_=kind, text_anchor=anchor)
         if shown != words:
             tip = ET.SubElement(element, "title")
