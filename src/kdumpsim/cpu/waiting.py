@@ -29,7 +29,10 @@ LONG_SLICE: Final = 20_000
 SPIN_PIECE: Final = 4_000
 """Code bytes between the first look and the second, a long handler; twice as many before each further one."""
 SPIN_REST: Final = 16
-"""Long slices that are run without a look after one in which looking was in vain."""
+LONGEST_REST: Final = 128
+"""Long slices that are run without a look after one in which looking was in vain: twice as many each time, up to so
+many.
+"""
 SPIN_BLOCKS: Final = 24
 """Blocks that are run one by one before a loop is given up that has not come around unchanged,"""
 SPIN_TURNS: Final = 3
@@ -103,7 +106,10 @@ class Waiting:
         self._ends: deque[int] = deque(maxlen=PLACES)  # where long slices, or those that were looked at, have ended
         self._dwells = False  # the last long one ended near to where another did
         self._unseen = 0  # how many more long slices are run without a look
+        self._rest = SPIN_REST  # how many after the next one in vain
+        self._found = False  # it was seen to wait in this slice
         self._asked = False  # look at once in the next slice
+        self._looks = False  # in this slice
         self._loops: deque[Loop] = deque(maxlen=LOOPS)  # found last
         self._hooks = 0  # how often hooks had changed then
 
@@ -114,16 +120,20 @@ class Waiting:
         if not (self._asked or (self._long and self._dwells)):
             self.piece = 0
             return
-        looks = may_skip and not shared.look & ~LOOK_IF
-        self.piece = SPIN_PIECE if looks else 0
+        self._looks = may_skip and not shared.look & ~LOOK_IF
+        self.piece = SPIN_PIECE if self._looks else 0
 
     def ended(self) -> None:
         """A slice is over.  A CPU that waits ends long ones at few places: only then it pays to look closer."""
-        self._asked = False
+        looked, found = self._looks, self._found
+        self._asked = self._looks = self._found = False
         if not self._long:
             return
-        if self.piece:
-            self._unseen = SPIN_REST  # it was looked at, and did not wait
+        if found:
+            self._rest = SPIN_REST
+        elif looked:
+            self._unseen = self._rest
+            self._rest = min(2 * self._rest, LONGEST_REST)
         elif self._unseen:
             self._unseen -= 1
         eip = self._engine.context.q[EIP]
@@ -223,7 +233,7 @@ class Waiting:
         return engine.start()
 
     def _count(self, turn: int) -> None:
-        shared = self._slice
+        shared, self._found = self._slice, True
         shared.retired += (shared.limit - shared.retired) // turn * turn
 
     def _waiting_block(self, turn: _Turn) -> spin.Block | None:
