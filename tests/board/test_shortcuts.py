@@ -98,6 +98,95 @@ def test_the_board_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert computer.cpus[0].halted
 
 
+# Characters, and all that decides what becomes of them; rings are changed by an interrupt gate's way out, IRET.
+TALKS = """
+main:
+    mov $0x3F8, %edx
+    mov $9000, %ecx                     # more than two batches
+1:  mov %cl, %al
+    out %al, %dx
+    loop 1b
+    mov $200, %ecx
+2:  mov $0x3FB, %edx                    # the divisor latch, and back
+    mov $0x83, %al
+    out %al, %dx
+    mov $0x3F8, %edx
+    mov $1, %al
+    out %al, %dx
+    mov $0x3FB, %edx
+    mov $0x03, %al
+    out %al, %dx
+    mov $0x3F8, %edx
+    mov %cl, %al
+    out %al, %dx
+    out %al, %dx
+    out %ax, %dx
+    mov $0x3FC, %edx                    # loop-back
+    mov $0x1B, %al
+    out %al, %dx
+    mov $0x3F8, %edx
+    out %al, %dx
+    mov $0x3FC, %edx
+    mov $0x0B, %al
+    out %al, %dx
+    mov $0x3F9, %edx                    # an interrupt for each
+    mov $0x02, %al
+    out %al, %dx
+    mov $0x3FA, %edx
+    in %dx, %al
+    mov $0x3F8, %edx
+    out %al, %dx
+    mov $0x3FA, %edx
+    in %dx, %al
+    add %al, 0x70100
+    mov $0x3F9, %edx
+    xor %al, %al
+    out %al, %dx
+    mov $0x2F8, %edx
+    mov %cl, %al
+    out %al, %dx
+    out %al, %dx
+    loop 2b
+    cli
+    hlt
+"""
+
+
+def said(computer: Machine) -> tuple[list[tuple[int, int, bytes]], object, bytes]:
+    """What the serial ports handed on, and when; half the time in the middle of a batch."""
+    told: list[tuple[int, int, bytes]] = []
+    for number, uart in enumerate(computer.uarts):
+        uart.on_output = lambda data, number=number: told.append((number, computer.clock.now, data))  # type: ignore[misc]
+    for until in range(500_000, 12_000_000, 2_600_001):
+        computer.run(until=until)
+        computer.restore(computer.snapshot())
+    state = computer.snapshot()
+    return told, [state["ttyS0"], state["ttyS1"], state["clock"]], bytes(computer.memory.view[0x70100:0x70104])
+
+
+def test_what_is_transmitted_without_the_port_is_what_the_port_transmits(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = said(quiet(machine(TALKS, cpus=2)))
+    assert sum(len(data) for _, _, data in fast[0]) == 9000 + 200 * 6
+    slow_hooks = native.portable_hooks()
+    monkeypatch.setattr(native, "hooks", lambda: slow_hooks)
+    assert said(quiet(machine(TALKS, cpus=2))) == fast
+
+
+@pytest.mark.skipif(not native.hooks().compiled, reason="no machine code here")
+def test_the_port_is_hardly_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    computer = quiet(machine(TALKS, cpus=1))
+    port, told = computer.uarts[0], 0
+
+    def transmit(value: int) -> None:
+        nonlocal told
+        told += 1
+        type(port)._transmit(port, value)
+
+    monkeypatch.setattr(port, "_transmit", transmit)
+    computer.run(until=1_300_000)
+    assert 1 <= told < 10
+
+
 def lapic() -> LocalApic:
     return LocalApic(3, Clock(), lambda message: None, bsp=True)
 

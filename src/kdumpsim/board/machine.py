@@ -162,7 +162,8 @@ class Machine:
         self.mmio_read = devices.mmio.read
         self.mmio_write = devices.mmio.write
         neighbours = Neighbours() if config.cpus > 1 else None
-        shortcuts = [Shortcuts(schedule.tsc_word, {LAPIC_ADDRESS: lapic.steady}) for lapic in self.lapics]
+        latches = {port: uart.sent for (port, _), uart in zip(UART_PORTS, self.uarts, strict=True)}
+        shortcuts = [Shortcuts(schedule.tsc_word, {LAPIC_ADDRESS: lapic.steady}, latches) for lapic in self.lapics]
         self.cpus = [
             add(Cpu(index, self, bsp=index == 0, neighbours=neighbours, shortcuts=shortcuts[index]))
             for index in range(config.cpus)

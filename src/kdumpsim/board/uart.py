@@ -26,6 +26,8 @@ TRIGGERS = (1, 4, 8, 14)
 CRYSTAL_HZ = 1_843_200
 BATCH_NS = 1_000_000
 BATCH_BYTES = 4096
+_ROOM, _COUNT, _SENT_BYTES = range(3)
+"""Words of `Uart.sent`; from the last on it has the bytes."""
 
 
 class InterruptEnable(Register):
@@ -141,7 +143,9 @@ class Uart:
         self._capacity = self._trigger = 1
         self._queue: deque[int] = deque()  # fed by the host, not yet on the wire
         self._next_arrival = 0
-        self._output = bytearray()
+        self.sent = memoryview(bytearray(8 * _SENT_BYTES + BATCH_BYTES)).cast("Q")
+        """What was transmitted and not yet handed on, where its CPUs may put more of it (`cpu.Shortcuts.latches`)."""
+        self._sent_bytes = self.sent[_SENT_BYTES:].cast("B")
         self._transmitter_pending = False
         self._timeout_pending = False
         self._level = False
@@ -157,10 +161,21 @@ class Uart:
     def flush(self) -> None:
         """Hand on what was transmitted and not yet handed on (the Machine calls it when run() returns)."""
         self._batch_timer.cancel()
-        if self._output:
-            data = bytes(self._output)
-            self._output.clear()
+        data = self._output()
+        if data:
+            self.sent[_ROOM] = self.sent[_COUNT] = 0
             self.on_output(data)
+
+    def _output(self) -> bytes:
+        return bytes(self._sent_bytes[: self.sent[_COUNT]])
+
+    def _make_room(self) -> None:
+        """Say how many more bytes may be transmitted without us: all but the first and the last of a batch, while
+        transmitting does nothing else.
+        """
+        count = self.sent[_COUNT]
+        plain = count and not (self._lcr.value & _DLAB or self._mcr.value & _LOOP or self._ier.value & _TRANSMITTER)
+        self.sent[_ROOM] = BATCH_BYTES - 1 - count if plain else 0
 
     # -- ports ---------------------------------------------------------------------------------------------------------
 
@@ -202,6 +217,7 @@ class Uart:
             self._write_fcr(value)
         elif register == LCR:
             self._lcr.write(value)
+            self._make_room()
         elif register == MCR:
             self._write_mcr(value)
         elif register == SCRATCH:
@@ -211,12 +227,14 @@ class Uart:
         if self._mcr.value & _LOOP:
             self._arrive(value)
         else:
-            output = self._output
-            if not output:
+            count = self.sent[_COUNT]
+            if not count:
                 self._batch_timer.arm(self._timers.now + BATCH_NS)
-            output.append(value)
-            if len(output) >= BATCH_BYTES:
+            self._sent_bytes[count] = value
+            self.sent[_COUNT] = count + 1
+            if count + 1 == BATCH_BYTES:
                 self.flush()
+            self._make_room()
         if self._ier.value & _TRANSMITTER:  # full for a moment, and empty again
             self._transmitter_pending = True
             self._update()
@@ -250,6 +268,7 @@ class Uart:
     def _write_ier(self, value: int) -> None:
         newly = value & ~self._ier.value
         self._ier.write(value)
+        self._make_room()
         if newly & _TRANSMITTER:  # enabling it with an empty transmitter raises it at once
             self._transmitter_pending = True
         elif not value & _TRANSMITTER:
@@ -275,6 +294,7 @@ class Uart:
 
     def _write_mcr(self, value: int) -> None:
         self._mcr.write(value)
+        self._make_room()
         msr = ModemStatus(self._msr.value)
         if self._mcr.loop:
             lines = {"cts": self._mcr.rts, "dsr": self._mcr.dtr, "ri": self._mcr.out1, "dcd": self._mcr.out2}
@@ -395,7 +415,7 @@ class Uart:
             "divisor": self._divisor,
             "fifo": bytes(self._fifo),
             "queue": bytes(self._queue),
-            "output": bytes(self._output),
+            "output": self._output(),
             "next_arrival": self._next_arrival,
             "transmitter_pending": self._transmitter_pending,
             "timeout_pending": self._timeout_pending,
@@ -407,7 +427,10 @@ class Uart:
             register.value = state["registers"][name]
         self._scratch, self._divisor = state["scratch"], state["divisor"]
         self._fifo, self._queue = deque(state["fifo"]), deque(state["queue"])
-        self._output = bytearray(state["output"])
+        output = state["output"]
+        self._sent_bytes[: len(output)] = output
+        self.sent[_COUNT] = len(output)
+        self._make_room()
         self._next_arrival = state["next_arrival"]
         self._size_fifo()
         self._transmitter_pending, self._timeout_pending = state["transmitter_pending"], state["timeout_pending"]

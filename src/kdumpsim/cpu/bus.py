@@ -51,7 +51,7 @@ SharedWords = memoryview
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """What machine code may answer in place of the bus (`listings`, "rdtsc" and "steady").  The board keeps it."""
+    """What machine code may do in place of the bus (`listings`, "rdtsc", "steady", "port_out"). The board keeps it."""
 
     tsc: SharedWords | None = None
     """One word, signed: what `CpuBus.time` gave last, to whichever CPU.  Its answer is the time since power-on, but
@@ -59,6 +59,9 @@ class Shortcuts:
     steady: Mapping[int, SharedWords] = field(default_factory=dict)
     """By address of a page of memory-mapped registers: 64 words for those that lie 16 bytes apart.  Each is the
     register's value with bit 32 set, or 0 where the device has to be asked."""
+    latches: Mapping[int, SharedWords] = field(default_factory=dict)
+    """By port, two at most: where a byte that is written there goes in order, without telling the device: how many
+    more may go there, how many have gone, and the bytes."""
 
 
 class CpuBus(Protocol):

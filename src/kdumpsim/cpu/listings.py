@@ -89,7 +89,8 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         """,
         "488b81b80100008b80d000000083e00383f803750681ca00010000ffa168010000",
     ),
-    # void port_out(uc %rdi, port %esi, size %edx, value %ecx, Slice *%r8)
+    # void port_out(uc %rdi, port %esi, size %edx, value %ecx, Slice *%r8): a byte for a port of `Shortcuts.latches` is
+    # stored there if there is room
     "port_out": (
         f"""
         movq 440(%r8), %rax
@@ -98,9 +99,30 @@ LISTINGS: Final[dict[str, tuple[str, str]]] = {
         cmpl $3, %eax
         jne 1f
         orl $0x100, %edx
-    1:  jmpq *368(%r8)
+        jmpq *368(%r8)
+    1:  cmpl $1, %edx
+        jne tell
+        movq 504(%r8), %r9
+        cmpl %esi, 496(%r8)
+        je found
+        movq 512(%r8), %r9
+        cmpl %esi, 500(%r8)
+        jne tell
+    found:
+        subq $1, (%r9)
+        jb full
+        movq 8(%r9), %rax
+        movb %cl, 16(%r9,%rax)
+        incq 8(%r9)
+        ret
+    full:
+        movq $0, (%r9)
+    tell:
+        jmpq *368(%r8)
         """,
-        "498b80b80100008b80d000000083e00383f803750681ca0001000041ffa070010000",
+        "498b80b80100008b80d000000083e00383f803750d81ca0001000041ffa07001000083fa01753b4d8b88f80100004139b0"
+        "f001000074104d8b88000200004139b0f4010000751b49832901720e498b410841884c011049ff4108c349c70100000000"
+        "41ffa070010000",
     ),
     # void translated(uc %rdi, uc_tb *block %rsi, uc_tb *previous %rdx, Slice *%rcx): a block has been translated.
     # uc_tb: u64 linear address, u16 instructions, u16 size. Tell of those that may have an instruction of `sites`:

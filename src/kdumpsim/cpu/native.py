@@ -93,6 +93,11 @@ RING_3 = 0x100
 """Added to the size of a port access by ring 3, whose right to it nobody has checked yet."""
 
 
+LATCHES: Final = 2
+"""How many ports may have words in `Shortcuts.latches`."""
+_NO_PORT: Final = 1 << 31
+
+
 class Slice(ctypes.Structure):
     """What the hooks and the CPU share. The machine code below knows these offsets."""
 
@@ -130,6 +135,9 @@ class Slice(ctypes.Structure):
         ("tlb_entries", ctypes.c_void_p),  # 472: the CPU's TLB, by linear page: see `softtlb`
         ("tlb_pages", ctypes.c_void_p),  # 480: the pages it holds,
         ("tlb_count", ctypes.c_uint32),  # 488: and how many
+        ("unused", ctypes.c_uint32),
+        ("latch_ports", ctypes.c_uint32 * LATCHES),  # 496: the ports of `Shortcuts.latches`,
+        ("latches", ctypes.c_void_p * LATCHES),  # 504: and their words
     )
     retired: int
     limit: int
@@ -160,6 +168,8 @@ class Slice(ctypes.Structure):
     tlb_entries: int
     tlb_pages: int
     tlb_count: int
+    latch_ports: ctypes.Array[ctypes.c_uint32]
+    latches: ctypes.Array[ctypes.c_void_p]
 
     def __init__(self, limit: int = 0) -> None:
         super().__init__(
@@ -169,6 +179,7 @@ class Slice(ctypes.Structure):
             reg_write=function_address(lib.uc_reg_write),
             ctl=function_address(lib.uc_ctl),
             vmem_read=function_address(lib.uc_vmem_read),
+            latch_ports=(ctypes.c_uint32 * LATCHES)(*[_NO_PORT] * LATCHES),
         )
 
 

@@ -174,6 +174,9 @@ class Wiring:
         else:
             self._hook(_INSN, self._on_rdtsc, x86_const.UC_X86_INS_RDTSC)
         if hooks.compiled:
+            shared_slice = self._engine.slice
+            for slot, (port, words) in enumerate(shortcuts.latches.items()):
+                shared_slice.latch_ports[slot], shared_slice.latches[slot] = port, self._shared_words(words)
             for name, kind, function, instruction in (
                 ("port_in", _IN, on_in, x86_const.UC_X86_INS_IN),
                 ("port_out", _OUT, on_out, x86_const.UC_X86_INS_OUT),
