@@ -272,3 +272,10 @@ def test_every_kind_of_fact_has_its_sentence() -> None:
 
     declared = {kind for kind in vars(kinds).values() if isinstance(kind, type) and issubclass(kind, Fact)}
     assert set(_SAYERS) == declared - {Fact}
+
+
+def test_only_what_was_initialised_is_a_lock(locked: Explained) -> None:
+    """Memory of zeros, such as the lock of a driver that found no device, would look taken."""
+    looks = {look.when: (look.count, look.taken) for look in locked.facts.all(kinds.LocksLookedAt)}
+    assert looks["crash"][1] == looks["later"][1] == 1
+    assert looks["crash"][0] > 100

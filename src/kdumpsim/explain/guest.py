@@ -11,16 +11,27 @@ from typing import Any
 from kdumpsim.cpu import Cpu, Registers
 from kdumpsim.explain.facts import CpuState, Fact, Frame, LockHeld, LocksLookedAt, LockWait, Moment
 from kdumpsim.explain.kernelmap import KernelMap
-from kdumpsim.explain.locks import Locks, Root
+from kdumpsim.explain.locks import Locks, Root, free_in_file
 from kdumpsim.explain.symbols import Symbols
 from kdumpsim.runs.session import Session
-from kdumpsim.target import FLAGS, LOWMEM_END, PAGE_OFFSET, PROGRAM_COUNTER, TARGET, physical, stack_pointer, words
+from kdumpsim.target import (
+    FLAGS,
+    LOWMEM_END,
+    PAGE_OFFSET,
+    PROGRAM_COUNTER,
+    TARGET,
+    call_of,
+    physical,
+    stack_pointer,
+    words,
+)
 from kdumpsim.vmcore.unwind import Frame as Call
 
 INTERRUPTS_ON = 1 << 9
 """EFLAGS.IF."""
 RING = 3
 MOST_TASKS = 1000
+INITIALISING = "spin_lock_init"
 LOCKING = ("raw_spin_trylock", "spin_is_locked", "spin_lock")
 """How functions begin whose first argument is the lock that is wanted."""
 
@@ -51,6 +62,9 @@ class Guest:
         self._folders = folders
         self.symbols = Symbols(session.first.elf, folders)
         self._other: tuple[range, Symbols] | None = None
+        self._known_locks = free_in_file(self.map, session.first.read)
+        if (address := session.first.symbols.get(INITIALISING)) is not None:
+            machine.watch(address, self._initialises)
         self.stack_size = session.first.stack_size
 
     # Memory.
@@ -135,11 +149,11 @@ class Guest:
         """The same, with the lines of source."""
         return self.symbols.frames(self.calls(registers))
 
-    def look(self, when: str, moment: Moment, never_free: frozenset[int]) -> Iterator[Fact]:
-        """What every CPU is at, which locks are taken (but for those at some addresses), and who waits for one."""
-        locks = self.locks()
-        taken = [held for held in locks.held() if held.address not in never_free]
-        yield LocksLookedAt(moment, when, len(locks.names.keys() - never_free), len(taken))
+    def look(self, when: str, moment: Moment) -> Iterator[Fact]:
+        """What every CPU is at, which locks are taken, and who waits for one."""
+        locks = self._locks()
+        taken = locks.held()
+        yield LocksLookedAt(moment, when, len(locks.names), len(taken))
         for held in taken:
             yield LockHeld(moment, when, held.name, held.address, held.owner)
         for cpu in self.cpus:
@@ -166,11 +180,15 @@ class Guest:
             asdict(registers), None if task is None else str(task), count, self.symbols.frames(calls),
         )  # fmt: skip
 
-    def locks(self) -> Locks:
-        """All there is a way to."""
+    def _locks(self) -> Locks:
         roots = [Root(f"task {task.pid}", task.address, "task_struct") for task in self.tasks()]
         offsets = [self.variable("__per_cpu_offset", cpu.index) or 0 for cpu in self.cpus]
-        return Locks(self.map, self.read, roots, offsets)
+        return Locks(self.map, self.read, roots, offsets, self._known_locks)
+
+    def _initialises(self, cpu: Cpu) -> None:
+        """spin_lock_init(lock) begins."""
+        (address,) = call_of(cpu.registers(), cpu.read_linear, arguments=1).arguments
+        self._known_locks.add(address)
 
     def _waits(self, when: str, at: Moment, calls: Sequence[Call], names: dict[int, str]) -> Iterator[LockWait]:
         """The innermost function that is about a lock, if its argument is one."""

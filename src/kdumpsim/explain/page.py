@@ -80,7 +80,9 @@ def text(facts: Facts, width: int = WIDTH) -> str:
                 marks = [facts.mark(fact) for fact in item.facts]
                 used |= dict(zip(marks, item.facts, strict=True))
                 whole = f"{item.text} {''.join(f'[#{mark}]' for mark in marks)}"
-                lines += textwrap.wrap(whole, width, initial_indent="- ", subsequent_indent="  ")
+                lines += textwrap.wrap(
+                    whole, width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
+                )
         lines.append("")
     return "\n".join([*lines, *_references(facts, used), ""])
 
@@ -172,10 +174,17 @@ def _noticed(facts: Facts) -> Iterator[Sentence]:
 def _news(facts: Facts) -> Iterator[Sentence]:
     about = (kinds.Message, kinds.NmiTaken, kinds.Saved, kinds.Role)
     for fact in facts.facts:
-        if isinstance(fact, about) and (not isinstance(fact, kinds.NmiTaken) or fact.frames):
+        if isinstance(fact, about) and not _aside(fact):
             yield said(fact)
         if isinstance(fact, kinds.Message) and fact.mode == "NMI":
             yield from _not_taken(facts, fact)
+
+
+def _aside(fact: Fact) -> bool:
+    """Is it about something else than the news of the crash: a watchdog's NMI, a message that is none?"""
+    if isinstance(fact, kinds.Message):
+        return fact.mode != "NMI"
+    return isinstance(fact, kinds.NmiTaken) and not fact.frames
 
 
 def _not_taken(facts: Facts, message: kinds.Message) -> Iterator[Sentence]:

@@ -102,8 +102,6 @@ class Watching:
         self.steps = Steps(self._cpus, self._before)
         self._counting = True
         self.facts: list[Fact] = []
-        self._never_free: frozenset[int] = frozenset()
-        """Locks that have read as taken whenever all was well: nobody has initialised them."""
         self._crashed = self._jumped = False
         self._taken: dict[tuple[int, int], _Taken] = {}
         self._names: dict[tuple[int, int], str] = {}
@@ -171,9 +169,6 @@ class Watching:
     # The crash.
 
     def _phase_ended(self, name: str) -> None:
-        if not self._crashed and name in ("boot", "load", "arm"):
-            taken = frozenset(held.address for held in self._guest.locks().held())
-            self._never_free = taken if name == "boot" else self._never_free & taken
         if name == "load":
             for landmark in self._session.mechanism.landmarks(self._session):
                 self._watch_landmark(landmark)
@@ -209,7 +204,7 @@ class Watching:
         self._exceptions = {cpu.index: _Exceptions() for cpu in self._cpus}
 
     def _look(self, when: str, moment: Moment) -> None:
-        self.facts.extend(self._guest.look(when, moment, self._never_free))
+        self.facts.extend(self._guest.look(when, moment))
         if when in ("crash", "later"):
             self.facts.extend(watchdogs(self._guest, self._machine.lapics, when, moment))
 
