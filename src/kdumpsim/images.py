@@ -45,6 +45,8 @@ LOADS = {
     "netload": "exchange datagrams with a station on the network, for ever (kdumpsim console --nic)",
 }
 """Those of them that are loads, and what each does."""
+FOLDERS = ("lkcd",)
+"""Folders of the kernel's sources that are part of it only for those who name them: dump mechanisms' own."""
 INITRAMFS_PROGRAMS = {"/init": "kdump_init", "/sbin/savecore": "savecore"}
 """The programs in every kernel's initramfs, which a capture kernel runs."""
 
@@ -134,12 +136,16 @@ def module_files(paths: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def kernel(
-    base: int = FIRST_KERNEL_BASE, config: Mapping[str, int] | None = None, modules: Sequence[str | Path] = ()
+    base: int = FIRST_KERNEL_BASE,
+    config: Mapping[str, int] | None = None,
+    modules: Sequence[str | Path] = (),
+    folders: Sequence[str] = (),
 ) -> KernelImage:
     """The kernel linked for physical address `base` with build-time constants `config`; with RELOCATABLE among them it
     may be loaded elsewhere.
 
     `modules` are files with guest code of a user's own, linked in as if they were the kernel's (docs/guest-modules.md).
+    `folders` are those of `FOLDERS` that are linked in.
     Raises `compiler.CompileError` or `compiler.linker.LinkError` for broken guest sources, ModuleError for a file that
     cannot be a module.
     """
@@ -150,7 +156,9 @@ def kernel(
         from kdumpsim.compiler import compile_modules, data_object, package_modules
         from kdumpsim.compiler.linker import Layout, link
 
-        objects = compile_modules(package_modules("kdumpsim.kernel"), config=config, extra_sources=extra)
+        left_out = tuple(f"kdumpsim.kernel.{name}" for name in FOLDERS if name not in folders)
+        own = [name for name in package_modules("kdumpsim.kernel") if not name.startswith(left_out)]
+        objects = compile_modules(own, config=config, extra_sources=extra)
         objects.append(data_object("initramfs.cpio", "initramfs", initramfs()))
         image = link(
             objects,
@@ -162,7 +170,10 @@ def kernel(
         return _pack(image.elf, image.stripped(), json.dumps(dict(image.symbols)).encode())
 
     key = cache.sources_key(
-        ["kdumpsim.kernel", "kdumpsim.userland"], config=config, extra_sources=extra, more=["kernel", base]
+        ["kdumpsim.kernel", "kdumpsim.userland"],
+        config=config,
+        extra_sources=extra,
+        more=["kernel", base, *sorted(folders)],
     )
     elf, stripped, symbols = _unpack(cache.cached(key, build))
     return KernelImage(elf, stripped, json.loads(symbols), base)

@@ -71,6 +71,8 @@ class Host(Protocol):
     @property
     def dump_disk(self) -> Disk: ...
     @property
+    def system_disk(self) -> Disk: ...
+    @property
     def now(self) -> int: ...
 
 
@@ -166,6 +168,8 @@ class Mechanism(ABC):
     """Where the dump is found."""
     constants: ClassVar[Mapping[str, int]] = {}
     """What its kernels are compiled with, beside the kernel options."""
+    folders: ClassVar[tuple[str, ...]] = ()
+    """Folders of `kernel/` that are its own: they are part of the first kernel only with it (`images.FOLDERS`)."""
     injections: ClassVar[frozenset[str]] = frozenset()
     """Faults of ``--inject`` that there is something to break for."""
 
@@ -187,6 +191,10 @@ class Mechanism(ABC):
     def files(self) -> Mapping[str, bytes]:
         """Files for the system disk."""
         return {}
+
+    def partition(self) -> int:
+        """Sectors that it needs on the system disk, behind the swap area."""
+        return 0
 
     @abstractmethod
     def prepare(self, host: Host) -> str:

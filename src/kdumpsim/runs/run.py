@@ -243,7 +243,7 @@ def build_kernels(pc: PcPart, kernel: KernelPart) -> tuple[images.KernelImage, M
     check_together(pc, kernel)
     mechanism = mechanism_of(kernel)(pc, kernel)
     constants = {**config(kernel.options, Kernel.FIRST), **mechanism.constants}
-    first = images.kernel(config=constants, modules=kernel.guest_modules)
+    first = images.kernel(config=constants, modules=kernel.guest_modules, folders=mechanism.folders)
     check_guest(type(mechanism), kernel, first)
     points_of(first)  # those of the guest modules may not be possible
     mechanism.build(first, constants)

@@ -85,7 +85,7 @@ class Hardware:
 def new_hardware(pc: PcPart, first: images.KernelImage, mechanism: Mechanism) -> Hardware:
     """A PC, not yet started; on its system disk are the programs, and what the mechanism needs."""
     dump_disk = new_disk(pc, 2 * (pc.memory + DATA_OFFSET) // SECTOR)
-    system_disk = new_disk(pc, SYSTEM_DISK_SECTORS + SWAP_SECTORS)
+    system_disk = new_disk(pc, SYSTEM_DISK_SECTORS + SWAP_SECTORS + mechanism.partition())
     files = {**mechanism.files(), "/etc/passwd": PASSWD, "/var/log/wtmp": b"", **images.userland()}
     mkfs(system_disk, SYSTEM_DISK_SECTORS, files)
     mkswap(system_disk, SYSTEM_DISK_SECTORS, SWAP_SECTORS)
