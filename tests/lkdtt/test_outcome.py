@@ -28,6 +28,7 @@ KEY = (Seen.SYSRQ_PRESSED, Seen.SYSRQ_TAKEN)
         ((Seen.HIT, Seen.OOPS, Seen.RECOVERED, Seen.REBOOTING, Seen.RESET), "O"),
         ((Seen.OOPS, Seen.NMI_WATCHDOG, *SAVED), "X (nmiw)"),
         ((Seen.PANIC, Seen.NMI_WATCHDOG, *SAVED[:-1], Seen.REBOOT_HANGS), "X (nmiw, nrbt)"),
+        ((Seen.PANIC, Seen.HANDED_OVER, Seen.REBOOT_HANGS, Seen.NMI_WATCHDOG, Seen.DUMP_SAVED), "O (nrbt, nmiw)"),
         ((Seen.SILENT, *KEY, *SAVED), "X (SysRq)"),
         ((Seen.SILENT, *KEY, *SAVED[:2], Seen.PLUG_PULLED), "X (SysRq, 2c)"),
         ((Seen.SOFT_LOCKUP, Seen.SILENT, *KEY, *SAVED), "X (det, SysRq)"),

@@ -19,7 +19,8 @@ from kdumpsim.records import LIST, NOT_STORED, Form, Record, each, stored
 NS = 1_000_000_000
 
 MARKS: dict[str, str] = {
-    "nmiw": "an error was detected, the kernel hung handing over, and the NMI watchdog then started the dump",
+    "nmiw": "an error was detected, the kernel hung handing over, and the NMI watchdog then started the dump; or the "
+    "kernel itself had saved the dump, and the NMI watchdog found that it hung on reboot",
     "det": "the soft-lockup watchdog printed the hang and did nothing about it",
     "log": "the system became unusable: it still answered, but logging in was no longer possible",
     "unk": "the load program became unkillable",
@@ -165,6 +166,7 @@ def name_outcome(notes: Sequence[Note]) -> Outcome:
     )
     errors = [first[seen] for seen in (Seen.OOPS, Seen.PANIC) if _before(first, seen, Seen.NMI_WATCHDOG)]
     by_watchdog = bool(errors) and _before(first, Seen.NMI_WATCHDOG, Seen.HANDED_OVER) and not by_sysrq
+    on_reboot = Seen.REBOOT_HANGS in first and _before(first, Seen.HANDED_OVER, Seen.NMI_WATCHDOG)
     detected = Seen.SOFT_LOCKUP in first or Seen.NMI_WATCHDOG in first
     for name, seen in (("det", Seen.SOFT_LOCKUP), ("log", Seen.NO_LOGIN), ("unk", Seen.UNKILLABLE)):
         if _before(first, seen, Seen.SYSRQ_PRESSED) and not (name == "log" and detected):
@@ -179,6 +181,8 @@ def name_outcome(notes: Sequence[Note]) -> Outcome:
         outcome.mark("2c", f"{first[Seen.CAPTURE_STARTED]}; {timeline[-1]}", first[Seen.CAPTURE_STARTED].at_ns)
     if Seen.REBOOT_HANGS in first:
         outcome.mark("nrbt", str(first[Seen.REBOOT_HANGS]), first[Seen.REBOOT_HANGS].at_ns)
+    if on_reboot and outcome.captured:
+        outcome.mark("nmiw", str(first[Seen.NMI_WATCHDOG]), first[Seen.NMI_WATCHDOG].at_ns)
     if outcome.captured:
         outcome.success = not (by_sysrq or by_watchdog)
     else:

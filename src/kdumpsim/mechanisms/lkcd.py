@@ -89,7 +89,7 @@ class Lkcd(Mechanism):
         host.oracle.watch_jump(symbols[self.hand_over], None, areas, where=self.hand_over, keep_handed=True)
 
         def restarts(_cpu: Any) -> None:
-            if self._saved_ns is None:
+            if self._saved_ns is None and self.captured(host):
                 self._saved_ns = host.now
 
         def locked_up(_cpu: Any) -> None:

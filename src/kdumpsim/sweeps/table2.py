@@ -15,6 +15,7 @@ from typing import Any
 
 from kdumpsim.lkdtt.paper import COLUMNS, Agreement, Cell, agreement, cells
 from kdumpsim.runs.forking import Report
+from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.sweeps.plan import ranges
@@ -99,12 +100,13 @@ def plan(
 ) -> list[CellRuns]:
     """The cells asked for (all, where none are named), with a scenario a seed; `common` are fields of every scenario.
 
-    Beside them stands what the paper's column for the profile has.
+    Beside them stands what the paper's column for the mechanism has, or else that for the profile.
 
     ScenarioError for a scenario that cannot be.
     """
     chosen = []
-    for cell in cells(COLUMNS.get(common.get("profile", ""))):
+    column = MECHANISMS[common.get("mechanism", DEFAULT_MECHANISM)].column or COLUMNS.get(common.get("profile", ""))
+    for cell in cells(column):
         if (points and cell.crash_point not in points) or (types and cell.crash_type not in types):
             continue
         scenarios: tuple[Scenario, ...] = ()

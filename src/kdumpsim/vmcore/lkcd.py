@@ -31,6 +31,8 @@ _EM_386 = next(number for number, name in MACHINES.items() if name == "EM_386")
 _ET_CORE = 4
 _PT_LOAD, _PT_NOTE = 1, 4
 _RWX = 7
+_WINDOW = 1 << 20
+"""Bytes that are read at once: readers mostly go from page to page."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class _AsElf:
 
     def __init__(self, name: str, file: Storage, header: LkcdHeader) -> None:
         self._file = file
+        self._window_at, self._window = 0, b""
         self._places: list[int] = []
         """Where each page is in the LKCD file, in order."""
         runs: list[list[int]] = []  # address and number of pages, next to each other in memory
@@ -110,7 +113,7 @@ class _AsElf:
     def _pages(self, name: str) -> Iterator[tuple[int, int]]:
         at = FIRST_PAGE
         while True:
-            head = self._file.read(at, _PAGE.size)
+            head = self._bytes(at, _PAGE.size)
             if len(head) < _PAGE.size:
                 raise VmcoreError(f"{name}: the LKCD dump is cut off: it has no end marker")
             address, size, flags = _PAGE.unpack(head)
@@ -121,6 +124,13 @@ class _AsElf:
                 raise VmcoreError(f"{name}: page header at {at - _PAGE.size:#x}: {size} bytes, flags {flags:#x}")
             yield address, at
             at += size
+
+    def _bytes(self, at: int, size: int) -> bytes:
+        """So many bytes of the LKCD file; fewer at the end."""
+        start = at - self._window_at
+        if start < 0 or start + size > len(self._window):
+            self._window_at, self._window, start = at, self._file.read(at, _WINDOW), 0
+        return self._window[start : start + size]
 
     def extents(self) -> Iterator[tuple[int, int]]:
         """All of it may be anything."""
@@ -135,7 +145,7 @@ class _AsElf:
                 piece = self._head[offset : offset + size]
             else:
                 number, inside = divmod(offset - self._begin, PAGE_SIZE)
-                piece = self._file.read(self._places[number] + inside, min(size, PAGE_SIZE - inside))
+                piece = self._bytes(self._places[number] + inside, min(size, PAGE_SIZE - inside))
             pieces.append(piece)
             offset, size = offset + len(piece), size - len(piece)
         return b"".join(pieces)

@@ -247,8 +247,8 @@ class Oracle:
     saves: list[Save] = field(default_factory=list)
     """Since the crash began, in order."""
     nmi: dict[int, Registers] = field(default_factory=dict)
-    """Registers of each CPU when it took its last NMI after the crash began: none returns from the one that stops it,
-    and one before that was a watchdog's."""
+    """Registers of each CPU when it took its last NMI after the crash began and before it saved its registers: one
+    before that was a watchdog's, and so is one after it, where a CPU returns from the one that stops it."""
     dma: list[DmaWrite] = field(default_factory=list)
     """Of devices, after the jump, outside the reserved region; in order."""
     reserved: Region | None = None
@@ -456,7 +456,7 @@ class Oracle:
             self.saves.append(Save(cpu.index, number, registers))
 
     def _take_nmi(self, cpu: WatchedCpu) -> None:
-        if self.crash is not None and self.jump is None:
+        if self.crash is not None and self.jump is None and not self._saved_by(cpu.index):
             self.nmi[cpu.index] = cpu.registers()
 
     def _jumped(self, cpu: WatchedCpu) -> None:

@@ -5,8 +5,9 @@ The dumping CPU stops the others by NMI, waits for all of them, and later lets t
 they give back the locks they hold.  Then it makes all interrupts its own, forgets that it may be inside one, and turns
 them on: the dump is written by the kernel's own driver, which cannot do without.
 
-LKCD patches schedule() to wait there while `dump_oncpu` is set.  Here each CPU has a thread of the highest priority
-that does the waiting, woken by the dumping CPU as soon as the queue's lock can be had.
+LKCD patches schedule() to wait there, first of all, while a dump is taken.  Here each CPU has a thread of the highest
+priority that does the waiting, woken by the dumping CPU as soon as the queue's lock can be had.  Like schedule() it
+waits with interrupts as its caller has them: off on the way back to user mode (entry.S), on everywhere else.
 """
 
 from __future__ import annotations
@@ -40,15 +41,18 @@ from kdumpsim.kernel.architecture import (
     crash_setup_regs,
     current,
     current_thread_info,
+    irqs_disabled,
     local_irq_disable,
     local_irq_enable,
     mb,
     num_online_cpus,
+    safe_halt,
     send_IPI_allbutself,
     set_nmi_callback,
     smp_processor_id,
     udelay,
     unset_nmi_callback,
+    user_mode,
 )
 from kdumpsim.kernel.core.config import NR_CPUS, NR_IRQS
 from kdumpsim.kernel.core.hardirq import HARDIRQ_MASK, SOFTIRQ_MASK
@@ -85,6 +89,8 @@ waiting_for_dump_ipi: u32 = 0
 saved_irq_count: i32 = 0
 """What the dumping CPU had counted of interrupts and softirqs."""
 saved_affinity: array[u32] = length(NR_IRQS)
+dump_in_user_mode: array[u32] = length(NR_CPUS)
+"""CPUs that the NMI found in ring 3, and that will call schedule() on their way back there."""
 dump_spin_task: array[ptr[TaskStruct]] = length(NR_CPUS)
 
 
@@ -97,6 +103,7 @@ def dump_nmi_callback(regs: ptr[PtRegs], cpu: u32) -> i32:
     fixed_regs: PtRegs = PtRegs()
     crash_setup_regs(fixed_regs, regs)
     dump_save_context(fixed_regs, cpu)
+    dump_in_user_mode[cpu] = 1 if user_mode(regs) else 0
     fetch_sub(addr(waiting_for_dump_ipi), 1)
     while load_volatile(addr(dump_oncpu)) != 0:
         if load_volatile(addr(dump_silence_level)) != DumpSilence.DUMP_HARD_SPIN_CPUS:
@@ -133,8 +140,14 @@ def dump_spin(arg: ptr[void]) -> i32:
         if load_volatile(addr(dump_oncpu)) == 0:
             schedule()
         current().state = TASK_RUNNING
+        if dump_in_user_mode[smp_processor_id()] != 0:
+            local_irq_disable()
         while load_volatile(addr(dump_oncpu)) != 0:
-            cpu_relax()
+            if irqs_disabled():
+                cpu_relax()
+            else:
+                safe_halt()  # until the next tick at most: the same to everybody else, and less work for the host
+        local_irq_enable()
     return 0
 
 
