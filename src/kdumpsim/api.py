@@ -45,6 +45,7 @@ from kdumpsim.scenario.values import Reservation, ScenarioError
 from kdumpsim.sweeps.store import StoreError
 from kdumpsim.sweeps.sweeping import Sweep, sweep
 from kdumpsim.vmcore.compare import Judgement
+from kdumpsim.vmcore.lkcd import open_dump
 from kdumpsim.vmcore.reader import Vmcore, VmcoreError
 
 __all__ = [
@@ -275,10 +276,10 @@ class Result:
         if not self.captured:
             raise VmcoreError(f"no dump was captured: the outcome is {self.outcome}")
         if self.directory is not None:
-            return Vmcore(self.directory / VMCORE)
+            return open_dump(self.directory / VMCORE)
         if self._dump is None:
             raise VmcoreError("the result is closed, and its dump gone; give run() or crash() an output directory")
-        return Vmcore(VMCORE, opener=self._dump.again)
+        return open_dump(Path(VMCORE), self._dump.again)
 
     def explain(self, *, replay: bool = False) -> str:
         """Why it ended so, in plain text: outcome, reason, evidence, what is wrong with the dump, the console's end.

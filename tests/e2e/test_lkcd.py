@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,8 @@ print(json.dumps([dump.attr["file.description"], dump.attr["linux.uts.release"],
 """
 
 
-def scenario(point: str = "FS_DEVRW", kind: str = "panic", **more: object) -> Scenario:
-    return Scenario(point, kind, mechanism="lkcd", profile="2.6.13-rc7", **more)  # type: ignore[arg-type]
+def scenario(point: str = "FS_DEVRW", kind: str = "panic", **more: Any) -> Scenario:
+    return Scenario(point, kind, mechanism="lkcd", profile="2.6.13-rc7", **more)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def crashed(booted: Booted, tmp_path_factory: pytest.TempPathFactory) -> Crashed
     """`crashed(point, kind)`: the result of that crash, and the directory with its files."""
     done: dict[Scenario, tuple[Result, Path]] = {}
 
-    def crash(*words: str, **more: object) -> tuple[Result, Path]:
+    def crash(*words: str, **more: Any) -> tuple[Result, Path]:
         wanted = scenario(*words, **more)
         if wanted not in done:
             directory = tmp_path_factory.mktemp("lkcd")

@@ -31,6 +31,7 @@ KEY = (Seen.SYSRQ_PRESSED, Seen.SYSRQ_TAKEN)
         ((Seen.PANIC, Seen.HANDED_OVER, Seen.REBOOT_HANGS, Seen.NMI_WATCHDOG, Seen.DUMP_SAVED), "O (nrbt, nmiw)"),
         ((Seen.SILENT, *KEY, *SAVED), "X (SysRq)"),
         ((Seen.SILENT, *KEY, *SAVED[:2], Seen.PLUG_PULLED), "X (SysRq, 2c)"),
+        ((Seen.SILENT, *KEY, Seen.HANDED_OVER, Seen.PLUG_PULLED), "X"),  # the key started nothing that went on
         ((Seen.SOFT_LOCKUP, Seen.SILENT, *KEY, *SAVED), "X (det, SysRq)"),
         ((Seen.OOPS, Seen.NO_LOGIN, *KEY, *SAVED), "X (log, SysRq)"),
         ((Seen.STUCK, Seen.UNKILLABLE, *KEY, *SAVED[:2], Seen.RESET), "X (unk, SysRq, 2c)"),

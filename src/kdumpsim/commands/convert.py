@@ -17,8 +17,9 @@ from kdumpsim.runfiles import VMLINUX
 from kdumpsim.vmcore.formats.compressors import CompressorMissing
 from kdumpsim.vmcore.formats.convert import FORMATS, Suffering, check
 from kdumpsim.vmcore.formats.convert import convert as convert_dump
+from kdumpsim.vmcore.lkcd import open_dump
 from kdumpsim.vmcore.pagekinds import MAX_LEVEL
-from kdumpsim.vmcore.reader import Vmcore, VmcoreError
+from kdumpsim.vmcore.reader import VmcoreError
 from kdumpsim.vmcore.values import NotThere
 
 HELP = f"""Convert a dump to another format, whole or with the damage that real dumps suffer.
@@ -89,7 +90,7 @@ def convert(
             raise click.UsageError(f"--output {target} would replace {own}, which is read: choose another file")
     try:
         check(form, suffering)
-        with Vmcore(path) as dump, atomic_file(target) as file:
+        with open_dump(path) as dump, atomic_file(target) as file:
             convert_dump(dump, file, form, suffering, layout)
     except (VmcoreError, NotThere, CompressorMissing, ValueError) as error:
         text = f"{path}: {error}" if isinstance(error, NotThere) else str(error)

@@ -294,10 +294,14 @@ def _percent(fraction: float) -> str:
 def next_steps(output: Path, judgement: Judgement | None, *, captured: bool, modules: Sequence[str] = ()) -> list[str]:
     """Return the commands to type next, each on a line of its own.  `modules` are the user's guest modules."""
     from kdumpsim.explain.oops import find_reports
+    from kdumpsim.vmcore.formats.kinds import Kind, kind_of
 
     log = output / CONSOLE_LOG
     opened = _escape(shlex.join(["kdumpsim", "open", str(output)]))
-    if captured:
+    if captured and kind_of(output / VMCORE) != Kind.ELF:
+        converted = _escape(shlex.join(["kdumpsim", "convert", str(output), "--to", "elf"]))
+        lines = [f"Next: [bold]{opened} crash[/]", f"[dim]For gdb: {converted}[/]"]
+    elif captured:
         files = [f"{output}/{VMLINUX}", f"{output}/{VMCORE}"]
         lines = [f"Next: [bold]{opened}[/]"]
         thread = crashing_thread(judgement)

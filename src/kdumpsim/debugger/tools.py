@@ -137,7 +137,7 @@ TOOLS = {
     tool.name: tool
     for tool in (
         Tool("gdb", "on Debian: sudo apt-get install gdb", _gdb),
-        Tool("crash", I386_CRASH, _crash, MAKEDUMPFILES),
+        Tool("crash", I386_CRASH, _crash, MAKEDUMPFILES | {Kind.LKCD}),
         Tool("drgn", "pip install drgn", _drgn, MAKEDUMPFILES),
         Tool("lldb", "on Debian: sudo apt-get install lldb", _lldb),
     )

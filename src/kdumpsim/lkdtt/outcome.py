@@ -174,7 +174,7 @@ def name_outcome(notes: Sequence[Note]) -> Outcome:
     if by_watchdog:
         seen_first, watchdog = errors[0], first[Seen.NMI_WATCHDOG]
         outcome.mark("nmiw", f"{seen_first}; {watchdog}", watchdog.at_ns)
-    if by_sysrq:
+    if by_sysrq and (outcome.captured or Seen.CAPTURE_STARTED in first):
         pressed = first[Seen.SYSRQ_PRESSED]
         outcome.mark("SysRq", f"{pressed}; {first[Seen.SYSRQ_TAKEN]}", pressed.at_ns)
     if Seen.CAPTURE_STARTED in first and not outcome.captured:

@@ -8,15 +8,16 @@ machines, compressed pages.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdumpsim.target import ELF32, MACHINES, PAGE_OFFSET, PAGE_SIZE, PT_REGS, ProgramHeader
 from kdumpsim.vmcore.formats.elf import pack_notes, prstatus
-from kdumpsim.vmcore.reader import PrStatus, Storage, Vmcore, VmcoreError
+from kdumpsim.vmcore.formats.kinds import LKCD_SIGNATURE
+from kdumpsim.vmcore.reader import FileStorage, PrStatus, Storage, Vmcore, VmcoreError
 
-MAGIC = 0xA8190173618F23ED
+MAGIC = int.from_bytes(LKCD_SIGNATURE, "little")
 VERSION = 8
 FIRST_PAGE = 64 << 10
 _COMMON = struct.Struct("<QIIIIQQQI256s")
@@ -168,3 +169,15 @@ class LkcdCore(Vmcore):
         """Registers that lie in memory as ``struct pt_regs``: those of the CPU whose they are in the header."""
         found = PT_REGS.unpack(self.read_physical(address, PT_REGS.size))
         return [_status(cpu, mine) for cpu, mine in enumerate(self.header.registers) if mine == found]
+
+
+def open_dump(path: Path, opener: Callable[[str, int], int] | None = None) -> Vmcore:
+    """A dump that is an ELF file or in LKCD's format; `opener` as for `open`.  VmcoreError for anything else."""
+    storage = FileStorage(path) if opener is None else FileStorage(path, opener)
+    try:
+        if storage.read(0, len(LKCD_SIGNATURE)) == LKCD_SIGNATURE:
+            return LkcdCore(path, storage)
+    except BaseException:
+        storage.close()
+        raise
+    return Vmcore(path, storage=storage)

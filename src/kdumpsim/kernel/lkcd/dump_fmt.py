@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import guest, ptr, sizeof, u32, usize
+from kdumpsim.compiler.lang import guest, ptr, sizeof, u32
 from kdumpsim.kernel.architecture import PAGE_OFFSET, PAGE_SIZE, PtRegs, current, num_online_cpus, smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.panic import panic_buf

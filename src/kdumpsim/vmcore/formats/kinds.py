@@ -9,6 +9,8 @@ from enum import StrEnum
 from .flattened import SIGNATURE as FLATTENED_SIGNATURE
 from .makedumpfile import SIGNATURE as COMPRESSED_SIGNATURE
 
+LKCD_SIGNATURE = (0xA8190173618F23ED).to_bytes(8, "little")
+
 
 class Kind(StrEnum):
     """What readers tell apart; the values are for the user."""
@@ -16,6 +18,7 @@ class Kind(StrEnum):
     ELF = "an ELF file"
     COMPRESSED = "in makedumpfile's compressed format"
     FLATTENED = "in makedumpfile's flattened format"
+    LKCD = "in LKCD's format"
     UNKNOWN = "neither an ELF file nor in a format of makedumpfile's"
     """Memory without headers is among these."""
 
@@ -24,6 +27,7 @@ _BEGINNINGS = {
     b"\x7fELF": Kind.ELF,
     COMPRESSED_SIGNATURE: Kind.COMPRESSED,
     FLATTENED_SIGNATURE: Kind.FLATTENED,
+    LKCD_SIGNATURE: Kind.LKCD,
 }
 
 
