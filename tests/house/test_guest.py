@@ -57,6 +57,8 @@ NARROW = {
     "kernel.core.printk": {"log_buf_len"},  # an int to dump tools
     "kernel.fs.file_types": {"len"},  # a name's, at most 255
     "kernel.fs.toyfs": {"block_size", "size"},  # on disk
+    "kernel.lkcd.dump_blockdev": {"size"},  # of a piece of a request
+    "kernel.lkcd.dump_types": {"dh_header_size", "dh_page_size", "dha_header_size", "dp_size"},  # on disk
     "kernel.net.ip": {"address"},  # IPv4's
     "kernel.net.ipconfig": {"address"},
     "kernel.net.devinet": {"address", "ifa_address"},

@@ -9,8 +9,11 @@ from pathlib import Path
 
 ROOT = Path(str(files("kdumpsim")))
 ROOMS = ("runs", "lkdtt", "vmcore", "sweeps", "explain", "tui", "debugger", "commands", "console", "api.py", "cli.py")
-OWN = re.compile(r"kexec|purgatory|\bkdump\b|vmlinux-kdump|crash_save|elfcorehdr|dump_execute|dump_device|MECHANISMS\[\"|CAPTURE_LOADED", re.I)
-"""Names of kdump's own: its guest functions, files, tools and words, anywhere on a line, comments included."""
+OWN = re.compile(
+    r"kexec|purgatory|\bkdump\b|vmlinux-kdump|crash_save|elfcorehdr|dump_execute|MECHANISMS\[\"|CAPTURE_LOADED", re.I
+)
+"""Names of a mechanism's own, kdump's above all: its guest functions, files, tools and words, anywhere on a line,
+comments included."""
 
 EXCEPTIONS: dict[str, tuple[str, str]] = {
     "commands/kexec.py": (".*", "the command is kexec-tools': its subject is kexec, on whatever machine"),

@@ -24,6 +24,7 @@ FORMATS = {
     "disks/toyfs.py": "the file system",
     "kexec/bootparams.py": "Multiboot",
     "kexec/image.py": "e_type and e_machine, the same in both ELF classes",
+    "vmcore/lkcd.py": "LKCD's headers",
     "vmcore/reader.py": "the head of an ELF note, the same in both ELF classes",
     "images.py": "the cache's own files",
     "debugger/channel.py": "messages between this program's processes",

@@ -17,7 +17,7 @@ import click
 from kdumpsim.commands.matrix import SIGNS
 from kdumpsim.commands.planned import check_store, leave, run_shown
 from kdumpsim.files import scratch_directory, writable_directory
-from kdumpsim.lkdtt.paper import COLUMN, COLUMNS, Agreement
+from kdumpsim.lkdtt.paper import Agreement
 from kdumpsim.runs.hosttime import Poll
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.extras import MissingExtra
@@ -91,8 +91,7 @@ def _as_csv(found: Iterable[CellRate]) -> str:
 def _print(found: Sequence[CellRate], *, verbose: bool) -> None:
     for profile, group in groupby(found, key=lambda rate: rate.profile):
         mine = list(group)
-        column = COLUMNS.get(profile, COLUMN)
-        click.echo(f"LKDTT Table 2 as rates, profile {profile}, beside the paper's column {column}")
+        click.echo(f"LKDTT Table 2 as rates, profile {profile}, beside the paper's column {mine[0].column}")
         for line in _details(mine) if verbose else _matrix(mine):
             click.echo(line)
         click.echo()

@@ -31,7 +31,7 @@ from kdumpsim.commands.settings import fields_of, scenario_options
 from kdumpsim.commands.status import Status, status_help
 from kdumpsim.commands.truth import truth_option
 from kdumpsim.commands.verbose import listen
-from kdumpsim.lkdtt.paper import COLUMN, COLUMNS, cells
+from kdumpsim.lkdtt.paper import cells, column_of
 from kdumpsim.runfiles import CONSOLE_LOG
 from kdumpsim.runs.forking import Report
 from kdumpsim.runs.hosttime import HOST_TIMEOUT_S, Poll
@@ -47,7 +47,8 @@ from kdumpsim.sweeps.workers import Ways
 HELP = f"""Run the cells of the LKDTT paper's Table 2, and compare them with its column for the profile's kernel.
 
 Each crash point is crashed with each crash type, and each run ends with an outcome in the paper's legend: O (dump
-captured) or X (not), with marks. No run uses the paper's results. A profile without a column is compared with 2.6.16.
+captured) or X (not), with marks. No run uses the paper's results. A mechanism that
+has a column is compared with that one, and a profile without a column with 2.6.16.
 A machine is booted once for each seed and forked for each cell; the command that is printed for a cell (--json,
 --csv, result.json) repeats it alone, from power-on, byte for byte. `kdumpsim help table2` explains what decided each
 cell. With --sata native the cells of IDE_CORE_CP are left out, because the IDE driver has no disk there.
@@ -63,6 +64,8 @@ Examples:
   kdumpsim table2 --profile 2.6.16 --runs 3
   kdumpsim table2 --profile default,2.6.16 --counts 1-20 --store table2.sqlite
   kdumpsim table2 --point FS_DEVRW --type hang --json
+  # LKCD, in the older kernel of the paper, beside the column of LKCD 6.1.0
+  kdumpsim table2 --mechanism lkcd --profile 2.6.13-rc7
   # keep result.json, console.log and, without a dump, truth.core of each run
   kdumpsim table2 --keep table2-runs
 
@@ -218,7 +221,8 @@ def table2(
     elif as_csv:
         click.echo(_as_csv(objects), nl=False)
     else:
-        _print_table(planned, display, common["profile"], verbose=verbose)
+        column = column_of(common["profile"], common["mechanism"])
+        _print_table(planned, display, common["profile"], column, verbose=verbose)
     dead = [report for cell in planned for report in cell.dead]
     for report in dead:
         click.echo(
@@ -287,8 +291,8 @@ def _as_csv(objects: list[dict[str, object]]) -> str:
     return text.getvalue()
 
 
-def _print_table(planned: list[CellRuns], console: Console, profile: str, *, verbose: bool) -> None:
-    column = COLUMNS.get(profile, COLUMN).replace("-", " ", 1)
+def _print_table(planned: list[CellRuns], console: Console, profile: str, column: str, *, verbose: bool) -> None:
+    column = column.replace("-", " ", 1)
     console.print(f"LKDTT Table 2, {column}, profile {profile}", style="italic", soft_wrap=True)
     for line in details(planned) if verbose else matrix(planned):
         if console.is_terminal and len(line) > console.width:

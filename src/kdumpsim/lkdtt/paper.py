@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
+
 COLUMN = "kdump-2.6.16"
 """The column that `kdumpsim table2` is printed beside, unless a profile has another."""
 COLUMNS = {"2.6.13-rc7": "kdump-2.6.13-rc7"}
@@ -38,6 +40,11 @@ class Agreement:
     LETTER = "letter only"
     """Captured in both or in neither, with other marks."""
     NONE = "no"
+
+
+def column_of(profile: str, mechanism: str = DEFAULT_MECHANISM) -> str:
+    """The column to compare with: the mechanism's own, or else the profile's."""
+    return MECHANISMS[mechanism].column or COLUMNS.get(profile, COLUMN)
 
 
 @cache

@@ -15,13 +15,13 @@ from typing import Any
 from kdumpsim.agent.errors import AgentError
 from kdumpsim.board.disk import SECTOR, Disk
 from kdumpsim.disks.dumpdisk import DumpHeader, DumpOnDisk, digest, extract
-from kdumpsim.kexec.segments import Range
 from kdumpsim.lkdtt.outcome import Note, Seen
 from kdumpsim.mechanisms.base import ROOT, Host, Mechanism, MechanismError, Phase
 from kdumpsim.scenario.conditions import USUAL_DUMP_DISK
 from kdumpsim.target import PAGE_SIZE, PT_REGS, physical
 from kdumpsim.vmcore.compare import Judgement, judge
 from kdumpsim.vmcore.lkcd import FIRST_PAGE, LkcdCore, LkcdHeader, read_header, smp_registers
+from kdumpsim.vmcore.oracle import Region
 
 DEVICE = "/proc/sys/dump/device"
 HEADER_OFFSET = 4096
@@ -85,7 +85,7 @@ class Lkcd(Mechanism):
         symbols = host.first.symbols
         header = physical(symbols["dump_header_asm"])
         places = [header + smp_registers(cpu) for cpu in range(self.pc.cpus)]
-        areas = [Range(place, place + PT_REGS.size) for place in places]
+        areas = [Region(place, place + PT_REGS.size) for place in places]
         host.oracle.watch_jump(symbols[self.hand_over], None, areas, where=self.hand_over, keep_handed=True)
 
         def restarts(_cpu: Any) -> None:

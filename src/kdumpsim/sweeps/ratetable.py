@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdumpsim.lkdtt.paper import COLUMNS, Agreement, Cell, agreement, cells
+from kdumpsim.lkdtt.paper import COLUMN, Agreement, Cell, agreement, cells, column_of
+from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.values import ScenarioError
 from kdumpsim.sweeps.plan import Plan
@@ -27,6 +28,8 @@ class CellRate:
     profile: str
     cell: Cell
     """With the outcome that the paper's column for this profile has, if there is one."""
+    column: str = COLUMN
+    """That column."""
     tally: Tally = field(default_factory=Tally)
     contexts: Counter[str] = field(default_factory=Counter)
     """What the CPU that crashed was at (`runs.calls.CONTEXTS`)."""
@@ -100,16 +103,20 @@ def rate_plan(
 def rates(store: Store) -> list[CellRate]:
     """The cells of a store, profile by profile, in the table's order."""
     arms = {arm.id: arm.settings["profile"] for arm in store.arms}
+    columns = {
+        arm.settings["profile"]: column_of(arm.settings["profile"], arm.settings.get("mechanism", DEFAULT_MECHANISM))
+        for arm in store.arms
+    }
     published = {
-        profile: {(cell.crash_point, cell.crash_type): cell for cell in cells(COLUMNS.get(profile))}
-        for profile in arms.values()
+        profile: {(cell.crash_point, cell.crash_type): cell for cell in cells(column)}
+        for profile, column in columns.items()
     }
     found: dict[tuple[str, str, str], CellRate] = {}
     counted = store.counted('SELECT arm, crash_point, crash_type, "end", ok, context FROM runs')
     for (arm, point, kind, end, ok, context), runs in counted.items():
         profile = arms[arm]
         cell = published[profile].get((point, kind)) or Cell(point, kind, None)
-        rate = found.setdefault((profile, point, kind), CellRate(profile, cell))
+        rate = found.setdefault((profile, point, kind), CellRate(profile, cell, columns[profile]))
         rate.tally.add(end, None if ok is None else bool(ok), runs)
         if context:
             rate.contexts[context] += runs

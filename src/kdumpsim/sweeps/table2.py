@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdumpsim.lkdtt.paper import COLUMNS, Agreement, Cell, agreement, cells
+from kdumpsim.lkdtt.paper import Agreement, Cell, agreement, cells, column_of
 from kdumpsim.runs.forking import Report
-from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM, MECHANISMS
+from kdumpsim.scenario.mechanisms import DEFAULT_MECHANISM
 from kdumpsim.scenario.points import crash_points, crash_types
 from kdumpsim.scenario.scenario import Scenario
 from kdumpsim.sweeps.plan import ranges
@@ -105,8 +105,7 @@ def plan(
     ScenarioError for a scenario that cannot be.
     """
     chosen = []
-    column = MECHANISMS[common.get("mechanism", DEFAULT_MECHANISM)].column or COLUMNS.get(common.get("profile", ""))
-    for cell in cells(column):
+    for cell in cells(column_of(common.get("profile", ""), common.get("mechanism", DEFAULT_MECHANISM))):
         if (points and cell.crash_point not in points) or (types and cell.crash_type not in types):
             continue
         scenarios: tuple[Scenario, ...] = ()

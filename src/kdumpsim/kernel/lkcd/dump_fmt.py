@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdumpsim.compiler.lang import guest, ptr, sizeof, u32
+from kdumpsim.compiler.lang import guest, ptr, sizeof, u32, usize
 from kdumpsim.kernel.architecture import PAGE_OFFSET, PAGE_SIZE, PtRegs, current, num_online_cpus, smp_processor_id
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.panic import panic_buf
@@ -34,8 +34,8 @@ def dump_save_context(regs: ptr[PtRegs], cpu: u32) -> None:
     if cpu >= NR_CPUS:
         return
     dump_header_asm.dha_smp_regs[cpu] = regs[0]
-    dump_header_asm.dha_smp_current_task[cpu] = u32(current())
-    dump_header_asm.dha_stack_ptr[cpu] = u32(current().thread_info)
+    dump_header_asm.dha_smp_current_task[cpu] = usize(current())
+    dump_header_asm.dha_stack_ptr[cpu] = usize(current().thread_info)
 
 
 @guest
@@ -54,7 +54,7 @@ def dump_configure_header(regs: ptr[PtRegs]) -> None:
     dump_header.dh_num_dump_pages = 0
     strlcpy(dump_header.dh_panic_string, panic_buf, DUMP_PANIC_LEN)
     memcpy(dump_header.dh_utsname, system_utsname, sizeof(system_utsname))
-    dump_header.dh_current_task = u32(current())
+    dump_header.dh_current_task = usize(current())
     dump_header.dh_dump_compress = DUMP_COMPRESS_NONE
     dump_header_asm.dha_magic_number = DUMP_ASM_MAGIC_NUMBER
     dump_header_asm.dha_version = DUMP_ASM_VERSION_NUMBER

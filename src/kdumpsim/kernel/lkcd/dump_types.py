@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kdumpsim.compiler.lang import Struct, array, length, packed, u8, u32, u64
+from kdumpsim.compiler.lang import Struct, array, length, packed, u8, u32, u64, usize
 from kdumpsim.kernel.architecture import PtRegs
 from kdumpsim.kernel.core.config import NR_CPUS
 from kdumpsim.kernel.core.version import UTS_LEN
@@ -72,10 +72,10 @@ class DumpHeaderAsm(Struct):
     dha_smp_num_cpus: u32
     dha_dumping_cpu: u32
     dha_smp_regs: array[PtRegs] = length(NR_CPUS)
-    dha_smp_current_task: array[u32] = length(NR_CPUS)
-    dha_stack: array[u32] = length(NR_CPUS)
+    dha_smp_current_task: array[usize] = length(NR_CPUS)
+    dha_stack: array[usize] = length(NR_CPUS)
     """Copies of the stacks, which are not made here."""
-    dha_stack_ptr: array[u32] = length(NR_CPUS)
+    dha_stack_ptr: array[usize] = length(NR_CPUS)
 
 
 @packed
