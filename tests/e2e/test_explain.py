@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pages import page, transcripts
-
-from .test_tutorial import first_line_not_found
+from pages import first_line_not_found, page, transcripts
 
 
 def typed(command: str, folder: Path) -> tuple[str, str]:

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,62 +13,9 @@ from kdumpsim.commands.help import documents
 from kdumpsim.lessons.answers import Number, SourceLine
 from kdumpsim.lessons.pages import Lesson, lessons
 from kdumpsim.lessons.runs import COMPUTED
-from pages import ANYTHING, ROOT, transcripts
+from pages import Reader, first_line_not_found
 
 LESSONS = lessons(documents())
-NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|[0-9]+(?:[.:][0-9]+)*")
-"""Addresses, times, sizes, line numbers: these change with every build."""
-
-
-def stable(line: str) -> str:
-    """A line without what may change, or how wide a panel is drawn."""
-    return " ".join(NUMBER.sub("#", line).replace("│", " ").split())
-
-
-def first_line_not_found(quoted: list[str], output: str) -> str | None:
-    """The quoted lines stand in the output, in this order; what a gap stands for may be anything."""
-    lines = iter([stable(line) for line in output.splitlines()])
-    for line in quoted:
-        pieces = [stable(piece) for piece in line.split(ANYTHING)]
-        if not any(pieces):
-            continue
-        pattern = re.compile(".*".join(map(re.escape, pieces)))
-        if not any(pattern.fullmatch(candidate) for candidate in lines):
-            return line
-    return None
-
-
-class Reader:
-    """Somebody with a shell in an empty folder, with the sources beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "src").symlink_to(ROOT / "src")
-        tool = folder / "bin" / "kdumpsim"
-        tool.parent.mkdir()
-        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kdumpsim.cli "$@"\n')
-        tool.chmod(0o755)
-        path = f"{tool.parent}:{os.environ['PATH']}"
-        self._environment = os.environ | {"PATH": path, "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
-
-    def type(self, command: str) -> str:
-        """What a command prints."""
-        return subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env=self._environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
-        ).stdout  # fmt: skip
-
-    def follow(self, text: str) -> int:
-        """Type all commands of a page, and compare what it quotes of them; how many there were."""
-        typed = 0
-        for command, quoted in transcripts(text):
-            if command.endswith("--gdb"):
-                continue  # what is typed there follows, in gdb
-            output = self.type(command)
-            missing = first_line_not_found(quoted, output)
-            assert missing is None, f"$ {command}\n{output}\nis without the line:\n{missing}"
-            typed += 1
-        return typed
 
 
 @pytest.fixture

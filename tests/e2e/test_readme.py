@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """README's captures are of this build: a run and its dump repeat byte for byte, so they can be held to that.
 
-Only the host's times may differ. A change of the guest's code moves the rest: run the two commands again and paste.
+Only the host's times may differ. A change of the guest's code moves the rest: `python tests/refresh.py` takes it over.
 """
 
 from __future__ import annotations

@@ -139,8 +139,8 @@ def _cpu_state(fact: kinds.CpuState) -> str:
 
 def _locks_looked_at(fact: kinds.LocksLookedAt) -> str:
     return (
-        f"{_capital(WHEN[fact.when])}, {fact.taken} of the {fact.count} spinlocks were taken that variables of the "
-        "kernel lead to. Of locks on untyped lists it is unknown."
+        f"{_capital(WHEN[fact.when])}, {fact.taken} of the {fact.count} spinlocks that variables of the kernel lead to "
+        f"{'was' if fact.taken == 1 else 'were'} taken. Of locks on untyped lists it is unknown."
     )
 
 
