@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from kdumpsim import images
 from kdumpsim.compiler import cache
 from kdumpsim.machines.pc import TracedCpu, capable
 from kdumpsim.runs.session import Session
-from kdumpsim.target import TARGET, StructLayout, physical
+from kdumpsim.target import TARGET, StructLayout, physical, words
 
 MACHINE: Final = "machine"
 PHASES, CONSOLE, DMA = "phases", "console", "DMA"
@@ -51,13 +51,9 @@ class Span:
     what: dict[str, Any] = field(default_factory=dict)
 
 
-class _Open(NamedTuple):
-    """An interrupt or exception that has not been returned from."""
-
-    name: str
-    begin: int
-    cpu: int
-    switched: int
+_Open = tuple[str, int, int, int]
+"""An interrupt or exception that has not been returned from: its name, when it began, the CPU, and how often that had
+gone to another task."""
 
 
 class Timeline:
@@ -113,16 +109,17 @@ class Timeline:
         self._rows.append((cpu, track, name, begin, end))
 
     def _event(self, cpu: int, then: Callable[[int, bool], None] | None, vector: int, done: bool) -> None:
-        now = self._now(cpu)
         if then is not None:
             then(vector, done)
         if not done:
-            self._ends_halt(cpu, now)
-        else:
-            if (cpu, vector) not in self._names:
-                self._names[cpu, vector] = self._machine.vector_name(cpu, vector)
-            frame = self._cpus[cpu].stack_pointer() + TARGET.word * (vector in WITH_ERROR_CODE)
-            self._events[frame] = _Open(self._names[cpu, vector], now, cpu, self._switched[cpu])
+            if self._halted[cpu] is not None:
+                self._ends_halt(cpu, self._now(cpu))
+            return
+        name = self._names.get((cpu, vector))
+        if name is None:
+            name = self._names[cpu, vector] = self._machine.vector_name(cpu, vector)
+        frame = self._cpus[cpu].stack_pointer() + TARGET.word * (vector in WITH_ERROR_CODE)
+        self._events[frame] = name, self._now(cpu), cpu, self._switched[cpu]
 
     def _returns(self, cpu: Any) -> None:
         event = self._events.pop(cpu.stack_pointer(), None)
@@ -130,8 +127,9 @@ class Timeline:
             self._ends_event(event, self._now(cpu.index), cpu.index)
 
     def _ends_event(self, event: _Open, now: int, cpu: int | None = None) -> None:
-        slept = event.switched != self._switched[event.cpu] or (cpu is not None and cpu != event.cpu)
-        self._span(event.cpu, SLEPT if slept else EVENTS, event.name, event.begin, now)
+        name, begin, where, switched = event
+        slept = switched != self._switched[where] or (cpu is not None and cpu != where)
+        self._rows.append((where, SLEPT if slept else EVENTS, name, begin, now))
 
     def _halts(self, cpu: int, then: Callable[[], None] | None) -> None:
         self._halted[cpu] = self._now(cpu)
@@ -169,7 +167,7 @@ class Timeline:
     def _softirqs_run(self, softirqs: _Softirqs, cpu: Any) -> None:
         self._ends_softirqs(cpu.index)
         stack = cpu.stack_pointer()
-        names = ", ".join(softirqs.pending(stack, self._word)) or "softirq"
+        names = softirqs.pending(stack, self._linear)
         self._softirqs[cpu.index] = names, self._now(cpu.index), stack + TARGET.word
         back = self._word(stack)
         if back not in self._backs:
@@ -199,7 +197,7 @@ class Timeline:
             self._ends_softirqs(cpu)
             self._ends_halt(cpu, self._now(cpu))
         for event in self._events.values():
-            self._ends_event(event, self._now(event.cpu))
+            self._ends_event(event, self._now(event[2]))
         self._events.clear()
 
     def _listen_to_dma(self) -> None:
@@ -235,10 +233,10 @@ class Timeline:
         """The interrupts, exceptions and system calls that a CPU has not returned from, outermost first."""
         stack, size = self._cpus[cpu].stack_pointer(), self._session.first.stack_size
         return [
-            event.name
-            for frame, event in self._events.items()
+            name
+            for frame, (name, _, where, switched) in self._events.items()
             if stack <= frame < (stack & -size) + size
-            or (event.cpu == cpu and event.switched == self._switched[cpu])  # left for a stack of its own
+            or (where == cpu and switched == self._switched[cpu])  # left for a stack of its own
         ]
 
     # As a file.
@@ -298,17 +296,28 @@ class _Softirqs:
     def __init__(self, kernel: images.KernelImage) -> None:
         self._stack_size = kernel.stack_size
         self._waiting, self._handlers = kernel.symbols["softirq_pending"], kernel.symbols["softirq_vec"]
+        self._table = images.symbol_size(kernel.elf, "softirq_vec")
         self._names = {address: name for name, address in kernel.symbols.items()}
+        self._known: dict[tuple[int, bytes], str] = {}
+        """By the bits that wait, and the table of handlers."""
 
-    def pending(self, stack: int, word: Callable[[int], int]) -> Iterator[str]:
+    def pending(self, stack: int, read: Callable[[int, int], bytes]) -> str:
         """Names of the handlers of this CPU's softirqs that wait, by the number that its stack has for it.
 
-        `word` gives the one at a linear address.
+        `read` gives memory at a linear address.
         """
+
+        def word(address: int) -> int:
+            return int.from_bytes(read(address, TARGET.word), "little")
+
         number = word((stack & -self._stack_size) + THREAD_INFO.offsets["cpu"])
         waiting = word(self._waiting + number * TARGET.word) if number < MAX_CPUS else 0
-        bits = (bit for bit in range(waiting.bit_length()) if waiting >> bit & 1)
-        return (self._names.get(word(self._handlers + bit * TARGET.word), "?") for bit in bits)
+        known = waiting, read(self._handlers, self._table)
+        if known not in self._known:
+            table = words(known[1])
+            found = [self._names.get(handler, "?") for bit, handler in enumerate(table) if waiting >> bit & 1]
+            self._known[known] = ", ".join(found) or "softirq"
+        return self._known[known]
 
 
 def _known(kernel: images.KernelImage, what: str, find: Callable[[], Any]) -> Any:
