@@ -63,9 +63,13 @@ class Views:
             physical = self.physical(index, address)
             if physical is None or not self._machine.memory.is_ram(physical):
                 break
-            parts.append(self._machine.memory.dma_read(physical, step))
+            parts.append(self._bytes(physical, step))
             address, size = address + step & 0xFFFFFFFF, size - step
         return b"".join(parts)
+
+    def _bytes(self, address: int, size: int) -> bytes:
+        """Physical memory, all ones beyond its end; unlike a device's read, nobody who observes those hears of it."""
+        return bytes(self._machine.memory.view[address : address + size]).ljust(size, b"\xff")
 
     def physical(self, index: int, address: int) -> int | None:
         """Where a linear address leads; None: nowhere."""
@@ -124,7 +128,7 @@ class Views:
         address = entry & 0xFFFFF000
         if not self._machine.memory.is_ram(address):
             return ()
-        return words(self._machine.memory.dma_read(address, PAGE_SIZE))
+        return words(self._bytes(address, PAGE_SIZE))
 
     def loaded(self) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, Mapping[str, int]]]]:
         """What runs beside the first kernel, as ELF files: kernels, and by how much each has moved; objects, and where

@@ -214,7 +214,7 @@ class Kdump(Mechanism):
         memory, moved = host.machine.memory, self._state[-1]
         for page in range(self.capture.base, physical(self.capture.symbols["_etext"]), PAGE_SIZE):
             address = page + moved + PAGE_SIZE // 2
-            memory.dma_write(address, bytes([memory.dma_read(address, 1)[0] ^ 1]))
+            memory.dma_write(address, bytes([memory.view[address] ^ 1]))
 
     def phases(self, host: Host) -> Sequence[Phase]:
         total = self.pc.memory - self.kernel.crashkernel.size_with(self.pc.memory)
