@@ -19,7 +19,10 @@ import pytest
 
 from kdumpsim import images
 from kdumpsim.agent.errors import AgentError
+from kdumpsim.board.machine import Machine
+from kdumpsim.lkdtt.outcome import NS
 from kdumpsim.mechanisms.lkcd import DEVICE, Lkcd
+from kdumpsim.runs.account import outcome_of
 from kdumpsim.runs.forking import Booted
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import power_on, prepare, start
@@ -155,6 +158,31 @@ def test_a_task_that_dies_in_task_context_is_dumped_at_its_oops(crashed: Crashed
     result, directory = crashed("FS_DEVRW", "bug")
     assert str(result.outcome) == "O"
     assert "kernel BUG at" in said(directory)
+
+
+def test_the_restart_hangs_if_another_cpu_was_in_a_program(tmp_path: Path) -> None:
+    """The paper's O (nrbt, nmiw): on its way to ring 3 that CPU calls schedule() with interrupts off, and waits there.
+
+    No other CPU can then stop it by an IPI, which is what the one that has dumped waits for, with interrupts off, too.
+    """
+    quick = (("watchdog_thresh", "3"),)
+    wanted = Scenario(
+        "TASKLET", "bug", count=10**6, load=("memdrain",), patience=1, mechanism="lkcd", kernel_options=quick
+    )
+    with closing(power_on(wanted.pc, wanted.kernel)) as session:
+        assert start(session) is None
+        session.arm(wanted.crash_part)
+        assert isinstance(session.machine, Machine)
+        one, other = session.machine.cpus
+        session.run_to(session.now + NS, lambda: one.cpl() == 0 and other.cpl() == 3)
+        assert other.cpl() == 3
+        session.machine.i8042.chord("leftalt", "sysrq", "c")
+        session.run_to(session.now + NS // 10)
+        session.dump()
+        outcome = outcome_of(session)
+    assert session.oracle.nmi[1].cs & 3 == 3
+    assert str(outcome) == "O (nrbt, nmiw)"
+    assert "NMI Watchdog detected LOCKUP on CPU" in session.console.text.partition("Rebooting in")[2]
 
 
 def test_a_device_that_will_not_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -374,7 +374,8 @@ class Session:
     def _jump(self) -> None:
         """The mechanism takes over: what the console says from here on is not the dying kernel's."""
         self.machine.uarts[0].flush()
-        self._jumped_at = len(self.console.lines)
+        lines = self.console.lines
+        self._jumped_at = len(lines) if lines[-1][1] else len(lines) - 1  # the last one may not have begun
         if self.conditions is not None:
             self.conditions.at_jump(self.machine)
 
