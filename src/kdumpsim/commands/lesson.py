@@ -33,7 +33,7 @@ Examples:
   kdumpsim lesson check 3 answers.txt
   kdumpsim lesson check 3 --answers         # for teachers
 
-{status_help(Status.FAILURE)}
+{status_help(Status.WRONG_ANSWER)}
 """
 
 
@@ -74,7 +74,7 @@ def _check(chosen: Lesson, file: str | None, *, reveal: bool) -> int:
         right = runs.COMPUTED[chosen.number](chosen)
     except runs.CannotTell as error:
         click.echo(f"kdumpsim: this build does not do what the lesson says: {error}", err=True)
-        return Status.FAILURE
+        return Status.WRONG_ANSWER
     if reveal:
         for number, answer in right.items():
             click.echo(f"{number}: {answer}")
@@ -114,4 +114,4 @@ def _marked(chosen: Lesson, right: Mapping[int, Answer], given: Mapping[int, str
         if not accepted:
             click.echo(f"   {text}")
     click.echo(f"{correct} of {len(right)} right")
-    return Status.SUCCESS if correct == len(right) else Status.FAILURE
+    return Status.SUCCESS if correct == len(right) else Status.WRONG_ANSWER

@@ -26,6 +26,7 @@ class Status(IntEnum):
     HOST_TIMEOUT = 4, "no outcome: a run exceeded its limit of host time"
     HOST_FAILURE = 5, "no outcome: the host failed (disk full, no permission, killed worker)"
     SCRIPT_FAILED = 6, "a command of a console script failed"
+    WRONG_ANSWER = 7, "lesson check: an answer is wrong, or this build has none"
     INTERNAL_ERROR = 70, "a bug in kdumpsim: the traceback is printed"
     TIMEOUT = 124, "boot: the machine was stopped by --timeout"
     HANGUP = 129, "hung up (SIGHUP)"
