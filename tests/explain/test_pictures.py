@@ -17,7 +17,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from click.testing import CliRunner
 
+from kdumpsim.cli import main
 from kdumpsim.explain.facts import Armed, Crash, Facts, Overwritten, StackLeft
 from kdumpsim.explain.pictures.gallery import drawings
 from kdumpsim.explain.pictures.page import page
@@ -422,6 +424,21 @@ def test_a_page_needs_nothing_else(each: Drawn) -> None:
     assert "url(" not in text
     assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
     assert len(found.ids) == len(set(found.ids))
+
+
+def test_the_documentation_names_every_picture(panic: Drawn, explained: Explained) -> None:
+    text = (Path(__file__).parents[2] / "docs/pictures.md").read_text()
+    assert set(re.findall(r"^\| `([\w-]+)\.svg`", text, re.M)) == panic.drawings.keys() | explained.drawings.keys()
+
+
+@pytest.mark.nightly
+def test_the_command_writes_the_page_and_a_file_for_each_picture(explained: Explained, overflow: Drawn) -> None:
+    html, folder = overflow.directory / "run.html", overflow.directory / "svg"
+    words = ["explain", str(overflow.directory), "--html", str(html), "--svg", str(folder)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert {file.stem for file in folder.iterdir()} == explained.drawings.keys()
+    assert all(ET.parse(file).getroot().tag == f"{SVG}svg" for file in folder.iterdir())
+    assert "<h1>INT_HARDWARE_ENTRY / overflow: X</h1>" in html.read_text()
 
 
 PROBE = """
