@@ -66,7 +66,13 @@ def test_a_small_terminal_shows_one_pane_after_another(model: Model) -> None:
     async def play(pilot: Pilot[None], app: Tui) -> None:
         assert "dtt_induce(kind, point.name)" in text(app, "source")
         assert "1▶" in text(app, "source") or "0▶" in text(app, "source")
-        wanted = {"console": "agent: listening", "registers": "eflags", "memory": "purgatory", "timeline": "CPU 0"}
+        wanted = {
+            "console": "agent: listening",
+            "registers": "eflags",
+            "calls": "system_call",
+            "memory": "purgatory",
+            "timeline": "CPU 0",
+        }
         for name in DECK:
             assert [other for other in DECK if app.query_one(f"#{other}").display] == [name]
             assert wanted[name] in text(app, name)
@@ -149,7 +155,7 @@ def test_the_page_shows_the_screen(model: Model) -> None:
     page = (Path(__file__).parents[2] / "docs/tui.md").read_text().partition("<!-- screen -->\n```text\n")[2]
 
     async def play(pilot: Pilot[None], app: Tui) -> None:
-        await press(pilot, "tab", "tab", "tab", "z", "z")
+        await press(pilot, *["tab"] * 4, "z", "z")
         seen = "\n".join(line.rstrip() for line in text(app).splitlines())
         assert re.sub(r"[0-9a-f]+", "#", seen) == re.sub(r"[0-9a-f]+", "#", page.partition("\n```")[0])
 

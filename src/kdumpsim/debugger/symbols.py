@@ -20,6 +20,7 @@ from kdumpsim import images
 from kdumpsim.debugger.tools import PACKAGE
 from kdumpsim.target import PAGE_OFFSET
 from kdumpsim.vmcore.debuginfo import DebugInfo
+from kdumpsim.vmcore.unwind import Unwinder
 
 FIRST, CAPTURE = "first kernel", "capture kernel"
 _ENTRY = ("entry_text_start", "entry_text_end")
@@ -71,39 +72,39 @@ class _Part:
     """An ELF file, and where it runs."""
 
     def __init__(self, name: str, elf: bytes, moved: int = 0) -> None:
-        self.name, self._elf, self._moved = name, elf, moved
+        self.name, self.elf, self.moved = name, elf, moved
 
     @cached_property
     def info(self) -> DebugInfo:
-        return DebugInfo.of(self._elf)
+        return DebugInfo.of(self.elf)
 
     @cached_property
     def _entry(self) -> range:
-        table = ELFFile(io.BytesIO(self._elf)).get_section_by_name(".symtab")
+        table = ELFFile(io.BytesIO(self.elf)).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
         found = [symbol for name in _ENTRY for symbol in table.get_symbol_by_name(name) or ()]
         return range(*(symbol["st_value"] for symbol in found)) if len(found) == 2 else range(0)
 
     def spot(self, address: int) -> Spot | None:
         """None where it has no function."""
-        at = address - self._moved
+        at = address - self.moved
         function = self.info.function(at)
         if function is None:
             return None
         file, line = self.info.line(at) or (None, None)
         begin, end = self.info.extent(at) or (at, at + 1)
-        extent = (max(begin, function.start) + self._moved, min(end, function.start + function.size) + self._moved)
+        extent = (max(begin, function.start) + self.moved, min(end, function.start + function.size) + self.moved)
         return Spot(address, self.name, function.name, at - function.start, file, line, extent, at in self._entry)
 
     def places(self, file: str) -> Iterator[tuple[int, int]]:
         """(line, address) of the lines' beginnings."""
         for line, addresses in self.info.places(file).items():
-            yield from ((line, address + self._moved) for address in addresses)
+            yield from ((line, address + self.moved) for address in addresses)
 
     def function(self, name: str) -> int | None:
         """A function's address."""
         found = [function.start for function in self.info.functions() if function.name == name]
-        return found[0] + self._moved if found else None
+        return found[0] + self.moved if found else None
 
 
 class Symbols:
@@ -134,6 +135,7 @@ class Symbols:
         """Read all debug information now, which takes some seconds; else it is read when it is needed."""
         for part in self._parts:
             part.spot(0)
+        Unwinder.of(self._parts[0].elf)
 
     def spot(self, address: int, task: str = "", paging: bool = True) -> Spot:
         """What is at a linear address of a CPU that runs a task."""
@@ -160,6 +162,12 @@ class Symbols:
             if (address := part.function(name)) is not None:
                 return part.spot(address)
         return None
+
+    def unwinder(self, spot: Spot) -> Unwinder | None:
+        """For calls from a kernel's code on; None where it cannot follow them: in other code, and in a kernel that
+        runs elsewhere than where it is linked."""
+        part = next((part for part in self._parts if part.name == spot.owner), None)
+        return Unwinder.of(part.elf) if part and part.name in (FIRST, CAPTURE) and not part.moved else None
 
     def files(self) -> list[str]:
         """All source files that have code."""

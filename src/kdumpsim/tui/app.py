@@ -36,7 +36,7 @@ SPEEDS: Final = tuple(10**power for power in range(7))
 """Instructions of a step of playing."""
 WIDE, TALL = 110, 34
 """Columns and lines from which on all panes have room beside each other."""
-DECK: Final = ("console", "registers", "memory", "timeline")
+DECK: Final = ("console", "registers", "calls", "memory", "timeline")
 """The panes that take turns on smaller terminals."""
 LATER: Final = ("crash", "jump", "capture", "save-done", "end")
 """Milestones that are offered before the run has come to them: it is run to its end to find them."""
@@ -55,12 +55,12 @@ class Tui(App[None]):
     #panes { height: 1fr; layout: grid; grid-size: 2; grid-columns: 1fr 52; }
     .pane { border-top: solid $primary; border-title-color: $text-primary; border-title-style: bold; }
     #cpus { height: auto; }
-    #registers, #memory { padding-left: 1; }
+    #registers, #memory, #calls { padding-left: 1; }
     #source { row-span: 2; }
-    #timeline, #console { column-span: 2; }
+    #timeline { column-span: 2; }
     #panes.deck { grid-size: 1; grid-columns: 1fr; }
     .deck #source { row-span: 1; }
-    .deck #timeline, .deck #console { column-span: 1; }
+    .deck #timeline { column-span: 1; }
     .deck .turn { display: none; }
     .deck .turn.shown { display: block; }
     .dialog { border: solid $primary; background: $surface; padding: 0 1; }
@@ -139,6 +139,7 @@ class Tui(App[None]):
             yield Pane("memory", "memory")
             yield Pane("timeline", "timeline")
             yield Pane("console", "console")
+            yield Pane("calls", "calls")
         yield Drawn("message")
         yield Drawn("keys")
 
@@ -181,6 +182,9 @@ class Tui(App[None]):
         registers = self._main.query_one("#registers", Pane)
         registers.border_title = f"registers of CPU {self._cpu}"
         registers.show(lambda width, height: drawing.registers(row, width))
+        calls = self._main.query_one("#calls", Pane)
+        calls.border_title = f"calls on CPU {self._cpu}"
+        calls.show(lambda width, height: drawing.calls(picture, width, height))
         self._main.query_one("#memory", Pane).show(lambda width, height: drawing.memory(picture, width, height))
         self._main.query_one("#timeline", Pane).show(
             lambda width, height: drawing.timeline(picture, self._zoom, width, height)

@@ -84,6 +84,19 @@ def registers(row: CpuRow, width: int) -> Text:
     return Text("\n".join(lines), no_wrap=True, overflow="crop")
 
 
+def calls(picture: Picture, width: int, height: int) -> Text:
+    """The functions that a CPU is in, innermost first."""
+    lines = []
+    for number, frame in enumerate(picture.calls[:height]):
+        line = Text(f"{number:>2} ", "grey50", no_wrap=True)
+        line.append(frame.function or hex_address(frame.address), "" if number else "bold")
+        if frame.file:
+            line.append(f"  {frame.file.rpartition('/')[2]}:{frame.line}", "grey50")
+        line.truncate(width)
+        lines.append(line)
+    return Text("\n").join(lines)
+
+
 def console(picture: Picture, height: int, width: int) -> Text:
     """The last lines of the serial console."""
     lines = list(picture.console)
@@ -97,13 +110,13 @@ def memory(picture: Picture, width: int, height: int) -> Text:
     inside = {row.index: holds(picture.regions, row.physical) for row in picture.cpus if row.physical is not None}
     rows: list[tuple[Text, bool]] = []
     for region in sorted(_merged(picture.regions), key=lambda region: (-region.end, region.inside)):
-        here = [str(index) for index, one in inside.items() if one is not None and _within(one, region)]
+        here = [index for index, one in inside.items() if one is not None and _within(one, region)]
         line = Text(no_wrap=True, overflow="crop")
         line.append(f"{hex_address(region.start)}-{hex_address(region.end - 1)} ", "grey50")
         line.append(f"{'  ' * region.inside}{region.name}", "bold" if not region.inside else "")
         line.append(f" {_size(region.end - region.start)}", "grey50")
         if here:
-            line.append(f" ◀ CPU {', '.join(here)}", "bold green")
+            line.append(f" ◀ CPU {_numbers(here)}", "bold green")
         line.truncate(width)
         rows.append((line, bool(region.inside or here)))
     wanted = [line for line, needed in rows if needed or len(rows) <= height]
@@ -126,6 +139,17 @@ def _within(one: Region, other: Region) -> bool:
     return one.inside == other.inside and other.start <= one.start < other.end
 
 
+def _numbers(numbers: Sequence[int]) -> str:
+    """Numbers in order, neighbours as a range."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][-1] == number - 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in ranges)
+
+
 def _size(size: int) -> str:
     return f"{size >> 20}M" if size >= 1 << 20 and not size & 0xFFFFF else f"{-(-size >> 10)}K"
 
@@ -146,7 +170,7 @@ def timeline(picture: Picture, zoom: int, width: int, height: int) -> Text:
         lines.append(line)
     scale = f"{begin / 1e9:.6f} s to {end / 1e9:.6f} s, a column is {_time((end - begin) / columns)}"
     lines.append(Text(" " * 9 + scale, "grey50", no_wrap=True))
-    lines.append(Text(" " * 9 + f"▼ now  ▾ milestone  {legend(rows)}", "grey50", no_wrap=True))
+    lines.append(Text(f" ▼ now  ▾ milestone  {legend(rows)}", "grey50", no_wrap=True))
     for line in lines:
         line.truncate(width)
     return Text("\n").join(lines[:height])

@@ -32,7 +32,7 @@ LOOKING
   o           open a source: a function's name, or FILE:LINE
   d           machine code, and back to the source
   Tab         the next of the panes that have no room beside each
-              other: console, registers, memory, timeline
+              other: console, registers, calls, memory, timeline
   z  Z        zoom into the timeline, and out again
 
 BREAKPOINTS

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Final
 
 from kdumpsim import images
@@ -16,6 +17,7 @@ from kdumpsim.debugger.views import CpuStatus
 from kdumpsim.target import FLAGS, PAGE_OFFSET, PROGRAM_COUNTER, TARGET, stack_pointer, words
 from kdumpsim.tui.strip import SYSTEM_CALL
 from kdumpsim.vmcore.layout import Layout
+from kdumpsim.vmcore.unwind import Frame
 
 PAGING: Final = 1 << 31
 INTERRUPTS: Final = 1 << 9
@@ -104,6 +106,18 @@ class Looker:
             raise ValueError(f"no memory at {address:#x}")
         return data
 
+    def calls(self, row: CpuRow) -> list[Frame]:
+        """How a CPU came to where it is, innermost first, as far as that can be followed; at least where it is."""
+        unwinder = self._symbols.unwinder(row.spot)
+        if unwinder is None or not row.registers.cr0 & PAGING:
+            return [Frame(row.spot.address, row.spot.function or None, row.spot.file, row.spot.line)]
+
+        def read(address: int, size: int) -> bytes | None:
+            data: bytes = self._travel.ask("memory", row.index, address, size)
+            return data if len(data) == size else None
+
+        return unwinder.backtrace(asdict(row.registers), read)
+
     # Memory.
 
     def regions(self) -> list[Region]:
@@ -131,7 +145,11 @@ def linear(registers: Registers) -> int:
 def _doing(status: CpuStatus) -> str:
     """In a word or two."""
     registers = status.registers
-    inside = [_named(name) for name in status.doing]
+    inside = [
+        name if times == 1 else f"{name} ×{times}"
+        for name, each in groupby(map(_named, status.doing))
+        for times in (sum(1 for _ in each),)
+    ]
     if status.state not in ("runs", "halted"):
         return status.state
     if status.state == "halted":

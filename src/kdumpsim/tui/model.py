@@ -24,6 +24,7 @@ from kdumpsim.target import TARGET, stack_pointer, words
 from kdumpsim.tui.backwards import in_the_middle, line_before
 from kdumpsim.tui.looking import PAGING, CpuRow, Looker, Region
 from kdumpsim.vmcore.disassembly import Instruction, disassemble
+from kdumpsim.vmcore.unwind import Frame
 
 CONSOLE_LINES: Final = 400
 TRAILS: Final = (2_000, 20_000, 400_000)
@@ -73,6 +74,8 @@ class Picture:
     """The title of the milestone come past last."""
     code: tuple[Instruction, ...] = field(default=(), repr=False)
     """Around the place of the CPU that one looks at."""
+    calls: tuple[Frame, ...] = field(default=(), repr=False)
+    """How that CPU came to where it is, innermost first."""
     ending: str = ""
     """How the run ends, once that is known."""
     end: tuple[int, int] = (0, 0)
@@ -187,6 +190,7 @@ class Model:
         stops = self.stops()
         past = [stop for stop in stops if stop.number <= place.number]
         cpus = tuple(self._look.cpus())
+        row = cpus[place.cpu if cpu is None else cpu]
         return Picture(
             place.number, ns, place.cpu, self._why,
             cpus=cpus,
@@ -195,7 +199,8 @@ class Model:
             spans=tuple(self._spans),
             stops=tuple(stops),
             past=past[-1].title if past else "power-on",
-            code=tuple(self._code(cpus[place.cpu if cpu is None else cpu])),
+            code=tuple(self._code(row)),
+            calls=tuple(self._look.calls(row)),
             ending=self._travel.ending,
             end=max([self._end, *((stop.number, stop.ns) for stop in stops)]),
             over=self.over,

@@ -19,7 +19,7 @@ GLYPHS: Final = {
 }  # fmt: skip
 """What a kind is drawn as; a later one is drawn over earlier ones, if it took enough of a column."""
 MEANING: Final = {
-    "halt": "halted", "idle": "idle task", "task": "a task", "call": "system call", "softirq": "softirq",
+    "halt": "halted", "idle": "idle task", "task": "task", "call": "system call", "softirq": "softirq",
     "irq": "interrupt", "fault": "exception", "nmi": "NMI",
 }  # fmt: skip
 _SHARE: Final = 0.2
