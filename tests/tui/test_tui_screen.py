@@ -194,7 +194,7 @@ def test_without_a_terminal_it_says_so() -> None:
     assert "tui" in COMMANDS
 
 
-@pytest.mark.parametrize(("how", "status"), [("c", 0), ("term", 143)])
+@pytest.mark.parametrize(("how", "status"), [("c", 0), pytest.param("term", 143, marks=pytest.mark.nightly)])
 def test_leaving_leaves_no_process(how: str, status: int) -> None:
     """While the run plays, from power-on."""
     pid, terminal = os.forkpty()

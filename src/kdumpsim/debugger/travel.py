@@ -139,14 +139,19 @@ class Traveller:
         self.goto(1)
         return None
 
-    def trail(self, cpu: int, count: int) -> list[Trace]:
-        """What a CPU ran, of the last `count` instructions of all CPUs before this place, in order."""
+    def trail(
+        self, cpu: int, count: int, asked: Callable[[], bool] = lambda: False, listen: int | None = None
+    ) -> list[Trace] | None:
+        """What a CPU ran, of the last `count` instructions of all CPUs before this place, in order; None: `asked` to
+        stop."""
         begin = max(self.place.number - count, 1)
         runner = self._fork(self._best(begin))
         try:
             for go in (Go(until=begin), Go(until=self.place.number, trail=cpu)):
                 runner.send(go)
-                seen, _ = self._seen(runner)
+                seen, told = self._seen(runner, asked, listen)
+                if told:
+                    return None
             return seen.trail
         finally:
             runner.close()

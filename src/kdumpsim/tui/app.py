@@ -22,7 +22,7 @@ from textual.screen import Screen
 from kdumpsim.debugger.travel import MachineGone
 from kdumpsim.tui import drawing
 from kdumpsim.tui.guide import GUIDE, KEYS
-from kdumpsim.tui.model import MILESTONES, Model, Picture
+from kdumpsim.tui.model import MILESTONES, Interrupted, Model, Picture
 from kdumpsim.tui.panes import CpuPane, Drawn, Help, Milestones, Pane, Prompt, SourcePane
 from kdumpsim.tui.strip import most_zoomed
 
@@ -232,6 +232,8 @@ class Tui(App[None]):
                 cpu = cpu if answer is None else answer
             except LookupError as error:
                 said, cpu = str(error.args[0]), self._cpu
+            except Interrupted:
+                said, cpu = "Stopped", self._cpu
             picture = self._model.picture(cpu)
         except (MachineGone, OSError):
             said = "The machine's process has ended: leave with q"

@@ -41,6 +41,10 @@ HIDDEN: Final = "crash-done"
 """When the operator had seen enough: no event in the machine."""
 
 
+class Interrupted(Exception):
+    """Somebody did not want to wait; one is where one was."""
+
+
 def _same_line(one: Spot, other: Spot) -> bool:
     return (one.owner, one.function, one.line) == (other.owner, other.function, other.line)
 
@@ -450,7 +454,10 @@ class Model:
         """What a CPU ran before this place, over so many instructions of all CPUs; 0: what is known of it."""
         here = self.number
         if count:
-            self._known = (cpu, max(here - count, 1), here, self._travel.trail(cpu, count))
+            found = self._travel.trail(cpu, count, self._asked, self._ready)
+            if found is None:
+                raise Interrupted
+            self._known = (cpu, max(here - count, 1), here, found)
         known, begin, end, steps = self._known
         return [step for step in steps if step.number < here] if known == cpu and begin < here <= end else []
 
