@@ -14,6 +14,7 @@ from typing import Final
 
 from . import descriptors as x86
 from .descriptors import ERROR_EXT, ERROR_IDT, Fault
+from .gates import KnownGates
 from .layout import (
     BASE,
     CR0,
@@ -66,6 +67,7 @@ class Delivery:
     def __init__(self, context: Context, memory: PhysicalMemory) -> None:
         self.context = context
         self.paging = Paging(memory)
+        self.known = KnownGates(context, memory)
         self.task_switch: TaskSwitch | None = None
         self.on_refused: Callable[[int, Fault], None] | None = None
         """Told of an event's vector, and of the fault that its delivery has met; the context is still as before."""
@@ -90,7 +92,12 @@ class Delivery:
         while True:
             try:
                 if q[CR0] & x86.CR0_PE:
-                    self._protected(vector, code, software, ext, not benign and vector in _FAULTS)
+                    set_rf = not benign and vector in _FAULTS
+                    cpl = self.known.deliver(vector, code, software=software, set_rf=set_rf)
+                    if cpl is not None:
+                        self.refresh_hflags(cpl)
+                    else:
+                        self._protected(vector, code, software, ext, set_rf)
                 else:
                     self._real(vector)
                 return True
@@ -255,6 +262,8 @@ class Delivery:
             cleared |= x86.IF
         q[EFLAGS] = eflags & ~cleared
         self.refresh_hflags(new_cpl)
+        if not v86:
+            self.known.learn(vector, software=software, cpl=cpl, stack=bool(inner))
 
     def _reach(self, address: int, size: int, width: int) -> None:
         """Fault if a frame cannot be stored; pushes go downwards, so CR2 names the highest slot that is in the way."""

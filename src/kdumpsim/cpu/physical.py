@@ -53,7 +53,8 @@ class PhysicalMemory:
             view = memoryview(array).cast("B")
             self._blocks.append((block.base, block.base + block.size, block.writable, view))
         self._flat, self._present = _flat(tuple(blocks))
-        self._words = self._flat.cast("I")
+        self.words = self._flat.cast("I")
+        """RAM that `holds` tells of, as 32-bit words by physical address / 4; for reading."""
         self._end = len(self._present) * PAGE
 
     def holds(self, address: int, size: int) -> bool:
@@ -63,13 +64,13 @@ class PhysicalMemory:
     def read32(self, address: int) -> int:
         """The 32-bit word at a physical address."""
         if address < self._end and not address & 3 and self._present[address >> 12]:
-            return self._words[address >> 2]
+            return self.words[address >> 2]
         return int.from_bytes(self.read(address, 4), "little")
 
     def write32(self, address: int, value: int) -> None:
         """Store a 32-bit word at a physical address."""
         if address < self._end and not address & 3 and self._present[address >> 12]:
-            self._words[address >> 2] = value
+            self.words[address >> 2] = value
             if self.written is not None:
                 self.written(address, 4)
         else:
