@@ -347,3 +347,22 @@ def test_ctrl_c_ends_a_script(tmp_path: Path) -> None:
     assert "interrupted at" in output
     assert "# ps" not in output
     assert "Traceback" not in complaints
+
+
+def test_at_a_terminal_the_past_is_shown_in_the_prompt_and_the_end_is_not_the_end(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path / "state", "--output", str(tmp_path / "dump"))
+    terminal.expect("] # ")
+    terminal.type("sysrq b\n")
+    terminal.expect("the machine reset at")
+    terminal.expect("back looks at how it came to that")
+    terminal.expect("] # ")
+    terminal.type("back 5\n")
+    terminal.expect("5 instructions ago")
+    terminal.expect(", past] # ")
+    terminal.type("dmesg\n")
+    terminal.expect("which cannot be changed; present returns from it")
+    terminal.type("present\n")
+    terminal.expect("this is the present")
+    terminal.type("quit\n")
+    assert terminal.process.wait(600) == 0
+    os.close(terminal.master)
