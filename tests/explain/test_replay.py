@@ -19,6 +19,7 @@ from kdumpsim.explain.facts import Fact, Facts
 from kdumpsim.explain.page import sections, text
 from kdumpsim.explain.replay import NotTheSame, explain, explain_result
 from kdumpsim.explain.sentences import Sentence
+from kdumpsim.runs.account import conclude
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import drive, power_on, run_scenario, start
 from kdumpsim.scenario.scenario import Scenario
@@ -184,20 +185,21 @@ def test_a_hang_that_only_the_operator_noticed(tmp_path: Path) -> None:
 
 def test_who_wrote_to_memory_after_the_hand_over_is_named(tmp_path: Path) -> None:
     """By DMA, and by a CPU to memory in which the dump is said to differ."""
-    result = run_scenario(NETWORK, tmp_path)
-    assert result.judgement is not None
-    pages = {change.page for change in result.judgement.dma}
-    assert pages
     with closing(power_on(NETWORK.pc, NETWORK.kernel)) as session:
         start(session)
         drive(session, NETWORK)
+        conclusion = conclude(session, tmp_path, large=False)
+        assert conclusion.judgement is not None
+        pages = {change.page for change in conclusion.judgement.dma}
+        assert pages
         jump = session.oracle.jump
         assert jump is not None
         assert jump.ram is not None
         now = session.machine.memory.view
         low = next(at for at in range(0x1000, 0x90000) if jump.ram.read(at, at + 1)[0] != now[at])
     differences = [Difference("differs", low, low + 1, "low memory")]
-    facts = explain_result(replace(result, judgement=replace(result.judgement, differences=differences)))
+    judgement = replace(conclusion.judgement, differences=differences)
+    facts = explain_result(Result(NETWORK, conclusion.outcome, judgement=judgement))
     written = facts.all(kinds.PageWritten)
     by_dma = [fact for fact in written if fact.by == "DMA of rtl8139"]
     assert {fact.start & ~0xFFF for fact in by_dma} <= pages
