@@ -134,7 +134,6 @@ class StackWatch:
         if steps.changes():
             writer = steps.last_cpu()
             self._noticed(index if writer is None else writer)
-        steps.alarm(None)
 
     def event(self, cpu: Cpu, vector: int, done: bool) -> None:
         """An event is delivered, or was."""

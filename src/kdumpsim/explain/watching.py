@@ -15,7 +15,7 @@ from typing import Any, Final
 from kdumpsim.apic.messages import Message as ApicMessage
 from kdumpsim.board.vectors import EXCEPTIONS
 from kdumpsim.cpu import Cpu
-from kdumpsim.cpu.steps import Steps
+from kdumpsim.cpu.steps import NEVER, Steps
 from kdumpsim.explain.facts import (
     CpuException,
     Crash,
@@ -44,6 +44,8 @@ from kdumpsim.target import FLAGS, PAGE_SIZE, PROGRAM_COUNTER, RETURN_VALUE, cal
 from kdumpsim.vmcore.owners import OwnerMap
 
 NMI: Final = 2
+MOST_COUNTED: Final = 40_000_000
+"""Instructions, some seconds: a busy machine that hangs for long is not counted up to the hand-over."""
 MOST_EXCEPTIONS: Final = 6
 """Of a CPU that are taken down at the beginning, and again at the end."""
 MOST_WRITES: Final = 64
@@ -100,7 +102,8 @@ class Watching:
         self._machine, self._cpus = machine, guest.cpus
         self._different = list(different)
         self.steps = Steps(self._cpus, self._before)
-        self._counting = True
+        self._counting, self._most = True, NEVER if different else MOST_COUNTED
+        self.steps.alarm(self._most)
         self.facts: list[Fact] = []
         self._crashed = self._jumped = False
         self._taken: dict[tuple[int, int], _Taken] = {}
@@ -154,6 +157,10 @@ class Watching:
         """Between two instructions of a CPU."""
         return self.moment(cpu, self.steps.number + 1)
 
+    def _everywhere(self) -> Moment:
+        """Between two instructions of all CPUs."""
+        return Moment(self._session.now, None, self.steps.number + 1 if self._counting else None)
+
     def _faulting(self, cpu: Cpu) -> Moment:
         """In the delivery of an event: the instruction that a CPU has begun last."""
         return self.moment(cpu, self.steps.last(cpu.index))
@@ -163,8 +170,14 @@ class Watching:
     def _before(self, index: int, address: int) -> None:
         if self._jumped:
             self._changed_after_jump(index)
-        else:
-            self._stacks.before(index, address)
+            return
+        self._stacks.before(index, address)
+        if self.steps.number >= self._most and not self.is_twin:
+            self._stop_counting()
+
+    def _stop_counting(self) -> None:
+        self.steps.stop()
+        self._counting = False
 
     # The crash.
 
@@ -211,7 +224,7 @@ class Watching:
     def _look_again(self, crash_ns: int) -> None:
         crash = self._session.oracle.crash
         if not self._jumped and crash is not None and crash.time_ns == crash_ns:
-            self._look("later", Moment(self._session.now, None, self.steps.number + 1))
+            self._look("later", self._everywhere())
 
     # How the news travels.
 
@@ -317,8 +330,7 @@ class Watching:
         if self._different:
             self.steps.watch([(at, self.host(at), 1) for at in self._different[:WATCHED_WORDS]])
         else:
-            self.steps.stop()
-            self._counting = False
+            self._stop_counting()
 
     def _tell_events(self) -> None:
         """What each CPU took since the crash."""
@@ -352,7 +364,6 @@ class Watching:
             frames = (self._guest.symbols_at(steps.last_address()).frame(steps.last_address()),)
             self._wrote(PageWritten(at, change.address, change.address + len(change.new), f"CPU {cpu.index}",
                                     self._owner(change.address), frames))  # fmt: skip
-        steps.alarm(None)
 
     def _owner(self, address: int) -> str:
         assert self._owners is not None
@@ -417,7 +428,7 @@ class Watching:
             self._tell_exceptions()
         if not self._jumped:
             if self._crashed:
-                self._look("end", Moment(self._session.now, None, self.steps.number + 1))
+                self._look("end", self._everywhere())
                 self._tell_events()
             self._stacks.stop()
         return [*self.facts, *self._stacks.facts()]
