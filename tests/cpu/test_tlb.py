@@ -11,6 +11,7 @@ from test_paging import P, W, paged
 
 from kdumpsim.cpu import Cpu, Exit, Neighbours, native
 from kdumpsim.cpu.softtlb import ENTRIES
+from kdumpsim.cpu.steps import Steps
 
 needs_soft_tlb = pytest.mark.skipif(not native.hooks().compiled, reason="this host has no machine code for the fill")
 PTE = 0x41000 + 4 * 0x50
@@ -67,6 +68,24 @@ def test_a_state_has_the_tlb(other: bool) -> None:
     box.cpu.restore(state)
     box.cpu.halted = False
     assert seen(box) == OLD
+
+
+@needs_soft_tlb
+def test_a_hook_of_all_instructions_that_goes_leaves_no_trace_in_page_tables() -> None:
+    """The engine looks up what it had hooked; the guest has forgotten that page, and has not come to it again."""
+    box = Box()
+    paged(box)
+    entry = 0x41000 + 4 * (FUNCTION >> 12 & 0x3FF)
+    box.code("ret", FUNCTION)
+    box.code(f"mov ${FUNCTION}, %eax\ncall *%eax\nandl $~0x20, {entry}\nmov %cr3, %ecx\nmov %ecx, %cr3\nhlt\nhlt")
+    counter = Steps([box.cpu], lambda index, address: None)
+    assert box.cpu.run(1000) is Exit.HALT
+    box.cpu.halted = False
+    counter.stop()
+    assert not box.words(entry, 1)[0] & 0x20
+    assert box.cpu.run(1000) is Exit.HALT
+    assert counter.number == 7
+    assert not box.words(entry, 1)[0] & 0x20
 
 
 @needs_soft_tlb

@@ -88,6 +88,7 @@ class Engine:
         self._watching: dict[int, Callable[[int], None]] = {}
         """Those of the watches that are not asleep."""
         self._step_hook: int | None = None
+        self._unhooking = False
         self._bus = bus
         self._memory = memory
         native.no_exits(self.uc)
@@ -197,6 +198,8 @@ class Engine:
         if self._flush_tlb_pending:
             self.flush_tlb()
             self._flush_tlb_pending = False
+        if self._unhooking:
+            self._unhook()
         if self._stale or self.flush_code_pending or self.retranslate_pending:
             self._drop_stale_code()
         soft = self.soft_tlb
@@ -478,12 +481,25 @@ class Engine:
         return self._step_hook is not None
 
     def unhook_instructions(self) -> None:
-        """Call it no longer, from the next slice on at the latest; what it uses must stay."""
-        if self._step_hook is not None:
-            native.hook_del(self.uc, self._step_hook)
-            self._step_hook = None
-            self.hook_changes += 1
-            self.flush_code_pending = True
+        """Call it no longer, from the next slice on; what it uses must stay."""
+        self._unhooking = self._step_hook is not None
+
+    def _unhook(self) -> None:
+        """Remove the hook: the engine then looks up all linear addresses at which it was called. Paging is off for
+        that, or the walks would be seen in page tables, as accessed pages.
+        """
+        assert self._step_hook is not None
+        q = self.context.q
+        cr0 = q[CR0]
+        q[CR0] = cr0 & ~CR0_PG
+        self.restore()
+        self.flush_tlb()
+        native.hook_del(self.uc, self._step_hook)
+        q[CR0] = cr0
+        self.restore()
+        self.flush_code()
+        self._step_hook, self._unhooking = None, False
+        self.hook_changes += 1
 
     def begins_again(self, address: int) -> bool:
         """From within a hook of the instruction there: it was called for this before, or will be again (as the first
