@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """LKCD: the dump it takes, as its readers read it, and what becomes of it where the crashing kernel cannot be trusted.
 
-One boot; each crash is a fork of it.  LKCD 6.1 was for kernels before 2.6.13, so it runs in the older of the profiles.
+One boot, of the older of the paper's kernels; each crash is a copy of it.
 """
 
 from __future__ import annotations

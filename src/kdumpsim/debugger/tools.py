@@ -65,7 +65,8 @@ class Tool:
             others = [tool.name for tool in TOOLS.values() if kind in tool.kinds]
             if not others:
                 raise WrongFormat(f"{core} is {kind}, so no debugger reads it")
-            raise WrongFormat(f"{core} is {kind}, which {self.name} does not read; {' and '.join(others)} do")
+            verb = "do" if len(others) > 1 else "does"
+            raise WrongFormat(f"{core} is {kind}, which {self.name} does not read; {' and '.join(others)} {verb}")
 
     def path(self) -> str:
         """Where it is installed; ToolMissing."""

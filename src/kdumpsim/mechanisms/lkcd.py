@@ -27,7 +27,7 @@ DEVICE = "/proc/sys/dump/device"
 HEADER_OFFSET = 4096
 """Bytes at the beginning of a partition that LKCD leaves alone."""
 RESTART_SECONDS = 5
-"""kernel.panic, as LKCD's start-up script sets it."""
+"""kernel.panic: LKCD restarts the machine only if it is told when."""
 WHY = {"ENODEV": "there is no such disk", "ENOSPC": "the dump partition is too small", "EINVAL": "it cannot be used"}
 
 
