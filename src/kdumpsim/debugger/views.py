@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Final
@@ -166,10 +167,13 @@ class Views:
 
     def areas(self) -> tuple[tuple[int, int] | None, list[Area]]:
         """Physical memory that the dump mechanism has taken: the reserved region, as first address and the one after
-        the last, and what is where in it."""
+        the last, and what is where in it; nothing where what tells of it was overwritten."""
         region, mechanism = self._session.oracle.reserved, self._session.mechanism
         reserved = None if region is None else (region.start, region.end)
-        return reserved, list(mechanism.areas(self._session))
+        try:
+            return reserved, list(mechanism.areas(self._session))
+        except (LookupError, ValueError, struct.error):
+            return reserved, []
 
     def digest(self) -> str:
         """All CPUs' registers and all RAM, for comparing."""

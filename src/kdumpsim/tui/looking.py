@@ -109,14 +109,18 @@ class Looker:
     def calls(self, row: CpuRow) -> list[Frame]:
         """How a CPU came to where it is, innermost first, as far as that can be followed; at least where it is."""
         unwinder = self._symbols.unwinder(row.spot)
+        here = Frame(row.spot.address, row.spot.function or None, row.spot.file, row.spot.line)
         if unwinder is None or not row.registers.cr0 & PAGING:
-            return [Frame(row.spot.address, row.spot.function or None, row.spot.file, row.spot.line)]
+            return [here]
 
         def read(address: int, size: int) -> bytes | None:
             data: bytes = self._travel.ask("memory", row.index, address, size)
             return data if len(data) == size else None
 
-        return unwinder.backtrace(asdict(row.registers), read)
+        try:
+            return unwinder.backtrace(asdict(row.registers), read)
+        except (LookupError, ValueError):
+            return [here]
 
     # Memory.
 
