@@ -35,7 +35,7 @@ DETAILS = (
 OTHERS = (
     "Dazed and confused", "Disabling IRQ #", "NMI: IOCK error", "Uhhuh. NMI received", "Rebooting in ",
     "Restarting system.", "Starting new kernel", "System halted.", "console shuts up", "Read-error on swap-device",
-    "Write-error on swap-device",
+    "Write-error on swap-device", "CPU %u: Machine Check Exception", "Bank ", "Attempting to continue.",
 )  # fmt: skip
 """Emergencies and alerts that are no error of the kernel's own code."""
 

@@ -32,7 +32,7 @@ def test_callers_and_context_of_a_crash(machine: Machine, point: str, context: s
     assert crash.context is not None
     assert crash.context.startswith(context)  # which IRQ is a matter of the build
     # An interrupt may have come on top of another.
-    assert [name for name in crash.calls if name in callers][: len(callers)] == callers
+    assert [name for name in crash.calls if name in callers][-len(callers) :] == callers
     interrupted = {
         "the idle task": "enable_paging", "a system call": "system_call",
         "a program": "apic_timer_interrupt" if context == "softirq" else "common_interrupt",
