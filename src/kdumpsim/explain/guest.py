@@ -176,7 +176,7 @@ class Guest:
         task = self.on_stack(stack) if own else None
         count = self.word(stack + self.map.offset("thread_info", "preempt_count")) if own else None
         return CpuState(
-            at, when, cpu.standing, bool(getattr(registers, FLAGS) & INTERRUPTS_ON), cpu.nmi_blocked(), ring,
+            at, when, cpu.standing, bool(getattr(registers, FLAGS) & INTERRUPTS_ON), cpu.nmi_blocked() and not cpu.shutdown, ring,
             asdict(registers), None if task is None else str(task), count, self.symbols.frames(calls),
         )  # fmt: skip
 

@@ -105,7 +105,7 @@ class Watching:
         self._counting, self._most = True, NEVER if different else MOST_COUNTED
         self.steps.alarm(self._most)
         self.facts: list[Fact] = []
-        self._crashed = self._jumped = False
+        self._armed = self._crashed = self._jumped = False
         self._taken: dict[tuple[int, int], _Taken] = {}
         self._names: dict[tuple[int, int], str] = {}
         self._exceptions = {cpu.index: _Exceptions() for cpu in self._cpus}
@@ -182,6 +182,7 @@ class Watching:
     # The crash.
 
     def _phase_ended(self, name: str) -> None:
+        self._armed |= name == "arm"
         if name == "load":
             for landmark in self._session.mechanism.landmarks(self._session):
                 self._watch_landmark(landmark)
@@ -273,10 +274,10 @@ class Watching:
     def _event(self, cpu: Cpu, vector: int, done: bool) -> None:
         if not self._jumped:
             self._stacks.event(cpu, vector, done)
-        if not self._crashed:
+        if not (self._armed or self._crashed):
             return
         if not done:
-            if not self._jumped:
+            if self._crashed and not self._jumped:
                 self._count((cpu.index, vector))
             if vector < len(EXCEPTIONS) and vector != NMI and not cpu.registers().cs & 3:
                 self._exception(cpu, vector)
@@ -302,7 +303,7 @@ class Watching:
         kept.add(CpuException(self._faulting(cpu), vector, EXCEPTIONS[vector], linear, frames))
 
     def _refused(self, cpu: Cpu, vector: int, met: int, linear: int | None) -> None:
-        if self._crashed:
+        if self._armed or self._crashed:
             fact = NotDelivered(
                 self._faulting(cpu), vector, _name(vector), met, _name(met), linear, cpu.stack_pointer()
             )
@@ -427,9 +428,8 @@ class Watching:
             self.facts.extend(self._guest.standing("end", Moment(self._session.now)))
             self._tell_exceptions()
         if not self._jumped:
-            if self._crashed:
-                self._look("end", self._everywhere())
-                self._tell_events()
+            self._look("end", self._everywhere())
+            self._tell_events()
             self._stacks.stop()
         return [*self.facts, *self._stacks.facts()]
 
