@@ -281,3 +281,9 @@ def test_only_what_was_initialised_is_a_lock(locked: Explained) -> None:
     looks = {look.when: (look.count, look.taken) for look in locked.facts.all(kinds.LocksLookedAt)}
     assert looks["crash"][1] == looks["later"][1] == 1
     assert looks["crash"][0] > 100
+
+
+def test_a_task_that_thread_info_no_longer_names_is_unknown(overflow: Explained) -> None:
+    tasks = [(state.when, state.task) for state in overflow.facts.all(kinds.CpuState) if state.at.cpu == 0]
+    assert tasks == [("crash", "swapper (pid 0)"), ("end", None)]
+    assert "its task unknown: the thread_info of its stack names none" in " ".join(overflow.page.split())

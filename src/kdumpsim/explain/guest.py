@@ -123,9 +123,11 @@ class Guest:
         return stack_pointer(registers) & -self.stack_size
 
     def on_stack(self, stack: int) -> Task | None:
-        """The task that the thread_info at the low end of a stack names."""
-        address = self.word(stack + self.map.offset("thread_info", "task"))
-        return None if address is None else self.task(address)
+        """The task that the thread_info at the low end of a stack names; None unless that task's own names it, too."""
+        member = self.map.offset("thread_info", "task")
+        address = self.word(stack + member)
+        task = None if address is None else self.task(address)
+        return task if task is not None and self.word(task.stack + member) == address else None
 
     # CPUs.
 

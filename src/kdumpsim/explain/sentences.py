@@ -273,9 +273,13 @@ def grown(steps: Sequence[kinds.StackGrown]) -> Sentence:
     for step in steps:
         taken.setdefault(step.function, []).append(step.begin - step.pointer)
     most = sorted(taken.items(), key=lambda item: -sum(item[1]))[:MOST_CALLS]
-    parts = [f"{sum(sizes)} bytes in {len(sizes)} steps by {name}()" for name, sizes in most]
+    parts = [f"{sum(sizes)} bytes in {_steps(len(sizes))} by {name}()" for name, sizes in most]
     text = f"{cpu(steps[0])}'s stack grew down to {min(step.pointer for step in steps):#x}: {', '.join(parts)}."
     return Sentence(text, (steps[0], steps[-1]) if steps[1:] else (steps[0],))
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 def overwritten(run: Sequence[kinds.Overwritten]) -> Sentence:
