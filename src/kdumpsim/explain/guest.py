@@ -177,8 +177,9 @@ class Guest:
         own = not ring and not self._session.jumped  # another kernel has other stacks
         task = self.on_stack(stack) if own else None
         count = self.word(stack + self.map.offset("thread_info", "preempt_count")) if own else None
+        on = bool(getattr(registers, FLAGS) & INTERRUPTS_ON)
         return CpuState(
-            at, when, cpu.standing, bool(getattr(registers, FLAGS) & INTERRUPTS_ON), cpu.nmi_blocked() and not cpu.shutdown, ring,
+            at, when, cpu.standing, on, cpu.nmi_blocked() and not cpu.shutdown, ring,
             asdict(registers), None if task is None else str(task), count, self.symbols.frames(calls),
         )  # fmt: skip
 
