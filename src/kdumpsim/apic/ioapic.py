@@ -12,6 +12,7 @@ idle, and remote IRR is set by sending. Arbitration never happens; the register 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from .messages import DeliveryMode, Message
@@ -41,6 +42,18 @@ class RedirectionEntry(Register):
     trigger = Field(15)
     mask = Field(16, reset=1)
     destination = Field(56, 8)
+
+
+_MASKED, _ACTIVE_LOW = RedirectionEntry.mask.mask, RedirectionEntry.polarity.mask
+
+
+@lru_cache(maxsize=128)
+def _message(value: int) -> Message:
+    """What is sent for an entry."""
+    entry = RedirectionEntry(value)
+    mode = DeliveryMode(entry.mode)
+    level = bool(entry.trigger) and mode in _LEVEL_MODES
+    return Message(mode, entry.vector, entry.destination, logical=bool(entry.logical), trigger_level=level)
 
 
 class IoApic:
@@ -86,18 +99,16 @@ class IoApic:
     def _look(self, pin: int, *, edge: bool) -> None:
         """Look at a pin after its level changed (`edge`) or after something else about it did."""
         entry = self._table[pin]
-        if entry.mask or self._levels >> pin & 1 == entry.polarity:
+        value = entry.value
+        if value & _MASKED or bool(self._levels >> pin & 1) != (not value & _ACTIVE_LOW):
             return
-        mode = DeliveryMode(entry.mode)
-        if entry.trigger and mode in _LEVEL_MODES:
+        message = _message(value)
+        if message.trigger_level:
             if not entry.remote_irr:
                 entry.remote_irr = 1
-                self._send(entry, mode, level=True)
+                self._post(message)
         elif edge:
-            self._send(entry, mode, level=False)
-
-    def _send(self, entry: RedirectionEntry, mode: DeliveryMode, *, level: bool) -> None:
-        self._post(Message(mode, entry.vector, entry.destination, logical=bool(entry.logical), trigger_level=level))
+            self._post(message)
 
     def _read_window(self) -> int:
         index = self._select
