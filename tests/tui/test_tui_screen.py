@@ -20,7 +20,7 @@ from kdumpsim.cli import COMMANDS
 from kdumpsim.commands.tui import tui
 from kdumpsim.tui.app import DECK, Tui
 from kdumpsim.tui.model import Model
-from kdumpsim.tui.panes import Help, Milestones
+from kdumpsim.tui.panes import Help, Milestones, SourcePane
 
 SMALL, LARGE = (80, 24), (120, 40)
 PATIENCE_S = 60
@@ -89,9 +89,11 @@ def test_a_large_terminal_shows_all_panes(model: Model) -> None:
             assert app.query_one(f"#{name}").display
         assert "cr4" in text(app, "registers")
         assert "first kernel" in text(app, "memory")
+        await press(pilot, *["down"] * 9)
         await pilot.resize_terminal(*SMALL)
         await pilot.pause()
         assert not app.query_one("#memory").display
+        assert f" {app.query_one(SourcePane).cursor} " in text(app, "source")
 
     on_screen(model, LARGE, play)
 
@@ -144,6 +146,8 @@ def test_places_are_typed(model: Model) -> None:
         assert "panic.py" in text(app, "cpus")
         await press(pilot, "g", "-", "1", "0", "enter")
         assert model.number == next(stop.number for stop in model.stops() if stop.name == "panic") - 10
+        await press(pilot, "g", "1", "escape")
+        assert len(app.screen_stack) == 1
         await press(pilot, "g", *"nowhere", "enter")
         assert "does not come to nowhere" in text(app, "message")
 

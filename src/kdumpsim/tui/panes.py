@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -132,6 +132,10 @@ class SourcePane(Pane):
         self._top = max(min(self._top, len(self._text) - height + 1), 1)
         return self._top
 
+    def on_resize(self) -> None:
+        """The cursor stays in sight."""
+        self._following = True
+
     def on_click(self, event: events.Click) -> None:
         """Tell which line it was."""
         offset = event.get_content_offset(self)
@@ -211,6 +215,3 @@ class Prompt(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """That is all."""
         self.dismiss(event.value.strip() or None)
-
-    async def action_dismiss(self, result: Any = None) -> None:
-        self.dismiss(result)
