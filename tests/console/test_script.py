@@ -7,7 +7,7 @@ import pytest
 
 from kdumpsim.console.command import parse_time
 from kdumpsim.console.script import ScriptError, read_script, split
-from kdumpsim.console.shell import COMMANDS, parse
+from kdumpsim.console.shell import COMMANDS, ENGLISH, parse
 
 TABLE_1 = """\
 # modprobe dtb
@@ -27,7 +27,7 @@ id      crash type      crash point name      count  location
 
 
 def commands(text: str) -> list[tuple[int, str]]:
-    return [(line.number, line.text) for line in read_script(text, COMMANDS, parse)]
+    return [(line.number, line.text) for line in read_script(text, COMMANDS, parse, english=ENGLISH)]
 
 
 def test_table_1_of_the_paper_is_a_script() -> None:
@@ -46,6 +46,14 @@ def test_commands_without_prompts_and_comments() -> None:
         (3, "ttutils ls"),
         (5, "continue 10ms"),
     ]
+
+
+def test_a_comment_may_begin_with_a_word_that_is_a_command_if_it_is_not_valid_as_such() -> None:
+    script = "# where the crash is\n# back to the prompt\nps\n# present at all times\n"
+    assert commands(script) == [(3, "ps")]
+    assert commands("# ps\nmem: 64 MB\ntrace of nothing much\n# back 5\nwhere it was\n") == [(1, "ps"), (4, "back 5")]
+    with pytest.raises(ScriptError, match="'back' has no prompt before it"):
+        commands("# ps\nback 5\n")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from kdumpsim.board.machine import Machine, MachineConfig
 from kdumpsim.board.multiboot import BootError
 from kdumpsim.commands.decode import decode
 from kdumpsim.console.script import ScriptError, read_script
-from kdumpsim.console.shell import COMMANDS, parse
+from kdumpsim.console.shell import COMMANDS, ENGLISH, parse
 from kdumpsim.kexec.errors import KexecError
 from kdumpsim.kexec.image import load_image
 from kdumpsim.kexec.iomem import memory_layout
@@ -126,7 +126,7 @@ def _decode(console: bytes, kernel: bytes) -> None:
 def script(data: bytes) -> None:
     """A console script."""
     with contextlib.suppress(ScriptError, UnicodeDecodeError):
-        read_script(data.decode(), COMMANDS, parse)
+        read_script(data.decode(), COMMANDS, parse, english=ENGLISH)
 
 
 class _DamagedGuest(FakeGuest):

@@ -28,7 +28,7 @@ from kdumpsim.console.debugging import Debugging
 from kdumpsim.console.errors import Quit, Refused
 from kdumpsim.console.looking import THREAD_INFO
 from kdumpsim.console.script import PROMPT, Line, ScriptError, program, read_script
-from kdumpsim.console.shell import COMMANDS, PATHS, carry_out, parse, repeat
+from kdumpsim.console.shell import COMMANDS, ENGLISH, PATHS, carry_out, parse, repeat
 from kdumpsim.files import HostFailure
 from kdumpsim.images import LOADS
 from kdumpsim.lkdtt.outcome import NS
@@ -147,7 +147,7 @@ def _script(name: str) -> list[Line]:
     try:
         data = sys.stdin.buffer.read(TEXT_BYTES) if name == "-" else read_input(name, TEXT_BYTES)
         text = data.decode()  # whatever the locale
-        return read_script(text, COMMANDS, parse, "script" if name == "-" else name)
+        return read_script(text, COMMANDS, parse, "script" if name == "-" else name, ENGLISH)
     except OSError as error:
         raise click.UsageError(f"{name}: {error.strerror}") from None
     except (ScriptError, UnicodeDecodeError) as error:

@@ -4,6 +4,9 @@
 A line ``# COMMAND`` whose first word is a command of the console, or begins with ``./``, is a prompt with a command;
 any other line that begins with "#" is a comment.  A text with prompts is a transcript: its lines without one are
 recorded output, and are not run.
+
+Some commands are common English words (`back`, `where`), with which comments begin, too: a line with one of them is a
+command only if all of it is valid.
 """
 
 from __future__ import annotations
@@ -46,15 +49,37 @@ def program(word: str) -> str:
 
 
 def read_script(
-    text: str, commands: Collection[str], check: Callable[[str], object], name: str = "script"
+    text: str,
+    commands: Collection[str],
+    check: Callable[[str], object],
+    name: str = "script",
+    english: Collection[str] = (),
 ) -> list[Line]:
-    """Return the commands of a script.  `check` raises ValueError for a bad one; ScriptError then names its line."""
+    """Return the commands of a script.  `check` raises ValueError for a bad one; ScriptError then names its line.
+
+    `english` are the commands that are such only in a valid line.
+    """
+
+    def is_command(text: str) -> bool:
+        name = program(text.split()[0]) if text.strip() else ""
+        if name not in english:
+            return name in commands
+        try:
+            check(text)
+        except ValueError:
+            return False
+        return True
+
+    def is_prompt(line: str) -> bool:
+        text = line.removeprefix(PROMPT)
+        return text != line and (text.lstrip().startswith("./") or is_command(text))
+
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    prompted = [Line(number, line[len(PROMPT) :].strip()) for number, line in lines if _is_prompt(line, commands)]
+    prompted = [Line(number, line[len(PROMPT) :].strip()) for number, line in lines if is_prompt(line)]
     found = prompted or [Line(number, line) for number, line in lines if not line.startswith("#")]
     if prompted:
         for number, said in lines:
-            if program(said.split()[0]) in commands:
+            if is_command(said):
                 raise ScriptError(
                     f"{name}:{number}: '{said.split()[0]}' has no prompt before it, though line {prompted[0].number} "
                     f"has one: if some commands begin with '# ', all must"
@@ -65,10 +90,3 @@ def read_script(
         except ValueError as error:
             raise ScriptError(f"{name}:{line.number}: {error}") from None
     return found
-
-
-def _is_prompt(line: str, commands: Collection[str]) -> bool:
-    if not line.startswith(PROMPT):
-        return False
-    first = line[len(PROMPT) :].split()[0] if line[len(PROMPT) :].strip() else ""
-    return first.startswith("./") or program(first) in commands

@@ -275,6 +275,9 @@ COMMANDS: dict[str, Command] = {
     "quit": Command("quit", "leave; so does Ctrl-D", _quit, looks=True),
 }
 
+ENGLISH = frozenset({*LOOKING, *MOVING} - {"step", "continue"})
+"""Commands whose names a script written before them may have in a comment."""
+
 
 def carry_out(shell: Shell, text: str) -> None:
     """Carry out one command, and follow what it led to; what cannot be done is raised, as by the command's action."""
