@@ -147,9 +147,8 @@ class Machine:
         readers, writers = devices.ports.readers, devices.ports.writers
 
         def port_in(_cpu: int, port: int, size: int) -> int:
-            if port in readers:
-                return readers[port](port, size)
-            return (1 << 8 * size) - 1
+            reader = readers.get(port)
+            return (1 << 8 * size) - 1 if reader is None else reader(port, size)
 
         def port_out(_cpu: int, port: int, size: int, value: int) -> None:
             writer = writers.get(port)

@@ -70,6 +70,7 @@ class SystemControl(Register):
 
 
 _REFRESH, _OUTPUT2 = SystemControl.refresh.mask, SystemControl.output2.mask
+_STEADY_CONTROL = ~(_REFRESH | _OUTPUT2)
 LATCH, LOW_BYTE, HIGH_BYTE, BOTH_BYTES = range(4)
 
 
@@ -109,12 +110,15 @@ class Channel:
 
     def _position(self, now: int) -> tuple[int, int] | None:
         """The count in effect and the ticks since it was loaded; None if it is not loaded yet."""
-        self._settle(now)
+        if self.pending_at is not None:
+            self._settle(now)
         if self.loaded is None or self.count is None or now < self.loaded:
             return None
         return self.count, now - self.loaded if self.frozen is None else self.frozen
 
     def output(self, now: int) -> bool:
+        if self.loaded is None and self.pending_at is None:
+            return self.held_output
         position = self._position(now)
         if position is None:
             return self.held_output
@@ -299,9 +303,12 @@ class Pit:
     def port_read(self, port: int, size: int) -> int:
         now = self._timers.now * PIT_HZ // NS_PER_S
         if port == 0x61:
-            value = self._control.value & ~(_REFRESH | _OUTPUT2)
-            value |= _REFRESH if now // REFRESH_TICKS & 1 else 0
-            self._control.value = value = value | _OUTPUT2 if self._channels[2].output(now) else value
+            value = self._control.value & _STEADY_CONTROL
+            if now // REFRESH_TICKS & 1:
+                value |= _REFRESH
+            if self._channels[2].output(now):
+                value |= _OUTPUT2
+            self._control.value = value
             return value
         return self._channels[port - 0x40].read(now) if port < 0x43 else 0xFF
 
