@@ -84,6 +84,7 @@ def test_a_terminal_without_a_width_does_not_silence_a_command(columns: str, mon
 
 def test_a_missing_gdb_is_noticed_where_it_is_recommended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "console.log").touch()
+    (tmp_path / "vmcore").write_bytes(b"\x7fELF\x01\x01\x01")
     monkeypatch.setenv("PATH", str(tmp_path))
     lines = run_command.next_steps(tmp_path, None, captured=True)
     assert any("gdb is not installed; on Debian: sudo apt-get install gdb" in line for line in lines)
@@ -94,6 +95,7 @@ def test_a_missing_gdb_is_noticed_where_it_is_recommended(tmp_path: Path, monkey
 
 def test_gdb_is_told_where_a_users_guest_modules_are(tmp_path: Path) -> None:
     (tmp_path / "console.log").touch()
+    (tmp_path / "vmcore").write_bytes(b"\x7fELF\x01\x01\x01")
     modules = (str(tmp_path / "drivers" / "one.py"), str(tmp_path / "drivers" / "two.py"))
     lines = run_command.next_steps(tmp_path, None, captured=True, modules=modules)
     (gdb,) = (line for line in lines if "gdb -d" in line)

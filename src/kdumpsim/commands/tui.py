@@ -29,7 +29,7 @@ A run that has left a DIR begins where the crash begins; one that options descri
 
 \b
 Keys (? shows all of them; capital letters go back):
-  i I   an instruction        c C     to the next breakpoint, or the one before
+  i I   an instruction        c C     to the next breakpoint, or the last
   s S   a source line         space   play, and pause
   n N   a line, over calls    m       milestones: crash, panic, hand-over, …
   b     breakpoint, or click  q       leave
