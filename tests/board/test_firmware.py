@@ -169,15 +169,20 @@ def test_e820_is_sorted_disjoint_and_avoids_holes(mib: int, holes: list[tuple[in
 @pytest.mark.parametrize(("size", "low", "high"), [(16 << 20, 15 * 1024, 0), (64 << 20, 63 * 1024, 48 * 16)])
 def test_devices_are_programmed_through_their_registers(size: int, low: int, high: int) -> None:
     ports: list[tuple[int, int]] = []
+    pci: list[tuple[int, int]] = []
     mmio: dict[int, int] = {}
 
     def port_out(port: int, width: int, value: int) -> None:
+        if 0xCF8 <= port <= 0xCFF:
+            pci.append((port, value))
+            return
         assert width == 1
         assert 0 <= value <= 0xFF
         ports.append((port, value))
 
     firmware.program(port_out, lambda address, width, value: mmio.update({address: value}), memory_size=size, cpus=4)
     assert [value for port, value in ports if port == 0x21] == [8, 4, 1, 0xB8]
+    assert pci == [(0xCF8, 0x80000004), (0xCFC, 0x106)], "the host bridge: memory, bus master, SERR#"
     assert [value for port, value in ports if port == 0xA1] == [0x70, 2, 1, 0x8E]
     cmos = {ports[at][1]: ports[at + 1][1] for at in range(len(ports) - 1) if ports[at][0] == 0x70}
     assert cmos[0x17] | cmos[0x18] << 8 == min(low, 0xFFFF)

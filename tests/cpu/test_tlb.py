@@ -89,6 +89,27 @@ def test_a_hook_of_all_instructions_that_goes_leaves_no_trace_in_page_tables() -
 
 
 @needs_soft_tlb
+def test_a_watch_that_goes_leaves_no_trace_in_page_tables() -> None:
+    """As above, for the hook of one instruction; another watch there is called once."""
+    box = Box()
+    paged(box)
+    entry = 0x41000 + 4 * (FUNCTION >> 12 & 0x3FF)
+    box.code("ret", FUNCTION)
+    again = f"mov ${FUNCTION}, %eax\ncall *%eax\nandl $~0x20, {entry}\nmov %cr3, %ecx\nmov %ecx, %cr3\nhlt\n"
+    box.code(again + again)
+    seen: list[str] = []
+    box.cpu.watch(FUNCTION, lambda cpu: seen.append("first"))
+    assert box.cpu.run(1000) is Exit.HALT
+    box.cpu.halted = False
+    box.cpu.unwatch(FUNCTION)
+    box.cpu.watch(FUNCTION, lambda cpu: seen.append("second"))
+    assert not box.words(entry, 1)[0] & 0x20
+    assert box.cpu.run(1000) is Exit.HALT
+    assert seen == ["first", "second"]
+    assert not box.words(entry, 1)[0] & 0x20
+
+
+@needs_soft_tlb
 @pytest.mark.parametrize(
     "what",
     ["forgotten code", "a device's store into code", "a watch", "activity", "a look", "a page fault"],

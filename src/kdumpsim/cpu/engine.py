@@ -88,7 +88,8 @@ class Engine:
         self._watching: dict[int, Callable[[int], None]] = {}
         """Those of the watches that are not asleep."""
         self._step_hook: int | None = None
-        self._unhooking = False
+        self._going: list[int] = []
+        """Hooks that are no longer wanted."""
         self._bus = bus
         self._memory = memory
         native.no_exits(self.uc)
@@ -109,7 +110,7 @@ class Engine:
         if neighbours is not None:
             neighbours.engines.append(self._reference)
         empty = None if self.soft_tlb is None else self.soft_tlb.empty_hook
-        self.sites = Sites(self.uc, self.slice, self._translate_anew, empty)
+        self.sites = Sites(self.uc, self.slice, self._translate_anew, self._going.append, empty)
         self._denied = False
         self._in_task_switch = False
         keep, self.slice.new_task = native.callback(_NOTICE, self._on_new_task)
@@ -198,8 +199,8 @@ class Engine:
         if self._flush_tlb_pending:
             self.flush_tlb()
             self._flush_tlb_pending = False
-        if self._unhooking:
-            self._unhook()
+        if self._going:
+            self._remove_hooks()
         if self._stale or self.flush_code_pending or self.retranslate_pending:
             self._drop_stale_code()
         soft = self.soft_tlb
@@ -419,10 +420,9 @@ class Engine:
     def watch(self, address: int, callback: Callable[[int], None]) -> None:
         """Call back before each run of the instruction at a linear address. One watch per address."""
         self.hook_changes += 1
-        if address in self._watches and address not in self._watching:
+        if address in self._watches:
             self._watching[address] = callback
             return
-        self.unwatch(address)
         self.sites.forget(address, address + _LONGEST)  # to be found again, behind this watch
 
         def on_code(_uc: int, at: int, _size: int, _data: int) -> None:
@@ -447,7 +447,7 @@ class Engine:
         self._watching.pop(address, None)
         handle = self._watches.pop(address, None)
         if handle is not None:
-            native.hook_del(self.uc, handle)
+            self._going.append(handle)
             self._forget_code_at(address)
 
     def _forget_code_at(self, address: int) -> None:
@@ -482,24 +482,27 @@ class Engine:
 
     def unhook_instructions(self) -> None:
         """Call it no longer, from the next slice on; what it uses must stay."""
-        self._unhooking = self._step_hook is not None
+        if self._step_hook is not None:
+            self._going.append(self._step_hook)
+            self._step_hook = None
+            self.flush_code_pending = True
+            self.hook_changes += 1
 
-    def _unhook(self) -> None:
-        """Remove the hook: the engine then looks up all linear addresses at which it was called. Paging is off for
-        that, or the walks would be seen in page tables, as accessed pages.
+    def _remove_hooks(self) -> None:
+        """Remove those that are no longer wanted: the engine looks up all linear addresses at which they were called.
+        Paging is off for that, or the walks would be seen in page tables, as accessed pages.
         """
-        assert self._step_hook is not None
         q = self.context.q
         cr0 = q[CR0]
         q[CR0] = cr0 & ~CR0_PG
         self.restore()
         self.flush_tlb()
-        native.hook_del(self.uc, self._step_hook)
+        for handle in self._going:
+            native.hook_del(self.uc, handle)
+        self._going.clear()
         q[CR0] = cr0
         self.restore()
-        self.flush_code()
-        self._step_hook, self._unhooking = None, False
-        self.hook_changes += 1
+        self.flush_tlb()
 
     def begins_again(self, address: int) -> bool:
         """From within a hook of the instruction there: it was called for this before, or will be again (as the first

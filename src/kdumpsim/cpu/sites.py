@@ -133,7 +133,7 @@ class Sites:
 
     `retranslate(begin, size)`: called from inside the engine with a block's linear address; it has to end the slice
     before that block runs, and have it translated anew.  `empty`: the address of the hook that empties the TLB; None
-    where there is none, since the TLB is the engine's.
+    where there is none, since the TLB is the engine's.  `remove`: takes the handle of one to be removed.
 
     A hook does nothing where other code has come in the place of what it was made for, so that what a block does
     depends on its bytes alone, and not on what else has been translated.
@@ -144,11 +144,13 @@ class Sites:
         uc: ctypes.c_void_p,
         shared: native.Slice,
         retranslate: Callable[[int, int], None],
+        remove: Callable[[int], None],
         empty: int | None,
     ) -> None:
         self._uc = uc
         self._slice = shared
         self._retranslate = retranslate
+        self._remove = remove
         self._sites: dict[tuple[int, int, int], tuple[int, _Site]] = {}
         """Linear address, bytes and mask of an instruction: the handle of its hook, and what that is given."""
         self._splits: dict[int, list[tuple[int, int]]] = {}
@@ -231,6 +233,6 @@ class Sites:
         """Remove the hooks of these linear addresses; between slices. The code there has to be translated anew."""
         for site in [site for site in self._sites if begin <= site[0] < end]:
             handle, kept = self._sites.pop(site)
-            native.hook_del(self._uc, handle)
+            self._remove(handle)
             self._keep.append(kept)  # a block that another mapping had there may still know it
             self._splits.pop(site[0], None)
