@@ -79,6 +79,9 @@ def test_looking_shows_where_the_machine_is(stopped: Console) -> None:
     ]  # fmt: skip
     registers = stopped("regs 1")
     assert "CPU 1: runs, at" in registers
+    for command in ("regs 9", "bt 99", "maps 10"):
+        with pytest.raises(ValueError, match=r"there is no CPU \d+; the last one is 1"):
+            stopped(command)
     assert re.search(r"eip|esp [0-9a-f]{8}", registers)
     words = stopped("mem $thread_info 20").split()
     assert words[3] == "00000001", "thread_info's third word is the CPU"

@@ -254,10 +254,12 @@ def test_purgatory_the_capture_kernel_and_programs_have_their_symbols(options: t
     assert "nowhere: No such file or directory" in text
 
 
-def test_options_beside_a_directory_are_refused(crash: Crash) -> None:
-    process = kdumpsim("debug", str(crash("FS_DEVRW", "panic").directory), "--seed", "5")
-    assert process.returncode == 2
-    assert "says what was run; leave out --seed" in " ".join(process.stderr.split())
+def test_options_beside_a_directory_are_refused_as_they_are_written(crash: Crash) -> None:
+    directory = str(crash("FS_DEVRW", "panic").directory)
+    for option, value in (("--seed", "5"), ("--crashpoint", "TASKLET")):
+        process = kdumpsim("debug", directory, option, value)
+        assert process.returncode == 2
+        assert f"says what was run; leave out {option}" in " ".join(process.stderr.split())
 
 
 @pytest.mark.parametrize("damage", ["[" * 100_000, "{}", "null", '{"kdumpsim": 1'])

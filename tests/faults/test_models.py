@@ -107,7 +107,7 @@ def test_a_machine_check_shuts_a_cpu_down_unless_it_is_enabled(kernel: images.Ke
     """SDM vol. 3A, 15.3 and 6.15: CR4.MCE decides; here the machine is reset by what shut down."""
     did = MODELS["mce"]("0", kernel).strike(machine)
     assert did == "CPU 0 shut down at a machine check"
-    assert machine.reset_cause == "triple fault on CPU 0"
+    assert machine.reset_cause == "machine check on CPU 0"
 
 
 def test_a_machine_check_that_is_enabled_goes_through_vector_18(kernel: images.KernelImage) -> None:

@@ -313,7 +313,7 @@ class Machine:
         """A machine check on a CPU, between rounds; False if it shut down instead of taking it."""
         self.cpus[index].machine_check()
         if self.cpus[index].shutdown:
-            self._shut_down(index)
+            self._shut_down(index, "machine check")
             return False
         return True
 
@@ -584,10 +584,11 @@ class Machine:
         if cpu.shutdown:
             self._shut_down(index)
 
-    def _shut_down(self, index: int) -> bool:
-        """A CPU has met a triple fault, in its code or in the delivery of an event; is that a reset?"""
+    def _shut_down(self, index: int, cause: str = "triple fault") -> bool:
+        """A CPU has shut down, by a triple fault in its code or in the delivery of an event as a rule; is that a
+        reset?"""
         if self.config.shutdown_resets:
-            self.pull_reset(f"triple fault on CPU {index}")
+            self.pull_reset(f"{cause} on CPU {index}")
         return self.config.shutdown_resets
 
     # Observers.

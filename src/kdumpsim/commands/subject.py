@@ -66,8 +66,13 @@ def subject_of(directory: Path | None, given: dict[str, Any]) -> Subject:
     context = click.get_current_context()
     extra = [name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
     if extra:
-        raise click.UsageError(f"{directory} says what was run; leave out --{extra[0].replace('_', '-')}")
+        raise click.UsageError(f"{directory} says what was run; leave out {option_of(context, extra[0])}")
     return _left_in(directory)
+
+
+def option_of(context: click.Context, name: str) -> str:
+    """How a parameter of a command is written."""
+    return next(each.opts[0] for each in context.command.params if each.name == name)
 
 
 def _left_in(directory: Path) -> Subject:

@@ -55,7 +55,7 @@ def here(look: Debugging, index: int) -> str:
 
 
 def _cpu(words: list[str], name: str) -> int | None:
-    if len(words) > 1 or (words and not re.fullmatch("[0-9]", words[0])):
+    if len(words) > 1 or (words and not re.fullmatch("[0-9]{1,9}", words[0])):
         raise ValueError(f"{name} takes one CPU's number, or nothing")
     return int(words[0]) if words else None
 
