@@ -275,10 +275,10 @@ def test_triple_fault_is_shutdown_and_stays(box: Box) -> None:
 
 
 def test_an_observer_is_told_of_what_each_delivery_has_met(box: Box) -> None:
-    met: list[tuple[int, int, int | None]] = []
+    met: list[tuple[int, int, int | None, int | None]] = []
     box.cpu.on_refused = lambda *refused: met.append(refused)
     assert box.run("ud2") is Exit.SHUTDOWN
-    assert met == [(6, 13, None), (13, 13, None), (8, 13, None)]  # no gate for any of them
+    assert met == [(6, 13, None, 13), (13, 13, None, 8), (8, 13, None, None)]  # no gate for any of them
 
 
 def test_double_fault_through_a_task_gate(box: Box) -> None:

@@ -16,9 +16,11 @@ from kdumpsim.debugger.service import begin, new_session
 from kdumpsim.debugger.travel import Traveller
 from kdumpsim.explain import facts as kinds
 from kdumpsim.explain.facts import Fact, Facts
+from kdumpsim.explain.guest import Guest
 from kdumpsim.explain.page import sections, text
 from kdumpsim.explain.replay import NotTheSame, explain, explain_result
-from kdumpsim.explain.sentences import Sentence
+from kdumpsim.explain.sentences import Sentence, said
+from kdumpsim.explain.watching import Watching
 from kdumpsim.runs.account import conclude
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import drive, power_on, run_scenario, start
@@ -168,6 +170,50 @@ def test_the_way_to_the_dump_is_told_with_what_was_checked(locked: Explained) ->
     assert read.found == f"/proc/vmcore has {dump.bytes} bytes"
 
 
+# What a run looks like to whoever watches it.
+
+
+def watched(scenario: Scenario) -> list[Fact]:
+    """What is seen of a run the first time."""
+    with closing(power_on(scenario.pc, scenario.kernel)) as session:
+        watching = Watching(session, Guest(session))
+        try:
+            start(session)
+            drive(session, scenario)
+            return watching.over()
+        finally:
+            watching.stop()
+
+
+def test_the_nmi_that_is_told_is_the_one_that_was_sent() -> None:
+    """Under lkcd the watchdog's NMIs go on after it, on both CPUs."""
+    facts = watched(Scenario("FS_DEVRW", "panic", mechanism="lkcd"))
+    (message,) = [fact for fact in facts if isinstance(fact, kinds.Message) and fact.mode == "NMI"]
+    (taken,) = [fact for fact in facts if isinstance(fact, kinds.NmiTaken)]
+    (saved,) = [fact for fact in facts if isinstance(fact, kinds.Saved) and fact.at.cpu == 0]
+    assert (message.at.cpu, message.to, taken.at.cpu) == (1, (0,), 0)
+    assert message.at.ns <= taken.at.ns < saved.at.ns
+    assert [frame.function for frame in taken.frames[:2]] == ["safe_halt", "default_idle"]
+
+
+def test_a_double_fault_on_a_guard_page_is_told_with_its_task_gate() -> None:
+    facts = watched(Scenario("TASKLET", "overflow", cpus=1, profile="hardened"))
+    (guard,) = [fact for fact in facts if isinstance(fact, kinds.GuardPageMet)]
+    (left,) = [fact for fact in facts if isinstance(fact, kinds.StackLeft)]
+    assert guard.stack == left.stack == guard.page + 0x1000
+    assert guard.page <= guard.linear < left.pointer < guard.stack
+    fault, refused, double = [fact for fact in facts if isinstance(fact, (kinds.CpuException, kinds.NotDelivered))]
+    assert isinstance(refused, kinds.NotDelivered)
+    assert (refused.name, refused.met_name, refused.linear) == ("#PF", "#PF", guard.linear)
+    told = [said(fact).text for fact in (fault, double)]
+    assert told[0].startswith(f"CPU 0 met #PF at address 0x{guard.linear:08x} in dtt_overflow() ")
+    assert told[1].startswith("CPU 0 met #DF (by its task gate) in dtt_overflow() ")
+    entered = {fact.name: fact.count for fact in facts if isinstance(fact, kinds.Events)}
+    assert entered["#DF"] == 1
+    assert "#PF" not in entered
+    assert not [fact for fact in facts if isinstance(fact, kinds.Overwritten)]
+
+
 # SysRq, devices, CPUs after the hand-over.
 
 
@@ -220,9 +266,9 @@ def test_no_sentence_is_without_a_fact(which: str, request: pytest.FixtureReques
         assert sentence.facts, sentence.text
         assert {id(fact) for fact in sentence.facts} <= known, sentence.text
     body, _, references = run.page.partition("\nReferences\n")
-    for said in re.split(r"^- ", body, flags=re.M)[1:]:
-        statement = re.split(r"\n(?=    |\n)", said)[0]
-        assert MARKS.search(statement), said
+    for item in re.split(r"^- ", body, flags=re.M)[1:]:
+        statement = re.split(r"\n(?=    |\n)", item)[0]
+        assert MARKS.search(statement), item
     listed = set(re.findall(r"^ +#(\d+) ", references, flags=re.M))
     assert set(MARKS.findall(body)) <= listed
     assert [line for line in run.page.splitlines()[2:] if len(line) > 80] == []
@@ -274,6 +320,11 @@ def test_every_kind_of_fact_has_its_sentence() -> None:
 
     declared = {kind for kind in vars(kinds).values() if isinstance(kind, type) and issubclass(kind, Fact)}
     assert set(_SAYERS) == declared - {Fact}
+
+
+def test_a_phase_without_a_detail_is_told_without_one() -> None:
+    phase = kinds.Phase(kinds.Moment(3_020_000_000), "arm", "", 0)
+    assert said(phase).text == "Phase arm took 3.02 s."
 
 
 def test_only_what_was_initialised_is_a_lock(locked: Explained) -> None:

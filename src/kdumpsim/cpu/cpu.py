@@ -111,9 +111,9 @@ class Cpu:
         self.on_nmi: Callable[[Cpu], None] | None = None
         self.on_event: Callable[[int, bool], None] | None = None
         """Told of each interrupt and exception: its vector, before it is delivered and (True) after that."""
-        self.on_refused: Callable[[int, int, int | None], None] | None = None
-        """Told of an event that could not be delivered: its vector, the fault that was met, and a page fault's address.
-        """
+        self.on_refused: Callable[[int, int, int | None, int | None], None] | None = None
+        """Told of an event that could not be delivered: its vector, the fault that was met, a page fault's address, and
+        the vector that is delivered instead, if any."""
         self.on_halt: Callable[[], None] | None = None
         """Told of each HLT."""
         self._recorder: BlockRecorder | None = None
@@ -322,9 +322,9 @@ class Cpu:
         if self.on_event is not None:
             self.on_event(vector, True)
 
-    def _refused(self, vector: int, fault: x86.Fault) -> None:
+    def _refused(self, vector: int, fault: x86.Fault, instead: int | None) -> None:
         if self.on_refused is not None:
-            self.on_refused(vector, fault.vector, fault.address)
+            self.on_refused(vector, fault.vector, fault.address, instead)
 
     @property
     def standing(self) -> str:

@@ -69,8 +69,9 @@ class Delivery:
         self.paging = Paging(memory)
         self.known = KnownGates(context, memory)
         self.task_switch: TaskSwitch | None = None
-        self.on_refused: Callable[[int, Fault], None] | None = None
-        """Told of an event's vector, and of the fault that its delivery has met; the context is still as before."""
+        self.on_refused: Callable[[int, Fault, int | None], None] | None = None
+        """Told of an event's vector, of the fault that its delivery has met, and of the vector that is delivered
+        instead (None: of none, a shutdown); the context is still as before."""
 
     def sync(self) -> Paging:
         """The page walker, told the context's control registers."""
@@ -104,22 +105,14 @@ class Delivery:
             except Fault as fault:
                 if fault.address is not None:
                     q[CR2] = fault.address
+                instead = _instead(None if benign else vector, fault.vector)
                 if self.on_refused is not None:
-                    self.on_refused(vector, fault)
+                    self.on_refused(vector, fault, instead)
                 if software:
                     q[EIP] = q[EIP] - self._software_length(vector) & 0xFFFFFFFF
-                if not benign and vector == x86.DOUBLE_FAULT:
+                if instead is None:
                     return False
-                # Table 6-5: which pairs become a double fault.
-                second_contributory = fault.vector in _CONTRIBUTORY
-                first_page = not benign and vector == x86.PAGE_FAULT
-                first_contributory = not benign and vector in _CONTRIBUTORY
-                if (first_contributory and second_contributory) or (
-                    first_page and (second_contributory or fault.vector == x86.PAGE_FAULT)
-                ):
-                    vector, code = x86.DOUBLE_FAULT, 0
-                else:
-                    vector, code = fault.vector, fault.error
+                vector, code = instead, fault.error if instead == fault.vector else 0
                 benign = software = False
                 ext = ERROR_EXT
 
@@ -322,6 +315,19 @@ class Delivery:
         if not (protected and hflags & HF_CS32) or q[EFLAGS] & x86.VM or q[_SS_BASE] or q[BASE[DS]] or q[BASE[ES]]:
             hflags |= HF_ADDSEG
         d[HFLAGS] = hflags
+
+
+def _instead(first: int | None, second: int) -> int | None:
+    """What is delivered when an event's delivery meets a fault (tables 6-4 and 6-5); None: nothing, a shutdown.
+    The first one is None if it is benign: an interrupt."""
+    if first == x86.DOUBLE_FAULT:
+        return None
+    contributory = second in _CONTRIBUTORY
+    if first in _CONTRIBUTORY and contributory:
+        return x86.DOUBLE_FAULT
+    if first == x86.PAGE_FAULT and (contributory or second == x86.PAGE_FAULT):
+        return x86.DOUBLE_FAULT
+    return second
 
 
 def _within(bottom: int, size: int, limit: int, flags: int) -> bool:

@@ -332,6 +332,8 @@ class CpuException(Fact):
     linear: int | None
     """CR2, of a page fault."""
     frames: tuple[Frame, ...]
+    by_task_gate: bool = False
+    """Its handler is a task of its own, with its own stack."""
 
 
 @dataclass(frozen=True)
@@ -346,6 +348,18 @@ class NotDelivered(Fact):
     """Where, if `met` is a page fault."""
     stack: int
     """The stack pointer."""
+
+
+@dataclass(frozen=True)
+class GuardPageMet(Fact):
+    """A CPU's stack pointer had reached a page below a stack that no page table mapped at that moment."""
+
+    linear: int
+    """Where it was to be written."""
+    page: int
+    stack: int
+    """The stack's low end."""
+    task: str | None
 
 
 @dataclass(frozen=True)

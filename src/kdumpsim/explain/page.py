@@ -145,6 +145,7 @@ def _stack(facts: Facts) -> Iterator[Sentence]:
     if growth := facts.all(kinds.StackGrown):
         yield grown(growth)
     yield from _say(facts.all(kinds.StackLeft))
+    yield from _say(facts.all(kinds.GuardPageMet))
     runs = [list(run) for _, run in groupby(facts.all(kinds.Overwritten), lambda fact: (fact.first, fact.by))]
     for run in runs[:MOST_OVERWRITTEN]:
         yield overwritten(run)

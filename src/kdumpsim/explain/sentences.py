@@ -115,7 +115,8 @@ def _armed(fact: kinds.Armed) -> str:
 
 
 def _phase(fact: kinds.Phase) -> str:
-    return f"Phase {fact.name} took {lasted(fact.at.ns - fact.begin_ns)}: {fact.detail}."
+    detail = f": {fact.detail}" if fact.detail else ""
+    return f"Phase {fact.name} took {lasted(fact.at.ns - fact.begin_ns)}{detail}."
 
 
 def _crash(fact: kinds.Crash) -> str:
@@ -242,13 +243,23 @@ def _page_written(fact: kinds.PageWritten) -> str:
 
 def _exception(fact: kinds.CpuException) -> str:
     linear = "" if fact.linear is None else f" at address 0x{hex_address(fact.linear)}"
-    return f"{cpu(fact)} met {fact.name}{linear} in {calls(fact.frames)}."
+    gate = " (by its task gate)" if fact.by_task_gate else ""
+    return f"{cpu(fact)} met {fact.name}{gate}{linear} in {calls(fact.frames)}."
 
 
 def _not_delivered(fact: kinds.NotDelivered) -> str:
     linear = "" if fact.linear is None else f" at address 0x{hex_address(fact.linear)}"
     stack = f"stack pointer {fact.stack:#x}"
     return f"{cpu(fact)} could not enter the handler of {fact.name} ({stack}): {fact.met_name}{linear}."
+
+
+def _guard_page_met(fact: kinds.GuardPageMet) -> str:
+    whose = f"of {fact.task} " if fact.task else ""
+    return (
+        f"Address 0x{hex_address(fact.linear)} is in the page right below the stack {whose}whose low end is "
+        f"{fact.stack:#x}. The page tables of {cpu(fact)} did not map that page, so what was to be written there "
+        "overwrote nothing."
+    )
 
 
 def _shut_down(fact: kinds.ShutDown) -> str:
@@ -365,6 +376,7 @@ _SAYERS: Final[dict[type[Fact], Callable[[Any], str]]] = {
     kinds.PageWritten: _page_written,
     kinds.CpuException: _exception,
     kinds.NotDelivered: _not_delivered,
+    kinds.GuardPageMet: _guard_page_met,
     kinds.ShutDown: _shut_down,
     kinds.StackLeft: _stack_left,
     kinds.StackGrown: _stack_grown,

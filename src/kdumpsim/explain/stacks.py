@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kdumpsim.cpu import Cpu
 from kdumpsim.cpu.steps import Steps
-from kdumpsim.explain.facts import Fact, Frame, Moment, Overwritten, StackGrown, StackLeft
-from kdumpsim.target import TARGET, physical
+from kdumpsim.explain.facts import Fact, Frame, GuardPageMet, Moment, Overwritten, StackGrown, StackLeft
+from kdumpsim.target import PAGE_SIZE, TARGET, physical
 from kdumpsim.vmcore.owners import OwnerMap
 
 if TYPE_CHECKING:
-    from kdumpsim.explain.guest import Guest
+    from kdumpsim.explain.guest import Guest, Task
     from kdumpsim.runs.session import Session
 
 WATCHED: Final = ("task", "cpu")
@@ -142,8 +142,17 @@ class StackWatch:
         elif self._stacks and self._watcher.steps.changes():
             self._noticed(cpu.index)
 
+    def refused(self, cpu: Cpu, linear: int, at: Moment) -> list[Fact]:
+        """An event could not be delivered for a page fault: was it in an unmapped page below the CPU's stack?"""
+        stack = self._stacks.get(cpu.index)
+        if stack is None or not stack - PAGE_SIZE <= linear < stack or cpu.translate(linear) is not None:
+            return []
+        self._noticed(cpu.index)
+        task = self._watcher.guest.on_stack(stack)
+        return [GuardPageMet(at, linear, linear & -PAGE_SIZE, stack, _owner(task, stack))]
+
     def _noticed(self, index: int) -> None:
-        """A CPU has written to a thread_info: was its stack pointer below it?"""
+        """A CPU has written to a thread_info, or wanted to below a stack: was its stack pointer below it?"""
         cpu, stack = self._watcher.guest.cpus[index], self._stacks.get(index)
         if self._told or stack is None or self._twin is None:
             return
@@ -224,7 +233,7 @@ class _Looker:
         below = self._begin <= pointer < self._low
         if below and self._left is None:
             moment = self._watcher.moment(self._cpu, steps.last(index), steps.last_address())
-            self._left = StackLeft(moment, self._stack, pointer, None if self._task is None else str(self._task))
+            self._left = StackLeft(moment, self._stack, pointer, _owner(self._task, self._stack))
         mine = steps.last_cpu() == index
         if mine and (below or self._was_below):
             self._compare(self._by_instruction)
@@ -326,3 +335,8 @@ class _Looker:
                 pipe.write(pickle.dumps(found))
         finally:
             os._exit(0)
+
+
+def _owner(task: Task | None, stack: int) -> str | None:
+    """Whose stack it is; an interrupt's names in its thread_info the task that was interrupted."""
+    return None if task is None or task.stack != stack else str(task)

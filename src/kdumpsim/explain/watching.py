@@ -8,7 +8,7 @@ the machine five times as slow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -73,12 +73,26 @@ class _Exceptions:
     first: list[Fact] = field(default_factory=list)
     last: list[Fact] = field(default_factory=list)
 
+    def met(self, fact: CpuException) -> None:
+        """Another one."""
+        self.count += 1
+        self.add(fact)
+
     def add(self, fact: Fact) -> None:
         """Another one, or something that belongs to the last one."""
         if len(self.first) < MOST_EXCEPTIONS:
             self.first.append(fact)
         else:
             self.last = [*self.last[-MOST_EXCEPTIONS:], fact]
+
+
+@dataclass(frozen=True)
+class _Instead:
+    """An exception that is being delivered because another event could not be."""
+
+    fact: CpuException
+    task: int
+    """TR before."""
 
 
 class _Phases(Silent):
@@ -109,8 +123,10 @@ class Watching:
         self._taken: dict[tuple[int, int], _Taken] = {}
         self._names: dict[tuple[int, int], str] = {}
         self._exceptions = {cpu.index: _Exceptions() for cpu in self._cpus}
-        self._nmis: dict[int, NmiTaken] = {}
-        self._asked_to_stop = False
+        self._instead: dict[int, _Instead] = {}
+        self._nmis: list[NmiTaken] = []
+        self._sent: set[int] = set()
+        """CPUs that were sent an NMI by another one and have taken none since."""
         self._owners: OwnerMap | None = None
         self._stacks = StackWatch(self)
         session.clock.observer = _Phases(self._phase_ended)
@@ -215,6 +231,7 @@ class Watching:
         self.facts.clear()
         self._taken.clear()
         self._nmis.clear()
+        self._sent.clear()
         self._exceptions = {cpu.index: _Exceptions() for cpu in self._cpus}
 
     def _look(self, when: str, moment: Moment) -> None:
@@ -239,19 +256,19 @@ class Watching:
         cpu = self._cpus[sender]
         to = tuple(index for index, lapic in enumerate(machine.lapics) if lapic.matches(message))
         nmi = message.mode.name == "NMI"
-        self._asked_to_stop |= nmi
+        if nmi:
+            self._sent.update(to)
         if nmi or self._count((sender, -1)) < MOST_WRITES:
             at = self.moment(cpu, self.steps.number)
             frames = self._guest.frames(cpu.registers()) if nmi else ()
             self.facts.append(Message(at, message.mode.name, message.vector, to, frames))
 
     def _nmi(self, cpu: Cpu) -> None:
-        if self._crashed and not self._jumped:
+        if self._crashed and not self._jumped and cpu.index in self._sent:
+            self._sent.remove(cpu.index)  # those that come later are a watchdog's
             registers = cpu.registers()
-            frames = self._guest.frames(registers) if self._asked_to_stop else ()
             on = bool(getattr(registers, FLAGS) & INTERRUPTS_ON)
-            if self._asked_to_stop or cpu.index not in self._nmis:
-                self._nmis[cpu.index] = NmiTaken(self._between(cpu), frames, on)
+            self._nmis.append(NmiTaken(self._between(cpu), self._guest.frames(registers), on))
         told = self._on_nmi[cpu.index]
         if told is not None:
             told(cpu)
@@ -277,12 +294,21 @@ class Watching:
         if not (self._armed or self._crashed):
             return
         if not done:
-            if self._crashed and not self._jumped:
-                self._count((cpu.index, vector))
             if vector < len(EXCEPTIONS) and vector != NMI and not cpu.registers().cs & 3:
-                self._exception(cpu, vector)
-        elif cpu.shutdown:
+                linear = cpu.registers().cr2 if vector == EXCEPTIONS.index("#PF") else None
+                self._exceptions[cpu.index].met(CpuException(self._faulting(cpu), vector, EXCEPTIONS[vector], linear,
+                                                             self._calls_at_exception(cpu)))  # fmt: skip
+            return
+        instead = self._instead.pop(cpu.index, None)
+        if cpu.shutdown:
             self._exceptions[cpu.index].add(ShutDown(self._faulting(cpu)))
+            return
+        if instead is not None:
+            vector = instead.fact.vector
+            by_task_gate = _task(cpu) != instead.task
+            self._exceptions[cpu.index].met(replace(instead.fact, by_task_gate=by_task_gate))
+        if self._crashed and not self._jumped:
+            self._count((cpu.index, vector))
 
     def _count(self, key: tuple[int, int]) -> int:
         if key not in self._names and key[1] >= 0:
@@ -291,23 +317,25 @@ class Watching:
         taken.count, taken.last_ns = taken.count + 1, self._session.now
         return taken.count
 
-    def _exception(self, cpu: Cpu, vector: int) -> None:
-        kept = self._exceptions[cpu.index]
-        kept.count += 1
+    def _calls_at_exception(self, cpu: Cpu) -> tuple[Frame, ...]:
         registers = cpu.registers()
-        frames = self._guest.frames(registers) if kept.count <= MOST_EXCEPTIONS else ()
-        if not frames:
-            address = getattr(registers, PROGRAM_COUNTER)
-            frames = (self._guest.symbols_at(address).frame(address),)
-        linear = registers.cr2 if vector == EXCEPTIONS.index("#PF") else None
-        kept.add(CpuException(self._faulting(cpu), vector, EXCEPTIONS[vector], linear, frames))
+        frames = self._guest.frames(registers) if self._exceptions[cpu.index].count < MOST_EXCEPTIONS else ()
+        address = getattr(registers, PROGRAM_COUNTER)
+        return frames or (self._guest.symbols_at(address).frame(address),)
 
-    def _refused(self, cpu: Cpu, vector: int, met: int, linear: int | None) -> None:
-        if self._armed or self._crashed:
-            fact = NotDelivered(
-                self._faulting(cpu), vector, _name(vector), met, _name(met), linear, cpu.stack_pointer()
-            )
-            self._exceptions[cpu.index].add(fact)
+    def _refused(self, cpu: Cpu, vector: int, met: int, linear: int | None, instead: int | None) -> None:
+        if not (self._armed or self._crashed):
+            return
+        at = self._faulting(cpu)
+        self._exceptions[cpu.index].add(
+            NotDelivered(at, vector, _name(vector), met, _name(met), linear, cpu.stack_pointer())
+        )
+        if linear is not None and not self._jumped:
+            self.facts += self._stacks.refused(cpu, linear, at)
+        if instead is not None:
+            address = linear if instead == met else None
+            fact = CpuException(at, instead, _name(instead), address, self._calls_at_exception(cpu))
+            self._instead[cpu.index] = _Instead(fact, _task(cpu))
 
     # The hand-over, and after it.
 
@@ -342,7 +370,7 @@ class Watching:
                 at = Moment(self._session.now, index)
                 self.facts.append(Events(at, self._names[index, vector], taken.count, begin, taken.last_ns or None))
         self._tell_exceptions()
-        self.facts += self._nmis.values()
+        self.facts += self._nmis
 
     def _tell_exceptions(self) -> None:
         for index, kept in self._exceptions.items():
@@ -432,6 +460,11 @@ class Watching:
             self._tell_events()
             self._stacks.stop()
         return [*self.facts, *self._stacks.facts()]
+
+
+def _task(cpu: Cpu) -> int:
+    """The processor's own task: TR, which a task gate changes."""
+    return cpu.table_registers()["tr"][0]
 
 
 def _name(vector: int) -> str:
