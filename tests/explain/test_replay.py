@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from kdumpsim.debugger.orders import Go, Watch
 from kdumpsim.debugger.service import begin, new_session
 from kdumpsim.debugger.travel import Traveller
 from kdumpsim.explain import facts as kinds
+from kdumpsim.explain import stacks
 from kdumpsim.explain.facts import Fact, Facts
 from kdumpsim.explain.guest import Guest
 from kdumpsim.explain.page import sections, text
@@ -25,7 +27,7 @@ from kdumpsim.runs.account import conclude
 from kdumpsim.runs.result import Result
 from kdumpsim.runs.run import drive, power_on, run_scenario, start
 from kdumpsim.scenario.scenario import Scenario
-from kdumpsim.target import physical
+from kdumpsim.target import PAGE_OFFSET, physical
 from kdumpsim.vmcore.compare import Difference
 
 OVERFLOW = Scenario("INT_HARDWARE_ENTRY", "overflow")
@@ -107,6 +109,45 @@ def test_what_destroyed_thread_info_is_the_writer_that_a_debugger_finds(overflow
     place = tour.forward(Go(watches=(Watch(cpu.address, physical(cpu.address), 4),)))
     assert place.changed is not None
     assert (place.changed.by, place.number - 1) == (f"CPU 0 at {cpu.at.address:#x}", cpu.at.number)
+
+
+def test_the_stack_is_followed_from_the_crash_to_the_shutdown(overflow: Explained) -> None:
+    grown = overflow.facts.all(kinds.StackGrown)
+    crash = next(state for state in overflow.facts.all(kinds.CpuState) if (state.at.cpu, state.when) == (0, "crash"))
+    assert grown[0].begin == crash.registers["esp"]
+    assert [step.pointer for step in grown[:-1]] == [step.begin for step in grown[1:]], "without a gap"
+    levels = [step for step in grown if step.function == "dtt_overflow"]
+    assert len(levels) == 10, "dtt_overflow() calls itself so often"
+    assert len({above.pointer - below.pointer for above, below in pairwise(levels)}) == 1, "each takes the same"
+    refused = overflow.facts.all(kinds.NotDelivered)
+    assert grown[-1].pointer <= refused[-1].stack
+    assert not overflow.facts.all(kinds.NotLookedAt)
+
+
+def test_the_overwritten_page_directory_is_told_as_the_faults_that_follow_are(overflow: Explained) -> None:
+    damage = {each.what: each for each in overflow.facts.all(kinds.Damage)}
+    directory = damage["swapper_pg_dir"]
+    with closing(power_on(OVERFLOW.pc, OVERFLOW.kernel)) as session:
+        entry = session.first.symbols["swapper_pg_dir"] + (PAGE_OFFSET >> 22) * 4
+    assert directory.start <= entry < directory.end, "that of the kernel's first 4 MiB, with the IDT"
+    refused = overflow.facts.all(kinds.NotDelivered)
+    assert [fact.unmapped for fact in refused] == [True, True]
+    assert directory.at.ns < refused[0].at.ns
+    pieces = sum(each.pieces for each in damage.values())
+    assert pieces > len(overflow.facts.all(kinds.Overwritten)), "not all are told one by one"
+    flat = " ".join(overflow.page.split())
+    assert f"swapper_pg_dir ({directory.size} bytes from {directory.start:#x} to {directory.end - 1:#x}" in flat
+
+
+def test_where_the_closer_look_ends_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "AFTER", 5)
+    facts = watched(OVERFLOW)
+    (end,) = [fact for fact in facts if isinstance(fact, kinds.NotLookedAt)]
+    assert said(end).text.endswith(": 5 instructions after it was noticed it was over.")
+    (task,) = [fact for fact in facts if isinstance(fact, kinds.Overwritten) and fact.what == "thread_info.task"]
+    assert task.at.number is not None
+    assert end.at.number is not None
+    assert 0 < end.at.number - task.at.number < 10
 
 
 def test_a_triple_fault_is_told_fault_by_fault(overflow: Explained) -> None:

@@ -348,6 +348,8 @@ class NotDelivered(Fact):
     """Where, if `met` is a page fault."""
     stack: int
     """The stack pointer."""
+    unmapped: bool = False
+    """The CPU's page tables, as they were then, led to no page there."""
 
 
 @dataclass(frozen=True)
@@ -379,7 +381,8 @@ class StackLeft(Fact):
 
 @dataclass(frozen=True)
 class StackGrown(Fact):
-    """A function's calls took the stack pointer further down than it had been since the crash; in order."""
+    """A function, or the delivery of an event, took the stack pointer further down than it had been since the
+    crash; in order."""
 
     function: str
     begin: int
@@ -404,6 +407,29 @@ class Overwritten(Fact):
     """Nothing of this stack was overwritten before."""
     frames: tuple[Frame, ...] = ()
     """Of the writer, as far as the stack can still be followed."""
+
+
+@dataclass(frozen=True)
+class Damage(Fact):
+    """All that a stack which had overflowed changed of one thing; the moment is that of the first change."""
+
+    what: str
+    start: int
+    end: int
+    """The first byte changed, and the one after the last."""
+    size: int
+    """Bytes that were changed between these."""
+    pieces: int
+    """In which they were changed, as `Overwritten` tells the first ones."""
+    by: str
+    """The first writer."""
+
+
+@dataclass(frozen=True)
+class NotLookedAt(Fact):
+    """The closer look at a stack ended here, or did not reach so far."""
+
+    why: str
 
 
 # Who noticed.

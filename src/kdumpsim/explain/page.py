@@ -12,7 +12,7 @@ from typing import Final
 from kdumpsim.explain import facts as kinds
 from kdumpsim.explain.facts import Fact, Facts, Frame, Line
 from kdumpsim.explain.noticing import noticing
-from kdumpsim.explain.sentences import Sentence, grown, overwritten, place, said, seconds, short
+from kdumpsim.explain.sentences import Sentence, damaged, grown, overwritten, place, said, seconds, short
 from kdumpsim.target import hex_address
 
 WIDTH: Final = 80
@@ -149,8 +149,13 @@ def _stack(facts: Facts) -> Iterator[Sentence]:
     runs = [list(run) for _, run in groupby(facts.all(kinds.Overwritten), lambda fact: (fact.first, fact.by))]
     for run in runs[:MOST_OVERWRITTEN]:
         yield overwritten(run)
+    damage = facts.all(kinds.Damage)
     if left := [fact for run in runs[MOST_OVERWRITTEN:] for fact in run]:
-        yield Sentence(f"And so on: {len(left)} more pieces of memory.", (left[0], left[-1]))
+        count = sum(each.pieces for each in damage) - sum(map(len, runs[:MOST_OVERWRITTEN]))
+        yield Sentence(f"And so on: {count} more pieces of memory.", (left[0], left[-1]))
+    if damage:
+        yield damaged(damage)
+    yield from _say(facts.all(kinds.NotLookedAt))
 
 
 def _exceptions(facts: Facts) -> Iterator[Sentence]:

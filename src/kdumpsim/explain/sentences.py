@@ -249,8 +249,9 @@ def _exception(fact: kinds.CpuException) -> str:
 
 def _not_delivered(fact: kinds.NotDelivered) -> str:
     linear = "" if fact.linear is None else f" at address 0x{hex_address(fact.linear)}"
+    unmapped = ", where no page was mapped" if fact.unmapped else ""
     stack = f"stack pointer {fact.stack:#x}"
-    return f"{cpu(fact)} could not enter the handler of {fact.name} ({stack}): {fact.met_name}{linear}."
+    return f"{cpu(fact)} could not enter the handler of {fact.name} ({stack}): {fact.met_name}{linear}{unmapped}."
 
 
 def _guard_page_met(fact: kinds.GuardPageMet) -> str:
@@ -284,9 +285,15 @@ def grown(steps: Sequence[kinds.StackGrown]) -> Sentence:
     for step in steps:
         taken.setdefault(step.function, []).append(step.begin - step.pointer)
     most = sorted(taken.items(), key=lambda item: -sum(item[1]))[:MOST_CALLS]
-    parts = [f"{sum(sizes)} bytes in {_steps(len(sizes))} by {name}()" for name, sizes in most]
-    text = f"{cpu(steps[0])}'s stack grew down to {min(step.pointer for step in steps):#x}: {', '.join(parts)}."
+    parts = [f"{sum(sizes)} bytes in {_steps(len(sizes))} by {_taker(name)}" for name, sizes in most]
+    if left := sum(map(sum, taken.values())) - sum(sum(sizes) for _, sizes in most):
+        parts.append(f"{left} bytes by others")
+    text = f"{cpu(steps[0])}'s stack grew from {steps[0].begin:#x} down to {steps[-1].pointer:#x}: {', '.join(parts)}."
     return Sentence(text, (steps[0], steps[-1]) if steps[1:] else (steps[0],))
+
+
+def _taker(name: str) -> str:
+    return f"{name}()" if name.isidentifier() else name
 
 
 def _steps(count: int) -> str:
@@ -300,6 +307,20 @@ def overwritten(run: Sequence[kinds.Overwritten]) -> Sentence:
     head = "The first bad write: " if first.first else "Then "
     parts = [f"{each.what} ({_bytes(each.size)} at {each.address:#x}{_change(each)})" for each in run]
     return Sentence(f"{head}{cpu(first)} overwrote {', '.join(parts)}, {where}.", tuple(run))
+
+
+def damaged(done: Sequence[kinds.Damage]) -> Sentence:
+    """All that was overwritten."""
+    parts = [
+        f"{each.what} ({_bytes(each.size)} from {each.start:#x} to {each.end - 1:#x}, first at {seconds(each.at.ns)} "
+        f"by {_taker(each.by)})"
+        for each in done
+    ]
+    return Sentence(f"In all {cpu(done[0])} changed {', '.join(parts)}.", tuple(done))
+
+
+def _not_looked_at(fact: kinds.NotLookedAt) -> str:
+    return f"The closer look at {cpu(fact)}'s stack has an end at {seconds(fact.at.ns)}: {fact.why}."
 
 
 def _bytes(count: int) -> str:
@@ -381,6 +402,8 @@ _SAYERS: Final[dict[type[Fact], Callable[[Any], str]]] = {
     kinds.StackLeft: _stack_left,
     kinds.StackGrown: _stack_grown,
     kinds.Overwritten: lambda fact: overwritten([fact]).text,
+    kinds.Damage: lambda fact: damaged([fact]).text,
+    kinds.NotLookedAt: _not_looked_at,
     kinds.Watchdog: _watchdog,
     kinds.Events: _events,
     kinds.Noted: _noted,

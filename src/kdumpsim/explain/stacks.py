@@ -11,13 +11,24 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kdumpsim.cpu import Cpu
 from kdumpsim.cpu.steps import Steps
-from kdumpsim.explain.facts import Fact, Frame, GuardPageMet, Moment, Overwritten, StackGrown, StackLeft
+from kdumpsim.explain.facts import (
+    Damage,
+    Fact,
+    Frame,
+    GuardPageMet,
+    Moment,
+    NotLookedAt,
+    Overwritten,
+    StackGrown,
+    StackLeft,
+)
 from kdumpsim.target import PAGE_SIZE, TARGET, physical
 from kdumpsim.vmcore.owners import OwnerMap
 
@@ -29,11 +40,13 @@ WATCHED: Final = ("task", "cpu")
 """Members of thread_info that no code changes on a stack in use."""
 MOST_WATCHED: Final = 4
 """CPUs."""
-BEFORE: Final = 60_000
-"""Instructions that are looked at before the first one that was noticed."""
-MOST_LOOKED_AT: Final = 150_000
+BEFORE: Final = 100_000
+"""Instructions that are looked at before the first one that was noticed, if the crash is not nearer."""
+AFTER: Final = 150_000
+"""Instructions that are looked at after it."""
 MOST_RUNS: Final = 60
-MOST_GROWN: Final = 200
+"""Pieces of overwritten memory that are told one by one."""
+MOST_GROWN: Final = 1000
 MOST_OPEN: Final = 8
 """Runs of overwritten memory that are still looked at whether more belongs to them."""
 STACKS_BELOW: Final = 2
@@ -203,15 +216,20 @@ class _Looker:
         self._lowest = stack + self._guest.stack_size
         self._was_below = False
         self._runs: list[Overwritten] = []
-        self._looked_at = 0
+        self._damage: list[Damage] = []
+        self._damaged = array("H", bytes(2 * self._size))
+        """For each byte, the place in that list, from 1, of what was overwritten there."""
+        self._beyond: list[Fact] = []
+        self._looks = False
         self._steps.watch([])
-        first = number - BEFORE
+        first, self._until = number - BEFORE, number + AFTER
         if first > self._steps.number:
             self._steps.alarm(first)
         else:
             self._begin_looking()
 
     def _begin_looking(self) -> None:
+        self._looks = True
         self._steps.alarm(None)
         self._steps.each(self._cpu.index)
         self._take(0, self._size)
@@ -221,49 +239,56 @@ class _Looker:
 
     def before(self, index: int, _address: int) -> None:
         """Before an instruction."""
-        steps = self._steps
-        if self._looked_at == 0:
+        if not self._looks:
             self._begin_looking()
-        self._looked_at += 1
         if index != self._cpu.index:
             return
+        self._look(self._by_instruction if self._steps.last_cpu() == index else None)
+        if self._steps.number > self._until:
+            self._beyond.append(NotLookedAt(self._here(), f"{AFTER} instructions after it was noticed it was over"))
+            self.finish()
+
+    def _here(self) -> Moment:
+        """The instruction before, which has done what is seen now."""
+        return self._watcher.moment(self._cpu, self._steps.last(self._cpu.index), self._steps.last_address())
+
+    def _look(self, writer: Writer | None) -> None:
+        """What somebody has done; None: somebody else than the CPU."""
         pointer = self._cpu.stack_pointer()
         if self._begin <= pointer < self._lowest:
-            self._grow(pointer)
+            self._grow(pointer, "?" if writer is None else writer()[0])
         below = self._begin <= pointer < self._low
         if below and self._left is None:
-            moment = self._watcher.moment(self._cpu, steps.last(index), steps.last_address())
-            self._left = StackLeft(moment, self._stack, pointer, _owner(self._task, self._stack))
-        mine = steps.last_cpu() == index
-        if mine and (below or self._was_below):
-            self._compare(self._by_instruction)
+            self._left = StackLeft(self._here(), self._stack, pointer, _owner(self._task, self._stack))
+        if self._was_below and not self._beyond and self._begin - self._guest.stack_size <= pointer < self._begin:
+            self._beyond.append(NotLookedAt(self._here(), f"memory below {self._begin:#x} was not looked at"))
+        if writer is not None and (below or self._was_below):
+            self._compare(writer)
         else:
             self._take(0, self._size)
         self._was_below = below
-        if self._looked_at > MOST_LOOKED_AT or len(self._runs) > MOST_RUNS:
-            self.finish()
 
-    def _grow(self, pointer: int) -> None:
-        """The instruction before has taken the stack further down than it was."""
+    def _grow(self, pointer: int, name: str) -> None:
+        """Something has taken the stack further down than it was."""
         last = self._grown[-1] if self._grown else None
-        name = self._guest.symbols.frame(self._steps.last_address()).function or "?"
+        if len(self._grown) == MOST_GROWN:
+            name = "?"  # and whatever comes
         begin, self._lowest = self._lowest, pointer
         if last is not None and last.function == name:
             self._grown[-1] = replace(last, pointer=pointer)
-        elif len(self._grown) < MOST_GROWN:
-            moment = self._watcher.moment(self._cpu, self._steps.last(self._cpu.index), self._steps.last_address())
-            self._grown.append(StackGrown(moment, name, begin, pointer))
+        else:
+            self._grown.append(StackGrown(self._here(), name, begin, pointer))
 
     def event(self, cpu: Cpu, vector: int, done: bool) -> None:
         """An event is delivered, or was."""
-        if cpu is not self._cpu or not self._looked_at:
+        if cpu is not self._cpu or not self._looks:
             return
         if not done:
-            self._compare(self._by_instruction)
-        elif cpu.shutdown:
+            self._look(self._by_instruction)
+            return
+        self._look(lambda: (f"the delivery of vector {vector:#x}", tuple))
+        if cpu.shutdown:
             self.finish()
-        elif self._begin <= cpu.stack_pointer() < self._low:
-            self._compare(lambda: (f"the delivery of vector {vector:#x}", tuple))
 
     # What has changed.
 
@@ -294,6 +319,9 @@ class _Looker:
         """`before`: what the word at the address was."""
         what, end = self._what(address), address + size
         by, frames = writer()
+        damage = self._damage_to(what.partition(".")[0], address, by)
+        offset = address - self._begin
+        self._damaged[offset : offset + size] = array("H", [damage + 1] * size)
         for at in range(len(self._runs) - 1, max(len(self._runs) - 1 - MOST_OPEN, -1), -1):
             run = self._runs[at]
             if (run.what, run.by) == (what, by) and address <= run.address + run.size and run.address <= end:
@@ -301,9 +329,23 @@ class _Looker:
                 new = self._guest.word(run.address) or 0
                 self._runs[at] = replace(run, address=start, size=last - start, new=new)
                 return
-        moment = self._watcher.moment(self._cpu, self._steps.last(self._cpu.index), self._steps.last_address())
         old, new = int.from_bytes(before, "little"), self._guest.word(address) or 0
-        self._runs.append(Overwritten(moment, what, address, old, new, size, by, not self._runs, frames()))
+        calls = frames() if len(self._runs) < MOST_RUNS else ()
+        self._runs.append(Overwritten(self._here(), what, address, old, new, size, by, not self._runs, calls))
+        self._damage[damage] = replace(self._damage[damage], pieces=self._damage[damage].pieces + 1)
+
+    def _damage_to(self, what: str, address: int, by: str) -> int:
+        """The place in the list of what was overwritten."""
+        for place, known in enumerate(self._damage):
+            if known.what == what:
+                return place
+        self._damage.append(Damage(self._here(), what, address, address, 0, 0, by))
+        return len(self._damage) - 1
+
+    def _damage_done(self) -> Iterator[Damage]:
+        for place, damage in enumerate(self._damage, 1):
+            bytes_there = [at for at, whose in enumerate(self._damaged, self._begin) if whose == place]
+            yield replace(damage, start=bytes_there[0], end=bytes_there[-1] + 1, size=len(bytes_there))
 
     def _by_instruction(self) -> tuple[str, Callable[[], tuple[Frame, ...]]]:
         writer = self._guest.symbols.frame(self._steps.last_address())
@@ -330,7 +372,8 @@ class _Looker:
     def finish(self) -> None:
         """Answer, and be no more."""
         try:
-            found: list[Fact] = [*([self._left] if self._left else []), *self._grown, *self._runs]
+            left = [self._left] if self._left else []
+            found: list[Fact] = [*left, *self._grown, *self._runs[:MOST_RUNS], *self._damage_done(), *self._beyond]
             with os.fdopen(self._answers, "wb") as pipe:
                 pipe.write(pickle.dumps(found))
         finally:

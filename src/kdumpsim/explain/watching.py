@@ -327,8 +327,9 @@ class Watching:
         if not (self._armed or self._crashed):
             return
         at = self._faulting(cpu)
+        unmapped = linear is not None and cpu.translate(linear) is None
         self._exceptions[cpu.index].add(
-            NotDelivered(at, vector, _name(vector), met, _name(met), linear, cpu.stack_pointer())
+            NotDelivered(at, vector, _name(vector), met, _name(met), linear, cpu.stack_pointer(), unmapped)
         )
         if linear is not None and not self._jumped:
             self.facts += self._stacks.refused(cpu, linear, at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from kdumpsim.explain.facts import Facts, Overwritten, StackGrown, StackLeft
+from kdumpsim.explain.facts import Damage, Facts, Overwritten, StackGrown, StackLeft
 from kdumpsim.explain.pictures.parts import size_text
 from kdumpsim.explain.pictures.svg import Drawing, Svg, plural
 from kdumpsim.target import hex_address
@@ -38,7 +38,7 @@ def figures(facts: Facts, stack_size: int, info_size: int) -> list[Drawing]:
     svg = Svg(WIDTH, TOP + PLOT + 66 + 16 * (len(listed) + 1), title, "The stack pointer's way and what it overwrote")
     svg.text(20, 24, title, "h")
     plot = _Plot(svg, left.stack, left.stack + stack_size, info_size, min(one.pointer for one in grown))
-    plot.memory(overwritten)
+    plot.memory(overwritten, facts.all(Damage))
     plot.frames(grown)
     plot.path(grown, left)
     _list(svg, listed, len(runs))
@@ -62,7 +62,7 @@ class _Plot:
         """Where an address is."""
         return TOP + PLOT * (self.high - max(min(address, self.high), self._bottom)) / (self.high - self._bottom)
 
-    def memory(self, overwritten: Sequence[Overwritten]) -> None:
+    def memory(self, overwritten: Sequence[Overwritten], damage: Sequence[Damage]) -> None:
         """The stack, thread_info, what is below, and what of it was overwritten."""
         svg, right = self.svg, MEMORY + MEMORY_WIDTH
         svg.text(MEMORY, TOP - 10, "memory", "s")
@@ -79,6 +79,12 @@ class _Plot:
         svg.text(MEMORY + 8, low + 34, below, "m", room=MEMORY_WIDTH - 14)
         for address in (self.high, self.low, self.lowest):
             svg.text(MEMORY - 6, self.y(address) + 4, hex_address(address), "m", "end")
+        for done in damage:
+            if done.end <= self.low:
+                y = self.y(done.end)
+                title = f"{done.what}: {plural(done.size, 'byte')} changed"
+                svg.rect(STRIP, y, STRIP_WIDTH, self.y(done.start) - y, "new", title,
+                         start=done.start, end=done.end, name=done.what, on="damage")  # fmt: skip
         for one in overwritten:
             first, last = self.y(one.address + one.size), self.y(one.address)
             if one.address >= self.low:
@@ -101,7 +107,8 @@ class _Plot:
             svg.rect(FRAMES, first, FRAMES_WIDTH, last - first, kind, f"{one.function}: {plural(taken, 'byte')}",
                      begin=one.begin, pointer=one.pointer, name=one.function, on="frames")  # fmt: skip
             if last - first >= LEAST_LABEL:
-                svg.text(FRAMES + 6, (first + last) / 2 + 4, f"{one.function}(), {plural(taken, 'byte')}", "s",
+                name = f"{one.function}()" if one.function.isidentifier() else one.function
+                svg.text(FRAMES + 6, (first + last) / 2 + 4, f"{name}, {plural(taken, 'byte')}", "s",
                          room=FRAMES_WIDTH - 10)  # fmt: skip
 
     def path(self, grown: Sequence[StackGrown], left: StackLeft) -> None:
