@@ -166,8 +166,10 @@ class Watching:
         return Moment(self._session.now, cpu.index, number if self._counting else None, address)
 
     def _here(self, cpu: Cpu) -> Moment:
-        """In the callback of a watch: its instruction is counted."""
-        return self.moment(cpu, self.steps.number)
+        """In the callback of a watch: whether its instruction is counted yet depends on which hook there was first."""
+        steps, address = self.steps, getattr(cpu.registers(), PROGRAM_COUNTER)
+        counted = (steps.last_cpu(), steps.last_address()) == (cpu.index, address)
+        return self.moment(cpu, steps.number if counted else steps.number + 1, address)
 
     def _between(self, cpu: Cpu) -> Moment:
         """Between two instructions of a CPU."""
