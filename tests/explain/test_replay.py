@@ -145,7 +145,7 @@ def test_where_the_closer_look_ends_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(stacks, "AFTER", 5)
     facts = watched(OVERFLOW)
     (end,) = [fact for fact in facts if isinstance(fact, kinds.NotLookedAt)]
-    assert said(end).text.endswith(": 5 instructions after it was noticed it was over.")
+    assert said(end).text.endswith(": 5 instructions after the overflow was noticed, the look ended.")
     (task,) = [fact for fact in facts if isinstance(fact, kinds.Overwritten) and fact.what == "thread_info.task"]
     assert task.at.number is not None
     assert end.at.number is not None

@@ -320,7 +320,7 @@ def damaged(done: Sequence[kinds.Damage]) -> Sentence:
 
 
 def _not_looked_at(fact: kinds.NotLookedAt) -> str:
-    return f"The closer look at {cpu(fact)}'s stack has an end at {seconds(fact.at.ns)}: {fact.why}."
+    return f"What {cpu(fact)} overwrote is known only up to {seconds(fact.at.ns)}: {fact.why}."
 
 
 def _bytes(count: int) -> str:

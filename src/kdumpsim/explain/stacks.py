@@ -245,7 +245,7 @@ class _Looker:
             return
         self._look(self._by_instruction if self._steps.last_cpu() == index else None)
         if self._steps.number > self._until:
-            self._beyond.append(NotLookedAt(self._here(), f"{AFTER} instructions after it was noticed it was over"))
+            self._beyond.append(NotLookedAt(self._here(), f"{AFTER} instructions after the overflow was noticed, the look ended"))
             self.finish()
 
     def _here(self) -> Moment:
@@ -255,13 +255,15 @@ class _Looker:
     def _look(self, writer: Writer | None) -> None:
         """What somebody has done; None: somebody else than the CPU."""
         pointer = self._cpu.stack_pointer()
-        if self._begin <= pointer < self._lowest:
+        # Below what is looked at it is still this stack's as long as it goes down in small steps.
+        if min(self._begin, self._lowest - PAGE_SIZE) <= pointer < self._lowest:
             self._grow(pointer, "?" if writer is None else writer()[0])
-        below = self._begin <= pointer < self._low
+        below = min(self._begin, self._lowest) <= pointer < self._low
         if below and self._left is None:
             self._left = StackLeft(self._here(), self._stack, pointer, _owner(self._task, self._stack))
-        if self._was_below and not self._beyond and self._begin - self._guest.stack_size <= pointer < self._begin:
-            self._beyond.append(NotLookedAt(self._here(), f"memory below {self._begin:#x} was not looked at"))
+        if below and not self._beyond and pointer < self._begin:
+            why = f"the stack pointer went below {self._begin:#x} then, and memory there was not looked at"
+            self._beyond.append(NotLookedAt(self._here(), why))
         if writer is not None and (below or self._was_below):
             self._compare(writer)
         else:
