@@ -29,7 +29,7 @@ from kdumpsim.explain.facts import (
     StackGrown,
     StackLeft,
 )
-from kdumpsim.target import PAGE_SIZE, TARGET, physical
+from kdumpsim.target import PAGE_OFFSET, PAGE_SIZE, TARGET, physical
 from kdumpsim.vmcore.owners import OwnerMap
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ MOST_GROWN: Final = 1000
 MOST_OPEN: Final = 8
 """Runs of overwritten memory that are still looked at whether more belongs to them."""
 STACKS_BELOW: Final = 2
+"""How far below a stack its pointer is taken for one that has left it, in sizes of a stack."""
+LOOKED_BELOW: Final = 8
 """How far below a stack is looked, in sizes of a stack."""
+AT_ONCE: Final = 256
+"""Bytes: no instruction or delivery writes further below the stack pointer that there was before it."""
 PIECE: Final = 64
 """Bytes: no single store is longer."""
 
@@ -203,11 +207,12 @@ class _Looker:
         self._guest, self._steps = watcher.guest, watcher.steps
         self._cpu, self._stack = watcher.guest.cpus[index], stack
         self._low = stack + self._guest.map.sizes["thread_info"]
-        self._begin = stack - STACKS_BELOW * self._guest.stack_size
+        self._begin = max(stack - LOOKED_BELOW * self._guest.stack_size, PAGE_OFFSET)
         self._size = self._low - self._begin
-        self._host = watcher.host(physical(self._begin))
+        self._host = watcher.host(physical(stack)) - (stack - self._begin)
+        self._window = stack - self._begin
+        """Looked at is what is above this offset: as far down as the stack has come."""
         self._seen = ctypes.create_string_buffer(self._size)
-        self._take(0, self._size)
         self._task = self._guest.on_stack(stack)
         self._stacks = {task.stack: task for task in self._guest.tasks()}
         self._owners = OwnerMap(watcher.session.oracle.symbols)
@@ -232,10 +237,11 @@ class _Looker:
         self._looks = True
         self._steps.alarm(None)
         self._steps.each(self._cpu.index)
-        self._take(0, self._size)
         pointer = self._cpu.stack_pointer()
         if self._begin <= pointer < self._lowest:
             self._lowest = pointer
+        self._widen()
+        self._take(self._window, self._size)
 
     def before(self, index: int, _address: int) -> None:
         """Before an instruction."""
@@ -245,7 +251,8 @@ class _Looker:
             return
         self._look(self._by_instruction if self._steps.last_cpu() == index else None)
         if self._steps.number > self._until:
-            self._beyond.append(NotLookedAt(self._here(), f"{AFTER} instructions after the overflow was noticed, the look ended"))
+            why = f"{AFTER} instructions after the overflow was noticed, the look ended"
+            self._beyond.append(NotLookedAt(self._here(), why))
             self.finish()
 
     def _here(self) -> Moment:
@@ -267,8 +274,15 @@ class _Looker:
         if writer is not None and (below or self._was_below):
             self._compare(writer)
         else:
-            self._take(0, self._size)
+            self._take(self._window, self._size)
         self._was_below = below
+        self._widen()
+
+    def _widen(self) -> None:
+        """Look at memory as far down as the next instruction may write."""
+        window = min(self._window, max(self._lowest - AT_ONCE - self._begin, 0))
+        self._take(window, self._window)
+        self._window = window
 
     def _grow(self, pointer: int, name: str) -> None:
         """Something has taken the stack further down than it was."""
@@ -294,16 +308,16 @@ class _Looker:
 
     # What has changed.
 
-    def _take(self, offset: int, size: int) -> None:
-        ctypes.memmove(ctypes.addressof(self._seen) + offset, self._host + offset, size)
+    def _take(self, start: int, end: int) -> None:
+        ctypes.memmove(ctypes.addressof(self._seen) + start, self._host + start, end - start)
 
     def _differs(self, offset: int, size: int) -> bool:
         return bool(_memcmp(self._host + offset, ctypes.addressof(self._seen) + offset, size))
 
     def _compare(self, writer: Writer) -> None:
         """Take down what is another than it was."""
-        while self._differs(0, self._size):
-            low, high = 0, self._size
+        while self._differs(self._window, self._size - self._window):
+            low, high = self._window, self._size
             while high - low > 1:
                 middle = (low + high) // 2
                 if self._differs(low, middle - low):
@@ -314,7 +328,7 @@ class _Looker:
             before = ctypes.string_at(ctypes.addressof(self._seen) + low, end - low)
             now = ctypes.string_at(self._host + low, end - low)
             length = max(at for at in range(end - low) if before[at] != now[at]) + 1
-            self._take(low, length)
+            self._take(low, low + length)
             self._wrote(self._begin + low, length, before[: TARGET.word], writer)
 
     def _wrote(self, address: int, size: int, before: bytes, writer: Writer) -> None:
@@ -369,7 +383,12 @@ class _Looker:
         base = address & -self._guest.stack_size
         if base in self._stacks:
             return f"the stack of {self._stacks[base]}"
+        if self._owners.symbol(address)[0] is None and physical(address & -PAGE_SIZE) == self._page_directory():
+            return f"the page directory of CPU {self._cpu.index}"
         return self._owners.owner(physical(address))
+
+    def _page_directory(self) -> int:
+        return self._cpu.registers().cr3 & -PAGE_SIZE
 
     def finish(self) -> None:
         """Answer, and be no more."""
