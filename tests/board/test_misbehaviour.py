@@ -62,7 +62,7 @@ talk = st.one_of(
 )
 
 
-@examples(150)
+@examples(60)
 @given(st.lists(talk, min_size=1, max_size=40), st.integers(1, 3))
 def test_garbage_for_a_kernel(code: list[bytes], cpus: int) -> None:
     machine = pc(cpus)

@@ -29,7 +29,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("command", "lines"), COMMANDS, ids=[command for command, _ in COMMANDS])
+NIGHTLY = ("pytest test_tardy.py", "pytest -v test_cpus.py")
+"""These vary what the others show."""
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        pytest.param(command, lines, id=command, marks=[pytest.mark.nightly] if command in NIGHTLY else [])
+        for command, lines in COMMANDS
+    ],
+)
 def test_the_page_as_it_is_typed(command: str, lines: list[str], folder: Path) -> None:
     done = subprocess.run(
         command.replace("pytest", f"{sys.executable} -m pytest -p no:cacheprovider", 1),
