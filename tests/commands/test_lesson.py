@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from kdumpsim.cli import main
+from kdumpsim.commands.help import Page, documents
 from kdumpsim.lessons import runs
 from kdumpsim.lessons.answers import Number, SourceLine, word, yes
-from kdumpsim.lessons.pages import read_answers
+from kdumpsim.lessons.pages import lessons, read_answers
 
 RIGHT = {
     1: Number(0xC0140000, hexadecimal=True),
@@ -100,3 +103,22 @@ def test_answers_are_taken_in_the_forms_that_people_write(
 
 def test_comments_and_empty_answers_are_left_out() -> None:
     assert read_answers("# a question?\n1:\n\n2: two words \n") == {2: "two words"}
+
+
+def test_a_lessons_files_are_written_and_none_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lesson("files", "4").output == "blackbox.py: written\n"
+    assert (tmp_path / "blackbox.py").read_text() == lessons(documents())[4].file("blackbox.py")
+    again = lesson("files", "4")
+    assert again.exit_code == 2
+    assert "blackbox.py is there already" in again.output
+    assert lesson("files", "1").output == "Lesson 1 gives no files.\n"
+
+
+def test_code_can_be_copied_from_a_page_at_a_terminal() -> None:
+    """Neither wrapped nor indented, however narrow the terminal is."""
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=40, color_system=None)
+    long = "def guest(" + ", ".join(f"argument{n}: u32" for n in range(8)) + ") -> None:"
+    terminal.print(Page(f"Text.\n\n```python\n{long}\n    return\n```\n"), crop=False)
+    assert isinstance(terminal.file, io.StringIO)
+    assert f"{long}\n    return\n" in terminal.file.getvalue()

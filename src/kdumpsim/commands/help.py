@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
-from rich.markdown import Markdown
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import CodeBlock, Markdown
+from rich.text import Text
 
 import kdumpsim
 from kdumpsim.choices import unknown
@@ -38,11 +41,25 @@ def topics() -> dict[str, Path]:
     return {path.stem: path for path in sorted(documents().glob("*.md"))}
 
 
+class _Verbatim(CodeBlock):
+    """A block of code or output, to be copied: neither wrapped nor indented."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(str(self.text).rstrip(), style="markdown.code_block", no_wrap=True, overflow="ignore")
+
+
+class Page(Markdown):
+    """A document at a terminal. What it links to is found by `kdumpsim help` or beside it, not by a click."""
+
+    elements = Markdown.elements | {"fence": _Verbatim, "code_block": _Verbatim}
+
+
 def show(text: str) -> None:
     """Print a document: formatted at a terminal, else as it is."""
     display = screen()
     if display.is_terminal:
-        display.print(Markdown(text))
+        text = re.sub(r"\[([^]]+)\]\((?!https?:)[^)]+\)", r"\1", text)  # a terminal cannot follow these
+        display.print(Page(text), crop=False)
     else:
         click.echo(text, nl=False)
 

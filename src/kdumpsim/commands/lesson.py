@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,16 +14,18 @@ from kdumpsim.choices import unknown
 from kdumpsim.commands.help import documents, show
 from kdumpsim.commands.inputs import TEXT_BYTES, read_input
 from kdumpsim.commands.status import Status, status_help
+from kdumpsim.files import atomic_file
 from kdumpsim.lessons.pages import Lesson, lessons, read_answers
 
 if TYPE_CHECKING:
     from kdumpsim.lessons.answers import Answer
 
-SHEET, CHECK = "sheet", "check"
+SHEET, CHECK, FILES = "sheet", "check", "files"
 HELP = f"""Show a lesson, its question sheet, or check the answers to it.
 
 Without arguments, list the lessons. NUMBER shows one. `sheet NUMBER` prints its questions with room for answers.
 `check NUMBER` asks for the answers, or reads them from FILE (- is standard input), and says which are right.
+`files NUMBER` writes the files that the lesson gives into this folder.
 The right answers are computed by running the lesson's crashes in this build, which takes up to half a minute.
 
 \b
@@ -32,18 +35,19 @@ Examples:
   kdumpsim lesson sheet 3 > answers.txt
   kdumpsim lesson check 3 answers.txt
   kdumpsim lesson check 3 --answers         # for teachers
+  kdumpsim lesson files 4                   # writes its driver
 
 {status_help(Status.WRONG_ANSWER)}
 """
 
 
 @click.command(help=HELP, context_settings={"max_content_width": 110})
-@click.argument("words", metavar="[[sheet|check] NUMBER [FILE]]", nargs=-1)
+@click.argument("words", metavar="[[sheet|check|files] N [FILE]]", nargs=-1)
 @click.option("--answers", "reveal", is_flag=True, help="With check: print the right answers of this build.")
 def lesson(words: tuple[str, ...], reveal: bool) -> None:
     """The command."""
     found = lessons(documents())
-    action = words[0] if words[:1] in ((SHEET,), (CHECK,)) else ""
+    action = words[0] if words[:1] in ((SHEET,), (CHECK,), (FILES,)) else ""
     rest = words[1:] if action else words
     if reveal and action != CHECK:
         raise click.UsageError("--answers is for `kdumpsim lesson check NUMBER`")
@@ -61,8 +65,24 @@ def lesson(words: tuple[str, ...], reveal: bool) -> None:
         click.echo(chosen.sheet(), nl=False)
     elif action == CHECK:
         sys.exit(_check(chosen, rest[1] if len(rest) > 1 else None, reveal=reveal))
+    elif action == FILES:
+        _write(chosen)
     else:
         show(chosen.text)
+
+
+def _write(chosen: Lesson) -> None:
+    """The files of a lesson, into this folder; none is overwritten."""
+    files = chosen.files()
+    if not files:
+        click.echo(f"Lesson {chosen.number} gives no files.")
+    for name in files:
+        if Path(name).exists():
+            raise click.UsageError(f"{name} is there already: move it away, or go to another folder")
+    for name, text in files.items():
+        with atomic_file(Path(name)) as file:
+            file.write(text.encode())
+        click.echo(f"{name}: written")
 
 
 def _check(chosen: Lesson, file: str | None, *, reveal: bool) -> int:

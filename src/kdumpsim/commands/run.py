@@ -68,15 +68,15 @@ judged by QEMU's gdbstub and memory. QEMU uses the host's time, so no two of its
 Examples:
   kdumpsim run --crashpoint FS_DEVRW --type panic
   kdumpsim run --crashpoint TIMERADD --type exception --cpus 4 --seed 7
-    kdumpsim run --crashpoint FS_DEVRW --type panic --console  # watch it
+  kdumpsim run --crashpoint FS_DEVRW --type panic --console  # watch it
   kdumpsim run --crashpoint FS_DEVRW --type panic --json | jq .outcome
   # the same crash on another PC
   kdumpsim run --crashpoint FS_DEVRW --type panic --machine qemu
   # what led to the triple fault
   kdumpsim run --crashpoint INT_HARDWARE_ENTRY --type overflow --trace 200
-    # anywhere in the kernel; --draw 8 chooses another place
+  # anywhere in the kernel; --draw 8 chooses another place
   kdumpsim run --at instant --type oops --draw 7
-    # a fault instead of a crash: a bit flips, or an instruction changes
+  # a fault instead of a crash: a bit flips, or an instruction changes
   kdumpsim run --fault text:executed
 
 {statuses}
@@ -114,7 +114,7 @@ class _RunCommand(click.Command):
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.help = HELP.format(
             points=_table("Crash points (LKDTT paper, section 4.1):", crash_points(self._modules(ctx))),
-            types=_table("Crash types (LKDTT paper, section 3.3; bug means oops, and loop means hang):", crash_types()),
+            types=_table("Crash types (LKDTT paper, section 3.3; its bug is oops here, its loop hang):", crash_types()),
             statuses=STATUSES,
             usual=DEFAULT_MECHANISM,
             story=MECHANISMS[DEFAULT_MECHANISM],

@@ -258,7 +258,8 @@ MOVING: dict[str, Command] = {
     ),
     "delete": Command("delete [N]", "remove breakpoint N, or all", _delete, stays=True),
     "back": Command(
-        "back [N|TIME]", "go back: N instructions, a time, or to the last breakpoint passed", _back, looks=True,
+        "back [N|TIME|write ADDR]",
+        "go back: N instructions, a time, to the last breakpoint, or to who wrote to memory", _back, looks=True,
         more="The past can be looked at, not changed: what you typed is part of the run. step and continue go\n"
         "forwards again, up to the present; present returns there. The first time, the session is repeated from\n"
         "power-on, which takes a few seconds.\nback write ADDR [LEN] goes to before the last change of memory: who "

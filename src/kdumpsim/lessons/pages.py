@@ -36,11 +36,13 @@ class Lesson:
             lines += [f"# {text}", f"{number}:", ""]
         return "\n".join(lines)
 
+    def files(self) -> dict[str, str]:
+        """The files that the page gives in full, by name."""
+        return dict(re.findall(r"<!-- (\S+) -->\n```python\n(.*?)^```", self.text, re.MULTILINE | re.DOTALL))
+
     def file(self, name: str) -> str:
-        """A file that the page gives in full."""
-        found = re.search(rf"<!-- {re.escape(name)} -->\n```python\n(.*?)^```", self.text, re.MULTILINE | re.DOTALL)
-        assert found is not None, name
-        return found[1]
+        """One of them."""
+        return self.files()[name]
 
     def changed(self, name: str) -> str:
         """That file after the changes that the page shows of it."""
