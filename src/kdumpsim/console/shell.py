@@ -53,7 +53,7 @@ def parse(text: str) -> Action:
     words = split(text)
     if not words:
         return lambda shell: None
-    name = ALIASES.get(words[0], program(words[0]))
+    name = program(words[0])
     if name not in COMMANDS:
         meant = suggestion(name, COMMANDS)
         hint = f"did you mean {meant}? " if meant else ""
@@ -272,10 +272,9 @@ COMMANDS: dict[str, Command] = {
     **MOVING,
     **LOOKING,
     "help": Command("help [COMMAND]", "print this list, or what there is to know of a command", _help, looks=True),
-    "quit": Command("quit", "leave; so do exit and Ctrl-D", _quit, looks=True),
+    "quit": Command("quit", "leave; so does Ctrl-D", _quit, looks=True),
+    "exit": Command("exit", "leave", _quit, looks=True),
 }
-
-ALIASES = {"exit": "quit"}
 
 ENGLISH = frozenset({*LOOKING, *MOVING} - {"step", "continue"})
 """Commands whose names a script written before them may have in a comment."""
