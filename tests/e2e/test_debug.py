@@ -299,6 +299,7 @@ def test_kd_goto_goes_to_the_cpu_whose_turn_it_is() -> None:
     assert "takes a program's name" in text
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("_gdb")
 def test_another_dump_than_the_directorys_is_said(crash: Crash, tmp_path: Path) -> None:
     data = crash("FS_DEVRW", "panic").result

@@ -160,6 +160,7 @@ def test_a_task_that_dies_in_task_context_is_dumped_at_its_oops(crashed: Crashed
     assert "kernel BUG at" in said(directory)
 
 
+@pytest.mark.nightly
 def test_the_restart_hangs_if_another_cpu_was_in_a_program(tmp_path: Path) -> None:
     """The paper's O (nrbt, nmiw): on its way to ring 3 that CPU calls schedule() with interrupts off, and waits there.
 

@@ -99,7 +99,12 @@ def test_the_console_tells_the_story_in_order(crash: Crash) -> None:
     [
         (("--console",), {"PYTHONHASHSEED": "1"}, ()),
         (("--json",), {"PYTHONHASHSEED": "2"}, ("taskset", "-c", "0")),
-        ((), {"PYTHONHASHSEED": "3", "XDG_CACHE_HOME": "{tmp_path}", "TZ": "Asia/Tokyo"}, ()),
+        pytest.param(
+            (),
+            {"PYTHONHASHSEED": "3", "XDG_CACHE_HOME": "{tmp_path}", "TZ": "Asia/Tokyo"},
+            (),
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=["console", "json-on-one-host-cpu", "empty-cache"],
 )
