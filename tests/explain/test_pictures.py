@@ -364,6 +364,12 @@ def test_the_first_view_holds_the_crash(each: Drawn) -> None:
     begin, end = data["window"]
     crash = next(at for at, name, _ in data["marks"] if name == "crash")
     assert begin < crash < end <= max(data["end"], crash + 1)
+    assert end == data["end"] or data["end"] - crash > 60_000_000
+
+
+def test_no_mark_is_cut_at_the_edge(each: Drawn) -> None:
+    for name in ("timeline", "timeline-run"):
+        assert all(right <= 960 for _, _, right, _, _ in boxes_of_texts(each.tree(name)))
 
 
 # Files and pages.
@@ -435,7 +441,11 @@ def test_the_documentation_names_every_picture(panic: Drawn, explained: Explaine
 def test_the_command_writes_the_page_and_a_file_for_each_picture(explained: Explained, overflow: Drawn) -> None:
     html, folder = overflow.directory / "run.html", overflow.directory / "svg"
     words = ["explain", str(overflow.directory), "--html", str(html), "--svg", str(folder)]
-    assert CliRunner().invoke(main, words).exit_code == 0
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0
+    first, second = done.stdout.splitlines()
+    assert first == f"Wrote {html}: the page, with {len(explained.drawings)} pictures."
+    assert f" to {folder}: " in second
     assert {file.stem for file in folder.iterdir()} == explained.drawings.keys()
     assert all(ET.parse(file).getroot().tag == f"{SVG}svg" for file in folder.iterdir())
     assert "<h1>INT_HARDWARE_ENTRY / overflow: X</h1>" in html.read_text()

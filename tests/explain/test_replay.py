@@ -19,7 +19,7 @@ from kdumpsim.explain import facts as kinds
 from kdumpsim.explain import stacks
 from kdumpsim.explain.facts import Fact, Facts
 from kdumpsim.explain.guest import Guest
-from kdumpsim.explain.page import sections, text
+from kdumpsim.explain.page import most_overwritten, sections, text
 from kdumpsim.explain.replay import NotTheSame, explain, explain_result
 from kdumpsim.explain.sentences import Sentence, said
 from kdumpsim.explain.watching import Watching
@@ -96,6 +96,33 @@ def test_the_first_bad_write_is_the_one_a_debuggers_watchpoint_names(overflow: E
     assert left.at.number < place.number
     assert left.pointer < left.stack
     assert first.frames[0].function == "dtt_overflow"
+
+
+def test_two_first_writes_are_told_apart_by_their_numbers(overflow: Explained) -> None:
+    below, info = (fact for fact in overflow.facts.all(kinds.Overwritten) if fact.first)
+    assert (below.in_thread_info, info.in_thread_info) == (False, True)
+    words = " ".join(overflow.page.split())
+    assert f"The first write below the stack's end, at instruction {below.at.number:,}: CPU 0 overwrote" in words
+    assert f"The first write to thread_info, at instruction {info.at.number:,}: CPU 0 overwrote {info.what} (" in words
+
+
+def test_padding_below_the_stack_is_no_object(overflow: Explained) -> None:
+    """The kernel's file has a variable there whose size is 0."""
+    assert {fact.what for fact in overflow.facts.all(kinds.Overwritten) if not fact.in_thread_info} == {kinds.UNUSED}
+
+
+def test_thread_info_is_told_however_much_was_overwritten_before(overflow: Explained) -> None:
+    below, info = (fact for fact in overflow.facts.all(kinds.Overwritten) if fact.first)
+    others = [replace(below, by=f"function {number}") for number in range(40)]
+    shown = [run for run, told in most_overwritten([*others, info, *others], 8) if told]
+    assert shown == [*([fact] for fact in others[:8]), [info]]
+
+
+def test_exceptions_that_are_not_listed_are_counted(overflow: Explained) -> None:
+    left = overflow.only(kinds.ExceptionsLeftOut)
+    taken = next(fact.count for fact in overflow.facts.all(kinds.Events) if fact.name == "#PF")
+    refused = [fact for fact in overflow.facts.all(kinds.NotDelivered) if fact.name == "#PF"]
+    assert left.count + len(overflow.facts.all(kinds.CpuException)) == taken + len(refused)
 
 
 def test_what_destroyed_thread_info_is_the_writer_that_a_debugger_finds(overflow: Explained, tour: Traveller) -> None:

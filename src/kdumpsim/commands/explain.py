@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +30,8 @@ DIR is a directory that `kdumpsim run --output` wrote (default: dump). The run i
 it must end the same, with the same dump. The page shows what was armed and where it struck, with the source line;
 what each CPU was doing, and which locks were taken; who noticed, and who could not; how the other CPUs were stopped;
 what the way to the dump looked like; what the dump is worth; and why the outcome has its letter and marks.
-After an overflow it names the first bad write and what was overwritten, after a triple fault the chain of faults.
+After an overflow it names the first writes below the stack and to thread_info, and what was overwritten;
+after a triple fault the chain of faults.
 
 Each sentence is made of recorded facts, which the marks in brackets refer to: at the end of the page each has its
 time, CPU, and number of the instruction, to which `kd-goto N` goes in `kdumpsim debug DIR --gdb`.
@@ -48,6 +53,7 @@ Examples:
 {status_help()}
 """
 _MARKS = re.compile(r"\[#\d+\]")
+SECOND, ERASED = 1.0, "\r\x1b[K"
 _RULE = re.compile(r"=+")
 
 
@@ -72,9 +78,17 @@ _RULE = re.compile(r"=+")
     metavar="FOLDER",
     help="Write each picture to a file in FOLDER.",
 )
+@click.option("--text", "as_text", is_flag=True, help="Print the page of text, too, beside --html or --svg.")
 @click.pass_obj
 def explain(
-    interrupts: Interrupts | None, /, directory: Path, json_file: Path | None, html: Path | None, svg: Path | None
+    interrupts: Interrupts | None,
+    /,
+    directory: Path,
+    json_file: Path | None,
+    html: Path | None,
+    svg: Path | None,
+    *,
+    as_text: bool,
 ) -> None:
     """The command."""
     for file in filter(None, (json_file, html)):
@@ -96,7 +110,18 @@ def explain(
 
         for drawing in drawings:
             _write(svg / f"{drawing.name}.svg", by_itself(drawing.svg))
-    show(facts)
+    if as_text or (html is None and svg is None):
+        show(facts)
+        return
+    if html is not None:
+        click.echo(f"Wrote {html}: the page, with {_pictures(drawings)}.")
+    if svg is not None:
+        names = "".join(f" {drawing.name}.svg" for drawing in drawings)
+        click.echo(f"Wrote {_pictures(drawings)} to {svg}{':' if names else ''}{names}")
+
+
+def _pictures(drawings: Sequence[Drawing]) -> str:
+    return f"{len(drawings) or 'no'} picture{'' if len(drawings) == 1 else 's'}"
 
 
 def _write(path: Path, text: str) -> None:
@@ -117,12 +142,42 @@ def known(directory: Path, poll: Callable[[], None] | None, *, draw: bool) -> tu
 
     try:
         try:
-            return explain_and_draw(directory, poll) if draw else (explained(directory, poll), [])
+            with _progress(poll) as asked:
+                return explain_and_draw(directory, asked) if draw else (explained(directory, asked), [])
         except NotTheSame as error:
             click.echo(f"{directory} cannot be run again: {error}. This is what its result.json tells:", err=True)
             return known_without_running(directory), []
     except Unreadable as error:
         raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def _progress(poll: Callable[[], None] | None) -> Iterator[Callable[[], None] | None]:
+    """In a terminal, a line on standard error as long as the run is repeated.
+
+    It is drawn where the machine polls, and not in a thread: the process forks for the closer look at a stack.
+    """
+    if not sys.stderr.isatty():
+        yield poll
+        return
+    begin = drawn = time.monotonic()
+    owner = os.getpid()
+    click.echo("Repeating the run …", err=True, nl=False)
+
+    def asked() -> None:
+        nonlocal drawn
+        if poll is not None:
+            poll()
+        now = time.monotonic()
+        if now - drawn > SECOND and os.getpid() == owner:
+            drawn = now
+            click.echo(f"\rRepeating the run … {now - begin:.0f} s", err=True, nl=False)
+
+    try:
+        yield asked
+    finally:
+        if os.getpid() == owner:
+            click.echo(ERASED, err=True, nl=False)
 
 
 def facts_of(directory: Path, poll: Callable[[], None] | None) -> Facts:

@@ -347,12 +347,14 @@ class Cpu:
         """Deliver an external interrupt; between slices only."""
         self._deliver(vector, hardware=True)
 
+    def handles_nmi(self) -> bool:
+        """Between an NMI's delivery and the IRET that follows it."""
+        return bool(self._engine.context.d[HFLAGS2] & HF2_NMI)
+
     def nmi_blocked(self) -> bool:
         """Between an NMI's delivery and the IRET that follows it, in a MOV SS shadow, and while it cannot be taken."""
         context = self._engine.context
-        return bool(
-            context.d[HFLAGS2] & HF2_NMI or context.d[HFLAGS] & HF_INHIBIT_IRQ or self.waiting_for_sipi or self.shutdown
-        )
+        return bool(self.handles_nmi() or context.d[HFLAGS] & HF_INHIBIT_IRQ or self.waiting_for_sipi or self.shutdown)
 
     def nmi(self) -> None:
         """Deliver an NMI; between slices only. `on_nmi` is called first, with the registers still as they were."""

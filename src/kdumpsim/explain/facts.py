@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class CpuState(Fact):
     interrupts: bool
     """Whether it would have taken any (EFLAGS.IF)."""
     nmi_blocked: bool
-    """It was in an NMI handler."""
+    """It was in an NMI handler: between the delivery of one and the IRET that follows."""
     ring: int
     registers: dict[str, int]
     task: str | None = None
@@ -337,6 +337,13 @@ class CpuException(Fact):
 
 
 @dataclass(frozen=True)
+class ExceptionsLeftOut(Fact):
+    """Exceptions of a CPU, and what followed on them, that came between those that were taken down."""
+
+    count: int
+
+
+@dataclass(frozen=True)
 class NotDelivered(Fact):
     """An exception met another one on the way to its handler."""
 
@@ -391,6 +398,10 @@ class StackGrown(Fact):
     """The stack pointer when the function had gone furthest."""
 
 
+UNUSED: Final = "memory below the stack that nothing uses"
+"""In the kernel's image, where its file has no variable."""
+
+
 @dataclass(frozen=True)
 class Overwritten(Fact):
     """Something at or below the low end of a stack was written to that should not have been; in order."""
@@ -404,9 +415,14 @@ class Overwritten(Fact):
     by: str
     """The instruction, delivery or device."""
     first: bool
-    """Nothing of this stack was overwritten before."""
+    """Of this stack nothing was overwritten before in the same part: in thread_info, or below the stack."""
     frames: tuple[Frame, ...] = ()
     """Of the writer, as far as the stack can still be followed."""
+
+    @property
+    def in_thread_info(self) -> bool:
+        """Whether it was a member of the stack's thread_info, and not below the stack."""
+        return self.what.startswith("thread_info.")
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ class Guest:
         count = self.word(stack + self.map.offset("thread_info", "preempt_count")) if own else None
         on = bool(getattr(registers, FLAGS) & INTERRUPTS_ON)
         return CpuState(
-            at, when, cpu.standing, on, cpu.nmi_blocked() and not cpu.shutdown, ring,
+            at, when, cpu.standing, on, cpu.handles_nmi() and not cpu.shutdown, ring,
             asdict(registers), None if task is None else str(task), count, self.symbols.frames(calls),
         )  # fmt: skip
 

@@ -44,6 +44,11 @@ class KernelMap:
         """Of a member of one of `STRUCTURES`."""
         return self.structures[structure][member][0]
 
+    def variable_at(self, address: int) -> str | None:
+        """The variable that a byte belongs to; one of no size has no bytes."""
+        found = (name for name, (start, size) in self.variables.items() if start <= address < start + size)
+        return next(found, None)
+
 
 def _read(elf: bytes) -> dict[str, Any]:
     layout = Layout.of(elf)

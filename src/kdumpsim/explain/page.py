@@ -146,20 +146,40 @@ def _stack(facts: Facts) -> Iterator[Sentence]:
         yield grown(growth)
     yield from _say(facts.all(kinds.StackLeft))
     yield from _say(facts.all(kinds.GuardPageMet))
-    runs = [list(run) for _, run in groupby(facts.all(kinds.Overwritten), lambda fact: (fact.first, fact.by))]
-    for run in runs[:MOST_OVERWRITTEN]:
-        yield overwritten(run)
+    left: list[kinds.Overwritten] = []
+    told = 0
+    for run, shown in most_overwritten(facts.all(kinds.Overwritten), MOST_OVERWRITTEN):
+        if shown:
+            told += len(run)
+            yield overwritten(run)
+        else:
+            left += run
     damage = facts.all(kinds.Damage)
-    if left := [fact for run in runs[MOST_OVERWRITTEN:] for fact in run]:
-        count = sum(each.pieces for each in damage) - sum(map(len, runs[:MOST_OVERWRITTEN]))
-        yield Sentence(f"And so on: {count} more pieces of memory.", (left[0], left[-1]))
+    if left:
+        count = sum(each.pieces for each in damage) - told
+        yield Sentence(f"Left out here: later writes to {count} more pieces of memory.", (left[0], left[-1]))
     if damage:
         yield damaged(damage)
     yield from _say(facts.all(kinds.NotLookedAt))
 
 
+def most_overwritten(facts: Sequence[kinds.Overwritten], most: int) -> Iterator[tuple[list[kinds.Overwritten], bool]]:
+    """Runs of one writer in one part of memory, in order, each with whether it is to be told.
+
+    That are so many, and each with a member of thread_info of which nothing was told before.
+    """
+    told: set[str] = set()
+    for number, (_, each) in enumerate(groupby(facts, lambda fact: (fact.by, fact.in_thread_info))):
+        run = list(each)
+        members = {fact.what for fact in run if fact.in_thread_info}
+        shown = number < most or not members <= told
+        if shown:
+            told |= members
+        yield run, shown
+
+
 def _exceptions(facts: Facts) -> Iterator[Sentence]:
-    met = (kinds.CpuException, kinds.NotDelivered, kinds.ShutDown)
+    met = (kinds.CpuException, kinds.ExceptionsLeftOut, kinds.NotDelivered, kinds.ShutDown)
     for fact in facts.facts:
         if isinstance(fact, met):
             yield said(fact)
@@ -203,8 +223,16 @@ def _not_taken(facts: Facts, message: kinds.Message) -> Iterator[Sentence]:
         if state is None:
             yield Sentence(f"CPU {index} did not take it; why is unknown.", (message,))
         else:
-            why = "it was in an NMI handler" if state.nmi_blocked else f"why is unknown: it {state.state}"
-            yield Sentence(f"CPU {index} did not take it: {why}.", (message, state))
+            yield Sentence(f"CPU {index} did not take it: {_why_not(state)}.", (message, state))
+
+
+def _why_not(state: kinds.CpuState) -> str:
+    """Why a CPU takes no NMI (SDM volume 3A, 6.7.1 and 8.4)."""
+    if state.nmi_blocked:
+        return "it was in an NMI handler"
+    known = {"shut down": "it had shut down", "waits for SIPI": "it waited for a SIPI, and takes nothing else then"}
+    doing = {"runs": "it ran", "halted": "it was halted"}.get(state.state, state.state)
+    return known.get(state.state, f"why is unknown, {doing}")
 
 
 def _after(facts: Facts) -> Iterator[Sentence]:

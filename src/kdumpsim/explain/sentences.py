@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 from kdumpsim.explain import facts as kinds
@@ -101,9 +102,9 @@ def context(count: int) -> str:
     if count & SOFTIRQ:
         parts.append("in a softirq or with softirqs off")
     if disabled := count & PREEMPT:
-        times = "once" if disabled == 1 else f"{disabled} times"
-        parts.append(f"preemption disabled {times}, which each lock held does")
-    return f"preempt_count {count:#x}: {', '.join(parts) or 'it could be preempted'}"
+        times = {1: "once", 2: "twice"}.get(disabled, f"{disabled} times")
+        parts.append(f"preemption disabled {times} (each lock that is held disables it once)")
+    return f"preempt_count {count:#x}: {' and '.join(parts) or 'it could be preempted'}"
 
 
 def _armed(fact: kinds.Armed) -> str:
@@ -244,7 +245,15 @@ def _page_written(fact: kinds.PageWritten) -> str:
 def _exception(fact: kinds.CpuException) -> str:
     linear = "" if fact.linear is None else f" at address 0x{hex_address(fact.linear)}"
     gate = " (by its task gate)" if fact.by_task_gate else ""
-    return f"{cpu(fact)} met {fact.name}{gate}{linear} in {calls(fact.frames)}."
+    if fact.linear is not None and fact.linear == fact.at.address:
+        where = f": the instruction there could not be fetched, in {calls(fact.frames)}"
+    else:
+        where = f" in {calls(fact.frames)}"
+    return f"{cpu(fact)} met {fact.name}{gate}{linear}{where}."
+
+
+def _exceptions_left_out(fact: kinds.ExceptionsLeftOut) -> str:
+    return f"Between the first and the last ones that are told, {fact.count} more of {cpu(fact)} are left out."
 
 
 def _not_delivered(fact: kinds.NotDelivered) -> str:
@@ -304,8 +313,10 @@ def overwritten(run: Sequence[kinds.Overwritten]) -> Sentence:
     """What one writer overwrote, in order."""
     first = run[0]
     where = f"in {calls(first.frames)}" if first.frames else f"by {first.by}"
-    head = "The first bad write: " if first.first else "Then "
-    parts = [f"{each.what} ({_bytes(each.size)} at {each.address:#x}{_change(each)})" for each in run]
+    part = "to thread_info" if first.in_thread_info else "below the stack's end"
+    number = "" if first.at.number is None else f", at instruction {first.at.number:,}"
+    head = f"The first write {part}{number}: " if first.first else "Then "
+    parts = [f"{what} ({'; '.join(map(_changed, pieces))})" for what, pieces in groupby(run, lambda fact: fact.what)]
     return Sentence(f"{head}{cpu(first)} overwrote {', '.join(parts)}, {where}.", tuple(run))
 
 
@@ -327,8 +338,11 @@ def _bytes(count: int) -> str:
     return "1 byte" if count == 1 else f"{count} bytes"
 
 
-def _change(fact: kinds.Overwritten) -> str:
-    return f", {fact.old:#x} became {fact.new:#x}" if fact.size == TARGET.word else ""
+def _changed(fact: kinds.Overwritten) -> str:
+    """Bytes that a store left as they were do not count."""
+    if fact.size == TARGET.word:
+        return f"{_bytes(fact.size)} at {fact.address:#x}, {fact.old:#x} became {fact.new:#x}"
+    return f"{_bytes(fact.size)} changed at {fact.address:#x}"
 
 
 def _watchdog(fact: kinds.Watchdog) -> str:
@@ -396,6 +410,7 @@ _SAYERS: Final[dict[type[Fact], Callable[[Any], str]]] = {
     kinds.ByDma: _by_dma,
     kinds.PageWritten: _page_written,
     kinds.CpuException: _exception,
+    kinds.ExceptionsLeftOut: _exceptions_left_out,
     kinds.NotDelivered: _not_delivered,
     kinds.GuardPageMet: _guard_page_met,
     kinds.ShutDown: _shut_down,

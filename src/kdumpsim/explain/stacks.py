@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from kdumpsim.cpu import Cpu
 from kdumpsim.cpu.steps import Steps
 from kdumpsim.explain.facts import (
+    UNUSED,
     Damage,
     Fact,
     Frame,
@@ -345,10 +346,18 @@ class _Looker:
                 new = self._guest.word(run.address) or 0
                 self._runs[at] = replace(run, address=start, size=last - start, new=new)
                 return
+        info = address >= self._stack
+        first = all(run.in_thread_info != info for run in self._runs)
         old, new = int.from_bytes(before, "little"), self._guest.word(address) or 0
-        calls = frames() if len(self._runs) < MOST_RUNS else ()
-        self._runs.append(Overwritten(self._here(), what, address, old, new, size, by, not self._runs, calls))
+        calls = frames() if self._is_told(len(self._runs), what) else ()
+        self._runs.append(Overwritten(self._here(), what, address, old, new, size, by, first, calls))
         self._damage[damage] = replace(self._damage[damage], pieces=self._damage[damage].pieces + 1)
+
+    def _is_told(self, place: int, what: str) -> bool:
+        """The first ones are told, and the first change of each member of thread_info, however much was before."""
+        if place < MOST_RUNS:
+            return True
+        return what.startswith("thread_info.") and all(run.what != what for run in self._runs[:place])
 
     def _damage_to(self, what: str, address: int, by: str) -> int:
         """The place in the list of what was overwritten."""
@@ -383,7 +392,11 @@ class _Looker:
         base = address & -self._guest.stack_size
         if base in self._stacks:
             return f"the stack of {self._stacks[base]}"
-        if self._owners.symbol(address)[0] is None and physical(address & -PAGE_SIZE) == self._page_directory():
+        if (variable := self._guest.map.variable_at(address)) is not None:
+            return variable
+        if self._owners.symbol(address)[0] is not None:
+            return UNUSED
+        if physical(address & -PAGE_SIZE) == self._page_directory():
             return f"the page directory of CPU {self._cpu.index}"
         return self._owners.owner(physical(address))
 
@@ -394,7 +407,8 @@ class _Looker:
         """Answer, and be no more."""
         try:
             left = [self._left] if self._left else []
-            found: list[Fact] = [*left, *self._grown, *self._runs[:MOST_RUNS], *self._damage_done(), *self._beyond]
+            told = [run for place, run in enumerate(self._runs) if self._is_told(place, run.what)]
+            found: list[Fact] = [*left, *self._grown, *told, *self._damage_done(), *self._beyond]
             with os.fdopen(self._answers, "wb") as pipe:
                 pipe.write(pickle.dumps(found))
         finally:

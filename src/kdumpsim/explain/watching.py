@@ -20,6 +20,7 @@ from kdumpsim.explain.facts import (
     CpuException,
     Crash,
     Events,
+    ExceptionsLeftOut,
     Fact,
     Frame,
     HandedOver,
@@ -71,6 +72,7 @@ class _Exceptions:
 
     count: int = 0
     first: list[Fact] = field(default_factory=list)
+    left_out: ExceptionsLeftOut | None = None
     last: list[Fact] = field(default_factory=list)
 
     def met(self, fact: CpuException) -> None:
@@ -83,7 +85,18 @@ class _Exceptions:
         if len(self.first) < MOST_EXCEPTIONS:
             self.first.append(fact)
         else:
-            self.last = [*self.last[-MOST_EXCEPTIONS:], fact]
+            self.last.append(fact)
+            if len(self.last) > MOST_EXCEPTIONS + 1:
+                self._leave_out(self.last.pop(0))
+
+    def _leave_out(self, fact: Fact) -> None:
+        if self.left_out is None:
+            self.left_out = ExceptionsLeftOut(fact.at, 0)
+        self.left_out = replace(self.left_out, count=self.left_out.count + 1)
+
+    def told(self) -> list[Fact]:
+        """All that was kept, in order."""
+        return [*self.first, *([self.left_out] if self.left_out else []), *self.last]
 
 
 @dataclass(frozen=True)
@@ -377,7 +390,7 @@ class Watching:
 
     def _tell_exceptions(self) -> None:
         for index, kept in self._exceptions.items():
-            self.facts += [*kept.first, *kept.last]
+            self.facts += kept.told()
             self._exceptions[index] = _Exceptions()
 
     def host(self, address: int) -> int:

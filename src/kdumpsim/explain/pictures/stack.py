@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from kdumpsim.explain.facts import Damage, Facts, Overwritten, StackGrown, StackLeft
+from kdumpsim.explain.facts import UNUSED, Damage, Facts, Overwritten, StackGrown, StackLeft
 from kdumpsim.explain.pictures.parts import size_text
 from kdumpsim.explain.pictures.svg import Drawing, Svg, plural
 from kdumpsim.target import hex_address
@@ -33,8 +33,8 @@ def figures(facts: Facts, stack_size: int, info_size: int) -> list[Drawing]:
         return []
     overwritten = facts.all(Overwritten)
     runs = [list(run) for _, run in groupby(overwritten, lambda one: (one.what, one.by))]
+    listed = _listed(runs)
     title = f"The stack of {left.task or 'an unknown task'} on CPU {left.at.cpu} overflows"
-    listed = runs[:MOST_LISTED]
     svg = Svg(WIDTH, TOP + PLOT + 66 + 16 * (len(listed) + 1), title, "The stack pointer's way and what it overwrote")
     svg.text(20, 24, title, "h")
     plot = _Plot(svg, left.stack, left.stack + stack_size, info_size, min(one.pointer for one in grown))
@@ -76,7 +76,7 @@ class _Plot:
         svg.rect(MEMORY, low, MEMORY_WIDTH, end - low, "hole", start=self._bottom, end=self.low, name="below")
         below = next((one.what for one in overwritten if one.address < self.low), "")
         svg.text(MEMORY + 8, low + 18, "below the stack", "b")
-        svg.text(MEMORY + 8, low + 34, below, "m", room=MEMORY_WIDTH - 14)
+        svg.text(MEMORY + 8, low + 34, "nothing uses it" if below == UNUSED else below, "m", room=MEMORY_WIDTH - 14)
         for address in (self.high, self.low, self.lowest):
             svg.text(MEMORY - 6, self.y(address) + 4, hex_address(address), "m", "end")
         for done in damage:
@@ -132,10 +132,17 @@ class _Plot:
         svg.text(place, self.y(self.low) + 16, f"below the stack from {left.at.ns / 1e9:.6f} s on", "hot", anchor)
 
 
+def _listed(runs: Sequence[list[Overwritten]]) -> list[list[Overwritten]]:
+    """Those there is room for, in order: the first write to each member of thread_info, and the earliest others."""
+    members = {one.what: number for number, (one, *_) in reversed([*enumerate(runs)]) if one.in_thread_info}
+    others = [number for number in range(len(runs)) if number not in members.values()]
+    return [runs[number] for number in sorted([*members.values(), *others][:MOST_LISTED])]
+
+
 def _list(svg: Svg, runs: Sequence[Sequence[Overwritten]], total: int) -> None:
     """What was overwritten, in order; what one writer did to one thing is told once."""
     y = TOP + PLOT + 40
-    rest = f", the first {len(runs)} of {total}" if total > len(runs) else ""
+    rest = f", {len(runs)} of {total}" if total > len(runs) else ""
     svg.text(20, y, f"what was overwritten, in order{rest}", "b")
     for number, (one, *others) in enumerate(runs, 1):
         frames = [frame.function or "?" for frame in one.frames[1:3]]

@@ -43,12 +43,15 @@
     for (const bar of lane.bars) {
       if (bar[0] < begin || bar[0] > end) continue;
       const x = place(bar[0]);
-      const row = rows.findIndex((taken) => taken <= x);
-      if (row < 0) continue;
       const text = data.texts[bar[2]];
+      const rest = width - right - x - 4;
+      const fits = rest >= Math.min(text.length * 6.3, data.frame.room);
+      const row = rows.findIndex((taken) => taken <= (fits ? x : x - text.length * 6.3 - 10));
+      if (row < 0) continue;
       rows[row] = x + text.length * 6.3 + 10;
       tip(make(view, "rect", { x, y: y + 14 * row, width: 1.5, height: 12, class: "new" }), bar);
-      words(view, x + 4, y + 14 * row + 10, text, "s", width - right - x - 4, 10.5);
+      if (fits) words(view, x + 4, y + 14 * row + 10, text, "s", rest, 10.5);
+      else make(view, "text", { x: x - 4, y: y + 14 * row + 10, class: "s", "text-anchor": "end" }, text);
     }
   };
 
@@ -90,10 +93,13 @@
     for (const [at, name, kind] of data.marks) {
       if (at < begin || at > end) continue;
       const x = place(at);
-      const row = Math.max(ends.findIndex((taken) => taken < x), 0);
-      ends[row] = x + 8 * name.length + 8;
+      const taking = 8 * name.length + 8;
+      const before = x + taking > width;
+      const row = Math.max(ends.findIndex((taken) => taken < (before ? x - taking : x)), 0);
+      ends[row] = before ? x : x + taking;
       make(view, "line", { x1: x, x2: x, y1: 34 + 14 * row, y2: height - 10, class: kind });
-      make(view, "text", { x: x + 4, y: 44 + 14 * row, class: kind === "crash" ? "hot" : "s" }, name);
+      const look = { class: kind === "crash" ? "hot" : "s", "text-anchor": before ? "end" : "start" };
+      make(view, "text", { x: before ? x - 4 : x + 4, y: 44 + 14 * row, ...look }, name);
     }
     document.getElementById("timeline-where").textContent =
       seconds(Math.round(begin)) + " to " + seconds(Math.round(end));

@@ -15,6 +15,8 @@ NAME = "timeline"
 BEFORE_NS, LEAST_NS, MOST_NS = 2_000_000, 4_000_000, 60_000_000
 """The window around the crash: before it, and how long it is at least and at most."""
 TICKS = 8
+LEAST_ROOM = 160
+"""px to the right of a console line; with less, it is to the left."""
 
 
 def figures(record: Record) -> list[Drawing]:
@@ -41,6 +43,8 @@ def window(lanes: Lanes) -> tuple[int, int]:
         return max(lanes.end - MOST_NS, 0), max(lanes.end, 1)
     after = (jump if jump is not None else crash) - crash
     length = min(max(after * 5 // 4, LEAST_NS), MOST_NS)
+    if lanes.end - crash <= MOST_NS:
+        length = lanes.end - crash
     return max(crash - BEFORE_NS, 0), min(crash + length, max(lanes.end, crash + 1))
 
 
@@ -116,13 +120,18 @@ def _lines(svg: Svg, lane: Lane, y: float, begin: int, end: int) -> None:
         if not begin <= bar.begin <= end:
             continue
         x = _x(bar.begin, begin, end)
-        row = next((row for row, taken in enumerate(rows) if taken <= x), None)
+        fits = WIDTH - RIGHT - x - 4 >= min(width_of(bar.name, SMALL), LEAST_ROOM)
+        first = x if fits else x - width_of(bar.name, SMALL) - 10
+        row = next((row for row, taken in enumerate(rows) if taken <= first), None)
         if row is None:
             continue
         rows[row] = x + width_of(bar.name, SMALL) + 10
         top = y + LINE_HEIGHT * row
         svg.rect(x, top, 1.5, LINE_HEIGHT - 2, "new", f"{_seconds(bar.begin)} {bar.name}", begin=bar.begin)
-        svg.text(x + 4, top + 10, bar.name, "s", room=WIDTH - RIGHT - x - 4)
+        if fits:
+            svg.text(x + 4, top + 10, bar.name, "s", room=WIDTH - RIGHT - x - 4)
+        else:
+            svg.text(x - 4, top + 10, bar.name, "s", "end")
 
 
 SOLID = ("nmi", "fault", "timer", "event", "soft")
@@ -135,11 +144,14 @@ def _marks(svg: Svg, lanes: Lanes, begin: int, end: int, height: float) -> None:
         if not begin <= mark.time_ns <= end:
             continue
         x = _x(mark.time_ns, begin, end)
-        row = next((row for row, taken in enumerate(ends) if taken < x), 0)
-        ends[row] = x + 8 * len(mark.name) + 8
+        before = x + 8 * len(mark.name) + 8 > WIDTH
+        first = x - 8 * len(mark.name) - 8 if before else x
+        row = next((row for row, taken in enumerate(ends) if taken < first), 0)
+        ends[row] = x if before else x + 8 * len(mark.name) + 8
         with svg.group(data_mark=mark.name, data_time=str(mark.time_ns)):
             svg.line(x, 34 + 14 * row, x, height - 10, mark.kind)
-            svg.text(x + 4, 44 + 14 * row, mark.name, "hot" if mark.kind == "crash" else "s")
+            kind = "hot" if mark.kind == "crash" else "s"
+            svg.text(x - 4 if before else x + 4, 44 + 14 * row, mark.name, kind, "end" if before else "")
 
 
 def _seconds(ns: int) -> str:
@@ -163,5 +175,6 @@ def data(lanes: Lanes, begin: int, end: int) -> dict[str, Any]:
     return {
         "begin": lanes.begin, "end": lanes.end, "window": [begin, end], "lanes": rows,
         "marks": [[mark.time_ns, mark.name, mark.kind] for mark in lanes.marks], "texts": list(texts),
-        "frame": {"width": WIDTH, "left": LEFT, "right": RIGHT, "top": TOP, "space": SPACE, "solid": SOLID},
+        "frame": {"width": WIDTH, "left": LEFT, "right": RIGHT, "top": TOP, "space": SPACE, "solid": SOLID,
+                  "room": LEAST_ROOM},
     }  # fmt: skip
