@@ -116,7 +116,8 @@ def _cpu(name: str, spans: Sequence[Span]) -> Iterator[Lane]:
         rows[min(len(ends), DEEPEST - 1)].append(Bar(span.begin, span.end, span.name, _kind(span.name)))
         ends.append(span.end)
     for depth, row in enumerate(rows):
-        yield Lane("interrupts, faults" if depth == 0 else f"nested, depth {depth}", 13, tuple(row))
+        deeper = " on" if depth == DEEPEST - 1 else ""
+        yield Lane(f"nested, depth {depth}{deeper}" if depth else "interrupts, faults", 13, tuple(row))
     slept = [Bar(span.begin, span.end, span.name, _kind(span.name), SLEPT) for span in events if span.track == SLEPT]
     yield Lane("calls that slept", 10, tuple(slept))
     yield Lane("softirqs", 13, tuple(_bars(spans, SOFTIRQ, "soft")))

@@ -57,6 +57,7 @@
 
   const drawBars = (view, lane, y) => {
     let last = -1;
+    let labelled = -1;
     for (const bar of lane.bars) {
       if (bar[1] < begin || bar[0] > end) continue;
       const x = Math.max(place(bar[0]), left);
@@ -65,7 +66,8 @@
       last = x;
       const kind = data.texts[bar[3]];
       tip(make(view, "rect", { x, y, width: Math.max(stop - x, 1), height: lane.height, class: kind }), bar);
-      if (stop - x > 34 && lane.height > 12) {
+      if (stop - x > 34 && lane.height > 12 && x >= labelled) {
+        labelled = Math.min(x + 8 + data.texts[bar[2]].length * 6.3, stop);
         const on = kind === "irq" ? "onirq" : solid.includes(kind) ? "on" : "s";
         words(view, x + 4, y + lane.height - 3, data.texts[bar[2]], on, stop - x - 6, 10.5);
       }

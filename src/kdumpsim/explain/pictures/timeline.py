@@ -97,7 +97,7 @@ def tick_step(length: int) -> int:
 
 
 def _lane(svg: Svg, lane: Lane, y: float, begin: int, end: int) -> None:
-    last = -1.0
+    last = labelled = -1.0
     for bar in lane.bars:
         if bar.end < begin or bar.begin > end:
             continue
@@ -108,7 +108,8 @@ def _lane(svg: Svg, lane: Lane, y: float, begin: int, end: int) -> None:
         tip = f"{bar.name}: {_seconds(bar.begin)}" + (f" to {_seconds(bar.end)}" if bar.end > bar.begin else "")
         svg.rect(x, y, max(right - x, 1), lane.height, bar.kind, f"{tip} {bar.tip}".strip(),
                  begin=bar.begin, end=bar.end, name=bar.name)  # fmt: skip
-        if right - x > 34 and lane.height > 12:
+        if right - x > 34 and lane.height > 12 and x >= labelled:
+            labelled = min(x + 8 + width_of(bar.name, SMALL), right)
             kind = "onirq" if bar.kind == "irq" else "on" if bar.kind in SOLID else "s"
             svg.text(x + 4, y + lane.height - 3, bar.name, kind, room=right - x - 6)
 
